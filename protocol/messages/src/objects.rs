@@ -1,0 +1,344 @@
+//! What ObjectsActor answers, and the view it publishes.
+//!
+//! Writes go through its door, one at a time per key; reads never do: everybody holds an [`ObjectsReader`] and looks at the
+//! last published [`ObjectsView`]. A write is answered only after the view that contains it is published, so whoever
+//! wrote reads its own write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::Message;
+use arc_swap::ArcSwap;
+use imbl::{OrdMap, Vector};
+use mkube_model::kinds::{KindId, KindTable};
+use mkube_model::neighbours::desired_store::Revision;
+use mkube_model::status::Status;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::request::{Floor, Request, RequestContext};
+
+/// Namespace and name of an object. Cluster-scoped objects have an empty namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectKey {
+    /// Namespace, empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectKey {
+    /// A key from its two parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.namespace.is_empty() { out.write_str(&self.name) } else { write!(out, "{}/{}", self.namespace, self.name) }
+    }
+}
+
+/// An object as published. `value` is complete: `metadata.resourceVersion` equals `revision`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredObject {
+    /// Its kind.
+    pub kind: KindId,
+    /// Its key.
+    pub key: ObjectKey,
+    /// When it last changed.
+    pub revision: Revision,
+    /// The object as clients see it.
+    pub value: Value,
+}
+
+/// What happened to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChangeType {
+    /// It came to be.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone; the change carries its last state, with the revision of the deletion.
+    Deleted,
+}
+
+/// One entry of a kind's history.
+#[derive(Debug, Clone)]
+pub struct ObjectChange {
+    /// What happened.
+    pub change: ChangeType,
+    /// When.
+    pub revision: Revision,
+    /// The state after it (before it, for a deletion).
+    pub object: Arc<StoredObject>,
+    /// The state before it: selectors need it to tell "left the selection" from "was never in it".
+    pub previous: Option<Arc<StoredObject>>,
+}
+
+/// All objects of one kind, and what recently happened to them.
+#[derive(Debug, Clone, Default)]
+pub struct KindView {
+    /// Objects in key order.
+    pub objects: OrdMap<ObjectKey, Arc<StoredObject>>,
+    /// Recent changes, oldest first, bounded.
+    pub history: Vector<Arc<ObjectChange>>,
+    /// Every change after this revision is in `history`; a watch from before it gets 410.
+    pub history_after: Revision,
+}
+
+/// Everything, at one revision. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectsView {
+    /// The revision of the last change contained.
+    pub revision: Revision,
+    /// False until the store was read completely: nobody may conclude absence before.
+    pub loaded: bool,
+    /// Why it is not loaded, for `/readyz`.
+    pub not_loaded_because: Option<String>,
+    /// One view per kind of the table.
+    pub kinds: HashMap<KindId, Arc<KindView>>,
+}
+
+impl ObjectsView {
+    /// One object.
+    pub fn get(&self, kind: &KindId, key: &ObjectKey) -> Option<Arc<StoredObject>> {
+        self.kinds.get(kind)?.objects.get(key).cloned()
+    }
+
+    /// The view of one kind; empty when nothing of it was ever stored.
+    pub fn kind(&self, kind: &KindId) -> Arc<KindView> {
+        self.kinds.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+/// Reads what ObjectsActor publishes, and learns when there is more. Clone freely; never blocks the writer.
+#[derive(Clone)]
+pub struct ObjectsReader {
+    kinds: KindTable,
+    view: Arc<ArcSwap<ObjectsView>>,
+    changed: watch::Receiver<Revision>,
+}
+
+impl ObjectsReader {
+    /// The table of kinds the objects belong to.
+    pub fn kinds(&self) -> &KindTable {
+        &self.kinds
+    }
+
+    /// The last published view.
+    pub fn view(&self) -> Arc<ObjectsView> {
+        self.view.load_full()
+    }
+
+    /// Waits until something was published after the last call (at once if that has happened already).
+    /// False when the publisher is gone for good.
+    pub async fn changed(&mut self) -> bool {
+        self.changed.changed().await.is_ok()
+    }
+
+    /// A handle on the notification only.
+    pub fn notices(&self) -> watch::Receiver<Revision> {
+        self.changed.clone()
+    }
+}
+
+/// The writing end; ObjectsActor's own, kept outside the actor so that readers survive its restarts.
+#[derive(Clone)]
+pub struct ObjectsPublisher {
+    view: Arc<ArcSwap<ObjectsView>>,
+    changed: Arc<watch::Sender<Revision>>,
+}
+
+impl ObjectsPublisher {
+    /// Replaces the published view, then wakes the readers.
+    pub fn publish(&self, view: ObjectsView) {
+        let revision = view.revision;
+        self.view.store(Arc::new(view));
+        self.changed.send_replace(revision);
+    }
+
+    /// What is published now.
+    pub fn view(&self) -> Arc<ObjectsView> {
+        self.view.load_full()
+    }
+}
+
+/// A connected pair, empty and not loaded.
+pub fn objects_view(kinds: KindTable) -> (ObjectsPublisher, ObjectsReader) {
+    let view = Arc::new(ArcSwap::from_pointee(ObjectsView::default()));
+    let (sender, receiver) = watch::channel(0);
+    (
+        ObjectsPublisher { view: view.clone(), changed: Arc::new(sender) },
+        ObjectsReader { kinds, view, changed: receiver },
+    )
+}
+
+/// How a patch is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchType {
+    /// `application/json-patch+json`.
+    Json,
+    /// `application/merge-patch+json`.
+    Merge,
+    /// `application/strategic-merge-patch+json`.
+    Strategic,
+    /// `application/apply-patch+yaml`.
+    Apply,
+}
+
+/// What to do with the object.
+#[derive(Debug, Clone)]
+pub enum Verb {
+    /// New object; the body may carry `generateName`.
+    Create {
+        /// The object.
+        body: Value,
+    },
+    /// Replace. A `resourceVersion` in the body must match.
+    Update {
+        /// The object.
+        body: Value,
+    },
+    /// Change parts.
+    Patch {
+        /// How to read `body`.
+        patch: PatchType,
+        /// The patch.
+        body: Value,
+    },
+    /// Remove. Kinds marked graceful get a deletion timestamp; their controller finishes with [`FinishDeletion`].
+    Delete {
+        /// `preconditions` and `gracePeriodSeconds` of `DeleteOptions`, or null.
+        options: Value,
+    },
+}
+
+/// What to do with unknown fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// Drop silently.
+    Ignore,
+    /// Drop and warn.
+    #[default]
+    Warn,
+    /// Refuse.
+    Strict,
+}
+
+/// The one way in: creates, changes or removes one object. Sent by HttpEdge and by controllers. Safe to repeat only with
+/// a `resourceVersion`. Answered after the change is durable and published.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Written, Status>")]
+pub struct WriteObject {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+    /// Which kind.
+    pub kind: KindId,
+    /// Which object; the name is empty for a create with `generateName` or a name in the body.
+    pub key: ObjectKey,
+    /// What to do.
+    pub verb: Verb,
+    /// Empty, or `status`.
+    pub subresource: &'static str,
+    /// Say what would happen, change nothing.
+    pub dry_run: bool,
+    /// What to do with unknown fields.
+    pub field_validation: FieldValidation,
+}
+
+/// A write that was done (or, dry, would have been).
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The object after the write; for a completed deletion, its last state.
+    pub object: Arc<StoredObject>,
+    /// False when the body equalled what was stored: nothing was written, the revision did not move.
+    pub changed: bool,
+    /// True when the object is gone now.
+    pub gone: bool,
+    /// Texts for `Warning:` headers.
+    pub warnings: Vec<String>,
+}
+
+impl Request for WriteObject {
+    type Reply = Written;
+    type Fault = Status;
+    const FLOOR: Floor = Floor::Objects;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+/// Tells what a controller observed about an object. Merged: at most one stored write per object and second, none when
+/// nothing changed; the first change is written at once. Lost if the actor dies before storing it: reporters repeat what
+/// they see at every tick.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), Status>")]
+pub struct ReportStatus {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+    /// Which kind.
+    pub kind: KindId,
+    /// Which object.
+    pub key: ObjectKey,
+    /// The object's uid: a report about a predecessor of the same name is dropped.
+    pub uid: String,
+    /// The whole new `status`.
+    pub status: Value,
+}
+
+impl Request for ReportStatus {
+    type Reply = ();
+    type Fault = Status;
+    const FLOOR: Floor = Floor::Objects;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+/// Ends a graceful deletion: everything the object stood for is gone from the device. Safe to repeat; an object of another
+/// uid is left alone and answers success.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), Status>")]
+pub struct FinishDeletion {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+    /// Which kind.
+    pub kind: KindId,
+    /// Which object.
+    pub key: ObjectKey,
+    /// The uid that was torn down.
+    pub uid: String,
+}
+
+impl Request for FinishDeletion {
+    type Reply = ();
+    type Fault = Status;
+    const FLOOR: Floor = Floor::Objects;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+/// Something worth telling a person, stored as a Kubernetes Event; equal ones are counted, not repeated.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct RecordEvent {
+    /// Kind of the object concerned, such as `Pod`.
+    pub involved_kind: &'static str,
+    /// Its API version, such as `v1`.
+    pub involved_api_version: &'static str,
+    /// The object concerned.
+    pub key: ObjectKey,
+    /// Its uid.
+    pub uid: String,
+    /// True for `Warning`, false for `Normal`.
+    pub warning: bool,
+    /// CamelCase reason.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl crate::request::Event for RecordEvent {}

@@ -1,0 +1,6 @@
+//! One trait for each thing outside mkube. Actors hold them as `Arc<dyn …>`, services implement them, tests fake them.
+
+pub mod desired_store;
+pub mod router;
+pub mod tarballs;
+pub mod wall_clock;
