@@ -2,4 +2,7 @@
 //!
 //! Pure: no actors, no I/O, no clock. If a rule can be stated without knowing who asks or when, it lives here.
 
+pub mod names;
 pub mod neighbours;
+
+pub use ipnet::IpNet;

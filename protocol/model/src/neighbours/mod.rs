@@ -2,5 +2,6 @@
 
 pub mod desired_store;
 pub mod router;
+pub mod shared_disk;
 pub mod tarballs;
 pub mod wall_clock;

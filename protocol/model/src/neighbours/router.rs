@@ -393,6 +393,11 @@ pub trait Router: Send + Sync {
     async fn remove_container(&self, id: &RowId) -> Result<(), RouterFault>;
     /// Sets `start-on-boot` of an existing row.
     async fn set_start_on_boot(&self, id: &RowId, on: bool) -> Result<(), RouterFault>;
+    /// Sets the owner's mark on an existing container.
+    async fn set_container_comment(&self, id: &RowId, comment: &str) -> Result<(), RouterFault> {
+        let _ = comment;
+        Err(RouterFault::Refused { operation: format!("comment {id}"), detail: "not supported".into() })
+    }
     /// Binds an existing container to a (re-created) veth.
     async fn set_container_interface(&self, id: &RowId, interface: &str) -> Result<(), RouterFault>;
 

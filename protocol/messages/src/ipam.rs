@@ -1,0 +1,133 @@
+//! What IpamActor answers.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix::Message;
+use mkube_model::IpNet;
+
+use crate::objects::ObjectKey;
+use crate::request::{Floor, Request, RequestContext};
+
+/// Leases an address to one container's interface. Sent by PodActor before it makes the veth. Safe to repeat: the same veth
+/// gets the same address.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<AddressLease, IpamFault>")]
+pub struct LeaseAddress {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+    /// The interface the address is for; the lease's key.
+    pub veth: String,
+    /// The pod it belongs to, for messages.
+    pub pod: ObjectKey,
+    /// Network name; `None` is the first one configured.
+    pub network: Option<String>,
+    /// The address asked for (`vkube.io/static-ip`), or any.
+    pub wanted: Option<Ipv4Addr>,
+    /// The address it had before, taken again when free.
+    pub previous: Option<Ipv4Addr>,
+}
+
+/// An address, and what an interface needs beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressLease {
+    /// Name of the network.
+    pub network: String,
+    /// Address with the network's prefix length.
+    pub address: IpNet,
+    /// Default route.
+    pub gateway: Ipv4Addr,
+    /// Bridge the veth becomes a port of.
+    pub bridge: String,
+    /// Name servers for the container.
+    pub dns: Vec<IpAddr>,
+}
+
+/// Why there is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IpamFault {
+    /// No such network.
+    #[error("network {network:?} is not configured; known: {known}")]
+    UnknownNetwork {
+        /// As asked for.
+        network: String,
+        /// Those there are, comma separated.
+        known: String,
+    },
+    /// Not an address of the network.
+    #[error("{address} is outside network {network} ({cidr})")]
+    OutOfRange {
+        /// As asked for.
+        address: Ipv4Addr,
+        /// The network.
+        network: String,
+        /// Its range.
+        cidr: String,
+    },
+    /// The network needs it for itself.
+    #[error("{address} is reserved in network {network}: {why}")]
+    Reserved {
+        /// As asked for.
+        address: Ipv4Addr,
+        /// The network.
+        network: String,
+        /// What for.
+        why: String,
+    },
+    /// Somebody has it.
+    #[error("{address} is already allocated to {holder}")]
+    Taken {
+        /// As asked for.
+        address: Ipv4Addr,
+        /// The veth that has it.
+        holder: String,
+    },
+    /// No free address.
+    #[error("network {network} has no free address: {used} of {size} in use")]
+    Exhausted {
+        /// The network.
+        network: String,
+        /// Addresses in use.
+        used: usize,
+        /// Addresses in the dynamic range.
+        size: usize,
+    },
+    /// The device was not read completely yet, so nobody knows which addresses are free.
+    #[error("addresses in use are not known yet: {0}")]
+    NotReady(String),
+    /// The network's bridge or gateway address does not exist, and mkube may not make it.
+    #[error("network {network}: {missing} does not exist on the device; create it or set `managed: true`")]
+    NoBridge {
+        /// The network.
+        network: String,
+        /// What is missing.
+        missing: String,
+    },
+}
+
+impl Request for LeaseAddress {
+    type Reply = AddressLease;
+    type Fault = IpamFault;
+    const FLOOR: Floor = Floor::Keeper;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+/// Gives an address back. Sent by PodActor after the veth is gone; refused while the device still has it. Safe to repeat.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), IpamFault>")]
+pub struct ReleaseAddress {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+    /// The interface.
+    pub veth: String,
+}
+
+impl Request for ReleaseAddress {
+    type Reply = ();
+    type Fault = IpamFault;
+    const FLOOR: Floor = Floor::Keeper;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}

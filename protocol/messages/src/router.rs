@@ -1,0 +1,164 @@
+//! What RouterActor answers, and the picture of the device it publishes.
+//!
+//! Commands say *ensure*: a reply that got lost is followed by a look at the device, so repeating one never makes a second
+//! row. The picture is complete or it is not there: nobody concludes from a half-read list.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use actix::Message;
+use mkube_model::neighbours::router::{
+    AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource, VethRow,
+};
+use tokio::sync::watch;
+
+use crate::request::{Floor, Request, RequestContext};
+
+/// What the device looked like when it was last read. Cheap to clone; rows that did not change keep their `Arc`.
+#[derive(Debug, Clone, Default)]
+pub struct DeviceSnapshot {
+    /// Counts the readings; grows by one with each publication.
+    pub sequence: u64,
+    /// True once containers and veths were both read, and the last reading worked.
+    pub reachable: bool,
+    /// True once containers, veths and bridge ports were read at least once.
+    pub complete: bool,
+    /// Why the last reading failed.
+    pub fault: Option<String>,
+    /// Containers by name.
+    pub containers: HashMap<String, Arc<ContainerRow>>,
+    /// veths by name.
+    pub veths: HashMap<String, Arc<VethRow>>,
+    /// Bridge ports by interface name.
+    pub ports: HashMap<String, Arc<BridgePortRow>>,
+    /// Figures of the device, once read.
+    pub resource: Option<SystemResource>,
+}
+
+/// Reads the published picture.
+pub type DeviceReader = watch::Receiver<Arc<DeviceSnapshot>>;
+
+macro_rules! router_request {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident : $type:ty),* $(,)? } -> $reply:ty) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Message)]
+        #[rtype(result = "Result<<Self as Request>::Reply, RouterFault>")]
+        pub struct $name {
+            /// Id, deadline, span.
+            pub context: RequestContext,
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+
+        impl Request for $name {
+            type Reply = $reply;
+            type Fault = RouterFault;
+            const FLOOR: Floor = Floor::Gate;
+            fn context(&self) -> &RequestContext {
+                &self.context
+            }
+        }
+    };
+}
+
+router_request! {
+    /// The bridge, with this gateway address, exists. Sent by IpamActor for managed networks. Safe to repeat.
+    EnsureBridge {
+        /// RouterOS name.
+        bridge: String,
+        /// Gateway address with prefix length.
+        address: mkube_model::IpNet,
+    } -> ()
+}
+
+router_request! {
+    /// Names of the bridges and the device's own addresses: what an unmanaged network must find. A question.
+    DescribeNetworks {} -> (Vec<String>, Vec<AddressRow>)
+}
+
+router_request! {
+    /// The veth exists with this address and is a port of the bridge. Sent by PodActor. Safe to repeat.
+    EnsureVeth {
+        /// The row.
+        veth: NewVeth,
+        /// The bridge it is a port of.
+        bridge: String,
+    } -> ()
+}
+
+router_request! {
+    /// Neither the veth nor its bridge port exists. Safe to repeat.
+    RemoveVeth {
+        /// Name of the veth.
+        name: String,
+    } -> ()
+}
+
+router_request! {
+    /// The mount list holds exactly these rows. Safe to repeat.
+    EnsureMounts {
+        /// The list.
+        list: String,
+        /// Its rows.
+        mounts: Vec<NewMount>,
+    } -> ()
+}
+
+router_request! {
+    /// The environment list holds exactly these rows, in this order. Safe to repeat.
+    EnsureEnvs {
+        /// The list.
+        list: String,
+        /// Names and values.
+        envs: Vec<(String, String)>,
+    } -> ()
+}
+
+router_request! {
+    /// A container row of that name exists. An existing one is left as it is. Safe to repeat.
+    EnsureContainer {
+        /// The row.
+        container: NewContainer,
+    } -> ()
+}
+
+router_request! {
+    /// Starts the container of that name; answered when accepted. Already running is success.
+    StartContainer {
+        /// Name of the container.
+        name: String,
+    } -> ()
+}
+
+router_request! {
+    /// Stops the container of that name; answered when accepted. Already stopped is success.
+    StopContainer {
+        /// Name of the container.
+        name: String,
+    } -> ()
+}
+
+router_request! {
+    /// Removes the container of that name; answered when accepted. Already gone is success.
+    RemoveContainer {
+        /// Name of the container.
+        name: String,
+    } -> ()
+}
+
+router_request! {
+    /// Writes the owner's mark (comment) onto an adopted container. Safe to repeat.
+    MarkContainer {
+        /// Name of the container.
+        name: String,
+        /// The mark.
+        comment: String,
+    } -> ()
+}
+
+router_request! {
+    /// The last messages of one container as the device has them, oldest first. A question.
+    DescribeContainerLog {
+        /// Name of the container.
+        name: String,
+    } -> Vec<LogRow>
+}
