@@ -1,1 +1,35 @@
-//! (being built)
+//! ImageActor: turns image references into archives the device can read.
+//!
+//! Owns     nothing yet but the source of archives.  Asks  nobody.
+//! Answers  EnsureTarball.  Tells  nobody.
+//! Ticks    none.  Rebuilds  nothing: the cache on disk is the state.
+
+use std::sync::Arc;
+
+use actix::{Actor, Context, Handler, ResponseActFuture, WrapFuture};
+use mkube_messages::images::EnsureTarball;
+use mkube_model::neighbours::tarballs::{Tarball, TarballFault, TarballSource};
+
+/// See the room's card.
+pub struct ImageActor {
+    source: Arc<dyn TarballSource>,
+}
+
+impl ImageActor {
+    /// A new incarnation.
+    pub fn new(source: Arc<dyn TarballSource>) -> Self {
+        Self { source }
+    }
+}
+
+impl Actor for ImageActor {
+    type Context = Context<Self>;
+}
+
+impl Handler<EnsureTarball> for ImageActor {
+    type Result = ResponseActFuture<Self, Result<Tarball, TarballFault>>;
+    fn handle(&mut self, order: EnsureTarball, _ctx: &mut Self::Context) -> Self::Result {
+        let source = self.source.clone();
+        Box::pin(async move { source.ensure(&order.image).await }.into_actor(self))
+    }
+}

@@ -1,1 +1,17 @@
-//! (being built)
+//! RouterActor: sole owner of the device's REST client, keeper of the picture everybody compares with.
+//!
+//! Owns     the client, the published [`DeviceSnapshot`], what is known of mount and environment lists.  Asks  nobody.
+//! Answers  EnsureBridge, DescribeNetworks, EnsureVeth, RemoveVeth, EnsureMounts, EnsureEnvs, EnsureContainer,
+//!          StartContainer, StopContainer, RemoveContainer, MarkContainer, DescribeContainerLog.  Tells  nobody.
+//! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; every 50 ms to 1 s while a row moves.
+//! Rebuilds from the device, before it publishes a complete picture.
+//!
+//! Steady state costs at most three calls a tick, whatever the number of pods.
+//!
+//! [`DeviceSnapshot`]: mkube_messages::router::DeviceSnapshot
+
+mod hands;
+mod picture;
+mod router_actor;
+
+pub use router_actor::{RouterActor, RouterParts, answers, device_picture};

@@ -3,10 +3,10 @@
 //! Commands say *ensure*: a reply that got lost is followed by a look at the device, so repeating one never makes a second
 //! row. The picture is complete or it is not there: nobody concludes from a half-read list.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use actix::Message;
+use imbl::HashMap;
 use mkube_model::neighbours::router::{
     AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource, VethRow,
 };

@@ -4,5 +4,6 @@
 
 pub mod names;
 pub mod neighbours;
+pub mod network;
 
 pub use ipnet::IpNet;

@@ -1,0 +1,215 @@
+//! The actor: brings the table up to date with device and store, then lets it decide.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use mkube_messages::door::Door;
+use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
+use mkube_messages::objects::ObjectsReader;
+use mkube_messages::request::RequestContext;
+use mkube_messages::router::{DescribeNetworks, DeviceReader, EnsureBridge};
+use mkube_model::kinds::KindId;
+use mkube_model::names;
+use mkube_model::network::Network;
+use mkube_supervision::ChildSpecBuilder;
+use serde_json::Value;
+
+use crate::lease_table::{LeaseTable, Wish};
+
+/// Pause between two sweeps of forgotten leases.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What the actor needs from outside. Cloned for each incarnation.
+#[derive(Clone)]
+pub struct IpamParts {
+    /// The networks there are.
+    pub networks: Vec<Network>,
+    /// The kind whose objects hold addresses (pods).
+    pub pods: KindId,
+    /// Objects.
+    pub objects: ObjectsReader,
+    /// The device.
+    pub device: DeviceReader,
+    /// To make bridges of managed networks.
+    pub ensure_bridge: Door<EnsureBridge>,
+    /// To look for bridges of the others.
+    pub describe_networks: Door<DescribeNetworks>,
+}
+
+/// Registers everything the actor answers.
+pub fn answers(spec: ChildSpecBuilder<IpamActor>) -> ChildSpecBuilder<IpamActor> {
+    spec.answers::<LeaseAddress>().answers::<ReleaseAddress>()
+}
+
+/// See the room's card.
+pub struct IpamActor {
+    parts: IpamParts,
+    table: LeaseTable,
+    /// The reading of the device the table knows.
+    seen: u64,
+    /// Addresses in the pods' status were claimed.
+    claimed: bool,
+    /// Networks whose bridge and gateway were found or made.
+    ready: HashSet<String>,
+}
+
+impl IpamActor {
+    /// A new incarnation.
+    pub fn new(parts: IpamParts) -> Self {
+        let table = LeaseTable::new(parts.networks.clone());
+        Self { parts, table, seen: 0, claimed: false, ready: HashSet::new() }
+    }
+
+    /// Learns what device and store hold; fails while either is not known completely.
+    fn catch_up(&mut self) -> Result<(), IpamFault> {
+        let device = self.parts.device.borrow().clone();
+        if !device.complete {
+            let why = device.fault.clone().unwrap_or_else(|| "the device is being read".into());
+            return Err(IpamFault::NotReady(why));
+        }
+        if device.sequence != self.seen {
+            self.table.see_device(device.veths.values().map(|row| (row.name.as_str(), row.addresses.as_slice())));
+            self.seen = device.sequence;
+        }
+        if !self.claimed {
+            let view = self.parts.objects.view();
+            if !view.loaded {
+                return Err(IpamFault::NotReady("the store is being read".into()));
+            }
+            for (key, pod) in view.kind(&self.parts.pods).objects.iter() {
+                for (index, address) in pod_addresses(&pod.value).into_iter().enumerate() {
+                    self.table.claim(&names::veth_name(&key.namespace, &key.name, index), address);
+                }
+            }
+            self.claimed = true;
+        }
+        Ok(())
+    }
+
+    fn lease(&mut self, order: &LeaseAddress) -> Result<AddressLease, IpamFault> {
+        self.catch_up()?;
+        self.table.lease(Wish {
+            veth: &order.veth,
+            network: order.network.as_deref(),
+            wanted: order.wanted,
+            previous: order.previous,
+        })
+    }
+
+    /// Leases without a pod in the store and without a veth on the device are leftovers of a crash between two steps.
+    fn sweep(&mut self) {
+        if self.catch_up().is_err() {
+            return;
+        }
+        let view = self.parts.objects.view();
+        let device = self.parts.device.borrow().clone();
+        let wanted: HashSet<String> = view
+            .kind(&self.parts.pods)
+            .objects
+            .iter()
+            .flat_map(|(key, pod)| {
+                let containers = pod.value.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
+                (0..containers).map(|index| names::veth_name(&key.namespace, &key.name, index))
+            })
+            .collect();
+        let idle: Vec<String> = self
+            .table
+            .holders()
+            .filter(|veth| !device.veths.contains_key(*veth) && !wanted.contains(*veth))
+            .map(str::to_owned)
+            .collect();
+        for veth in idle {
+            tracing::info!(%veth, "address lease without pod and interface given back");
+            self.table.release(&veth);
+        }
+    }
+
+    fn sweep_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(SWEEP, |actor, ctx| {
+            actor.sweep();
+            actor.sweep_later(ctx);
+        });
+    }
+}
+
+/// The addresses in a pod's status, in container order.
+fn pod_addresses(pod: &Value) -> Vec<Ipv4Addr> {
+    let ips = pod.pointer("/status/podIPs").and_then(Value::as_array);
+    ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok()).collect()
+}
+
+async fn prepare(
+    network: Network,
+    context: RequestContext,
+    ensure: Door<EnsureBridge>,
+    describe: Door<DescribeNetworks>,
+) -> Result<(), IpamFault> {
+    let away = |error: String| IpamFault::NotReady(format!("network {}: {error}", network.name));
+    if network.managed {
+        let address = mkube_model::IpNet::new(IpAddr::V4(network.gateway), network.cidr.prefix_len())
+            .map_err(|error| away(error.to_string()))?;
+        let order = EnsureBridge { context, bridge: network.bridge.clone(), address };
+        return ensure.ask(order).await.map_err(|error| away(error.to_string()));
+    }
+    let (bridges, addresses) =
+        describe.ask(DescribeNetworks { context }).await.map_err(|error| away(error.to_string()))?;
+    let missing = if !bridges.contains(&network.bridge) {
+        format!("bridge {:?}", network.bridge)
+    } else if !addresses.iter().any(|row| row.address.addr() == IpAddr::V4(network.gateway)) {
+        format!("gateway address {}", network.gateway)
+    } else {
+        return Ok(());
+    };
+    Err(IpamFault::NoBridge { network: network.name.clone(), missing })
+}
+
+impl Actor for IpamActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.sweep_later(ctx);
+    }
+}
+
+impl Handler<LeaseAddress> for IpamActor {
+    type Result = ResponseActFuture<Self, Result<AddressLease, IpamFault>>;
+
+    fn handle(&mut self, order: LeaseAddress, _ctx: &mut Self::Context) -> Self::Result {
+        let network = match self.table.network(order.network.as_deref()) {
+            Ok(network) => network.clone(),
+            Err(fault) => return Box::pin(actix::fut::ready(Err(fault))),
+        };
+        if self.ready.contains(&network.name) {
+            return Box::pin(actix::fut::ready(self.lease(&order)));
+        }
+        let name = network.name.clone();
+        let preparing = prepare(
+            network,
+            order.context.clone(),
+            self.parts.ensure_bridge.clone(),
+            self.parts.describe_networks.clone(),
+        );
+        Box::pin(preparing.into_actor(self).map(move |prepared, actor, _ctx| {
+            prepared?;
+            actor.ready.insert(name);
+            actor.lease(&order)
+        }))
+    }
+}
+
+impl Handler<ReleaseAddress> for IpamActor {
+    type Result = ResponseActFuture<Self, Result<(), IpamFault>>;
+
+    fn handle(&mut self, order: ReleaseAddress, _ctx: &mut Self::Context) -> Self::Result {
+        let released = self.catch_up().and_then(|()| {
+            if self.parts.device.borrow().veths.contains_key(&order.veth) {
+                return Err(IpamFault::NotReady(format!("{} is still on the device", order.veth)));
+            }
+            self.table.release(&order.veth);
+            Ok(())
+        });
+        Box::pin(actix::fut::ready(released))
+    }
+}

@@ -1,0 +1,257 @@
+//! How readings of the device become one picture, also when a reading and a command overlap.
+//!
+//! A list that was asked for before a command finished may not show what the command did. So each reading carries the age it
+//! was started at, each command notes the rows it touched and when, and a touched row outlives an older reading.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mkube_messages::router::DeviceSnapshot;
+use mkube_model::neighbours::router::{BridgePortRow, ContainerRow, ContainerState, SystemResource, VethRow};
+
+/// Order of readings and commands; grows with each.
+pub type Age = u64;
+
+/// What a reading or a command taught us.
+#[derive(Debug, Clone)]
+pub enum Learned {
+    /// All containers.
+    Containers(Vec<ContainerRow>),
+    /// All veths.
+    Veths(Vec<VethRow>),
+    /// All bridge ports.
+    Ports(Vec<BridgePortRow>),
+    /// Figures.
+    Resource(SystemResource),
+    /// This container was made by us just now.
+    Container(ContainerRow),
+    /// This container accepted a command and is now in that state.
+    State(String, ContainerState),
+    /// This container carries our mark now.
+    Comment(String, String),
+    /// This veth exists like so.
+    Veth(VethRow),
+    /// This veth is gone.
+    VethGone(String),
+    /// This port exists like so.
+    Port(BridgePortRow),
+    /// The port of this interface is gone.
+    PortGone(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Table {
+    Containers,
+    Veths,
+    Ports,
+}
+
+/// The picture under construction, and the ages of what is in it.
+#[derive(Debug, Default)]
+pub struct Picture {
+    snapshot: DeviceSnapshot,
+    age: Age,
+    touched: HashMap<(Table, String), Age>,
+    read: (bool, bool, bool),
+}
+
+impl Picture {
+    /// Starts from what an earlier incarnation published, so that readers never see the device vanish.
+    pub fn resume(snapshot: DeviceSnapshot) -> Self {
+        Self { snapshot: DeviceSnapshot { complete: false, ..snapshot }, ..Self::default() }
+    }
+
+    /// The age of something that starts now.
+    pub fn next_age(&mut self) -> Age {
+        self.age += 1;
+        self.age
+    }
+
+    /// What to publish.
+    pub fn snapshot(&self) -> &DeviceSnapshot {
+        &self.snapshot
+    }
+
+    /// Whether any row is on its way from one state to another.
+    pub fn moving(&self) -> bool {
+        self.snapshot.containers.values().any(|row| {
+            matches!(
+                row.state,
+                ContainerState::Extracting
+                    | ContainerState::Starting
+                    | ContainerState::Stopping
+                    | ContainerState::Deleting
+            )
+        })
+    }
+
+    /// The last reading failed.
+    pub fn failed(&mut self, fault: String) {
+        self.snapshot.reachable = false;
+        self.snapshot.fault = Some(fault);
+    }
+
+    /// The last reading worked.
+    pub fn worked(&mut self) {
+        self.snapshot.reachable = true;
+        self.snapshot.fault = None;
+    }
+
+    /// Folds in what something started at `age` taught us.
+    pub fn learn(&mut self, age: Age, learned: Learned) {
+        match learned {
+            Learned::Containers(rows) => {
+                self.read.0 = true;
+                let fresh = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+                let Self { snapshot, touched, .. } = self;
+                merge(&mut snapshot.containers, fresh, |name| newer(touched, Table::Containers, name, age));
+                self.forget(Table::Containers, age);
+            }
+            Learned::Veths(rows) => {
+                self.read.1 = true;
+                let fresh = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+                let Self { snapshot, touched, .. } = self;
+                merge(&mut snapshot.veths, fresh, |name| newer(touched, Table::Veths, name, age));
+                self.forget(Table::Veths, age);
+            }
+            Learned::Ports(rows) => {
+                self.read.2 = true;
+                let fresh = rows.into_iter().map(|row| (row.interface.clone(), row)).collect();
+                let Self { snapshot, touched, .. } = self;
+                merge(&mut snapshot.ports, fresh, |name| newer(touched, Table::Ports, name, age));
+                self.forget(Table::Ports, age);
+            }
+            Learned::Resource(resource) => self.snapshot.resource = Some(resource),
+            Learned::Container(row) => {
+                self.touch(Table::Containers, &row.name);
+                self.snapshot.containers.insert(row.name.clone(), Arc::new(row));
+            }
+            Learned::State(name, state) => {
+                self.touch(Table::Containers, &name);
+                if let Some(row) = self.snapshot.containers.get_mut(&name) {
+                    Arc::make_mut(row).state = state;
+                }
+            }
+            Learned::Comment(name, comment) => {
+                self.touch(Table::Containers, &name);
+                if let Some(row) = self.snapshot.containers.get_mut(&name) {
+                    Arc::make_mut(row).comment = comment;
+                }
+            }
+            Learned::Veth(row) => {
+                self.touch(Table::Veths, &row.name);
+                self.snapshot.veths.insert(row.name.clone(), Arc::new(row));
+            }
+            Learned::VethGone(name) => {
+                self.touch(Table::Veths, &name);
+                self.snapshot.veths.remove(&name);
+            }
+            Learned::Port(row) => {
+                self.touch(Table::Ports, &row.interface);
+                self.snapshot.ports.insert(row.interface.clone(), Arc::new(row));
+            }
+            Learned::PortGone(name) => {
+                self.touch(Table::Ports, &name);
+                self.snapshot.ports.remove(&name);
+            }
+        }
+        self.snapshot.complete = self.read == (true, true, true);
+    }
+
+    /// Numbers the picture for publication.
+    pub fn number(&mut self) -> DeviceSnapshot {
+        self.snapshot.sequence += 1;
+        self.snapshot.clone()
+    }
+
+    fn touch(&mut self, table: Table, name: &str) {
+        self.age += 1;
+        self.touched.insert((table, name.to_owned()), self.age);
+    }
+
+    fn forget(&mut self, table: Table, age: Age) {
+        self.touched.retain(|(of, _), touched| *of != table || *touched > age);
+    }
+}
+
+fn newer(touched: &HashMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
+    touched.get(&(table, name.to_owned())).is_some_and(|at| *at > age)
+}
+
+/// Replaces `old` by `fresh`, except for names that were touched later; equal rows keep their `Arc`.
+fn merge<Row: PartialEq>(
+    old: &mut imbl::HashMap<String, Arc<Row>>,
+    fresh: HashMap<String, Row>,
+    touched_later: impl Fn(&str) -> bool,
+) {
+    let gone: Vec<String> =
+        old.keys().filter(|name| !fresh.contains_key(*name) && !touched_later(name)).cloned().collect();
+    for name in gone {
+        old.remove(&name);
+    }
+    for (name, row) in fresh {
+        if touched_later(&name) || old.get(&name).is_some_and(|same| **same == row) {
+            continue;
+        }
+        old.insert(name, Arc::new(row));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mkube_model::neighbours::router::RowId;
+
+    fn veth(name: &str) -> VethRow {
+        VethRow {
+            id: RowId("*1".into()),
+            name: name.into(),
+            addresses: vec![],
+            gateway: None,
+            comment: String::new(),
+            running: false,
+        }
+    }
+
+    #[test]
+    fn a_reading_started_before_a_command_does_not_undo_it() {
+        let mut picture = Picture::default();
+        picture.learn(0, Learned::Veths(vec![veth("gone"), veth("stays")]));
+        let reading = picture.next_age();
+        picture.learn(0, Learned::Veth(veth("made")));
+        picture.learn(0, Learned::VethGone("gone".into()));
+        picture.learn(reading, Learned::Veths(vec![veth("gone"), veth("stays")]));
+        let mut names: Vec<_> = picture.snapshot().veths.keys().cloned().collect();
+        names.sort();
+        assert_eq!(names, ["made", "stays"]);
+    }
+
+    #[test]
+    fn a_reading_started_after_a_command_is_believed() {
+        let mut picture = Picture::default();
+        picture.learn(0, Learned::Veth(veth("made")));
+        let reading = picture.next_age();
+        picture.learn(reading, Learned::Veths(vec![]));
+        assert!(picture.snapshot().veths.is_empty());
+    }
+
+    #[test]
+    fn the_picture_is_complete_only_when_all_three_lists_were_read() {
+        let mut picture = Picture::default();
+        picture.learn(1, Learned::Containers(vec![]));
+        picture.learn(1, Learned::Veths(vec![]));
+        assert!(!picture.snapshot().complete);
+        picture.learn(1, Learned::Ports(vec![]));
+        assert!(picture.snapshot().complete);
+    }
+
+    #[test]
+    fn rows_that_did_not_change_are_shared_with_the_last_picture() {
+        let mut picture = Picture::default();
+        picture.learn(1, Learned::Veths(vec![veth("a")]));
+        let before = picture.snapshot().veths["a"].clone();
+        let age = picture.next_age();
+        picture.learn(age, Learned::Veths(vec![veth("a")]));
+        assert!(Arc::ptr_eq(&before, &picture.snapshot().veths["a"]));
+    }
+}
