@@ -1,1 +1,28 @@
-//! (being built)
+//! Pods: one actor each, and one that knows which there are.
+//!
+//! PodsActor
+//! Owns     which pods exist, their device names.      Asks   nobody (tells the supervisor to start and stop pod actors).
+//! Answers  nothing.                                    Tells  DesiredChanged, DeviceChanged.
+//! Ticks    none: it wakes when objects or the device's picture change.  Rebuilds  from the published objects.
+//!
+//! PodActor
+//! Owns     the walk of one pod from stored to running to gone.
+//! Asks     RouterActor, IpamActor, ImageActor, ObjectsActor.   Answers  DesiredChanged, DeviceChanged.
+//! Tells    RecordEvent.   Ticks  when a retry or a restart is due, and every 10 s.
+//! Rebuilds from the device's picture and the pod's own status.
+//!
+//! [`next_step`] is the whole policy: desired and observed in, one step out. Creating, repairing, changing and
+//! deleting are the same walk.
+
+mod backoff;
+mod carry_out;
+mod env_vars;
+mod next_step;
+mod plan;
+mod pod_actor;
+mod pods_actor;
+mod status;
+
+pub use plan::{PlanSettings, PodPlan};
+pub use pod_actor::{PodActor, PodDoors, PodParts};
+pub use pods_actor::{PodsActor, PodsParts};

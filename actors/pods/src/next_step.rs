@@ -1,0 +1,456 @@
+//! The policy of one container: what should be, what is, one step out. Pure.
+//!
+//! The same function creates, repairs, changes and deletes. A step is only named here; `carry_out` does it, and whatever
+//! comes of it is seen in the next observation.
+
+use mkube_messages::ipam::AddressLease;
+use mkube_model::neighbours::router::{ContainerRow, ContainerState, VethRow};
+use mkube_model::neighbours::tarballs::Tarball;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::plan::{ContainerPlan, RestartPolicy, hash_in_mark};
+
+/// How a container's last run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code, when the device said.
+    pub code: Option<i32>,
+    /// The device's own words, if any.
+    pub message: String,
+}
+
+impl Exit {
+    /// Whether it ended well. An unknown code counts as failure: better one restart too many than a silent death.
+    pub fn succeeded(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// Whether the present row's process was ever started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Started {
+    /// We came later than the row and have not looked yet.
+    #[default]
+    Unknown,
+    /// Never.
+    No,
+    /// It was.
+    Yes,
+}
+
+/// What the actor remembers of a container between steps; all of it can be found again.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// The address.
+    pub lease: Option<AddressLease>,
+    /// The archive.
+    pub tarball: Option<Tarball>,
+    /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
+    pub volumes: Option<(String, Vec<String>)>,
+    /// The hash the mount and environment lists were written for.
+    pub lists: Option<String>,
+    /// The generation of the root directory to use next.
+    pub generation: u32,
+    /// Whether the row's process was started.
+    pub started: Started,
+    /// How the last run ended, once read.
+    pub exit: Option<Exit>,
+    /// Pace of restarts.
+    pub restarts: Backoff,
+    /// The pause before the coming restart was started.
+    pub restart_scheduled: bool,
+    /// Address, archive and lists were taken back (deletion).
+    pub lists_cleared: bool,
+    /// The address was given back (deletion).
+    pub released: bool,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            tarball: None,
+            volumes: None,
+            lists: None,
+            generation: 1,
+            started: Started::Unknown,
+            exit: None,
+            restarts: Backoff::of_restarts(),
+            restart_scheduled: false,
+            lists_cleared: false,
+            released: false,
+        }
+    }
+}
+
+/// What is seen of a container.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Its row.
+    pub row: Option<&'a ContainerRow>,
+    /// Its interface.
+    pub veth: Option<&'a VethRow>,
+    /// Its interface is a port of some bridge.
+    pub port: bool,
+}
+
+/// The next thing to do for a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask for an address.
+    LeaseAddress,
+    /// Ask for the archive.
+    EnsureTarball,
+    /// Write the files of its volumes.
+    WriteVolumes,
+    /// Make the interface.
+    EnsureVeth,
+    /// Make mount and environment lists.
+    EnsureLists,
+    /// Make the row.
+    EnsureContainer,
+    /// Put our mark on a row we adopt.
+    Mark,
+    /// Find out how the last run ended, or whether there was one.
+    ReadExit,
+    /// Start the pause before a restart.
+    ScheduleRestart,
+    /// Start the process.
+    Start,
+    /// Stop the process, for this reason.
+    Stop(Why),
+    /// Remove the row.
+    Remove(Why),
+    /// Remove interface and bridge port.
+    RemoveVeth,
+    /// Empty mount and environment lists, delete files we wrote.
+    ClearLists,
+    /// Give the address back.
+    ReleaseAddress,
+    /// Nothing to do until the device shows something else.
+    Wait,
+    /// Nothing to do until this moment.
+    WaitUntil(Instant),
+    /// Cannot go on before something else changes.
+    Blocked(String),
+    /// As it should be.
+    Settled,
+    /// Nothing of it is left.
+    Gone,
+}
+
+/// Why a container is stopped or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The pod is deleted, or the container left the spec.
+    Deleted,
+    /// The spec changed.
+    SpecChanged,
+    /// The interface vanished behind our back.
+    InterfaceLost,
+    /// The image could not be unpacked.
+    ExtractFailed,
+}
+
+/// What to do next for a container that should exist.
+pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, memory: &Memory, now: Instant) -> Step {
+    if let Some(row) = seen.row {
+        return step_of_row(plan, restart, row, seen, memory, now);
+    }
+    if let Some(why) = &plan.blocked {
+        return Step::Blocked(why.clone());
+    }
+    let Some(lease) = &memory.lease else {
+        return Step::LeaseAddress;
+    };
+    if memory.tarball.is_none() {
+        return Step::EnsureTarball;
+    }
+    if !plan.volumes.is_empty() && memory.volumes.as_ref().is_none_or(|(hash, _)| *hash != plan.hash) {
+        return Step::WriteVolumes;
+    }
+    if !veth_fits(seen, lease) {
+        return Step::EnsureVeth;
+    }
+    if (!plan.mounts.is_empty() || !plan.envs.is_empty()) && memory.lists.as_ref() != Some(&plan.hash) {
+        return Step::EnsureLists;
+    }
+    Step::EnsureContainer
+}
+
+fn veth_fits(seen: Seen<'_>, lease: &AddressLease) -> bool {
+    seen.port && seen.veth.is_some_and(|veth| veth.addresses.contains(&lease.address))
+}
+
+fn step_of_row(
+    plan: &ContainerPlan,
+    restart: RestartPolicy,
+    row: &ContainerRow,
+    seen: Seen<'_>,
+    memory: &Memory,
+    now: Instant,
+) -> Step {
+    let replace = match hash_in_mark(&row.comment) {
+        Some(hash) if hash != plan.hash => Some(Why::SpecChanged),
+        _ if seen.veth.is_none() => Some(Why::InterfaceLost),
+        _ if row.state == ContainerState::Failed => Some(Why::ExtractFailed),
+        _ => None,
+    };
+    if let Some(why) = replace {
+        // A change that cannot be carried through leaves the running container alone.
+        if why != Why::ExtractFailed
+            && let Some(blocked) = &plan.blocked
+        {
+            return Step::Blocked(blocked.clone());
+        }
+        return match row.state {
+            ContainerState::Running | ContainerState::Starting => Step::Stop(why),
+            ContainerState::Stopped | ContainerState::Failed => Step::Remove(why),
+            _ => Step::Wait,
+        };
+    }
+    if hash_in_mark(&row.comment).is_none() && matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
+        return Step::Mark;
+    }
+    match row.state {
+        ContainerState::Running => Step::Settled,
+        ContainerState::Stopped => step_of_stopped(restart, memory, now),
+        _ => Step::Wait,
+    }
+}
+
+fn step_of_stopped(restart: RestartPolicy, memory: &Memory, now: Instant) -> Step {
+    match (memory.started, &memory.exit) {
+        (Started::No, _) => Step::Start,
+        (Started::Unknown, _) | (Started::Yes, None) => Step::ReadExit,
+        (Started::Yes, Some(exit)) => {
+            let again = match restart {
+                RestartPolicy::Always => true,
+                RestartPolicy::OnFailure => !exit.succeeded(),
+                RestartPolicy::Never => false,
+            };
+            if !again {
+                Step::Settled
+            } else if !memory.restart_scheduled {
+                Step::ScheduleRestart
+            } else {
+                match memory.restarts.due() {
+                    Some(due) if due > now => Step::WaitUntil(due),
+                    _ => Step::Start,
+                }
+            }
+        }
+    }
+}
+
+/// What to do next for a container that should not exist.
+pub fn next_teardown(seen: Seen<'_>, memory: &Memory) -> Step {
+    if let Some(row) = seen.row {
+        return match row.state {
+            ContainerState::Running | ContainerState::Starting => Step::Stop(Why::Deleted),
+            ContainerState::Stopped | ContainerState::Failed | ContainerState::Extracting => Step::Remove(Why::Deleted),
+            ContainerState::Stopping | ContainerState::Deleting | ContainerState::Unknown => Step::Wait,
+        };
+    }
+    if seen.veth.is_some() || seen.port {
+        return Step::RemoveVeth;
+    }
+    if !memory.lists_cleared {
+        return Step::ClearLists;
+    }
+    if !memory.released {
+        return Step::ReleaseAddress;
+    }
+    Step::Gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::mark;
+    use mkube_model::neighbours::router::RowId;
+    use std::time::Duration;
+
+    const HASH: &str = "0123456789abcdef";
+
+    fn a_plan() -> ContainerPlan {
+        ContainerPlan {
+            name: "web".into(),
+            index: 0,
+            row: "default_web_web".into(),
+            veth: "veth_default_web_0".into(),
+            image: "web".into(),
+            file: None,
+            cmd: String::new(),
+            entrypoint: String::new(),
+            workdir: String::new(),
+            user: String::new(),
+            memory: None,
+            grace: Duration::from_secs(30),
+            envs: vec![("A".into(), "1".into())],
+            mounts: vec![],
+            volumes: vec![],
+            hash: HASH.into(),
+            blocked: None,
+        }
+    }
+
+    fn a_row(state: ContainerState) -> ContainerRow {
+        ContainerRow {
+            id: RowId("*1".into()),
+            name: "default_web_web".into(),
+            state,
+            file: String::new(),
+            interfaces: vec!["veth_default_web_0".into()],
+            root_dir: String::new(),
+            mount_lists: vec![],
+            env_lists: vec![],
+            cmd: String::new(),
+            entrypoint: String::new(),
+            workdir: String::new(),
+            user: String::new(),
+            hostname: String::new(),
+            dns: vec![],
+            logging: true,
+            start_on_boot: true,
+            comment: mark("default", "web", HASH),
+            about: String::new(),
+            memory_current: None,
+            cpu_percent: None,
+        }
+    }
+
+    fn a_veth() -> VethRow {
+        VethRow {
+            id: RowId("*2".into()),
+            name: "veth_default_web_0".into(),
+            addresses: vec!["10.90.0.2/24".parse().expect("a literal")],
+            gateway: None,
+            comment: String::new(),
+            running: false,
+        }
+    }
+
+    fn a_lease() -> AddressLease {
+        AddressLease {
+            network: "gt".into(),
+            address: "10.90.0.2/24".parse().expect("a literal"),
+            gateway: "10.90.0.1".parse().expect("a literal"),
+            bridge: "bridge-gt".into(),
+            dns: vec![],
+        }
+    }
+
+    fn step(row: Option<&ContainerRow>, veth: Option<&VethRow>, memory: &Memory) -> Step {
+        let seen = Seen { row, veth, port: veth.is_some() };
+        next_step(&a_plan(), RestartPolicy::Always, seen, memory, Instant::now())
+    }
+
+    #[test]
+    fn a_new_container_walks_from_address_to_row_in_order() {
+        let mut memory = Memory::default();
+        assert_eq!(step(None, None, &memory), Step::LeaseAddress);
+        memory.lease = Some(a_lease());
+        assert_eq!(step(None, None, &memory), Step::EnsureTarball);
+        memory.tarball = Some(Tarball { device_path: "x.tar".into(), digest: None });
+        assert_eq!(step(None, None, &memory), Step::EnsureVeth);
+        let veth = a_veth();
+        assert_eq!(step(None, Some(&veth), &memory), Step::EnsureLists);
+        memory.lists = Some(HASH.into());
+        assert_eq!(step(None, Some(&veth), &memory), Step::EnsureContainer);
+        memory.started = Started::No;
+        assert_eq!(step(Some(&a_row(ContainerState::Extracting)), Some(&veth), &memory), Step::Wait);
+        assert_eq!(step(Some(&a_row(ContainerState::Stopped)), Some(&veth), &memory), Step::Start);
+        assert_eq!(step(Some(&a_row(ContainerState::Running)), Some(&veth), &memory), Step::Settled);
+    }
+
+    #[test]
+    fn a_running_container_of_the_go_controller_is_marked_and_left_alone() {
+        let adopted = ContainerRow { comment: String::new(), ..a_row(ContainerState::Running) };
+        assert_eq!(step(Some(&adopted), Some(&a_veth()), &Memory::default()), Step::Mark);
+    }
+
+    #[test]
+    fn a_changed_spec_stops_then_removes_then_makes_anew() {
+        let other = mark("default", "web", "ffffffffffffffff");
+        let row = |state| ContainerRow { comment: other.clone(), ..a_row(state) };
+        let veth = a_veth();
+        let memory = Memory::default();
+        assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::Stop(Why::SpecChanged));
+        assert_eq!(step(Some(&row(ContainerState::Stopping)), Some(&veth), &memory), Step::Wait);
+        assert_eq!(step(Some(&row(ContainerState::Stopped)), Some(&veth), &memory), Step::Remove(Why::SpecChanged));
+    }
+
+    #[test]
+    fn a_change_that_cannot_be_carried_through_leaves_the_running_container_alone() {
+        let row = ContainerRow { comment: mark("default", "web", "ffffffffffffffff"), ..a_row(ContainerState::Running) };
+        let plan = ContainerPlan { blocked: Some("configmap \"m\" not found".into()), ..a_plan() };
+        let veth = a_veth();
+        let seen = Seen { row: Some(&row), veth: Some(&veth), port: true };
+        let step = next_step(&plan, RestartPolicy::Always, seen, &Memory::default(), Instant::now());
+        assert_eq!(step, Step::Blocked("configmap \"m\" not found".into()));
+    }
+
+    #[test]
+    fn an_unknown_state_is_waited_for_and_never_taken_for_stopped() {
+        let veth = a_veth();
+        assert_eq!(step(Some(&a_row(ContainerState::Unknown)), Some(&veth), &Memory::default()), Step::Wait);
+        let seen = Seen { row: Some(&a_row(ContainerState::Unknown)), veth: Some(&veth), port: true };
+        assert_eq!(next_teardown(seen, &Memory::default()), Step::Wait);
+    }
+
+    #[test]
+    fn what_happens_after_an_exit_depends_on_policy_and_code() {
+        let row = a_row(ContainerState::Stopped);
+        let veth = a_veth();
+        let seen = Seen { row: Some(&row), veth: Some(&veth), port: true };
+        let after = |policy, code| {
+            let memory = Memory {
+                started: Started::Yes,
+                exit: Some(Exit { code, message: String::new() }),
+                ..Memory::default()
+            };
+            next_step(&a_plan(), policy, seen, &memory, Instant::now())
+        };
+        assert_eq!(after(RestartPolicy::Always, Some(0)), Step::ScheduleRestart);
+        assert_eq!(after(RestartPolicy::Always, Some(1)), Step::ScheduleRestart);
+        assert_eq!(after(RestartPolicy::OnFailure, Some(0)), Step::Settled);
+        assert_eq!(after(RestartPolicy::OnFailure, Some(1)), Step::ScheduleRestart);
+        assert_eq!(after(RestartPolicy::OnFailure, None), Step::ScheduleRestart);
+        assert_eq!(after(RestartPolicy::Never, Some(1)), Step::Settled);
+    }
+
+    #[test]
+    fn a_stopped_row_we_did_not_see_start_is_looked_into_before_it_is_started() {
+        let row = a_row(ContainerState::Stopped);
+        assert_eq!(step(Some(&row), Some(&a_veth()), &Memory::default()), Step::ReadExit);
+    }
+
+    #[test]
+    fn a_lost_interface_rebuilds_the_container() {
+        assert_eq!(
+            step(Some(&a_row(ContainerState::Running)), None, &Memory::default()),
+            Step::Stop(Why::InterfaceLost)
+        );
+    }
+
+    #[test]
+    fn teardown_goes_from_process_to_address_in_order() {
+        let veth = a_veth();
+        let mut memory = Memory::default();
+        let at = |row: Option<&ContainerRow>, veth: Option<&VethRow>, memory: &Memory| {
+            next_teardown(Seen { row, veth, port: veth.is_some() }, memory)
+        };
+        assert_eq!(at(Some(&a_row(ContainerState::Running)), Some(&veth), &memory), Step::Stop(Why::Deleted));
+        assert_eq!(at(Some(&a_row(ContainerState::Stopping)), Some(&veth), &memory), Step::Wait);
+        assert_eq!(at(Some(&a_row(ContainerState::Stopped)), Some(&veth), &memory), Step::Remove(Why::Deleted));
+        assert_eq!(at(Some(&a_row(ContainerState::Deleting)), Some(&veth), &memory), Step::Wait);
+        assert_eq!(at(None, Some(&veth), &memory), Step::RemoveVeth);
+        assert_eq!(at(None, None, &memory), Step::ClearLists);
+        memory.lists_cleared = true;
+        assert_eq!(at(None, None, &memory), Step::ReleaseAddress);
+        memory.released = true;
+        assert_eq!(at(None, None, &memory), Step::Gone);
+    }
+}

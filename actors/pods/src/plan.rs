@@ -1,0 +1,479 @@
+//! What a pod object means on the device: pure translation, no device, no clock.
+//!
+//! Everything that would need a new container when it changes goes into the container's hash, which travels in the row's
+//! comment: drift is seen by comparing one word, whatever the release prints of the rest.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use mkube_model::neighbours::shared_disk::VolumeFile;
+use mkube_model::{command_line, metadata, names};
+use serde_json::{Value, json};
+
+use crate::env_vars::{self, ConfigMaps};
+
+/// Settings that shape every pod.
+#[derive(Debug, Clone)]
+pub struct PlanSettings {
+    /// Directory of root directories on the device (`storage.basePath`).
+    pub images_base: String,
+    /// Directory of plain volumes on the device.
+    pub volumes_base: String,
+    /// The device's own address, for `status.hostIP`.
+    pub host_ip: String,
+    /// Name of the node, for `spec.nodeName`.
+    pub node_name: String,
+}
+
+/// `spec.restartPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Restart whatever the exit code.
+    Always,
+    /// Restart after a non-zero exit code.
+    OnFailure,
+    /// Never restart.
+    Never,
+}
+
+/// A pod, translated.
+#[derive(Debug, Clone)]
+pub struct PodPlan {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// `vkube.io/network`.
+    pub network: Option<String>,
+    /// `vkube.io/static-ip`.
+    pub static_ip: Option<Ipv4Addr>,
+    /// When containers are restarted.
+    pub restart: RestartPolicy,
+    /// A deletion timestamp is set.
+    pub deleting: bool,
+    /// In spec order.
+    pub containers: Vec<ContainerPlan>,
+}
+
+/// Where a mount comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountSource {
+    /// A directory of the device.
+    Directory(String),
+    /// A volume whose files mkube writes; index into [`ContainerPlan::volumes`], and a path inside it.
+    Files(usize, String),
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPlan {
+    /// Source.
+    pub source: MountSource,
+    /// Path in the container.
+    pub destination: String,
+    /// Read-only.
+    pub read_only: bool,
+}
+
+/// A container, translated.
+#[derive(Debug, Clone)]
+pub struct ContainerPlan {
+    /// Name in the pod.
+    pub name: String,
+    /// Position in the pod.
+    pub index: usize,
+    /// Name of the row, of its mount list and of its environment list.
+    pub row: String,
+    /// Name of its interface.
+    pub veth: String,
+    /// Image reference.
+    pub image: String,
+    /// `vkube.io/file`: an archive on the device that replaces the image.
+    pub file: Option<String>,
+    /// Command override as RouterOS reads it.
+    pub cmd: String,
+    /// Entrypoint override as RouterOS reads it.
+    pub entrypoint: String,
+    /// Working directory override.
+    pub workdir: String,
+    /// `uid` or `uid:gid`.
+    pub user: String,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// How long a stop may take.
+    pub grace: Duration,
+    /// Variables.
+    pub envs: Vec<(String, String)>,
+    /// Mounts, in order.
+    pub mounts: Vec<MountPlan>,
+    /// Volumes whose files mkube writes: name and files.
+    pub volumes: Vec<(String, Vec<VolumeFile>)>,
+    /// Changes when a new container is needed.
+    pub hash: String,
+    /// What keeps the container from being made, such as a missing ConfigMap.
+    pub blocked: Option<String>,
+}
+
+/// Device names of one container.
+#[derive(Debug, Clone)]
+pub struct ContainerNames {
+    /// Name of the row.
+    pub row: String,
+    /// Name of the interface.
+    pub veth: String,
+}
+
+/// The mark in a row's comment.
+pub fn mark(namespace: &str, pod: &str, hash: &str) -> String {
+    format!("mkube {namespace}/{pod} {hash}")
+}
+
+/// The hash in a row's comment, if it is our mark.
+pub fn hash_in_mark(comment: &str) -> Option<&str> {
+    let mut words = comment.split(' ');
+    (words.next() == Some("mkube")).then_some(())?;
+    words.next()?.contains('/').then_some(())?;
+    let hash = words.next()?;
+    (words.next().is_none() && hash.len() == 16).then_some(hash)
+}
+
+/// Translates a pod. `names` has one entry per container; `pod_ip` is empty while unknown.
+pub fn plan(pod: &Value, names: &[ContainerNames], maps: &ConfigMaps, settings: &PlanSettings, pod_ip: &str) -> PodPlan {
+    let annotation = |key: &str| {
+        pod.pointer("/metadata/annotations").and_then(|all| all.get(key)).and_then(Value::as_str).filter(|s| !s.is_empty())
+    };
+    let containers = pod.pointer("/spec/containers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let restart = match pod.pointer("/spec/restartPolicy").and_then(Value::as_str) {
+        Some("Never") => RestartPolicy::Never,
+        Some("OnFailure") => RestartPolicy::OnFailure,
+        _ => RestartPolicy::Always,
+    };
+    PodPlan {
+        namespace: metadata::namespace(pod).to_owned(),
+        name: metadata::name(pod).to_owned(),
+        uid: metadata::uid(pod).to_owned(),
+        network: annotation("vkube.io/network").map(str::to_owned),
+        static_ip: annotation("vkube.io/static-ip").and_then(|text| text.parse().ok()),
+        restart,
+        deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
+        containers: containers
+            .iter()
+            .zip(names)
+            .enumerate()
+            .map(|(index, (container, names))| {
+                container_plan(Given { pod, container, index, names, maps, settings, pod_ip }, annotation("vkube.io/file"))
+            })
+            .collect(),
+    }
+}
+
+struct Given<'a> {
+    pod: &'a Value,
+    container: &'a Value,
+    index: usize,
+    names: &'a ContainerNames,
+    maps: &'a ConfigMaps,
+    settings: &'a PlanSettings,
+    pod_ip: &'a str,
+}
+
+fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
+    let Given { pod, container, index, names, maps, settings, pod_ip } = given;
+    let mut blocked = None;
+    let mut or_block = |result: Result<Vec<(String, String)>, String>| {
+        result.unwrap_or_else(|why| {
+            blocked.get_or_insert(why);
+            Vec::new()
+        })
+    };
+    let envs = or_block(env_vars::resolve(pod, container, maps, pod_ip, &settings.host_ip));
+    // The address is not part of what a container *is*: a new lease alone must not rebuild it.
+    let envs_without_address = or_block(env_vars::resolve(pod, container, maps, "", &settings.host_ip));
+    let words = |field: &str| -> Vec<String> {
+        let list = container.get(field).and_then(Value::as_array);
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|word| env_vars::expand(word, &envs))
+            .collect()
+    };
+    let (entrypoint, cmd) = split_command(words("command"), words("args"));
+    let mut join = |words: &[String]| {
+        command_line::join(words).unwrap_or_else(|why| {
+            blocked.get_or_insert(why.to_string());
+            String::new()
+        })
+    };
+    let (entrypoint, cmd) = (join(&entrypoint), join(&cmd));
+    let (mounts, volumes) = match mounts_of(pod, container, names, maps, settings) {
+        Ok(found) => found,
+        Err(why) => {
+            blocked.get_or_insert(why);
+            (Vec::new(), Vec::new())
+        }
+    };
+    let text = |pointer: &str| container.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let image = text("/image");
+    let workdir = text("/workingDir");
+    let user = user_of(pod, container);
+    let memory = container.pointer("/resources/limits/memory").and_then(Value::as_str).and_then(bytes_of_quantity);
+    let grace = pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(30);
+    let restart = pod.pointer("/spec/restartPolicy");
+    let network = pod.pointer("/metadata/annotations/vkube.io~1network");
+    let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip");
+    let identity = json!([
+        image, file, entrypoint, cmd, workdir, user, memory, envs_without_address, restart, network, address, grace,
+        mounts.iter().map(|mount| format!("{mount:?}")).collect::<Vec<_>>(),
+        volumes.iter().map(|(name, files)| format!("{name}{files:?}")).collect::<Vec<_>>(),
+    ]);
+    let identity = identity.to_string();
+    ContainerPlan {
+        name: text("/name"),
+        index,
+        row: names.row.clone(),
+        veth: names.veth.clone(),
+        image,
+        file: file.map(str::to_owned),
+        cmd,
+        entrypoint,
+        workdir,
+        user,
+        memory,
+        grace: Duration::from_secs(grace),
+        envs,
+        mounts,
+        volumes,
+        hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),
+        blocked,
+    }
+}
+
+/// Kubernetes' `command` replaces entrypoint *and* cmd of the image; RouterOS keeps the image's cmd unless `cmd` is set. So
+/// the program goes to `entrypoint` and everything after it to `cmd`.
+fn split_command(mut command: Vec<String>, args: Vec<String>) -> (Vec<String>, Vec<String>) {
+    if command.is_empty() {
+        return (Vec::new(), args);
+    }
+    let mut rest = command.split_off(1);
+    rest.extend(args);
+    (command, rest)
+}
+
+fn user_of(pod: &Value, container: &Value) -> String {
+    let id = |field: &str| {
+        [container.pointer("/securityContext"), pod.pointer("/spec/securityContext")]
+            .into_iter()
+            .flatten()
+            .find_map(|context| context.get(field)?.as_u64())
+    };
+    match (id("runAsUser"), id("runAsGroup")) {
+        (Some(user), Some(group)) => format!("{user}:{group}"),
+        (Some(user), None) => user.to_string(),
+        (None, Some(group)) => format!("0:{group}"),
+        (None, None) => String::new(),
+    }
+}
+
+type Volumes = Vec<(String, Vec<VolumeFile>)>;
+
+fn mounts_of(
+    pod: &Value,
+    container: &Value,
+    names: &ContainerNames,
+    maps: &ConfigMaps,
+    settings: &PlanSettings,
+) -> Result<(Vec<MountPlan>, Volumes), String> {
+    let mut mounts = Vec::new();
+    let mut volumes: Volumes = Vec::new();
+    for mount in container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten() {
+        let field = |name: &str| mount.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (volume, sub_path) = (field("name"), field("subPath").trim_matches('/'));
+        let declared = pod
+            .pointer("/spec/volumes")
+            .and_then(Value::as_array)
+            .and_then(|all| all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(volume)));
+        let under = |base: String| if sub_path.is_empty() { base } else { format!("{base}/{sub_path}") };
+        let source = if let Some(path) = declared.and_then(|v| v.pointer("/hostPath/path")).and_then(Value::as_str) {
+            MountSource::Directory(under(path.trim_end_matches('/').to_owned()))
+        } else if let Some(reference) = declared.and_then(|v| v.get("configMap")) {
+            let index = match volumes.iter().position(|(name, _)| name == volume) {
+                Some(index) => index,
+                None => {
+                    volumes.push((volume.to_owned(), config_files(reference, maps)?));
+                    volumes.len() - 1
+                }
+            };
+            MountSource::Files(index, sub_path.to_owned())
+        } else {
+            let owner = if declared.is_some_and(|v| v.get("emptyDir").is_some()) {
+                first_mounting(pod, volume, names)
+            } else {
+                names.row.clone()
+            };
+            MountSource::Directory(under(format!("{}/{owner}/{volume}", settings.volumes_base.trim_end_matches('/'))))
+        };
+        mounts.push(MountPlan {
+            source,
+            destination: field("mountPath").to_owned(),
+            read_only: mount.get("readOnly").and_then(Value::as_bool).unwrap_or(false),
+        });
+    }
+    Ok((mounts, volumes))
+}
+
+/// An emptyDir is one directory for all containers of the pod: it lies where the first of them would have its own.
+fn first_mounting(pod: &Value, volume: &str, names: &ContainerNames) -> String {
+    let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
+    let mounts_it = |container: &&Value| {
+        container
+            .get("volumeMounts")
+            .and_then(Value::as_array)
+            .is_some_and(|mounts| mounts.iter().any(|m| m.get("name").and_then(Value::as_str) == Some(volume)))
+    };
+    containers
+        .and_then(|all| all.iter().find(mounts_it))
+        .and_then(|first| first.get("name")?.as_str())
+        .map_or_else(
+            || names.row.clone(),
+            |first| names::container_name(metadata::namespace(pod), metadata::name(pod), first),
+        )
+}
+
+fn config_files(reference: &Value, maps: &ConfigMaps) -> Result<Vec<VolumeFile>, String> {
+    let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
+    let optional = reference.get("optional").and_then(Value::as_bool).unwrap_or(false);
+    let Some(map) = maps.get(name) else {
+        return if optional { Ok(Vec::new()) } else { Err(format!("configmap {name:?} not found")) };
+    };
+    let default_mode = reference.get("defaultMode").and_then(Value::as_u64).unwrap_or(0o644) as u32;
+    let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
+    for (key, value) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
+        contents.push((key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
+    }
+    for (key, value) in map.get("binaryData").and_then(Value::as_object).into_iter().flatten() {
+        let bytes = base64_decode(value.as_str().unwrap_or_default());
+        contents.push((key.clone(), bytes.ok_or_else(|| format!("configmap {name:?}: binaryData {key:?} is not base64"))?));
+    }
+    let Some(items) = reference.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) else {
+        let files = contents.into_iter().map(|(path, bytes)| VolumeFile { path, mode: default_mode, bytes });
+        return Ok(files.collect());
+    };
+    let mut files = Vec::new();
+    for item in items {
+        let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (key, path) = (field("key"), field("path"));
+        let mode = item.get("mode").and_then(Value::as_u64).map_or(default_mode, |mode| mode as u32);
+        match contents.iter().find(|(known, _)| known == key) {
+            Some((_, bytes)) => files.push(VolumeFile { path: path.to_owned(), mode, bytes: bytes.clone() }),
+            None if optional => {}
+            None => return Err(format!("configmap {name:?} has no key {key:?}")),
+        }
+    }
+    Ok(files)
+}
+
+fn base64_decode(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
+}
+
+/// Bytes of a Kubernetes quantity such as `64Mi`, `1G`, `1500m`; fractions are rounded up.
+pub fn bytes_of_quantity(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().ok()?;
+    let factor = match unit {
+        "" => 1.0,
+        "m" => 1e-3,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "Ki" => 1024.0,
+        "Mi" => 1024.0 * 1024.0,
+        "Gi" => 1024.0 * 1024.0 * 1024.0,
+        "Ti" => 1024.0_f64.powi(4),
+        _ => return None,
+    };
+    Some((number * factor).ceil() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> PlanSettings {
+        PlanSettings {
+            images_base: "/raid1/images".into(),
+            volumes_base: "/raid1/volumes".into(),
+            host_ip: "10.0.0.1".into(),
+            node_name: "n".into(),
+        }
+    }
+
+    fn names() -> Vec<ContainerNames> {
+        vec![ContainerNames { row: "g10_dns_microdns".into(), veth: "veth_g10_dns_0".into() }]
+    }
+
+    fn pod(spec: Value) -> Value {
+        json!({"metadata": {"namespace": "g10", "name": "dns", "uid": "u"}, "spec": spec})
+    }
+
+    fn first(pod: &Value, maps: &ConfigMaps) -> ContainerPlan {
+        plan(pod, &names(), maps, &settings(), "").containers.remove(0)
+    }
+
+    #[test]
+    fn a_mount_without_a_volume_is_the_persistent_directory_of_the_running_fleet() {
+        let pod = pod(json!({"containers": [{"name": "microdns", "image": "x",
+            "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}));
+        let plan = first(&pod, &ConfigMaps::new());
+        assert_eq!(plan.mounts[0].source, MountSource::Directory("/raid1/volumes/g10_dns_microdns/data".into()));
+    }
+
+    #[test]
+    fn the_program_goes_to_entrypoint_and_the_rest_to_cmd() {
+        let pod = pod(json!({"containers": [{"name": "c", "image": "x",
+            "command": ["/bin/sh", "-c"], "args": ["echo $(A)"], "env": [{"name": "A", "value": "two words"}]}]}));
+        let plan = first(&pod, &ConfigMaps::new());
+        assert_eq!(plan.entrypoint, "/bin/sh");
+        assert_eq!(plan.cmd, "-c \"echo two words\"");
+    }
+
+    #[test]
+    fn a_missing_config_map_blocks_and_is_named() {
+        let pod = pod(json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}],
+            "containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}));
+        assert_eq!(first(&pod, &ConfigMaps::new()).blocked.as_deref(), Some("configmap \"m\" not found"));
+    }
+
+    #[test]
+    fn the_hash_changes_with_what_needs_a_new_container_and_with_nothing_else() {
+        let maps = |text: &str| ConfigMaps::from([("m".to_owned(), json!({"data": {"k": text}}))]);
+        let with = |image: &str| {
+            pod(json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}], "containers": [{"name": "c", "image": image,
+                "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}))
+        };
+        let hash = |pod: &Value, maps: &ConfigMaps, ip: &str| {
+            plan(pod, &names(), maps, &settings(), ip).containers[0].hash.clone()
+        };
+        let base = hash(&with("a"), &maps("1"), "");
+        assert_eq!(hash(&with("a"), &maps("1"), "10.0.0.9"), base);
+        assert_ne!(hash(&with("b"), &maps("1"), ""), base);
+        assert_ne!(hash(&with("a"), &maps("2"), ""), base);
+        assert_eq!(hash_in_mark(&mark("g10", "dns", &base)), Some(base.as_str()));
+        assert_eq!(hash_in_mark("mkube something else entirely"), None);
+        assert_eq!(hash_in_mark("could not acquire interface"), None);
+    }
+
+    #[test]
+    fn quantities_are_bytes() {
+        assert_eq!(bytes_of_quantity("64Mi"), Some(64 << 20));
+        assert_eq!(bytes_of_quantity("1.5Ki"), Some(1536));
+        assert_eq!(bytes_of_quantity("128M"), Some(128_000_000));
+        assert_eq!(bytes_of_quantity("5x"), None);
+    }
+}

@@ -1,0 +1,332 @@
+//! What a pod's status says: pure, from what is seen and remembered. Nothing in it moves unless something happened.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use mkube_model::neighbours::router::ContainerState;
+use serde_json::{Value, json};
+
+use crate::next_step::{Exit, Started};
+use crate::plan::RestartPolicy;
+
+/// Why a container is not running, when that is so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Trouble {
+    /// CamelCase reason such as `ErrImagePull`.
+    pub reason: String,
+    /// For people: what is wrong, what is tried next and when.
+    pub message: String,
+}
+
+/// What is known of one container.
+#[derive(Debug, Clone)]
+pub struct ContainerFacts {
+    /// Name in the pod.
+    pub name: String,
+    /// Image reference.
+    pub image: String,
+    /// Digest of the archive it was made from, if known.
+    pub image_id: String,
+    /// The row's `.id`.
+    pub row_id: Option<String>,
+    /// State of the row, if there is one.
+    pub state: Option<ContainerState>,
+    /// Whether the present row's process was started.
+    pub started: Started,
+    /// How the last run ended.
+    pub exit: Option<Exit>,
+    /// What keeps it from running.
+    pub trouble: Option<Trouble>,
+    /// It ended and will be started again.
+    pub will_restart: bool,
+    /// Restarts so far.
+    pub restarts: u64,
+    /// Its address.
+    pub address: Option<String>,
+}
+
+/// Everything the status is made of.
+pub struct Facts<'a> {
+    /// In spec order.
+    pub containers: &'a [ContainerFacts],
+    /// When containers are restarted.
+    pub restart: RestartPolicy,
+    /// The pod is being deleted.
+    pub deleting: bool,
+    /// The device's address.
+    pub host_ip: &'a str,
+    /// The status as it was.
+    pub previous: &'a Value,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The new status. Times of things that did not change are taken over from the previous one.
+pub fn status(facts: &Facts<'_>) -> Value {
+    let now = stamp(facts.now);
+    let mut statuses: Vec<Value> = Vec::new();
+    for container in facts.containers {
+        let before = previous_container(facts.previous, &container.name);
+        statuses.push(container_status(container, before, &now, facts.deleting));
+    }
+    let running = |status: &Value| status.pointer("/state/running").is_some();
+    let all_running = !statuses.is_empty() && statuses.iter().all(running);
+    let phase = phase(facts, &statuses);
+    let finished = phase == "Succeeded" || phase == "Failed";
+    let not_ready: Vec<&str> = statuses
+        .iter()
+        .filter(|status| !running(status))
+        .filter_map(|status| status.get("name")?.as_str())
+        .collect();
+    let reason_not_ready = if finished && phase == "Succeeded" {
+        Some(("PodCompleted", String::new()))
+    } else if !all_running {
+        Some(("ContainersNotReady", format!("containers with unready status: [{}]", not_ready.join(" "))))
+    } else {
+        None
+    };
+    let conditions: Vec<Value> = [
+        ("PodScheduled", true, None),
+        ("Initialized", true, None),
+        ("ContainersReady", all_running, reason_not_ready.clone()),
+        ("Ready", all_running, reason_not_ready),
+    ]
+    .into_iter()
+    .map(|(kind, holds, why)| condition(facts.previous, kind, holds, why, &now))
+    .collect();
+    let addresses: Vec<&str> = facts.containers.iter().filter_map(|c| c.address.as_deref()).collect();
+    let start_time = facts.previous.get("startTime").and_then(Value::as_str).unwrap_or(&now).to_owned();
+    let mut status = json!({
+        "phase": phase,
+        "conditions": conditions,
+        "hostIP": facts.host_ip,
+        "hostIPs": [{"ip": facts.host_ip}],
+        "startTime": start_time,
+        "containerStatuses": statuses,
+        "qosClass": facts.previous.get("qosClass").cloned().unwrap_or(json!("BestEffort")),
+    });
+    if let Some(first) = addresses.first() {
+        status["podIP"] = json!(first);
+        status["podIPs"] = addresses.iter().map(|ip| json!({"ip": ip})).collect();
+    }
+    status
+}
+
+/// RFC 3339 with whole seconds, as Kubernetes writes times.
+pub fn stamp(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+fn previous_container<'a>(previous: &'a Value, name: &str) -> Option<&'a Value> {
+    let all = previous.get("containerStatuses")?.as_array()?;
+    all.iter().find(|status| status.get("name").and_then(Value::as_str) == Some(name))
+}
+
+/// Restarts recorded for a container in a stored status.
+pub fn recorded_restarts(previous: &Value, name: &str) -> u64 {
+    previous_container(previous, name).and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or(0)
+}
+
+/// Whether a stored status says that the container's process was started at some time.
+pub fn recorded_start(previous: &Value, name: &str) -> bool {
+    previous_container(previous, name).is_some_and(|status| {
+        status.pointer("/state/running").is_some() || status.pointer("/state/terminated").is_some()
+    })
+}
+
+fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &str, deleting: bool) -> Value {
+    let was = |pointer: &str| before.and_then(|status| status.pointer(pointer)).cloned();
+    let running = container.state == Some(ContainerState::Running)
+        || (container.state == Some(ContainerState::Stopping) && deleting);
+    let mut last = was("/lastState").unwrap_or(json!({}));
+    let state = if running {
+        let started = was("/state/running/startedAt").unwrap_or(json!(now));
+        if was("/state/running").is_none()
+            && let Some(ended) = was("/state/terminated")
+        {
+            last = json!({"terminated": ended});
+        }
+        json!({"running": {"startedAt": started}})
+    } else if let (Some(exit), true) = (&container.exit, container.started == Started::Yes) {
+        let terminated = was("/state/terminated")
+            .or_else(|| {
+                // While waiting for a restart the run that ended is the last state already.
+                was("/state/waiting").and_then(|_| was("/lastState/terminated"))
+            })
+            .unwrap_or_else(|| terminated(exit, was("/state/running/startedAt"), now));
+        if container.will_restart {
+            last = json!({"terminated": terminated});
+            waiting(container.trouble.as_ref())
+        } else {
+            json!({"terminated": terminated})
+        }
+    } else {
+        waiting(container.trouble.as_ref())
+    };
+    let is_running = state.get("running").is_some();
+    let mut status = json!({
+        "name": container.name,
+        "image": container.image,
+        "imageID": container.image_id,
+        "ready": is_running,
+        "started": is_running,
+        "restartCount": container.restarts,
+        "state": state,
+        "lastState": last,
+    });
+    if let Some(id) = &container.row_id {
+        status["containerID"] = json!(format!("routeros://{}", id.trim_start_matches('*')));
+    }
+    status
+}
+
+fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
+    let code = exit.code.unwrap_or(255);
+    let reason = match code {
+        0 => "Completed",
+        _ if exit.message.contains("out of memory") => "OOMKilled",
+        _ => "Error",
+    };
+    let mut value = json!({
+        "exitCode": code,
+        "reason": reason,
+        "startedAt": started.unwrap_or(json!(now)),
+        "finishedAt": now,
+    });
+    if !exit.message.is_empty() {
+        value["message"] = json!(exit.message);
+    }
+    value
+}
+
+fn waiting(trouble: Option<&Trouble>) -> Value {
+    match trouble {
+        Some(trouble) => json!({"waiting": {"reason": trouble.reason, "message": trouble.message}}),
+        None => json!({"waiting": {"reason": "ContainerCreating"}}),
+    }
+}
+
+fn phase(facts: &Facts<'_>, statuses: &[Value]) -> &'static str {
+    let states: BTreeMap<&str, usize> = statuses.iter().fold(BTreeMap::new(), |mut counts, status| {
+        let state = ["running", "terminated", "waiting"]
+            .into_iter()
+            .find(|state| status.pointer(&format!("/state/{state}")).is_some())
+            .unwrap_or("waiting");
+        *counts.entry(state).or_default() += 1;
+        counts
+    });
+    let count = |state: &str| states.get(state).copied().unwrap_or(0);
+    let ended_before = |status: &&Value| status.pointer("/lastState/terminated").is_some();
+    if count("terminated") == statuses.len() && !statuses.is_empty() && facts.restart != RestartPolicy::Always {
+        let failed = statuses.iter().any(|s| s.pointer("/state/terminated/exitCode").and_then(Value::as_i64) != Some(0));
+        return if failed { "Failed" } else { "Succeeded" };
+    }
+    // A container that waits for its restart has run: the pod is Running, as kubelet sees it.
+    let waiting_for_first = statuses
+        .iter()
+        .filter(|status| status.pointer("/state/waiting").is_some())
+        .filter(|status| !ended_before(status))
+        .count();
+    if waiting_for_first > 0 { "Pending" } else { "Running" }
+}
+
+fn condition(previous: &Value, kind: &str, holds: bool, why: Option<(&str, String)>, now: &str) -> Value {
+    let status = if holds { "True" } else { "False" };
+    let before = previous.get("conditions").and_then(Value::as_array).and_then(|all| {
+        all.iter().find(|one| one.get("type").and_then(Value::as_str) == Some(kind))
+    });
+    let since = before
+        .filter(|one| one.get("status").and_then(Value::as_str) == Some(status))
+        .and_then(|one| one.get("lastTransitionTime")?.as_str())
+        .unwrap_or(now);
+    let mut value = json!({"type": kind, "status": status, "lastTransitionTime": since, "lastProbeTime": null});
+    if let Some((reason, message)) = why {
+        value["reason"] = json!(reason);
+        if !message.is_empty() {
+            value["message"] = json!(message);
+        }
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(state: Option<ContainerState>) -> ContainerFacts {
+        ContainerFacts {
+            name: "web".into(),
+            image: "web:1".into(),
+            image_id: String::new(),
+            row_id: Some("*1".into()),
+            state,
+            started: Started::Yes,
+            exit: None,
+            trouble: None,
+            will_restart: false,
+            restarts: 0,
+            address: Some("10.0.0.2".into()),
+        }
+    }
+
+    fn of(container: ContainerFacts, restart: RestartPolicy, previous: &Value, second: i64) -> Value {
+        let now = Timestamp::from_second(second).expect("in range");
+        status(&Facts { containers: &[container], restart, deleting: false, host_ip: "10.0.0.1", previous, now })
+    }
+
+    fn ended(code: i32) -> ContainerFacts {
+        let exit = Some(Exit { code: Some(code), message: String::new() });
+        ContainerFacts { exit, ..container(Some(ContainerState::Stopped)) }
+    }
+
+    #[test]
+    fn a_second_look_at_the_same_facts_changes_nothing() {
+        let first = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        let second = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &first, 500);
+        assert_eq!(first, second);
+        assert_eq!(first["phase"], "Running");
+        assert_eq!(first["podIP"], "10.0.0.2");
+        assert_eq!(first["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:01:40Z");
+    }
+
+    #[test]
+    fn a_job_ends_as_succeeded_or_failed_with_its_code() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Never, &Value::Null, 100);
+        let done = of(ended(0), RestartPolicy::Never, &running, 200);
+        assert_eq!(done["phase"], "Succeeded");
+        let terminated = &done["containerStatuses"][0]["state"]["terminated"];
+        assert_eq!(terminated["startedAt"], "1970-01-01T00:01:40Z");
+        assert_eq!(terminated["finishedAt"], "1970-01-01T00:03:20Z");
+        assert_eq!(of(ended(0), RestartPolicy::Never, &done, 900), done);
+        let failed = of(ended(3), RestartPolicy::OnFailure, &running, 200);
+        assert_eq!((failed["phase"].as_str(), &failed["containerStatuses"][0]["state"]["terminated"]["exitCode"]), (Some("Failed"), &json!(3)));
+    }
+
+    #[test]
+    fn a_crash_loop_shows_the_pause_and_the_last_exit() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: "back-off 10s restarting".into() };
+        let facts = ContainerFacts { will_restart: true, trouble: Some(trouble), restarts: 1, ..ended(1) };
+        let looping = of(facts.clone(), RestartPolicy::Always, &running, 200);
+        let status = &looping["containerStatuses"][0];
+        assert_eq!(status["state"]["waiting"]["reason"], "CrashLoopBackOff");
+        assert_eq!(status["lastState"]["terminated"]["finishedAt"], "1970-01-01T00:03:20Z");
+        assert_eq!(looping["phase"], "Running");
+        assert_eq!(of(facts, RestartPolicy::Always, &looping, 300), looping);
+        let again = of(ContainerFacts { restarts: 1, ..container(Some(ContainerState::Running)) }, RestartPolicy::Always, &looping, 400);
+        assert_eq!(again["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
+        assert_eq!(again["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:06:40Z");
+    }
+
+    #[test]
+    fn conditions_keep_the_time_of_their_last_change() {
+        let creating = of(container(Some(ContainerState::Extracting)), RestartPolicy::Always, &Value::Null, 100);
+        assert_eq!(creating["phase"], "Pending");
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &creating, 200);
+        let time = |status: &Value, kind: &str| {
+            status["conditions"].as_array().and_then(|all| all.iter().find(|c| c["type"] == kind).map(|c| c["lastTransitionTime"].clone()))
+        };
+        assert_eq!(time(&running, "PodScheduled"), Some(json!("1970-01-01T00:01:40Z")));
+        assert_eq!(time(&running, "Ready"), Some(json!("1970-01-01T00:03:20Z")));
+    }
+}
