@@ -1,1 +1,70 @@
-//! (being built)
+//! StoreActor: sole owner of the durable store.
+//!
+//! Owns     the store.                          Asks   nobody.
+//! Answers  LoadContents, CommitChanges.        Tells  nobody.
+//! Ticks    every hour: gives unused space back.  Rebuilds  nothing: the store is the state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use mkube_messages::store::{CommitChanges, LoadContents};
+use mkube_model::neighbours::desired_store::{DesiredStore, Revision, StoreContents, StoreFault};
+use mkube_supervision::ChildSpecBuilder;
+
+/// Pause between two compactions.
+const COMPACT: Duration = Duration::from_secs(3600);
+
+/// See the room's card.
+pub struct StoreActor {
+    store: Arc<dyn DesiredStore>,
+}
+
+/// Registers everything the actor answers.
+pub fn answers(spec: ChildSpecBuilder<StoreActor>) -> ChildSpecBuilder<StoreActor> {
+    spec.answers::<LoadContents>().answers::<CommitChanges>()
+}
+
+impl StoreActor {
+    /// A new incarnation.
+    pub fn new(store: Arc<dyn DesiredStore>) -> Self {
+        Self { store }
+    }
+
+    fn compact_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(COMPACT, |actor, ctx| {
+            let store = actor.store.clone();
+            let compacting = async move { store.compact().await }.into_actor(actor).map(|result, actor, ctx| {
+                if let Err(fault) = result {
+                    tracing::warn!(%fault, "the store could not be compacted");
+                }
+                actor.compact_later(ctx);
+            });
+            ctx.spawn(compacting);
+        });
+    }
+}
+
+impl Actor for StoreActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.compact_later(ctx);
+    }
+}
+
+impl Handler<LoadContents> for StoreActor {
+    type Result = ResponseActFuture<Self, Result<StoreContents, StoreFault>>;
+    fn handle(&mut self, _question: LoadContents, _ctx: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.load().await }.into_actor(self))
+    }
+}
+
+impl Handler<CommitChanges> for StoreActor {
+    type Result = ResponseActFuture<Self, Result<Vec<Revision>, StoreFault>>;
+    fn handle(&mut self, order: CommitChanges, _ctx: &mut Self::Context) -> Self::Result {
+        let store = self.store.clone();
+        Box::pin(async move { store.commit(order.changes).await }.into_actor(self))
+    }
+}

@@ -1,1 +1,18 @@
-//! (being built)
+//! Supervision as data: who is started, in which order, what happens when one dies, and what is published about all of it.
+//!
+//! The supervisors of the tree are rows in one table kept by one task ([`Tree`]), not actors of their own: a supervisor has no
+//! work but to count and to decide, it waits on nobody, and one table makes order (of starting, of stopping) a plain loop.
+//! The children are actix actors; each is spawned as a task whose join handle says how it ended, panics included.
+
+mod child;
+mod pace;
+mod spec;
+mod status;
+mod tree;
+mod tree_task;
+
+pub use child::{ChildSpec, ChildSpecBuilder, ExitReason, Incarnation};
+pub use pace::{Intensity, RestartPace};
+pub use spec::{Child, OnLimit, RestartRule, Strategy, SupervisorSpec};
+pub use status::{LastExit, State, StatusNode};
+pub use tree::{CrashHow, Tree, TreeFault, start};

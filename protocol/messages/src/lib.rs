@@ -1,7 +1,11 @@
 //! What actors say to one another. One file per answering actor; message, reply and fault stand side by side.
 
+pub mod door;
 pub mod images;
 pub mod ipam;
 pub mod objects;
+pub mod patience;
 pub mod pods;
+pub mod request;
 pub mod router;
+pub mod store;

@@ -2,8 +2,17 @@
 //!
 //! Pure: no actors, no I/O, no clock. If a rule can be stated without knowing who asks or when, it lives here.
 
+pub mod command_line;
+pub mod discovery;
+pub mod kinds;
+pub mod metadata;
 pub mod names;
 pub mod neighbours;
 pub mod network;
+pub mod patch;
+pub mod problem;
+pub mod selectors;
+pub mod status;
+pub mod table;
 
 pub use ipnet::IpNet;

@@ -1,0 +1,59 @@
+//! From the store's bytes to objects and back, and from a fresh reading to the changes a view has missed.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use mkube_messages::objects::{ObjectKey, ObjectsView};
+use mkube_model::kinds::{Kind, KindTable};
+use mkube_model::metadata;
+use mkube_model::neighbours::desired_store::{StoreContents, StoreFault, StoreKey};
+use serde_json::Value;
+
+use crate::admission::without_version;
+use crate::publish::Change;
+
+/// Where an object lies: `<namespace>.<name>` in its kind's bucket.
+pub fn store_key(kind: &Kind, key: &ObjectKey) -> StoreKey {
+    let name = if kind.namespaced { format!("{}.{}", key.namespace, key.name) } else { key.name.clone() };
+    StoreKey { bucket: kind.bucket.to_owned(), key: name }
+}
+
+/// An object as bytes.
+pub fn to_bytes(value: &Value) -> Bytes {
+    Bytes::from(value.to_string())
+}
+
+/// What changed between `view` and what the store holds, in order of revision. A value that is no object is refused: a store
+/// that is half understood must not look like one that is half empty.
+pub fn catch_up(kinds: &KindTable, view: &ObjectsView, contents: &StoreContents) -> Result<Vec<Change>, StoreFault> {
+    let by_bucket: HashMap<&str, &Kind> = kinds.iter().map(|kind| (kind.bucket, kind)).collect();
+    let mut changes = Vec::new();
+    let mut present = std::collections::HashSet::new();
+    for stored in &contents.values {
+        // Buckets of kinds this build does not have stay as they are.
+        let Some(kind) = by_bucket.get(stored.at.bucket.as_str()) else { continue };
+        let damaged = |why: &dyn std::fmt::Display| {
+            StoreFault::Unreadable(format!("{}/{}: {why}", stored.at.bucket, stored.at.key))
+        };
+        let value: Value = serde_json::from_slice(&stored.value).map_err(|error| damaged(&error))?;
+        let name = metadata::name(&value);
+        if name.is_empty() {
+            return Err(damaged(&"it has no name"));
+        }
+        let namespace = if kind.namespaced { metadata::namespace(&value) } else { "" };
+        let key = ObjectKey::new(namespace, name);
+        present.insert((kind.id(), key.clone()));
+        let known = view.get(&kind.id(), &key).is_some_and(|known| known.revision == stored.revision);
+        if !known {
+            let value = Some(without_version(&value));
+            changes.push(Change { kind: kind.id(), key, value, revision: stored.revision });
+        }
+    }
+    for (id, kind) in &view.kinds {
+        for key in kind.objects.keys().filter(|key| !present.contains(&(*id, (*key).clone()))) {
+            changes.push(Change { kind: *id, key: key.clone(), value: None, revision: contents.revision });
+        }
+    }
+    changes.sort_by_key(|change| change.revision);
+    Ok(changes)
+}

@@ -1,0 +1,16 @@
+//! How long anybody waits for anybody, and why.
+
+use std::time::Duration;
+
+/// A write of an object: one fsync, a few of them when others are ahead.
+pub const WRITE: Duration = Duration::from_secs(10);
+/// An address: at most three short device calls.
+pub const LEASE: Duration = Duration::from_secs(20);
+/// A device command other than the creation of a container.
+pub const DEVICE: Duration = Duration::from_secs(30);
+/// Creation of a container: the device may answer only after unpacking, its own limit is about 60 s.
+pub const CREATE_CONTAINER: Duration = Duration::from_secs(90);
+/// An image archive.
+pub const IMAGE: Duration = Duration::from_secs(600);
+/// Reading the whole store at start.
+pub const LOAD: Duration = Duration::from_secs(60);

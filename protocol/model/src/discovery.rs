@@ -1,0 +1,185 @@
+//! What clients ask first: which groups, versions and kinds there are, and how fields are validated.
+
+use serde_json::{Value, json};
+
+use crate::kinds::{Kind, KindTable};
+
+/// Answer of `/version`.
+pub fn version(mkube: &str) -> Value {
+    json!({
+        "major": "1",
+        "minor": "32",
+        "gitVersion": format!("v1.32.0+mkube-{mkube}"),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "none",
+        "compiler": "rustc",
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+}
+
+/// Answer of `/api`, legacy form.
+pub fn core_versions() -> Value {
+    json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+}
+
+/// Answer of `/apis`, legacy form.
+pub fn groups(kinds: &KindTable) -> Value {
+    let groups: Vec<Value> = named_groups(kinds).into_iter().map(|name| group(kinds, name)).collect();
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+}
+
+/// Answer of `/apis/<group>`.
+pub fn group(kinds: &KindTable, name: &str) -> Value {
+    let versions: Vec<Value> = kinds
+        .group_versions()
+        .into_iter()
+        .filter(|(group, _)| *group == name)
+        .map(|(group, version)| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+        .collect();
+    json!({"kind": "APIGroup", "apiVersion": "v1", "name": name, "preferredVersion": versions.first(), "versions": versions})
+}
+
+fn named_groups(kinds: &KindTable) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> =
+        kinds.group_versions().into_iter().map(|(group, _)| group).filter(|group| !group.is_empty()).collect();
+    names.dedup();
+    names
+}
+
+/// Answer of `/api/v1` and `/apis/<group>/<version>`, or nothing when there is no such version.
+pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value> {
+    let mut resources = Vec::new();
+    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
+        resources.push(json!({
+            "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
+            "verbs": Kind::verbs(), "shortNames": kind.short_names, "categories": kind.categories,
+        }));
+        for (name, verbs) in subresources(kind) {
+            resources.push(json!({
+                "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
+                "kind": kind.kind, "verbs": verbs,
+            }));
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    (!resources.is_empty()).then(|| {
+        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
+    })
+}
+
+fn subresources(kind: &Kind) -> Vec<(&'static str, &'static [&'static str])> {
+    const STATUS: &[&str] = &["get", "patch", "update"];
+    const READ: &[&str] = &["get"];
+    let mut found: Vec<(&'static str, &'static [&'static str])> = kind.subresources.iter().map(|one| (*one, READ)).collect();
+    if kind.has_status {
+        found.push(("status", STATUS));
+    }
+    found
+}
+
+/// Aggregated discovery (v2): of the core group for `/api`, of all others for `/apis`.
+pub fn aggregated(kinds: &KindTable, core: bool) -> Value {
+    let groups: Vec<&str> = if core { vec![""] } else { named_groups(kinds) };
+    let items: Vec<Value> = groups
+        .into_iter()
+        .map(|group| {
+            let versions: Vec<Value> = kinds
+                .group_versions()
+                .into_iter()
+                .filter(|(of, _)| *of == group)
+                .map(|(_, version)| {
+                    let resources: Vec<Value> = kinds
+                        .iter()
+                        .filter(|kind| kind.group == group && kind.version == version)
+                        .map(aggregated_resource)
+                        .collect();
+                    json!({"version": version, "freshness": "Current", "resources": resources})
+                })
+                .collect();
+            let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items})
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let response = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let subresources: Vec<Value> = subresources(kind)
+        .into_iter()
+        .map(|(name, verbs)| json!({"subresource": name, "responseKind": response, "verbs": verbs}))
+        .collect();
+    json!({
+        "resource": kind.plural, "responseKind": response, "singularResource": kind.singular,
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "verbs": Kind::verbs(), "shortNames": kind.short_names, "categories": kind.categories,
+        "subresources": subresources,
+    })
+}
+
+/// Answer of `/openapi/v3`: one document for each group and version.
+pub fn openapi_index(kinds: &KindTable) -> Value {
+    let mut paths = serde_json::Map::new();
+    for (group, version) in kinds.group_versions() {
+        let path = path_of(group, version);
+        let document = openapi_document(kinds, group, version).to_string();
+        let hash = crate::names::fnv1a(&document);
+        paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash:08X}")}));
+    }
+    json!({"paths": paths})
+}
+
+fn path_of(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+}
+
+/// The OpenAPI v3 document of one group and version: tells clients that the server validates fields.
+pub fn openapi_document(kinds: &KindTable, group: &str, version: &str) -> Value {
+    let mut paths = serde_json::Map::new();
+    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
+        let prefix = path_of(group, version);
+        let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
+        let gvk = json!({"group": group, "version": version, "kind": kind.kind});
+        let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation"]
+            .iter()
+            .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}))
+            .collect();
+        let operation = |action: &str| {
+            json!({
+                "x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk, "parameters": parameters,
+                "responses": {"200": {"description": "OK"}},
+            })
+        };
+        paths.insert(format!("/{prefix}{scope}/{}", kind.plural), json!({"post": operation("post")}));
+        let object = json!({"patch": operation("patch"), "put": operation("put")});
+        paths.insert(format!("/{prefix}{scope}/{}/{{name}}", kind.plural), object);
+    }
+    json!({
+        "openapi": "3.0.0",
+        "info": {"title": "mkube", "version": "v1.32.0"},
+        "paths": paths,
+        "components": {"schemas": {}},
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_found_in_both_forms_of_discovery_and_in_openapi() {
+        let kinds = KindTable::builtin();
+        for kind in kinds.iter() {
+            let legacy = resources(&kinds, kind.group, kind.version).expect("its version").to_string();
+            assert!(legacy.contains(&format!("\"name\":\"{}\"", kind.plural)), "{}", kind.kind);
+            let aggregated = aggregated(&kinds, kind.group.is_empty()).to_string();
+            assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{}", kind.kind);
+            let document = openapi_document(&kinds, kind.group, kind.version).to_string();
+            assert!(document.contains(&format!("\"kind\":\"{}\"", kind.kind)), "{}", kind.kind);
+        }
+        assert_eq!(resources(&kinds, "apps", "v9"), None);
+        assert!(openapi_index(&kinds)["paths"]["api/v1"]["serverRelativeURL"].as_str().is_some_and(|url| url.contains("hash=")));
+    }
+}

@@ -1,0 +1,65 @@
+//! ConfigMap: files and variables for containers.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use serde_json::Value;
+
+use super::{AGE, Kind, NAME, column, no_default, no_warnings, typed};
+use crate::problem::Problem;
+
+/// Bytes of all values together, as Kubernetes limits them.
+const LIMIT: usize = 1 << 20;
+
+pub(super) const CONFIG_MAP: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "ConfigMap",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    categories: &[],
+    namespaced: true,
+    bucket: "CONFIGMAPS",
+    graceful: false,
+    has_status: false,
+    subresources: &[],
+    columns: &[NAME, column("Data", "integer", 0, |object, _| entries(object).into()), AGE],
+    selectable: &[],
+    dotted_names: true,
+    default: no_default,
+    validate,
+    typed: typed::<ConfigMap>,
+    warnings: no_warnings,
+};
+
+fn entries(object: &Value) -> usize {
+    ["data", "binaryData"].iter().filter_map(|field| object.get(field)?.as_object()).map(serde_json::Map::len).sum()
+}
+
+fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut size = 0;
+    for field in ["data", "binaryData"] {
+        for (key, value) in new.get(field).and_then(Value::as_object).into_iter().flatten() {
+            size += key.len() + value.as_str().map_or(0, str::len);
+            let ok = !key.is_empty()
+                && key.len() <= 253
+                && key != "."
+                && !key.starts_with("..")
+                && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+            if !ok {
+                let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
+                problems.push(Problem::invalid(format!("{field}[{key}]"), key.as_str(), why));
+            }
+        }
+    }
+    if size > LIMIT {
+        problems.push(Problem::invalid("data", "", format!("must be at most {LIMIT} bytes together")));
+    }
+    if let Some(old) = old
+        && old.get("immutable") == Some(&Value::Bool(true))
+        && (new.get("data") != old.get("data") || new.get("binaryData") != old.get("binaryData"))
+    {
+        problems.push(Problem::forbidden("data", "field is immutable when `immutable` is set"));
+    }
+    problems
+}

@@ -1,0 +1,109 @@
+//! Event: what happened to an object, counted rather than repeated.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Event;
+use serde_json::{Value, json};
+
+use super::{Kind, age, at, column, no_default, no_problems, no_warnings, typed};
+
+pub(super) const EVENT: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Event",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    categories: &[],
+    namespaced: true,
+    bucket: "EVENTS",
+    graceful: false,
+    has_status: false,
+    subresources: &[],
+    columns: &[
+        column("Last Seen", "string", 0, |object, now| age(at(object, "/lastTimestamp"), now).into()),
+        column("Type", "string", 0, |object, _| at(object, "/type").into()),
+        column("Reason", "string", 0, |object, _| at(object, "/reason").into()),
+        column("Object", "string", 0, involved),
+        column("Subobject", "string", 1, |object, _| at(object, "/involvedObject/fieldPath").into()),
+        column("Source", "string", 1, |object, _| at(object, "/source/component").into()),
+        column("Message", "string", 0, |object, _| at(object, "/message").into()),
+        column("First Seen", "string", 1, |object, now| age(at(object, "/firstTimestamp"), now).into()),
+        column("Count", "string", 1, |object, _| object["count"].clone()),
+        column("Name", "string", 1, |object, _| at(object, "/metadata/name").into()),
+    ],
+    selectable: &[
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ],
+    dotted_names: true,
+    default: no_default,
+    validate: no_problems,
+    typed: typed::<Event>,
+    warnings: no_warnings,
+};
+
+fn involved(object: &Value, _now: Timestamp) -> Value {
+    let kind = at(object, "/involvedObject/kind").to_lowercase();
+    format!("{kind}/{}", at(object, "/involvedObject/name")).into()
+}
+
+/// What an event says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventFacts {
+    /// Kind of the object concerned.
+    pub kind: String,
+    /// Its API version.
+    pub api_version: String,
+    /// Its namespace, empty when it has none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// `Warning` or `Normal`.
+    pub warning: bool,
+    /// CamelCase reason.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A new event. `unique` makes its name.
+pub fn new_event(facts: &EventFacts, node: &str, unique: u64, now: Timestamp) -> Value {
+    let namespace = if facts.namespace.is_empty() { "default" } else { &facts.namespace };
+    let stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": format!("{}.{unique:016x}", facts.name), "namespace": namespace},
+        "involvedObject": {
+            "kind": facts.kind, "apiVersion": facts.api_version, "namespace": facts.namespace,
+            "name": facts.name, "uid": facts.uid,
+        },
+        "reason": facts.reason,
+        "message": facts.message,
+        "type": if facts.warning { "Warning" } else { "Normal" },
+        "source": {"component": "mkube", "host": node},
+        "reportingComponent": "mkube",
+        "reportingInstance": node,
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    })
+}
+
+/// The same event, `times` more often, last now.
+pub fn coalesce(event: &mut Value, times: u64, now: Timestamp) {
+    let count = event["count"].as_u64().unwrap_or(1) + times;
+    event["count"] = json!(count);
+    event["lastTimestamp"] = json!(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+}

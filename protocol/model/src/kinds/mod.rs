@@ -1,0 +1,247 @@
+//! The table of kinds. Everything the API does, it does to a row of this table; a new kind is one file and one line here.
+
+mod config_map;
+mod event;
+mod namespace;
+mod node;
+mod pod;
+mod typed;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::problem::Problem;
+
+pub use event::{EventFacts, coalesce, new_event};
+pub use typed::{prune, typed, unknown_fields};
+
+/// A column of the table that clients print.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// OpenAPI type: `string`, `integer`, `date`.
+    pub kind: &'static str,
+    /// `name` for the column that names the object, else empty.
+    pub format: &'static str,
+    /// For `kubectl explain`-minded readers.
+    pub description: &'static str,
+    /// 0 always shown, 1 shown by `-o wide`.
+    pub priority: u8,
+    /// The cell, from the object and the time of day.
+    pub cell: fn(&Value, Timestamp) -> Value,
+}
+
+/// A kind of object.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// API version.
+    pub version: &'static str,
+    /// CamelCase kind.
+    pub kind: &'static str,
+    /// Lower case plural: the resource.
+    pub plural: &'static str,
+    /// Lower case singular.
+    pub singular: &'static str,
+    /// Short names.
+    pub short_names: &'static [&'static str],
+    /// Categories such as `all`.
+    pub categories: &'static [&'static str],
+    /// Whether objects live in namespaces.
+    pub namespaced: bool,
+    /// Store bucket.
+    pub bucket: &'static str,
+    /// A deletion marks the object, its controller finishes when the device is clean.
+    pub graceful: bool,
+    /// Whether `status` is written apart.
+    pub has_status: bool,
+    /// Other subresources, such as `log`.
+    pub subresources: &'static [&'static str],
+    /// Columns of its table.
+    pub columns: &'static [Column],
+    /// Field selectors beside `metadata.name` and `metadata.namespace`.
+    pub selectable: &'static [&'static str],
+    /// Whether the name may be a subdomain (else a label).
+    pub dotted_names: bool,
+    /// Fills in what the user left out.
+    pub default: fn(&mut Value),
+    /// What is wrong with a new or (given the old) changed object.
+    pub validate: fn(&Value, Option<&Value>) -> Vec<Problem>,
+    /// The object as its Kubernetes type sees it, to find fields it does not know; an error names path and cause.
+    pub typed: fn(&Value) -> Result<Value, String>,
+    /// Fields that are accepted and have no effect here.
+    pub warnings: fn(&Value) -> Vec<String>,
+}
+
+/// Group and plural: the key of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KindId {
+    /// API group, empty for core.
+    pub group: &'static str,
+    /// Lower case plural.
+    pub plural: &'static str,
+}
+
+impl Kind {
+    /// Its key.
+    pub fn id(&self) -> KindId {
+        KindId { group: self.group, plural: self.plural }
+    }
+
+    /// `pods`, `deployments.apps`.
+    pub fn resource(&self) -> String {
+        if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// `Pod`, `Deployment.apps`.
+    pub fn qualified_kind(&self) -> String {
+        if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }
+    }
+
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Verbs every kind has.
+    pub fn verbs() -> &'static [&'static str] {
+        &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+    }
+}
+
+/// All kinds of a server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct KindTable(Arc<Vec<Kind>>);
+
+impl KindTable {
+    /// The kinds mkube has.
+    pub fn builtin() -> Self {
+        Self(Arc::new(vec![pod::POD, namespace::NAMESPACE, node::NODE, config_map::CONFIG_MAP, event::EVENT]))
+    }
+
+    /// The same and one more.
+    pub fn with(&self, kind: Kind) -> Self {
+        let mut kinds = (*self.0).clone();
+        kinds.push(kind);
+        Self(Arc::new(kinds))
+    }
+
+    /// By path segments.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Kind> {
+        self.0.iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
+    }
+
+    /// By key.
+    pub fn get(&self, id: &KindId) -> Option<&Kind> {
+        self.0.iter().find(|kind| kind.id() == *id)
+    }
+
+    /// By the words in an object.
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Kind> {
+        self.0.iter().find(|one| one.kind == kind && one.api_version() == api_version)
+    }
+
+    /// By CamelCase kind alone, for controllers that know theirs.
+    pub fn named(&self, kind: &str) -> Option<&Kind> {
+        self.0.iter().find(|one| one.kind == kind)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Kind> {
+        self.0.iter()
+    }
+
+    /// Groups and versions there are, core first, each once.
+    pub fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        for kind in self.0.iter() {
+            if !found.contains(&(kind.group, kind.version)) {
+                found.push((kind.group, kind.version));
+            }
+        }
+        found
+    }
+}
+
+/// `3m`, `2h5m`, `4d`: the age of an object, as kubectl writes it.
+pub fn age(since: &str, now: Timestamp) -> String {
+    let Ok(since) = since.parse::<Timestamp>() else { return "<unknown>".to_owned() };
+    human_duration(now.as_second() - since.as_second())
+}
+
+/// Seconds as kubectl writes durations.
+pub fn human_duration(seconds: i64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    let pair = |big: i64, big_unit: &str, small: i64, small_unit: &str| {
+        if small == 0 { format!("{big}{big_unit}") } else { format!("{big}{big_unit}{small}{small_unit}") }
+    };
+    match seconds {
+        ..-1 => "<invalid>".to_owned(),
+        -1..1 => "0s".to_owned(),
+        _ if seconds < 120 => format!("{seconds}s"),
+        _ if minutes < 10 => pair(minutes, "m", seconds % 60, "s"),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => pair(hours, "h", minutes % 60, "m"),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 192 => pair(days, "d", hours % 24, "h"),
+        _ if days < 365 * 2 => format!("{days}d"),
+        _ if days < 365 * 8 => pair(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn name_cell(object: &Value, _now: Timestamp) -> Value {
+    at(object, "/metadata/name").into()
+}
+
+fn age_cell(object: &Value, now: Timestamp) -> Value {
+    age(at(object, "/metadata/creationTimestamp"), now).into()
+}
+
+/// The first column of nearly every kind.
+pub const NAME: Column =
+    Column { name: "Name", kind: "string", format: "name", description: "Name of the object", priority: 0, cell: name_cell };
+
+/// The last column of nearly every kind.
+pub const AGE: Column =
+    Column { name: "Age", kind: "string", format: "", description: "Time since creation", priority: 0, cell: age_cell };
+
+/// A column without a format.
+pub const fn column(name: &'static str, kind: &'static str, priority: u8, cell: fn(&Value, Timestamp) -> Value) -> Column {
+    Column { name, kind, format: "", description: name, priority, cell }
+}
+
+/// No defaults.
+pub fn no_default(_object: &mut Value) {}
+
+/// Nothing to validate.
+pub fn no_problems(_new: &Value, _old: Option<&Value>) -> Vec<Problem> {
+    Vec::new()
+}
+
+/// Nothing to warn of.
+pub fn no_warnings(_object: &Value) -> Vec<String> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_read_as_kubectl_writes_them() {
+        for (seconds, text) in
+            [(0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (3600, "60m"), (10800, "3h"), (86400 * 3, "3d"), (86400 * 400, "400d")]
+        {
+            assert_eq!(human_duration(seconds), text);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Namespace.
+
+use k8s_openapi::api::core::v1::Namespace;
+use serde_json::{Value, json};
+
+use super::{AGE, Kind, NAME, at, column, no_problems, no_warnings, typed};
+
+pub(super) const NAMESPACE: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Namespace",
+    plural: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    categories: &[],
+    namespaced: false,
+    bucket: "NAMESPACES",
+    graceful: false,
+    has_status: true,
+    subresources: &[],
+    columns: &[NAME, column("Status", "string", 0, |object, _| at(object, "/status/phase").into()), AGE],
+    selectable: &["status.phase"],
+    dotted_names: false,
+    default,
+    validate: no_problems,
+    typed: typed::<Namespace>,
+    warnings: no_warnings,
+};
+
+fn default(object: &mut Value) {
+    if object.pointer("/status/phase").is_none() {
+        object["status"] = json!({"phase": "Active"});
+    }
+    let name = at(object, "/metadata/name").to_owned();
+    let labels = crate::metadata::of_mut(object).entry("labels").or_insert_with(|| json!({}));
+    labels["kubernetes.io/metadata.name"] = json!(name);
+}

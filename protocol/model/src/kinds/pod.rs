@@ -1,0 +1,454 @@
+//! Pod: the one kind that becomes containers.
+//!
+//! Unlike upstream, the spec may change while the pod exists: mkube recreates the containers concerned.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+
+use super::{AGE, Kind, NAME, at, column, human_duration, typed};
+use crate::metadata;
+use crate::problem::Problem;
+
+pub(super) const POD: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Pod",
+    plural: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    namespaced: true,
+    bucket: "PODS",
+    graceful: true,
+    has_status: true,
+    subresources: &["log"],
+    columns: &[
+        NAME,
+        column("Ready", "string", 0, ready_cell),
+        column("Status", "string", 0, |object, _| status_word(object).into()),
+        column("Restarts", "string", 0, restarts_cell),
+        AGE,
+        column("IP", "string", 1, |object, _| or_none(at(object, "/status/podIP")).into()),
+        column("Node", "string", 1, |object, _| or_none(at(object, "/spec/nodeName")).into()),
+        column("Nominated Node", "string", 1, |_, _| "<none>".into()),
+        column("Readiness Gates", "string", 1, |_, _| "<none>".into()),
+    ],
+    selectable: &["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"],
+    dotted_names: true,
+    default,
+    validate,
+    typed: typed::<Pod>,
+    warnings,
+};
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "<none>" } else { text }
+}
+
+fn statuses(object: &Value) -> &[Value] {
+    object.pointer("/status/containerStatuses").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+fn ready_cell(object: &Value, _now: Timestamp) -> Value {
+    let total = object.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
+    let ready = statuses(object).iter().filter(|status| status["ready"] == true).count();
+    format!("{ready}/{total}").into()
+}
+
+fn restarts_cell(object: &Value, now: Timestamp) -> Value {
+    let restarts: u64 = statuses(object).iter().filter_map(|status| status["restartCount"].as_u64()).sum();
+    let last = statuses(object)
+        .iter()
+        .filter_map(|status| status.pointer("/lastState/terminated/finishedAt")?.as_str()?.parse::<Timestamp>().ok())
+        .max();
+    match last {
+        Some(last) if restarts > 0 => {
+            format!("{restarts} ({} ago)", human_duration(now.as_second() - last.as_second())).into()
+        }
+        _ => restarts.to_string().into(),
+    }
+}
+
+/// The word in the STATUS column, by the rules of Kubernetes' printer.
+fn status_word(object: &Value) -> String {
+    let mut word = match at(object, "/status/reason") {
+        "" => at(object, "/status/phase").to_owned(),
+        reason => reason.to_owned(),
+    };
+    let mut any_running = false;
+    for status in statuses(object).iter().rev() {
+        let waiting = at(status, "/state/waiting/reason");
+        let terminated = status.pointer("/state/terminated");
+        if !waiting.is_empty() {
+            word = waiting.to_owned();
+        } else if let Some(terminated) = terminated {
+            word = match (at(terminated, "/reason"), terminated["signal"].as_i64().unwrap_or(0)) {
+                ("", 0) => format!("ExitCode:{}", terminated["exitCode"]),
+                ("", signal) => format!("Signal:{signal}"),
+                (reason, _) => reason.to_owned(),
+            };
+        } else if status["ready"] == true && status.pointer("/state/running").is_some() {
+            any_running = true;
+        }
+    }
+    if word == "Completed" && any_running {
+        word = "Running".to_owned();
+    }
+    if metadata::is_deleting(object) { "Terminating".to_owned() } else { word }
+}
+
+fn default(object: &mut Value) {
+    if !object["spec"].is_object() {
+        return;
+    }
+    let set = |target: &mut Value, field: &str, value: Value| {
+        if target.get(field).is_none_or(Value::is_null) {
+            target[field] = value;
+        }
+    };
+    let spec = &mut object["spec"];
+    set(spec, "restartPolicy", json!("Always"));
+    set(spec, "terminationGracePeriodSeconds", json!(30));
+    set(spec, "dnsPolicy", json!("ClusterFirst"));
+    set(spec, "schedulerName", json!("default-scheduler"));
+    set(spec, "securityContext", json!({}));
+    set(spec, "enableServiceLinks", json!(true));
+    for container in spec["containers"].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
+        let latest = is_latest(container["image"].as_str().unwrap_or_default());
+        set(container, "imagePullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+        set(container, "resources", json!({}));
+        set(container, "terminationMessagePath", json!("/dev/termination-log"));
+        set(container, "terminationMessagePolicy", json!("File"));
+        for port in container["ports"].as_array_mut().into_iter().flatten().filter(|port| port.is_object()) {
+            set(port, "protocol", json!("TCP"));
+        }
+    }
+    for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
+        if volume["configMap"].is_object() {
+            set(&mut volume["configMap"], "defaultMode", json!(420));
+        }
+    }
+    for field in ["ports", "volumeMounts", "env", "volumes"] {
+        if spec[field].is_null()
+            && let Some(fields) = spec.as_object_mut()
+        {
+            fields.remove(field);
+        }
+        for container in spec["containers"].as_array_mut().into_iter().flatten() {
+            if container[field].is_null()
+                && let Some(fields) = container.as_object_mut()
+            {
+                fields.remove(field);
+            }
+        }
+    }
+    if object.pointer("/status/phase").is_none() {
+        object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+    }
+}
+
+fn is_latest(image: &str) -> bool {
+    if image.contains('@') {
+        return false;
+    }
+    let last = image.rsplit('/').next().unwrap_or_default();
+    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}
+
+fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let policy = at(new, "/spec/restartPolicy");
+    if !["Always", "OnFailure", "Never"].contains(&policy) {
+        problems.push(Problem::not_supported("spec.restartPolicy", policy, &["Always", "OnFailure", "Never"]));
+    }
+    if new.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
+        let value = new["spec"]["terminationGracePeriodSeconds"].clone();
+        problems.push(Problem::invalid("spec.terminationGracePeriodSeconds", value, "must be greater than or equal to 0"));
+    }
+    let containers = new.pointer("/spec/containers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if containers.is_empty() {
+        problems.push(Problem::required("spec.containers"));
+    }
+    let mut names = HashSet::new();
+    for (index, container) in containers.iter().enumerate() {
+        let field = format!("spec.containers[{index}]");
+        check_container(container, &field, &mut problems);
+        let name = at(container, "/name");
+        if !name.is_empty() && !names.insert(name) {
+            problems.push(Problem::duplicate(format!("{field}.name"), name));
+        }
+    }
+    check_volumes(new, &mut problems);
+    check_annotations(new, &mut problems);
+    problems
+}
+
+fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) {
+    let name = at(container, "/name");
+    if name.is_empty() {
+        problems.push(Problem::required(format!("{field}.name")));
+    } else if let Some(why) = metadata::label_problem(name) {
+        problems.push(Problem::invalid(format!("{field}.name"), name, why));
+    }
+    let image = at(container, "/image");
+    if image.is_empty() {
+        problems.push(Problem::required(format!("{field}.image")));
+    } else if image.trim() != image {
+        problems.push(Problem::invalid(format!("{field}.image"), image, "must not have leading or trailing whitespace"));
+    }
+    for word in ["command", "args"] {
+        for (index, value) in container[word].as_array().into_iter().flatten().enumerate() {
+            let text = value.as_str().unwrap_or_default().to_owned();
+            if let Err(why) = crate::command_line::join(std::slice::from_ref(&text)) {
+                problems.push(Problem::invalid(format!("{field}.{word}[{index}]"), text, why.why));
+            }
+        }
+    }
+    for (index, port) in container["ports"].as_array().into_iter().flatten().enumerate() {
+        match port["containerPort"].as_i64() {
+            None => problems.push(Problem::required(format!("{field}.ports[{index}].containerPort"))),
+            Some(1..=65535) => {}
+            Some(number) => problems.push(Problem::invalid(
+                format!("{field}.ports[{index}].containerPort"),
+                number,
+                "must be between 1 and 65535, inclusive",
+            )),
+        }
+        let protocol = at(port, "/protocol");
+        if !["TCP", "UDP", "SCTP"].contains(&protocol) {
+            problems.push(Problem::not_supported(
+                format!("{field}.ports[{index}].protocol"),
+                protocol,
+                &["SCTP", "TCP", "UDP"],
+            ));
+        }
+    }
+    for (index, variable) in container["env"].as_array().into_iter().flatten().enumerate() {
+        let name = at(variable, "/name");
+        let field = format!("{field}.env[{index}]");
+        if name.is_empty() {
+            problems.push(Problem::required(format!("{field}.name")));
+        } else if name.contains('=') || name.chars().any(|c| c.is_control() || c == ' ') || !name.is_ascii() {
+            problems.push(Problem::invalid(format!("{field}.name"), name, "a valid environment variable name must consist only of printable ASCII characters other than '='"));
+        }
+        if !at(variable, "/value").is_empty() && variable.get("valueFrom").is_some_and(|from| !from.is_null()) {
+            problems.push(Problem::invalid(format!("{field}.valueFrom"), "", "may not be specified when `value` is not empty"));
+        }
+        if at(variable, "/value").chars().any(|c| c.is_control() && c != '\t') {
+            let why = "RouterOS cannot express a value with a line break or another control character";
+            problems.push(Problem::invalid(format!("{field}.value"), at(variable, "/value"), why));
+        }
+        if let Some(from) = variable.get("valueFrom").filter(|from| !from.is_null())
+            && from.get("configMapKeyRef").is_none()
+            && from.get("fieldRef").is_none()
+        {
+            problems.push(Problem::invalid(format!("{field}.valueFrom"), "", "only configMapKeyRef and fieldRef are supported"));
+        }
+    }
+    let mut paths = HashSet::new();
+    for (index, mount) in container["volumeMounts"].as_array().into_iter().flatten().enumerate() {
+        let field = format!("{field}.volumeMounts[{index}]");
+        let path = at(mount, "/mountPath");
+        if at(mount, "/name").is_empty() {
+            problems.push(Problem::required(format!("{field}.name")));
+        }
+        if path.is_empty() {
+            problems.push(Problem::required(format!("{field}.mountPath")));
+        } else if !path.starts_with('/') || path.trim_matches('/').is_empty() {
+            problems.push(Problem::invalid(format!("{field}.mountPath"), path, "must be an absolute path below /"));
+        } else if !paths.insert(path) {
+            problems.push(Problem::invalid(format!("{field}.mountPath"), path, "must be unique"));
+        }
+        if at(mount, "/subPath").split('/').any(|part| part == "..") {
+            problems.push(Problem::invalid(format!("{field}.subPath"), at(mount, "/subPath"), "must not contain '..'"));
+        }
+    }
+    if let Some(limit) = container.pointer("/resources/limits/memory") {
+        let ok = limit.as_str().is_some_and(is_quantity) || limit.is_number();
+        if !ok {
+            problems.push(Problem::invalid(format!("{field}.resources.limits.memory"), limit.clone(), "must be a quantity such as 64Mi"));
+        }
+    }
+}
+
+fn is_quantity(text: &str) -> bool {
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    number.parse::<f64>().is_ok() && ["", "m", "k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti"].contains(&unit)
+}
+
+fn check_volumes(new: &Value, problems: &mut Vec<Problem>) {
+    let mut names = HashSet::new();
+    for (index, volume) in new.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let field = format!("spec.volumes[{index}]");
+        let name = at(volume, "/name");
+        if name.is_empty() {
+            problems.push(Problem::required(format!("{field}.name")));
+        } else if let Some(why) = metadata::label_problem(name) {
+            problems.push(Problem::invalid(format!("{field}.name"), name, why));
+        } else if !names.insert(name) {
+            problems.push(Problem::duplicate(format!("{field}.name"), name));
+        }
+        if let Some(path) = volume.pointer("/hostPath/path").and_then(Value::as_str)
+            && (!path.starts_with('/') || path.split('/').any(|part| part == ".."))
+        {
+            problems.push(Problem::invalid(format!("{field}.hostPath.path"), path, "must be absolute and must not contain '..'"));
+        }
+        if volume.get("configMap").is_some_and(Value::is_object) && at(volume, "/configMap/name").is_empty() {
+            problems.push(Problem::required(format!("{field}.configMap.name")));
+        }
+        for (item, entry) in volume.pointer("/configMap/items").and_then(Value::as_array).into_iter().flatten().enumerate() {
+            let path = at(entry, "/path");
+            if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
+                let why = "must be a relative path without '..'";
+                problems.push(Problem::invalid(format!("{field}.configMap.items[{item}].path"), path, why));
+            }
+        }
+    }
+}
+
+fn check_annotations(new: &Value, problems: &mut Vec<Problem>) {
+    if let Some(address) = metadata::annotation(new, "vkube.io/static-ip")
+        && !address.is_empty()
+        && address.parse::<Ipv4Addr>().is_err()
+    {
+        problems.push(Problem::invalid("metadata.annotations[vkube.io/static-ip]", address, "must be an IPv4 address"));
+    }
+    if let Some(file) = metadata::annotation(new, "vkube.io/file")
+        && file.split('/').any(|part| part == "..")
+    {
+        problems.push(Problem::invalid("metadata.annotations[vkube.io/file]", file, "must not contain '..'"));
+    }
+}
+
+/// Fields that are accepted and do nothing yet.
+fn warnings(object: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut warn = |field: &str| found.push(format!("{field}: this field has no effect in mkube"));
+    let spec = &object["spec"];
+    let says_something = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        _ => true,
+    };
+    for field in [
+        "initContainers",
+        "ephemeralContainers",
+        "hostNetwork",
+        "hostPID",
+        "hostIPC",
+        "nodeSelector",
+        "affinity",
+        "topologySpreadConstraints",
+        "priorityClassName",
+        "runtimeClassName",
+        "hostAliases",
+        "dnsConfig",
+        "activeDeadlineSeconds",
+        "imagePullSecrets",
+    ] {
+        if says_something(&spec[field]) {
+            warn(&format!("spec.{field}"));
+        }
+    }
+    for (index, container) in spec["containers"].as_array().into_iter().flatten().enumerate() {
+        for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "stdin", "tty", "volumeDevices"] {
+            if says_something(&container[field]) {
+                warn(&format!("spec.containers[{index}].{field}"));
+            }
+        }
+        for field in container["securityContext"].as_object().into_iter().flatten().map(|(field, _)| field) {
+            if !["runAsUser", "runAsGroup"].contains(&field.as_str()) {
+                warn(&format!("spec.containers[{index}].securityContext.{field}"));
+            }
+        }
+        if says_something(&container["resources"]["limits"]["cpu"]) {
+            warn(&format!("spec.containers[{index}].resources.limits.cpu"));
+        }
+    }
+    for (index, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
+        for field in volume.as_object().into_iter().flatten().map(|(field, _)| field.as_str()) {
+            if !["name", "configMap", "emptyDir", "hostPath"].contains(&field) {
+                found.push(format!("spec.volumes[{index}].{field}: not supported, a persistent directory is used instead"));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(spec: Value) -> Value {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+        default(&mut pod);
+        pod
+    }
+
+    fn problems(spec: Value) -> Vec<String> {
+        validate(&pod(spec), None).into_iter().map(|problem| problem.field).collect()
+    }
+
+    #[test]
+    fn a_plain_pod_has_no_problems_and_gets_the_defaults_of_kubernetes() {
+        let pod = pod(json!({"containers": [{"name": "c", "image": "x:1", "ports": [{"containerPort": 80}]}]}));
+        assert_eq!(validate(&pod, None), []);
+        assert_eq!(pod["spec"]["restartPolicy"], "Always");
+        assert_eq!(pod["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
+        assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+        assert_eq!(pod["status"]["phase"], "Pending");
+        assert_eq!(warnings(&pod), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_problem_names_its_field() {
+        assert_eq!(problems(json!({})), ["spec.containers"]);
+        assert_eq!(
+            problems(json!({"restartPolicy": "Sometimes", "containers": [
+                {"name": "A", "image": ""},
+                {"name": "b", "image": "x", "ports": [{"containerPort": 0}], "env": [{"name": "a=b"}, {"name": "C", "value": "x\ny"}]},
+                {"name": "b", "image": "x", "command": ["say \"hi\""],
+                 "volumeMounts": [{"name": "v", "mountPath": "relative"}, {"name": "v", "mountPath": "/x"}, {"name": "v", "mountPath": "/x"}]}]})),
+            [
+                "spec.restartPolicy",
+                "spec.containers[0].name",
+                "spec.containers[0].image",
+                "spec.containers[1].ports[0].containerPort",
+                "spec.containers[1].env[0].name",
+                "spec.containers[1].env[1].value",
+                "spec.containers[2].command[0]",
+                "spec.containers[2].volumeMounts[0].mountPath",
+                "spec.containers[2].volumeMounts[2].mountPath",
+                "spec.containers[2].name",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said() {
+        let pod = pod(json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe": {"exec": {}}}],
+            "volumes": [{"name": "v", "nfs": {"server": "s"}}]}));
+        let found = warnings(&pod);
+        assert!(found[0].starts_with("spec.hostNetwork:") && found[1].starts_with("spec.containers[0].livenessProbe:"), "{found:?}");
+        assert!(found[2].starts_with("spec.volumes[0].nfs: not supported"), "{found:?}");
+    }
+
+    #[test]
+    fn the_status_column_follows_the_printer_of_kubernetes() {
+        let with = |phase: &str, states: Value| json!({"metadata": {}, "status": {"phase": phase, "containerStatuses": states}});
+        assert_eq!(status_word(&with("Pending", json!([{"state": {"waiting": {"reason": "ErrImagePull"}}}]))), "ErrImagePull");
+        assert_eq!(status_word(&with("Failed", json!([{"state": {"terminated": {"exitCode": 3}}}]))), "ExitCode:3");
+        assert_eq!(status_word(&with("Succeeded", json!([{"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}]))), "Completed");
+        let mut running = with("Running", json!([{"ready": true, "state": {"running": {}}}]));
+        assert_eq!(status_word(&running), "Running");
+        running["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(status_word(&running), "Terminating");
+    }
+}

@@ -1,0 +1,265 @@
+//! Patches: JSON patch, merge patch, and Kubernetes' strategic merge patch.
+
+use serde_json::{Map, Value};
+
+use crate::status::Status;
+
+/// Applies an RFC 6902 patch.
+pub fn json_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
+    let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|error| Status::bad_request(format!("the patch is not a JSON patch: {error}")))?;
+    let mut patched = current.clone();
+    json_patch::patch(&mut patched, &operations).map_err(|error| {
+        let text = error.to_string();
+        let mut status = Status::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {text}"));
+        if text.contains("test failed") {
+            status.message = format!("the test of the patch failed: {text}");
+        }
+        status
+    })?;
+    Ok(patched)
+}
+
+/// Applies an RFC 7386 patch.
+pub fn merge_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
+    if !patch.is_object() {
+        return Err(Status::bad_request("a merge patch must be a JSON object"));
+    }
+    let mut patched = current.clone();
+    json_patch::merge(&mut patched, patch);
+    Ok(patched)
+}
+
+/// Applies a strategic merge patch: lists with a merge key are merged by it, all others replaced.
+pub fn strategic_merge_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
+    let (Value::Object(current), Value::Object(patch)) = (current, patch) else {
+        return Err(Status::bad_request("a strategic merge patch must be a JSON object"));
+    };
+    merge_objects(current, patch, "").map(Value::Object)
+}
+
+/// Merge keys by the name of the list; `ports` of a container is keyed by port, and so on. A list that is not here is
+/// replaced as a whole, as upstream does.
+fn merge_key(list: &str, items: &[&Value]) -> Option<&'static str> {
+    Some(match list {
+        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => "name",
+        "ports" if items.iter().any(|item| item.get("containerPort").is_some()) => "containerPort",
+        "ports" => "port",
+        "volumeMounts" => "mountPath",
+        "volumeDevices" => "devicePath",
+        "conditions" | "addresses" => "type",
+        "ownerReferences" => "uid",
+        "hostAliases" => "ip",
+        "topologySpreadConstraints" => "topologyKey",
+        "podIPs" | "hostIPs" => "ip",
+        "taints" => "key",
+        _ => return None,
+    })
+}
+
+/// Lists of plain values that are merged as sets.
+fn is_set(list: &str) -> bool {
+    list == "finalizers"
+}
+
+fn merge_objects(current: &Map<String, Value>, patch: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Status> {
+    match patch.get("$patch").and_then(Value::as_str) {
+        Some("replace") => {
+            let mut replaced = patch.clone();
+            replaced.remove("$patch");
+            return Ok(replaced);
+        }
+        Some("delete") => return Ok(Map::new()),
+        Some("merge") | None => {}
+        Some(other) => return Err(Status::bad_request(format!("{path}: unknown $patch directive {other:?}"))),
+    }
+    let mut result = current.clone();
+    if let Some(keep) = patch.get("$retainKeys").and_then(Value::as_array) {
+        result.retain(|name, _| keep.iter().any(|one| one.as_str() == Some(name)));
+    }
+    for (name, wanted) in patch {
+        if let Some(list) = name.strip_prefix("$deleteFromPrimitiveList/") {
+            delete_from_set(&mut result, list, wanted);
+            continue;
+        }
+        if name.starts_with('$') {
+            continue;
+        }
+        let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match (result.get(name), wanted) {
+            (_, Value::Null) => {
+                result.remove(name);
+            }
+            (Some(Value::Object(old)), Value::Object(new)) => {
+                let merged = merge_objects(old, new, &at)?;
+                result.insert(name.clone(), Value::Object(merged));
+            }
+            (old, Value::Array(new)) => {
+                let old = old.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                let order = patch.get(&format!("$setElementOrder/{name}")).and_then(Value::as_array);
+                let merged = merge_lists(name, old, new, order, &at)?;
+                result.insert(name.clone(), Value::Array(merged));
+            }
+            (_, Value::Object(new)) => {
+                let merged = merge_objects(&Map::new(), new, &at)?;
+                result.insert(name.clone(), Value::Object(merged));
+            }
+            (_, new) => {
+                result.insert(name.clone(), new.clone());
+            }
+        }
+    }
+    // An order alone (no list beside it) still sorts.
+    for (name, order) in patch {
+        if let Some(list) = name.strip_prefix("$setElementOrder/")
+            && !patch.contains_key(list)
+            && let (Some(Value::Array(items)), Some(order)) = (result.get_mut(list), order.as_array())
+        {
+            let items_seen: Vec<&Value> = items.iter().collect();
+            let key = merge_key(list, &items_seen);
+            sort_by_order(items, order, key);
+        }
+    }
+    Ok(result)
+}
+
+fn delete_from_set(result: &mut Map<String, Value>, list: &str, gone: &Value) {
+    if let (Some(Value::Array(items)), Some(gone)) = (result.get_mut(list), gone.as_array()) {
+        items.retain(|item| !gone.contains(item));
+    }
+}
+
+fn merge_lists(
+    name: &str,
+    old: &[Value],
+    new: &[Value],
+    order: Option<&Vec<Value>>,
+    path: &str,
+) -> Result<Vec<Value>, Status> {
+    if new.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace")) {
+        return Ok(new.iter().filter(|item| item.get("$patch").is_none()).cloned().collect());
+    }
+    if is_set(name) {
+        let mut merged = old.to_vec();
+        merged.extend(new.iter().filter(|item| !old.contains(item)).cloned());
+        return Ok(merged);
+    }
+    let seen: Vec<&Value> = old.iter().chain(new).collect();
+    let Some(key) = merge_key(name, &seen) else { return Ok(new.to_vec()) };
+    let mut merged: Vec<Value> = old.to_vec();
+    for item in new {
+        let (Value::Object(fields), Some(id)) = (item, item.get(key)) else {
+            return Err(Status::bad_request(format!("{path}: an item has no merge key {key:?}")));
+        };
+        let place = merged.iter().position(|one| one.get(key) == Some(id) && same_protocol(name, one, item));
+        if fields.get("$patch").and_then(Value::as_str) == Some("delete") {
+            if let Some(place) = place {
+                merged.remove(place);
+            }
+            continue;
+        }
+        let empty = Map::new();
+        let before = place.and_then(|place| merged[place].as_object()).unwrap_or(&empty);
+        let after = Value::Object(merge_objects(before, fields, path)?);
+        match place {
+            Some(place) => merged[place] = after,
+            None => merged.push(after),
+        }
+    }
+    if let Some(order) = order {
+        sort_by_order(&mut merged, order, Some(key));
+    }
+    Ok(merged)
+}
+
+/// Two ports of one number differ when their protocols do.
+fn same_protocol(list: &str, one: &Value, other: &Value) -> bool {
+    let protocol = |port: &Value| port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
+    list != "ports" || protocol(one) == protocol(other)
+}
+
+fn sort_by_order(items: &mut [Value], order: &[Value], key: Option<&str>) {
+    let rank = |item: &Value| {
+        order.iter().position(|wanted| match key {
+            Some(key) => wanted.get(key) == item.get(key),
+            None => wanted == item,
+        })
+    };
+    items.sort_by_key(|item| rank(item).unwrap_or(usize::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn strategic(current: Value, patch: Value) -> Value {
+        strategic_merge_patch(&current, &patch).expect("a patch")
+    }
+
+    #[test]
+    fn lists_with_a_merge_key_merge_and_others_are_replaced() {
+        let pod = json!({"spec": {"containers": [
+            {"name": "a", "image": "1", "args": ["x"], "env": [{"name": "A", "value": "1"}]}, {"name": "b", "image": "2"}]}});
+        let patch = json!({"spec": {"containers": [
+            {"name": "a", "args": ["y", "z"], "env": [{"name": "B", "value": "2"}]}, {"name": "b", "$patch": "delete"}, {"name": "c", "image": "3"}]}});
+        assert_eq!(
+            strategic(pod, patch),
+            json!({"spec": {"containers": [
+                {"name": "a", "image": "1", "args": ["y", "z"], "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]},
+                {"name": "c", "image": "3"}]}})
+        );
+    }
+
+    #[test]
+    fn directives_are_obeyed_and_never_stored() {
+        let current = json!({"a": {"x": 1, "y": 2}, "finalizers": ["one", "two"], "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w"}]});
+        let patch = json!({
+            "a": {"$patch": "replace", "z": 3},
+            "$deleteFromPrimitiveList/finalizers": ["one"],
+            "volumes": [{"name": "v", "hostPath": {"path": "/x"}, "$retainKeys": ["name", "hostPath"]}],
+            "$setElementOrder/volumes": [{"name": "w"}, {"name": "v"}],
+        });
+        assert_eq!(
+            strategic(current, patch),
+            json!({"a": {"z": 3}, "finalizers": ["two"], "volumes": [{"name": "w"}, {"name": "v", "hostPath": {"path": "/x"}}]})
+        );
+    }
+
+    #[test]
+    fn null_removes_and_a_missing_merge_key_is_refused() {
+        assert_eq!(strategic(json!({"a": 1, "b": 2}), json!({"a": null})), json!({"b": 2}));
+        let error = strategic_merge_patch(&json!({}), &json!({"spec": {"containers": [{"image": "x"}]}})).expect_err("no name");
+        assert_eq!(error.code, 400);
+    }
+
+    #[test]
+    fn json_patches_tell_why_they_fail() {
+        let patched = json_patch(&json!({"a": 1}), &json!([{"op": "replace", "path": "/a", "value": 2}]));
+        assert_eq!(patched, Ok(json!({"a": 2})));
+        assert_eq!(json_patch(&json!({}), &json!({"op": "x"})).map_err(|s| s.code), Err(400));
+        assert_eq!(json_patch(&json!({}), &json!([{"op": "remove", "path": "/a"}])).map_err(|s| s.code), Err(422));
+    }
+
+    fn object() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0i64..5).prop_map(Value::from), "[a-c]{1,2}".prop_map(Value::from)];
+        let tree = leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+                prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        prop::collection::btree_map("[a-c]", tree, 0..4).prop_map(|map| Value::Object(map.into_iter().collect()))
+    }
+
+    proptest! {
+        #[test]
+        fn applying_a_patch_twice_is_applying_it_once(current in object(), patch in object()) {
+            let once = merge_patch(&current, &patch).expect("objects");
+            prop_assert_eq!(merge_patch(&once, &patch).expect("objects"), once);
+            let once = strategic_merge_patch(&current, &patch).expect("objects");
+            prop_assert_eq!(strategic_merge_patch(&once, &patch).expect("objects"), once);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Label and field selectors, as they stand in query strings.
+
+use serde_json::Value;
+
+use crate::metadata;
+
+/// A condition on one label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LabelTest {
+    In(String, Vec<String>),
+    NotIn(String, Vec<String>),
+    Exists(String),
+    Absent(String),
+}
+
+/// All conditions of a `labelSelector`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LabelSelector(Vec<LabelTest>);
+
+impl LabelSelector {
+    /// Reads `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut tests = Vec::new();
+        for part in split_outside_parentheses(text) {
+            let part = part.trim();
+            if part.is_empty() {
+                continue;
+            }
+            tests.push(parse_test(part).ok_or_else(|| format!("unable to parse requirement: {part:?}"))?);
+        }
+        Ok(Self(tests))
+    }
+
+    /// Whether an object's labels fulfil every condition.
+    pub fn matches(&self, object: &Value) -> bool {
+        let labels = metadata::labels(object);
+        let value = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
+        self.0.iter().all(|test| match test {
+            LabelTest::In(key, values) => value(key).is_some_and(|value| values.iter().any(|one| one == value)),
+            LabelTest::NotIn(key, values) => value(key).is_none_or(|value| values.iter().all(|one| one != value)),
+            LabelTest::Exists(key) => value(key).is_some(),
+            LabelTest::Absent(key) => value(key).is_none(),
+        })
+    }
+
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn split_outside_parentheses(text: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut parts) = (0i32, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+fn parse_test(part: &str) -> Option<LabelTest> {
+    let key = |text: &str| {
+        let text = text.trim();
+        metadata::key_problem(text).is_none().then(|| text.to_owned())
+    };
+    let value = |text: &str| {
+        let text = text.trim();
+        metadata::label_value_problem(text).is_none().then(|| text.to_owned())
+    };
+    if let Some(name) = part.strip_prefix('!') {
+        return Some(LabelTest::Absent(key(name)?));
+    }
+    if let Some((name, set)) = part.strip_suffix(')').and_then(|part| part.split_once('(')) {
+        let mut words = name.split_whitespace();
+        let (name, operator) = (key(words.next()?)?, words.next()?);
+        if words.next().is_some() {
+            return None;
+        }
+        let values = set.split(',').map(value).collect::<Option<Vec<_>>>()?;
+        return match operator {
+            "in" => Some(LabelTest::In(name, values)),
+            "notin" => Some(LabelTest::NotIn(name, values)),
+            _ => None,
+        };
+    }
+    if let Some((name, wanted)) = part.split_once("!=") {
+        return Some(LabelTest::NotIn(key(name)?, vec![value(wanted)?]));
+    }
+    if let Some((name, wanted)) = part.split_once("==").or_else(|| part.split_once('=')) {
+        return Some(LabelTest::In(key(name)?, vec![value(wanted)?]));
+    }
+    Some(LabelTest::Exists(key(part)?))
+}
+
+/// All conditions of a `fieldSelector`: path, wanted value, and whether equality is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldSelector(Vec<(String, String, bool)>);
+
+impl FieldSelector {
+    /// Reads `metadata.name=a,status.phase!=b`; only `allowed` paths (and `metadata.name`, `metadata.namespace`) may occur.
+    pub fn parse(text: &str, allowed: &[&str]) -> Result<Self, String> {
+        let mut tests = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (path, value, equal) = if let Some((path, value)) = part.split_once("!=") {
+                (path, value, false)
+            } else if let Some((path, value)) = part.split_once("==").or_else(|| part.split_once('=')) {
+                (path, value, true)
+            } else {
+                return Err(format!("invalid selector: {part:?}; can't understand {part:?}"));
+            };
+            let path = path.trim();
+            if !(path == "metadata.name" || path == "metadata.namespace" || allowed.contains(&path)) {
+                return Err(format!("field label not supported: {path}"));
+            }
+            tests.push((path.to_owned(), value.trim().to_owned(), equal));
+        }
+        Ok(Self(tests))
+    }
+
+    /// Whether an object fulfils every condition. An absent field is empty.
+    pub fn matches(&self, object: &Value) -> bool {
+        self.0.iter().all(|(path, wanted, equal)| {
+            let found = object.pointer(&format!("/{}", path.replace('.', "/")));
+            let found = match found {
+                Some(Value::String(text)) => text.clone(),
+                Some(Value::Null) | None => String::new(),
+                Some(other) => other.to_string(),
+            };
+            (found == *wanted) == *equal
+        })
+    }
+
+    /// Whether it selects everything.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn label_selectors_select_by_equality_and_by_set() {
+        let object = json!({"metadata": {"labels": {"app": "web", "tier": "front"}}});
+        for (selector, expected) in [
+            ("", true),
+            ("app=web", true),
+            ("app==web,tier=front", true),
+            ("app!=web", false),
+            ("none!=web", true),
+            ("app in (db, web)", true),
+            ("app notin (db,web)", false),
+            ("none notin (db)", true),
+            ("tier", true),
+            ("!tier", false),
+            ("!none,app", true),
+        ] {
+            assert_eq!(LabelSelector::parse(selector).map(|s| s.matches(&object)), Ok(expected), "{selector}");
+        }
+        for bad in ["a b", "a in b", "=x", "a in (b", "-a=b", "a=b c"] {
+            assert!(LabelSelector::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn field_selectors_know_only_their_fields() {
+        let object = json!({"metadata": {"name": "a"}, "status": {"phase": "Running"}});
+        let parse = |text| FieldSelector::parse(text, &["status.phase"]);
+        assert_eq!(parse("metadata.name=a,status.phase!=Failed").map(|s| s.matches(&object)), Ok(true));
+        assert_eq!(parse("status.phase=Failed").map(|s| s.matches(&object)), Ok(false));
+        assert_eq!(parse("spec.x=1"), Err("field label not supported: spec.x".into()));
+        assert!(parse("nonsense").is_err());
+    }
+}
