@@ -88,7 +88,36 @@ pub fn parse_documents_within(text: &str, limits: Limits) -> Result<Vec<Value>, 
             }
         }
     }
+    refuse_tangles(text, limits)?;
     yaml_documents(text, &budget, limits)
+}
+
+/// Work the YAML scanner may have with one document, in its own steps; about two seconds of a slow processor.
+const SCANNER_STEPS: usize = 2_000_000_000;
+
+/// The scanner looks at every open bracket again for every mark, so a text of brackets alone would keep it busy for
+/// minutes before any depth is known. Counted without understanding quotes, therefore generous.
+fn refuse_tangles(text: &str, limits: Limits) -> Result<(), ManifestFault> {
+    for (index, document) in text.split("\n---").enumerate() {
+        let (mut brackets, mut marks) = (0_usize, 0_usize);
+        for byte in document.bytes() {
+            match byte {
+                b'[' | b'{' => brackets += 1,
+                b',' | b':' => marks += 1,
+                _ => {}
+            }
+        }
+        if brackets.saturating_mul(brackets + marks) > SCANNER_STEPS {
+            return Err(ManifestFault {
+                document: index + 1,
+                line: None,
+                reason: Reason::TooMany {
+                    limit: limits.values,
+                },
+            });
+        }
+    }
+    Ok(())
 }
 
 fn json_documents(text: &str, budget: &Budget) -> Result<Vec<Value>, (usize, serde_json::Error)> {
