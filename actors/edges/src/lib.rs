@@ -1,1 +1,21 @@
-//! (being built)
+//! Edges: thin actors that turn outside events into messages. Today: HTTP.
+//!
+//! HttpEdge
+//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only).
+//! Answers  nothing; HTTP clients are served from the published view.   Tells  nobody.
+//! Ticks    none.                                            Rebuilds  the server, on the same socket.
+
+mod health;
+mod http_edge;
+mod logs;
+mod metrics;
+mod negotiate;
+mod read;
+mod request_body;
+mod respond;
+mod route;
+mod watching;
+mod write;
+
+pub use health::{Check, HealthChecks};
+pub use http_edge::{HttpEdge, HttpParts};

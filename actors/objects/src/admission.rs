@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 pub struct Circumstances {
     /// Time of day.
     pub now: Timestamp,
+    /// Name of the node new objects are placed on.
+    pub node: String,
     /// A fresh uid.
     pub uid: String,
     /// A random number, for `generateName`.
@@ -54,6 +56,7 @@ pub fn create(kind: &Kind, namespace: &str, mut body: Value, given: &Circumstanc
         fields.remove("status");
     }
     (kind.default)(&mut body);
+    (kind.place)(&mut body, &given.node);
     finish(kind, &name, body, None, warnings)
 }
 
@@ -280,7 +283,7 @@ mod tests {
 
     fn given(field_validation: FieldValidation) -> Circumstances {
         let now = "2026-01-02T03:04:05Z".parse().expect("a literal");
-        Circumstances { now, uid: "u1".into(), random: 7, field_validation }
+        Circumstances { now, node: "n".into(), uid: "u1".into(), random: 7, field_validation }
     }
 
     fn pod(name: &str) -> Value {

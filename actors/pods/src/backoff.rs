@@ -36,9 +36,17 @@ impl Backoff {
         pause
     }
 
-    /// Counts a use without a pause.
-    pub fn go_at_once(&mut self, now: Instant) {
-        self.due = Some(now);
+    /// As `pause`, but the first one takes no time: the first restart of a container is immediate.
+    pub fn pause_after_the_first(&mut self, now: Instant) -> Duration {
+        if self.uses == 0 {
+            self.uses = 1;
+            self.due = Some(now);
+            return Duration::ZERO;
+        }
+        let pause = self.first.saturating_mul(1 << (self.uses - 1).min(16)).min(self.longest);
+        self.uses += 1;
+        self.due = Some(now + pause);
+        pause
     }
 
     /// Forgets everything.
@@ -57,10 +65,6 @@ impl Backoff {
         self.due.is_none_or(|due| due <= now)
     }
 
-    /// Number of pauses since the last reset.
-    pub fn uses(&self) -> u32 {
-        self.uses
-    }
 }
 
 #[cfg(test)]
@@ -76,5 +80,8 @@ mod tests {
         backoff.reset();
         assert!(backoff.is_over(now));
         assert_eq!(backoff.pause(now).as_secs(), 1);
+        let mut restarts = Backoff::of_restarts();
+        let pauses: Vec<u64> = (0..8).map(|_| restarts.pause_after_the_first(now).as_secs()).collect();
+        assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 300, 300]);
     }
 }

@@ -24,5 +24,5 @@ mod pods_actor;
 mod status;
 
 pub use plan::{PlanSettings, PodPlan};
-pub use pod_actor::{PodActor, PodDoors, PodParts};
+pub use pod_actor::{Desired, PodActor, PodDoors, PodParts};
 pub use pods_actor::{PodsActor, PodsParts};

@@ -60,7 +60,11 @@ pub struct Memory {
     pub restarts: Backoff,
     /// The pause before the coming restart was started.
     pub restart_scheduled: bool,
-    /// Address, archive and lists were taken back (deletion).
+    /// Restarts so far.
+    pub restart_count: u64,
+    /// Since when the process is seen running.
+    pub running_since: Option<Instant>,
+    /// Lists were emptied and files deleted (deletion).
     pub lists_cleared: bool,
     /// The address was given back (deletion).
     pub released: bool,
@@ -78,6 +82,8 @@ impl Default for Memory {
             exit: None,
             restarts: Backoff::of_restarts(),
             restart_scheduled: false,
+            restart_count: 0,
+            running_since: None,
             lists_cleared: false,
             released: false,
         }
@@ -151,6 +157,18 @@ pub enum Why {
     InterfaceLost,
     /// The image could not be unpacked.
     ExtractFailed,
+}
+
+impl Why {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Deleted => "it is deleted",
+            Self::SpecChanged => "its spec changed",
+            Self::InterfaceLost => "its interface is gone",
+            Self::ExtractFailed => "its image could not be unpacked",
+        }
+    }
 }
 
 /// What to do next for a container that should exist.

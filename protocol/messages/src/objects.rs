@@ -132,13 +132,7 @@ impl ObjectsReader {
         self.view.load_full()
     }
 
-    /// Waits until something was published after the last call (at once if that has happened already).
-    /// False when the publisher is gone for good.
-    pub async fn changed(&mut self) -> bool {
-        self.changed.changed().await.is_ok()
-    }
-
-    /// A handle on the notification only.
+    /// The notification that something was published; mark it unchanged, look, then wait for it.
     pub fn notices(&self) -> watch::Receiver<Revision> {
         self.changed.clone()
     }

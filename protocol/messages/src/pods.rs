@@ -1,25 +1,21 @@
 //! What PodActor is told. Nobody asks it anything: what there is to know stands in the pod's status.
-
-use std::sync::Arc;
+//!
+//! The messages carry nothing. What is wanted and what the device looks like are published; a message only says that it is
+//! worth looking, so a lost one costs time until the next tick and nothing else.
 
 use actix::Message;
 
-use crate::objects::StoredObject;
 use crate::request::Event;
 
-/// The pod (or a ConfigMap it uses) changed. Sent by PodsActor; the newest wins, losing one loses nothing since each carries
-/// the whole object.
-#[derive(Debug, Clone, Message)]
+/// The pod, or something it refers to, changed. Sent by PodsActor.
+#[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct DesiredChanged {
-    /// The pod as stored.
-    pub pod: Arc<StoredObject>,
-}
+pub struct DesiredChanged;
 
 impl Event for DesiredChanged {}
 
 /// Rows of the pod on the device changed, or the device came back. Sent by PodsActor.
-#[derive(Debug, Clone, Message)]
+#[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct DeviceChanged;
 

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-use super::{AGE, Kind, NAME, column, no_default, no_warnings, typed};
+use super::{AGE, Kind, NAME, column, no_default, no_warnings, nowhere, typed};
 use crate::problem::Problem;
 
 /// Bytes of all values together, as Kubernetes limits them.
@@ -26,6 +26,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default: no_default,
+    place: nowhere,
     validate,
     typed: typed::<ConfigMap>,
     warnings: no_warnings,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 
-use super::{Kind, age, at, column, no_default, no_problems, no_warnings, typed};
+use super::{Kind, age, at, column, no_default, no_problems, no_warnings, nowhere, typed};
 
 pub(super) const EVENT: Kind = Kind {
     group: "",
@@ -46,6 +46,7 @@ pub(super) const EVENT: Kind = Kind {
     ],
     dotted_names: true,
     default: no_default,
+    place: nowhere,
     validate: no_problems,
     typed: typed::<Event>,
     warnings: no_warnings,

@@ -69,6 +69,8 @@ pub struct Kind {
     pub dotted_names: bool,
     /// Fills in what the user left out.
     pub default: fn(&mut Value),
+    /// Assigns a new object to the node of this name, if the kind has such a thing.
+    pub place: fn(&mut Value, &str),
     /// What is wrong with a new or (given the old) changed object.
     pub validate: fn(&Value, Option<&Value>) -> Vec<Problem>,
     /// The object as its Kubernetes type sees it, to find fields it does not know; an error names path and cause.
@@ -221,6 +223,9 @@ pub const fn column(name: &'static str, kind: &'static str, priority: u8, cell: 
 
 /// No defaults.
 pub fn no_default(_object: &mut Value) {}
+
+/// Not a thing that lives on a node.
+pub fn nowhere(_object: &mut Value, _node: &str) {}
 
 /// Nothing to validate.
 pub fn no_problems(_new: &Value, _old: Option<&Value>) -> Vec<Problem> {

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, column, no_problems, no_warnings, typed};
+use super::{AGE, Kind, NAME, at, column, no_problems, no_warnings, nowhere, typed};
 
 pub(super) const NAMESPACE: Kind = Kind {
     group: "",
@@ -22,6 +22,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     selectable: &["status.phase"],
     dotted_names: false,
     default,
+    place: nowhere,
     validate: no_problems,
     typed: typed::<Namespace>,
     warnings: no_warnings,

@@ -40,10 +40,18 @@ pub(super) const POD: Kind = Kind {
     selectable: &["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"],
     dotted_names: true,
     default,
+    place,
     validate,
     typed: typed::<Pod>,
     warnings,
 };
+
+/// There is one node: every pod is on it.
+fn place(object: &mut Value, node: &str) {
+    if object["spec"].is_object() && at(object, "/spec/nodeName").is_empty() {
+        object["spec"]["nodeName"] = json!(node);
+    }
+}
 
 fn or_none(text: &str) -> &str {
     if text.is_empty() { "<none>" } else { text }

@@ -1,0 +1,43 @@
+//! `/livez`, `/readyz`, `/healthz`.
+
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+
+/// One thing readiness depends on: a name and a look at it.
+#[derive(Clone)]
+pub struct Check {
+    /// Name in the verbose list.
+    pub name: &'static str,
+    /// Why it is not well, or nothing.
+    pub look: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+/// All of them.
+#[derive(Clone, Default)]
+pub struct HealthChecks(pub Vec<Check>);
+
+impl HealthChecks {
+    /// Answers `ok`, or 503 and what is wrong.
+    pub(crate) fn answer(&self, verbose: bool, what: &str) -> HttpResponse {
+        let mut text = String::new();
+        let mut well = true;
+        for check in &self.0 {
+            match (check.look)() {
+                Ok(()) => text += &format!("[+]{} ok\n", check.name),
+                Err(why) => {
+                    well = false;
+                    text += &format!("[-]{} failed: {why}\n", check.name);
+                }
+            }
+        }
+        let verdict = if well { "passed" } else { "failed" };
+        text += &format!("{what} check {verdict}\n");
+        let (mut response, body) = match (well, verbose) {
+            (true, false) => (HttpResponse::Ok(), "ok".to_owned()),
+            (true, true) => (HttpResponse::Ok(), text),
+            (false, _) => (HttpResponse::ServiceUnavailable(), text),
+        };
+        response.content_type("text/plain; charset=utf-8").body(body)
+    }
+}

@@ -1,0 +1,75 @@
+//! `GET …/pods/{name}/log`.
+
+use actix_web::HttpResponse;
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use mkube_model::neighbours::pod_logs::LogOptions;
+use mkube_model::names;
+use mkube_model::status::Status;
+use serde_json::Value;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::http_edge::HttpParts;
+use crate::read::{key_of, loaded_view};
+use crate::respond;
+use crate::route::{Query, Target};
+
+pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result<HttpResponse, Status> {
+    let view = loaded_view(parts)?;
+    let key = key_of(target);
+    let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
+    let containers: Vec<&str> = object
+        .value
+        .pointer("/spec/containers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|container| container.get("name")?.as_str())
+        .collect();
+    let wanted = query.get("container").map(String::as_str).filter(|name| !name.is_empty());
+    let container = match (wanted, containers.as_slice()) {
+        (Some(name), all) if all.contains(&name) => name,
+        (Some(name), _) => {
+            return Err(Status::bad_request(format!("container {name} is not valid for pod {}", key.name)));
+        }
+        (None, [only]) => only,
+        (None, all) => {
+            let message = format!("a container name must be specified for pod {}, choose one of: [{}]", key.name, all.join(" "));
+            return Err(Status::bad_request(message));
+        }
+    };
+    let options = options(query, parts.clock.now())?;
+    let row = names::container_name(&key.namespace, &key.name, container);
+    let (chunks, warning) = parts.logs.open(&row, options).await?;
+    let body = ReceiverStream::new(chunks).map(Ok::<_, actix_web::Error>);
+    let mut response = HttpResponse::Ok().content_type("text/plain; charset=utf-8").streaming(body);
+    respond::warn(&mut response, &warning.into_iter().collect::<Vec<_>>());
+    Ok(response)
+}
+
+fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {
+    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let number = |name: &str| match query.get(name).filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => {
+            let number = text.parse::<u32>();
+            number.map(Some).map_err(|_| Status::bad_request(format!("{name} {text:?} is not a number of at least 0")))
+        }
+    };
+    let since_seconds = number("sinceSeconds")?.map(|seconds| now - SignedDuration::from_secs(i64::from(seconds)));
+    let since_time = match query.get("sinceTime").filter(|text| !text.is_empty()) {
+        None => None,
+        Some(text) => {
+            let time = text.parse::<Timestamp>();
+            Some(time.map_err(|_| Status::bad_request(format!("sinceTime {text:?} is not an RFC 3339 time")))?)
+        }
+    };
+    Ok(LogOptions {
+        follow: flag("follow"),
+        tail_lines: number("tailLines")?.map(|lines| lines as usize),
+        since: since_time.or(since_seconds),
+        timestamps: flag("timestamps"),
+        previous: flag("previous"),
+        limit_bytes: number("limitBytes")?.map(|bytes| bytes as usize),
+    })
+}

@@ -1,0 +1,75 @@
+//! `/metrics`, in OpenMetrics text.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use actix_web::HttpResponse;
+use mkube_supervision::{State, StatusNode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+
+use crate::http_edge::HttpParts;
+
+type Labels = Vec<(String, String)>;
+
+pub fn answer(parts: &HttpParts) -> HttpResponse {
+    let mut registry = Registry::with_prefix("mkube");
+    let figures = &parts.figures;
+    registry.register("http_requests", "HTTP requests", ConstCounter::new(figures.requests.load(Ordering::Relaxed)));
+    registry.register("http_refusals", "HTTP requests refused", ConstCounter::new(figures.errors.load(Ordering::Relaxed)));
+    let watches = i64::try_from(figures.watches.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
+    registry.register("http_watches", "Open watches", ConstGauge::new(watches));
+    let objects = Family::<Labels, Gauge<i64, AtomicI64>>::default();
+    let view = parts.objects.view();
+    for (id, kind) in &view.kinds {
+        let labels = vec![("kind".to_owned(), id.plural.to_owned())];
+        objects.get_or_create(&labels).set(kind.objects.len() as i64);
+    }
+    registry.register("objects", "Objects stored, by kind", objects);
+    let revision = i64::try_from(view.revision).unwrap_or(i64::MAX);
+    registry.register("revision", "Revision of the last published change", ConstGauge::new(revision));
+    if let Some(tree) = parts.tree.borrow().clone() {
+        actors(&mut registry, &tree.status());
+    }
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => HttpResponse::Ok()
+            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(text),
+        Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
+    }
+}
+
+fn actors(registry: &mut Registry, root: &StatusNode) {
+    let handled = Family::<Labels, Gauge<u64, AtomicU64>>::default();
+    let refused = Family::<Labels, Gauge<u64, AtomicU64>>::default();
+    let restarts = Family::<Labels, Gauge<u64, AtomicU64>>::default();
+    let mut down = 0;
+    each(root, &mut |node| {
+        // One series for each pod would grow with the fleet: pods are counted together.
+        let name = if node.name.starts_with("pod/") { "pod" } else { node.name.as_str() };
+        let labels = vec![("actor".to_owned(), name.to_owned())];
+        let add = |family: &Family<Labels, Gauge<u64, AtomicU64>>, value: u64| {
+            family.get_or_create(&labels).inc_by(value);
+        };
+        add(&restarts, node.restarts);
+        if let Some(mailbox) = node.mailbox {
+            add(&handled, mailbox.handled);
+            add(&refused, mailbox.refused);
+        }
+        if matches!(node.state, State::BackingOff | State::Held) {
+            down += 1;
+        }
+    });
+    registry.register("actor_messages_handled", "Messages whose work ended, by actor", handled);
+    registry.register("actor_messages_refused", "Messages refused for lack of room, by actor", refused);
+    registry.register("actor_restarts", "Restarts, by actor", restarts);
+    registry.register("actors_down", "Actors that wait for a restart or are held", ConstGauge::new(down));
+}
+
+fn each(node: &StatusNode, look: &mut impl FnMut(&StatusNode)) {
+    look(node);
+    node.children.iter().for_each(|child| each(child, look));
+}

@@ -1,0 +1,186 @@
+//! get and list, from the published view.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use base64::Engine as _;
+use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
+use mkube_model::kinds::Kind;
+use mkube_model::selectors::{FieldSelector, LabelSelector};
+use mkube_model::status::Status;
+use mkube_model::table::{self, IncludeObject};
+use serde_json::{Value, json};
+
+use crate::http_edge::HttpParts;
+use crate::negotiate::Form;
+use crate::respond;
+use crate::route::{Query, Target};
+
+/// What a list or watch selects.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// `None` is all namespaces.
+    pub namespace: Option<String>,
+    /// One name only.
+    pub name: Option<String>,
+    /// By labels.
+    pub labels: LabelSelector,
+    /// By fields.
+    pub fields: FieldSelector,
+}
+
+impl Selection {
+    /// From path and query.
+    pub fn of(target: &Target, query: &Query) -> Result<Self, Status> {
+        let text = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
+        Ok(Self {
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            labels: LabelSelector::parse(text("labelSelector")).map_err(Status::bad_request)?,
+            fields: FieldSelector::parse(text("fieldSelector"), target.kind.selectable).map_err(Status::bad_request)?,
+        })
+    }
+
+    /// Whether an object belongs to it.
+    pub fn matches(&self, object: &StoredObject) -> bool {
+        self.namespace.as_ref().is_none_or(|namespace| *namespace == object.key.namespace)
+            && self.name.as_ref().is_none_or(|name| *name == object.key.name)
+            && self.labels.matches(&object.value)
+            && self.fields.matches(&object.value)
+    }
+}
+
+/// The key of the object a path names.
+pub fn key_of(target: &Target) -> ObjectKey {
+    ObjectKey::new(target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default())
+}
+
+/// The published view; refused while it is not complete, since absence would mean nothing.
+pub fn loaded_view(parts: &HttpParts) -> Result<Arc<ObjectsView>, Status> {
+    let view = parts.objects.view();
+    if view.loaded {
+        return Ok(view);
+    }
+    let why = view.not_loaded_because.clone().unwrap_or_else(|| "the store is being read".into());
+    Err(Status::unavailable(format!("objects are not loaded: {why}"), 1))
+}
+
+pub fn get(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
+    let view = loaded_view(parts)?;
+    let key = key_of(target);
+    let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
+    Ok(respond::json(200, &in_form(parts, &target.kind, &object.value, query, wants)))
+}
+
+/// One object in the form asked for.
+pub fn in_form(parts: &HttpParts, kind: &Kind, object: &Value, query: &Query, wants: Form) -> Value {
+    match wants {
+        Form::Table => {
+            let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table::render(kind, [object].into_iter(), include_of(query), meta, true, parts.clock.now())
+        }
+        Form::Partial => table::partial(object),
+        _ => object.clone(),
+    }
+}
+
+/// `includeObject` of the query.
+pub fn include_of(query: &Query) -> IncludeObject {
+    match query.get("includeObject").map(String::as_str) {
+        Some("None") => IncludeObject::None,
+        Some("Object") => IncludeObject::Object,
+        _ => IncludeObject::Metadata,
+    }
+}
+
+pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
+    let view = loaded_view(parts)?;
+    let selection = Selection::of(target, query)?;
+    let limit: usize = match query.get("limit").filter(|limit| !limit.is_empty()) {
+        Some(limit) => limit.parse().map_err(|_| Status::bad_request(format!("limit {limit:?} is not a number")))?,
+        None => 0,
+    };
+    check_version(&view, query)?;
+    let after = query.get("continue").filter(|token| !token.is_empty()).map(|token| parse_token(token)).transpose()?;
+    let kind = view.kind(&target.kind.id());
+    let start = match &after {
+        Some((_, key)) => Bound::Excluded(key.clone()),
+        None => Bound::Included(ObjectKey::new(selection.namespace.clone().unwrap_or_default(), "")),
+    };
+    let mut found: Vec<&Arc<StoredObject>> = Vec::new();
+    let mut more = false;
+    for (key, object) in kind.objects.range((start, Bound::Unbounded)) {
+        // Keys are in order of namespace: what follows belongs to others.
+        if selection.namespace.as_ref().is_some_and(|namespace| *namespace != key.namespace) {
+            break;
+        }
+        if !selection.matches(object) {
+            continue;
+        }
+        if limit > 0 && found.len() == limit {
+            more = true;
+            break;
+        }
+        found.push(object);
+    }
+    // Every page carries the version of the first: a watch from it sees what changed while the pages were read.
+    let version = after.as_ref().map_or(view.revision, |(version, _)| *version);
+    let mut meta = json!({"resourceVersion": version.to_string()});
+    if let (true, Some(last)) = (more, found.last()) {
+        meta["continue"] = json!(token(version, &last.key));
+    }
+    let values = found.iter().map(|object| &object.value);
+    let body = match wants {
+        Form::Table => {
+            table::render(&target.kind, values, include_of(query), meta, true, parts.clock.now())
+        }
+        Form::Partial => json!({
+            "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
+            "items": values.map(table::partial).collect::<Vec<_>>(),
+        }),
+        _ => {
+            // Written by hand: a list of many objects is not worth a second tree of values.
+            let mut text = format!(
+                "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
+                target.kind.kind,
+                target.kind.api_version()
+            );
+            for (index, value) in values.enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                text += &value.to_string();
+            }
+            text += "]}";
+            return Ok(HttpResponse::Ok().content_type("application/json").body(text));
+        }
+    };
+    Ok(respond::json(200, &body))
+}
+
+/// A version from the future is one this server never gave.
+fn check_version(view: &ObjectsView, query: &Query) -> Result<(), Status> {
+    let Some(version) = query.get("resourceVersion").filter(|version| !version.is_empty()) else { return Ok(()) };
+    let version: u64 =
+        version.parse().map_err(|_| Status::bad_request(format!("resourceVersion {version:?} is not a number")))?;
+    if version > view.revision {
+        return Err(Status::timeout(format!("Too large resource version: {version}, current: {}", view.revision)));
+    }
+    if query.get("resourceVersionMatch").is_some_and(|how| how == "Exact") && version != view.revision {
+        return Err(Status::expired(format!("The provided resource version is too old: {version}")));
+    }
+    Ok(())
+}
+
+fn token(version: u64, key: &ObjectKey) -> String {
+    let text = json!([version, key.namespace, key.name]).to_string();
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
+}
+
+fn parse_token(token: &str) -> Result<(u64, ObjectKey), Status> {
+    let bad = || Status::bad_request("the continue token is not one of this server");
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
+    let (version, namespace, name): (u64, String, String) = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+    Ok((version, ObjectKey::new(namespace, name)))
+}

@@ -1,0 +1,67 @@
+//! Answers: JSON, `Status`, warnings.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use mkube_messages::door::{CallError, NotAnswered};
+use mkube_model::status::Status;
+use serde_json::Value;
+
+/// A JSON body.
+pub fn json(code: u16, body: &Value) -> HttpResponse {
+    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(code).content_type("application/json").body(body.to_string())
+}
+
+/// A refusal.
+pub fn refusal(status: &Status) -> HttpResponse {
+    let mut response = json(status.code, &status.to_json());
+    if let Some(seconds) = status.retry_after() {
+        set(&mut response, "retry-after", &seconds.to_string());
+    }
+    response
+}
+
+/// Adds `Warning:` headers.
+pub fn warn(response: &mut HttpResponse, warnings: &[String]) {
+    for warning in warnings {
+        let text: String =
+            warning.chars().map(|c| if c == '"' || c == '\\' { '\'' } else { c }).filter(|c| c.is_ascii_graphic() || *c == ' ').collect();
+        if let Ok(value) = format!("299 - \"{text}\"").parse() {
+            response.headers_mut().append(actix_web::http::header::WARNING, value);
+        }
+    }
+}
+
+/// Sets a header; names are ours, values are digits and words.
+pub fn set(response: &mut HttpResponse, name: &'static str, value: &str) {
+    if let Ok(value) = value.parse() {
+        response.headers_mut().insert(actix_web::http::header::HeaderName::from_static(name), value);
+    }
+}
+
+/// What a door's refusal means to an HTTP client.
+pub fn status_of(error: CallError<Status>) -> Status {
+    match error {
+        CallError::Fault(status) => status,
+        CallError::NotAnswered(NotAnswered::Busy) => Status::busy(1),
+        CallError::NotAnswered(NotAnswered::Away) => Status::unavailable("the object layer is restarting", 1),
+        CallError::NotAnswered(NotAnswered::Gone | NotAnswered::Late) => {
+            Status::timeout("no answer in time; the outcome of the request is unknown")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_not_to_be_answered_has_its_code() {
+        let code = |reason| status_of(CallError::NotAnswered(reason)).code;
+        assert_eq!(code(NotAnswered::Busy), 429);
+        assert_eq!(code(NotAnswered::Away), 503);
+        assert_eq!(code(NotAnswered::Gone), 504);
+        assert_eq!(code(NotAnswered::Late), 504);
+        assert_eq!(refusal(&Status::busy(7)).headers().get("retry-after").map(|v| v.as_bytes()), Some(&b"7"[..]));
+    }
+}

@@ -1,0 +1,289 @@
+//! From method and path to the one function that answers. Resources are found in the table of kinds, none is named here.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+
+use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse, web};
+use mkube_model::discovery;
+use mkube_model::kinds::Kind;
+use mkube_model::status::Status;
+use serde_json::json;
+
+use crate::http_edge::HttpParts;
+use crate::negotiate::{Form, form};
+use crate::{logs, metrics, read, request_body, respond, watching, write};
+
+/// Requests worked on at the same time, watches and followed logs aside.
+const IN_FLIGHT: usize = 256;
+
+/// Decoded query parameters; of several values the last counts.
+pub type Query = HashMap<String, String>;
+
+/// Where in the tree of resources a request points.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The kind's row.
+    pub kind: Kind,
+    /// Namespace of the path; `None` asks for all of them, or the kind has none.
+    pub namespace: Option<String>,
+    /// Name, if one object is meant.
+    pub name: Option<String>,
+    /// Subresource.
+    pub sub: Option<String>,
+}
+
+/// Answers every request.
+pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::Data<HttpParts>) -> HttpResponse {
+    parts.figures.requests.fetch_add(1, Ordering::Relaxed);
+    let busy = parts.figures.in_flight.fetch_add(1, Ordering::Relaxed) >= IN_FLIGHT;
+    let answer = if busy { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await };
+    parts.figures.in_flight.fetch_sub(1, Ordering::Relaxed);
+    answer.unwrap_or_else(|status| {
+        parts.figures.errors.fetch_add(1, Ordering::Relaxed);
+        respond::refusal(&status)
+    })
+}
+
+async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts) -> Result<HttpResponse, Status> {
+    check_origin(request, parts)?;
+    let path = percent_decoded(request.path())?;
+    let query = query_of(request.query_string());
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let get = request.method() == Method::GET || request.method() == Method::HEAD;
+    let wants = form(request.headers().get("accept").and_then(|value| value.to_str().ok()));
+    let verbose = query.contains_key("verbose");
+    match segments.as_slice() {
+        [] if get => return Ok(respond::json(200, &json!({"paths": [
+            "/api", "/api/v1", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
+        ]}))),
+        ["livez"] if get => return Ok(HttpResponse::Ok().content_type("text/plain").body("ok")),
+        ["readyz"] if get => return Ok(parts.health.answer(verbose, "readyz")),
+        ["healthz"] if get => return Ok(parts.health.answer(verbose, "healthz")),
+        ["metrics"] if get => return Ok(metrics::answer(parts)),
+        ["version"] if get => return Ok(respond::json(200, &discovery::version(parts.version))),
+        ["openapi", "v3"] if get => return Ok(respond::json(200, &discovery::openapi_index(parts.objects.kinds()))),
+        ["openapi", "v3", "api", version] if get => return openapi(parts, "", version),
+        ["openapi", "v3", "apis", group, version] if get => return openapi(parts, group, version),
+        ["api"] if get => return Ok(groups(parts, wants, true)),
+        ["apis"] if get => return Ok(groups(parts, wants, false)),
+        ["apis", group] if get && parts.objects.kinds().iter().any(|kind| kind.group == *group && !group.is_empty()) => {
+            return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
+        }
+        ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
+        ["api", version] if get => return resources(parts, "", version),
+        ["apis", group, version] if get => return resources(parts, group, version),
+        _ => {}
+    }
+    let target = match segments.as_slice() {
+        ["api", version, rest @ ..] => target(parts, "", version, rest),
+        ["apis", group, version, rest @ ..] => target(parts, group, version, rest),
+        _ => None,
+    };
+    let target = target.ok_or_else(Status::no_such_path)?;
+    if wants == Form::None {
+        return Err(Status::new(406, "NotAcceptable", "only the following media types are accepted: application/json"));
+    }
+    resource(request, payload, parts, target, query, wants).await
+}
+
+async fn resource(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    target: Target,
+    query: Query,
+    wants: Form,
+) -> Result<HttpResponse, Status> {
+    if let Some(sub) = target.sub.as_deref()
+        && sub != "status"
+    {
+        return match (sub, request.method()) {
+            ("log", &Method::GET) => logs::answer(parts, &target, &query).await,
+            _ => Err(Status::method_not_allowed()),
+        };
+    }
+    let watch = query.get("watch").is_some_and(|value| value != "false" && value != "0");
+    match (request.method(), target.name.is_some()) {
+        (&Method::GET | &Method::HEAD, true) if !watch => read::get(parts, &target, &query, wants),
+        (&Method::GET | &Method::HEAD, false) if !watch => read::list(parts, &target, &query, wants),
+        (&Method::GET, _) => watching::answer(parts, &target, &query, wants),
+        (&Method::POST, false) => {
+            let body = body(request, payload).await?;
+            write::create(parts, &target, &query, body, wants).await
+        }
+        (&Method::PUT, true) => {
+            let body = body(request, payload).await?;
+            write::update(parts, &target, &query, body, wants).await
+        }
+        (&Method::PATCH, true) => {
+            let kind = content_type(request).to_owned();
+            let bytes = request_body::read(payload).await?;
+            write::patch(parts, &target, &query, &kind, &bytes, wants).await
+        }
+        (&Method::DELETE, true) => {
+            let body = body(request, payload).await?;
+            write::delete(parts, &target, &query, body).await
+        }
+        (&Method::DELETE, false) => {
+            let body = body(request, payload).await?;
+            write::delete_collection(parts, &target, &query, body).await
+        }
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+fn content_type(request: &HttpRequest) -> &str {
+    request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+async fn body(request: &HttpRequest, payload: web::Payload) -> Result<serde_json::Value, Status> {
+    let kind = content_type(request).to_owned();
+    let bytes = request_body::read(payload).await?;
+    request_body::parse(&kind, &bytes)
+}
+
+/// Finds kind, namespace, name and subresource in the rest of a path.
+fn target(parts: &HttpParts, group: &str, version: &str, rest: &[&str]) -> Option<Target> {
+    let kinds = parts.objects.kinds();
+    let find = |plural: &str| kinds.find(group, version, plural).copied();
+    let make = |kind: Kind, namespace: Option<&str>, rest: &[&str]| {
+        let (name, sub) = match rest {
+            [] => (None, None),
+            [name] => (Some(*name), None),
+            [name, sub] => (Some(*name), Some(*sub)),
+            _ => return None,
+        };
+        let known = |sub: &str| (sub == "status" && kind.has_status) || kind.subresources.contains(&sub);
+        if sub.is_some_and(|sub| !known(sub)) {
+            return None;
+        }
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Some(Target { kind, namespace: owned(namespace), name: owned(name), sub: owned(sub) })
+    };
+    if let ["namespaces", namespace, plural, rest @ ..] = rest
+        && let Some(kind) = find(plural).filter(|kind| kind.namespaced)
+    {
+        return make(kind, Some(namespace), rest);
+    }
+    let (plural, rest) = rest.split_first()?;
+    let kind = find(plural)?;
+    // An object of a namespaced kind has no name without its namespace.
+    if kind.namespaced && !rest.is_empty() {
+        return None;
+    }
+    make(kind, None, rest)
+}
+
+fn groups(parts: &HttpParts, wants: Form, core: bool) -> HttpResponse {
+    let kinds = parts.objects.kinds();
+    if wants == Form::Discovery {
+        let mut response = respond::json(200, &discovery::aggregated(kinds, core));
+        respond::set(&mut response, "content-type", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+        return response;
+    }
+    respond::json(200, &if core { discovery::core_versions() } else { discovery::groups(kinds) })
+}
+
+fn resources(parts: &HttpParts, group: &str, version: &str) -> Result<HttpResponse, Status> {
+    let found = discovery::resources(parts.objects.kinds(), group, version);
+    found.map(|body| respond::json(200, &body)).ok_or_else(Status::no_such_path)
+}
+
+fn openapi(parts: &HttpParts, group: &str, version: &str) -> Result<HttpResponse, Status> {
+    let kinds = parts.objects.kinds();
+    if !kinds.group_versions().contains(&(group, version)) && !kinds.iter().any(|k| k.group == group && k.version == version) {
+        return Err(Status::no_such_path());
+    }
+    Ok(respond::json(200, &discovery::openapi_document(kinds, group, version)))
+}
+
+async fn supervisor(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    rest: &[&str],
+) -> Result<HttpResponse, Status> {
+    let tree = parts.tree.borrow().clone().ok_or_else(|| Status::unavailable("the tree is being started", 1))?;
+    let fault = |fault: mkube_supervision::TreeFault| match fault {
+        mkube_supervision::TreeFault::Unknown(_) => Status::new(404, "NotFound", fault.to_string()),
+        mkube_supervision::TreeFault::NotNow(_) => Status::new(409, "Conflict", fault.to_string()),
+        mkube_supervision::TreeFault::Ended => Status::unavailable(fault.to_string(), 5),
+    };
+    match (request.method(), rest) {
+        (&Method::GET, []) => Ok(respond::json(200, &json!(tree.status()))),
+        (&Method::POST, [path @ .., "release"]) => {
+            tree.release(&path.join("/")).await.map_err(fault)?;
+            Ok(respond::json(200, &json!({"released": path.join("/")})))
+        }
+        (&Method::POST, [path @ .., "crash"]) if parts.allow_chaos => {
+            let body = request_body::parse("", &request_body::read(payload).await?)?;
+            let how = serde_json::from_value(body["how"].clone())
+                .map_err(|_| Status::bad_request("`how` must be panic, error or stop"))?;
+            tree.crash(&path.join("/"), how).await.map_err(fault)?;
+            Ok(respond::json(200, &json!({"crashed": path.join("/")})))
+        }
+        (&Method::POST, [.., "crash"]) => {
+            Err(Status::new(403, "Forbidden", "crashing actors is only possible when started with --allow-chaos"))
+        }
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+/// A web page must not be able to drive the API of the machine it is read on.
+fn check_origin(request: &HttpRequest, parts: &HttpParts) -> Result<(), Status> {
+    let Some(allowed) = &parts.allowed_hosts else { return Ok(()) };
+    if request.headers().contains_key("origin") {
+        return Err(Status::new(403, "Forbidden", "requests of web pages (with an Origin header) are refused"));
+    }
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if host.is_empty() || allowed.iter().any(|one| one.eq_ignore_ascii_case(host)) {
+        return Ok(());
+    }
+    Err(Status::new(403, "Forbidden", format!("requests for host {host:?} are refused")))
+}
+
+/// Query parameters; empty names are skipped.
+pub fn query_of(text: &str) -> Query {
+    text.split('&')
+        .map(|part| part.trim_start_matches('?'))
+        .filter(|part| !part.is_empty())
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+        .filter_map(|(name, value)| {
+            let decode = |text: &str| percent_decoded(&text.replace('+', " ")).ok();
+            Some((decode(name)?, decode(value)?))
+        })
+        .collect()
+}
+
+fn percent_decoded(text: &str) -> Result<String, Status> {
+    let bad = || Status::bad_request("the path or query is not percent-encoded UTF-8");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(bad);
+        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_decoded_and_odd_ones_survive() {
+        let query = query_of("?&labelSelector=app%3Dweb&limit=500&watch&x=a+b");
+        assert_eq!(query.get("labelSelector").map(String::as_str), Some("app=web"));
+        assert_eq!(query.get("limit").map(String::as_str), Some("500"));
+        assert_eq!(query.get("watch").map(String::as_str), Some(""));
+        assert_eq!(query.get("x").map(String::as_str), Some("a b"));
+        assert!(percent_decoded("%zz").is_err());
+        assert!(percent_decoded("%ff").is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! watch: what is there, then what changes, as one JSON document a line. Served from the published history; a watcher that is
+//! slower than the history is long gets 410 and lists again.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Bytes;
+use mkube_messages::objects::{ChangeType, ObjectsReader, ObjectsView, StoredObject};
+use mkube_model::kinds::Kind;
+use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_model::status::Status;
+use mkube_model::table::{self, IncludeObject};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::http_edge::{Figures, HttpParts};
+use crate::negotiate::Form;
+use crate::read::{Selection, include_of, loaded_view};
+use crate::route::{Query, Target};
+
+/// Watches at the same time.
+const WATCHES: usize = 256;
+/// Events waiting for a slow client; then it is dropped.
+const WAITING: usize = 1024;
+/// Pause between bookmarks.
+const BOOKMARK: Duration = Duration::from_secs(60);
+/// Longest life of a watch the client gave no timeout.
+const LIFE: Duration = Duration::from_secs(1800);
+
+struct Watch {
+    kind: Kind,
+    selection: Selection,
+    form: Form,
+    include: IncludeObject,
+    bookmarks: bool,
+    headings_sent: bool,
+    clock: Arc<dyn WallClock>,
+    /// Everything up to this revision was sent.
+    sent: u64,
+    until: Instant,
+}
+
+pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
+    let view = loaded_view(parts)?;
+    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let from = match query.get("resourceVersion").map(String::as_str).unwrap_or_default() {
+        "" | "0" => None,
+        text => Some(
+            text.parse::<u64>().map_err(|_| Status::bad_request(format!("resourceVersion {text:?} is not a number")))?,
+        ),
+    };
+    let seconds = query.get("timeoutSeconds").and_then(|text| text.parse::<u64>().ok()).filter(|seconds| *seconds > 0);
+    let life = seconds.map_or(LIFE, Duration::from_secs).min(LIFE * 4);
+    let initial = from.is_none() || flag("sendInitialEvents");
+    let mut watch = Watch {
+        kind: target.kind,
+        selection: Selection::of(target, query)?,
+        form: wants,
+        include: include_of(query),
+        bookmarks: flag("allowWatchBookmarks"),
+        headings_sent: false,
+        clock: parts.clock.clone(),
+        sent: from.unwrap_or(view.revision),
+        until: Instant::now() + life,
+    };
+    if parts.figures.watches.fetch_add(1, Ordering::Relaxed) >= WATCHES {
+        parts.figures.watches.fetch_sub(1, Ordering::Relaxed);
+        return Err(Status::busy(5));
+    }
+    let counted = Counted(parts.figures.clone());
+    let mut first = Vec::new();
+    if initial {
+        let kind = view.kind(&target.kind.id());
+        let selection = watch.selection.clone();
+        for object in kind.objects.values().filter(|object| selection.matches(object)) {
+            first.push(watch.line("ADDED", object));
+        }
+        watch.sent = view.revision;
+        if flag("sendInitialEvents") && watch.bookmarks {
+            first.push(watch.bookmark(true));
+        }
+    } else if let Err(status) = watch.check_history(&view) {
+        // An old version is told inside the stream, where clients look for it.
+        let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
+        return Ok(HttpResponse::Ok().content_type("application/json").body(line));
+    }
+    let (lines, stream) = mpsc::channel::<Result<Bytes, actix_web::Error>>(WAITING);
+    let reader = parts.objects.clone();
+    actix_web::rt::spawn(async move {
+        let _counted = counted;
+        watch.run(reader, first, lines).await;
+    });
+    Ok(HttpResponse::Ok().content_type("application/json").streaming(ReceiverStream::new(stream)))
+}
+
+/// Counts a watch until it is dropped.
+struct Counted(Arc<Figures>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Watch {
+    async fn run(
+        mut self,
+        reader: ObjectsReader,
+        first: Vec<Bytes>,
+        lines: mpsc::Sender<Result<Bytes, actix_web::Error>>,
+    ) {
+        for line in first {
+            if lines.send(Ok(line)).await.is_err() {
+                return;
+            }
+        }
+        let mut notices = reader.notices();
+        let mut next_bookmark = Instant::now() + BOOKMARK;
+        loop {
+            notices.mark_unchanged();
+            let view = reader.view();
+            match self.news(&view) {
+                Ok(news) => {
+                    for line in news {
+                        // A client that does not read is dropped rather than remembered without end.
+                        if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                Err(status) => {
+                    let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
+                    let _ = lines.send_timeout(Ok(Bytes::from(line)), BOOKMARK).await;
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = notices.changed() => if changed.is_err() { return },
+                () = lines.closed() => return,
+                () = tokio::time::sleep_until(next_bookmark.min(self.until)) => {
+                    if Instant::now() >= self.until {
+                        return;
+                    }
+                    next_bookmark = Instant::now() + BOOKMARK;
+                    if self.bookmarks && lines.send_timeout(Ok(self.bookmark(false)), BOOKMARK).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_history(&self, view: &ObjectsView) -> Result<(), Status> {
+        if self.sent > view.revision {
+            let message = format!("Too large resource version: {}, current: {}", self.sent, view.revision);
+            return Err(Status::timeout(message));
+        }
+        if self.sent < view.kind(&self.kind.id()).history_after {
+            return Err(Status::expired(format!("too old resource version: {}", self.sent)));
+        }
+        Ok(())
+    }
+
+    /// What happened since the last line, as this watch sees it.
+    fn news(&mut self, view: &ObjectsView) -> Result<Vec<Bytes>, Status> {
+        self.check_history(view)?;
+        let kind = view.kind(&self.kind.id());
+        let start = kind.history.iter().rev().take_while(|change| change.revision > self.sent).count();
+        let mut lines = Vec::new();
+        for change in kind.history.iter().skip(kind.history.len() - start) {
+            let before = change.previous.as_ref().is_some_and(|object| self.selection.matches(object));
+            let after = change.change != ChangeType::Deleted && self.selection.matches(&change.object);
+            let word = match (before, after) {
+                (false, true) => "ADDED",
+                (true, true) => "MODIFIED",
+                (true, false) => "DELETED",
+                (false, false) => continue,
+            };
+            let line = self.line(word, &change.object);
+            lines.push(line);
+        }
+        self.sent = view.revision;
+        Ok(lines)
+    }
+
+    fn line(&mut self, word: &str, object: &StoredObject) -> Bytes {
+        let shown: Value = match self.form {
+            Form::Table => {
+                let headings = !std::mem::replace(&mut self.headings_sent, true);
+                let meta = json!({"resourceVersion": object.revision.to_string()});
+                let now = self.clock.now();
+                table::render(&self.kind, [&object.value].into_iter(), self.include, meta, headings, now)
+            }
+            Form::Partial => table::partial(&object.value),
+            _ => return Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{}}}\n", object.value)),
+        };
+        Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{shown}}}\n"))
+    }
+
+    fn bookmark(&mut self, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": self.sent.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.form {
+            Form::Table => {
+                let object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+                json!({
+                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": self.sent.to_string()},
+                    "columnDefinitions": [], "rows": [{"cells": vec![Value::Null; self.kind.columns.len()], "object": object}],
+                })
+            }
+            _ => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
+        };
+        Bytes::from(format!("{}\n", json!({"type": "BOOKMARK", "object": object})))
+    }
+}

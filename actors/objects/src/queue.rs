@@ -1,0 +1,68 @@
+//! What waits to be written, and how it becomes one batch.
+
+use mkube_messages::objects::{ObjectKey, Verb, WriteObject, Written};
+use mkube_model::kinds::KindId;
+use mkube_model::status::Status;
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+/// Where an answer goes; nobody listens for work of our own.
+pub type Answer = Option<oneshot::Sender<Result<Written, Status>>>;
+
+/// Something to be written.
+pub enum Task {
+    /// Asked for through the door.
+    Write(Box<WriteObject>),
+    /// A controller's report about an object of this uid.
+    Status {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+        /// Of the object reported on.
+        uid: String,
+        /// The new status.
+        status: Value,
+    },
+    /// The device is clean: the object of this uid goes.
+    Finish {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+        /// Of the object torn down.
+        uid: String,
+    },
+    /// Our own: written as it is, made when missing.
+    Put {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+        /// Complete object.
+        value: Value,
+    },
+    /// Our own: gone without ceremony.
+    Remove {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+    },
+}
+
+impl Task {
+    /// What it writes to; `None` for a name that is not known before admission.
+    pub fn target(&self) -> Option<(KindId, ObjectKey)> {
+        match self {
+            Self::Write(write) => {
+                let named = !write.key.name.is_empty() || !matches!(write.verb, Verb::Create { .. });
+                named.then(|| (write.kind, write.key.clone()))
+            }
+            Self::Status { kind, key, .. }
+            | Self::Finish { kind, key, .. }
+            | Self::Put { kind, key, .. }
+            | Self::Remove { kind, key } => Some((*kind, key.clone())),
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Does one step of one container, by asking the neighbours. Every step may be repeated.
+
+use std::sync::Arc;
+
+use mkube_messages::door::CallError;
+use mkube_messages::images::EnsureTarball;
+use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
+use mkube_messages::objects::ObjectKey;
+use mkube_messages::patience;
+use mkube_messages::request::RequestContext;
+use mkube_messages::router::{
+    DescribeContainerLog, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, MarkContainer, RemoveContainer,
+    RemoveVeth, StartContainer, StopContainer,
+};
+use mkube_model::neighbours::router::{LogRow, NewContainer, NewMount, NewVeth, RouterFault};
+use mkube_model::neighbours::shared_disk::SharedDisk;
+use mkube_model::neighbours::tarballs::{Tarball, TarballFault};
+use mkube_model::names;
+
+use crate::next_step::{Exit, Memory, Step};
+use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark};
+use crate::pod_actor::PodDoors;
+use crate::status::Trouble;
+
+/// What a step taught us.
+#[derive(Debug)]
+pub enum Learnt {
+    /// Done; the device shows the rest.
+    Nothing,
+    /// The address.
+    Lease(AddressLease),
+    /// The archive.
+    Tarball(Tarball),
+    /// Directories of the volumes with files.
+    Volumes(Vec<String>),
+    /// The row was made, with this generation of its root directory.
+    RowMade(u32),
+    /// How the last run ended; `None` when the log knows of no run.
+    Exit(Option<Exit>),
+}
+
+/// Why a step was not done.
+#[derive(Debug)]
+pub struct Failed {
+    /// For the status.
+    pub trouble: Trouble,
+    /// The root directory may exist: use another one next time.
+    pub root_dir_taken: bool,
+}
+
+impl Failed {
+    fn new(reason: &str, message: impl std::fmt::Display) -> Self {
+        let trouble = Trouble { reason: reason.to_owned(), message: message.to_string() };
+        Self { trouble, root_dir_taken: false }
+    }
+}
+
+/// Everything a step needs; owned, so that it outlives the look that led to it.
+pub struct Job {
+    /// The pod.
+    pub pod: Arc<PodPlan>,
+    /// Which container.
+    pub container: ContainerPlan,
+    /// What is remembered of it.
+    pub memory: Memory,
+    /// The address it had, by its status.
+    pub previous_address: Option<std::net::Ipv4Addr>,
+    /// Directory of root directories.
+    pub images_base: String,
+    /// Neighbours.
+    pub doors: PodDoors,
+    /// Files for volumes.
+    pub disk: Arc<dyn SharedDisk>,
+}
+
+/// Does the step.
+pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
+    let context = |patience| RequestContext::new("pod", patience);
+    let device = || context(patience::DEVICE);
+    let (doors, container) = (&job.doors, &job.container);
+    let row = container.row.clone();
+    match step {
+        Step::LeaseAddress => {
+            let order = LeaseAddress {
+                context: context(patience::LEASE),
+                veth: container.veth.clone(),
+                pod: ObjectKey::new(job.pod.namespace.clone(), job.pod.name.clone()),
+                network: job.pod.network.clone(),
+                wanted: job.pod.static_ip.filter(|_| container.index == 0),
+                previous: job.previous_address,
+            };
+            doors.lease.ask(order).await.map(Learnt::Lease).map_err(no_address)
+        }
+        Step::EnsureTarball => match &container.file {
+            Some(file) => Ok(Learnt::Tarball(Tarball { device_path: file.clone(), digest: None })),
+            None => {
+                let order = EnsureTarball { context: context(patience::IMAGE), image: container.image.clone() };
+                doors.tarball.ask(order).await.map(Learnt::Tarball).map_err(no_image)
+            }
+        },
+        Step::WriteVolumes => {
+            let mut directories = Vec::new();
+            for (volume, files) in &container.volumes {
+                let written = job.disk.write_volume(&row, volume, files.clone()).await;
+                directories.push(written.map_err(|fault| Failed::new("FailedMount", fault))?);
+            }
+            Ok(Learnt::Volumes(directories))
+        }
+        Step::EnsureVeth => {
+            let lease = job.memory.lease.as_ref().ok_or_else(|| Failed::new("NoAddress", "no address yet"))?;
+            let veth = NewVeth {
+                name: container.veth.clone(),
+                address: lease.address,
+                gateway: Some(lease.gateway.into()),
+                comment: format!("mkube {}/{}", job.pod.namespace, job.pod.name),
+            };
+            let order = EnsureVeth { context: device(), veth, bridge: lease.bridge.clone() };
+            doors.ensure_veth.ask(order).await.map(|()| Learnt::Nothing).map_err(no_sandbox)
+        }
+        Step::EnsureLists => ensure_lists(&job).await,
+        Step::EnsureContainer => ensure_container(&job).await,
+        Step::Mark => {
+            let comment = mark(&job.pod.namespace, &job.pod.name, &container.hash);
+            let order = MarkContainer { context: device(), name: row, comment };
+            doors.mark.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
+        }
+        Step::ReadExit => {
+            let rows = doors.log.ask(DescribeContainerLog { context: device(), name: row }).await;
+            rows.map(|rows| Learnt::Exit(exit_in_log(&rows))).map_err(device_fault)
+        }
+        Step::Start => {
+            let order = StartContainer { context: device(), name: row };
+            doors.start.ask(order).await.map(|()| Learnt::Nothing).map_err(|error| named("RunContainerError", error))
+        }
+        Step::Stop(_) => {
+            let order = StopContainer { context: device(), name: row };
+            doors.stop.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
+        }
+        Step::Remove(_) => {
+            let order = RemoveContainer { context: device(), name: row };
+            doors.remove.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
+        }
+        Step::RemoveVeth => {
+            let order = RemoveVeth { context: device(), name: container.veth.clone() };
+            doors.remove_veth.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
+        }
+        Step::ClearLists => clear_lists(&job).await,
+        Step::ReleaseAddress => {
+            let order = ReleaseAddress { context: context(patience::LEASE), veth: container.veth.clone() };
+            doors.release.ask(order).await.map(|()| Learnt::Nothing).map_err(no_address)
+        }
+        Step::ScheduleRestart
+        | Step::Wait
+        | Step::WaitUntil(_)
+        | Step::Blocked(_)
+        | Step::Settled
+        | Step::Gone => Ok(Learnt::Nothing),
+    }
+}
+
+async fn ensure_lists(job: &Job) -> Result<Learnt, Failed> {
+    let (doors, container) = (&job.doors, &job.container);
+    let context = || RequestContext::new("pod lists", patience::DEVICE);
+    if !container.mounts.is_empty() {
+        let directories = job.memory.volumes.as_ref().map(|(_, paths)| paths.as_slice()).unwrap_or_default();
+        let mut mounts = Vec::new();
+        for mount in &container.mounts {
+            let src = match &mount.source {
+                MountSource::Directory(path) => path.clone(),
+                MountSource::Files(index, inside) => {
+                    let base = directories.get(*index).ok_or_else(|| Failed::new("FailedMount", "files are not written yet"))?;
+                    if inside.is_empty() { base.clone() } else { format!("{base}/{inside}") }
+                }
+            };
+            mounts.push(NewMount {
+                list: container.row.clone(),
+                src,
+                dst: mount.destination.clone(),
+                read_only: mount.read_only,
+            });
+        }
+        let order = EnsureMounts { context: context(), list: container.row.clone(), mounts };
+        doors.mounts.ask(order).await.map_err(|error| named("FailedMount", error))?;
+    }
+    if !container.envs.is_empty() {
+        let order = EnsureEnvs { context: context(), list: container.row.clone(), envs: container.envs.clone() };
+        doors.envs.ask(order).await.map_err(|error| named("CreateContainerConfigError", error))?;
+    }
+    Ok(Learnt::Nothing)
+}
+
+async fn clear_lists(job: &Job) -> Result<Learnt, Failed> {
+    let (doors, container) = (&job.doors, &job.container);
+    let context = || RequestContext::new("pod lists", patience::DEVICE);
+    if !container.mounts.is_empty() {
+        let order = EnsureMounts { context: context(), list: container.row.clone(), mounts: vec![] };
+        doors.mounts.ask(order).await.map_err(device_fault)?;
+    }
+    if !container.envs.is_empty() {
+        let order = EnsureEnvs { context: context(), list: container.row.clone(), envs: vec![] };
+        doors.envs.ask(order).await.map_err(device_fault)?;
+    }
+    if !container.volumes.is_empty() {
+        job.disk.remove_volumes(&container.row).await.map_err(|fault| Failed::new("FailedUnmount", fault))?;
+    }
+    Ok(Learnt::Nothing)
+}
+
+async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
+    let container = &job.container;
+    let (Some(lease), Some(tarball)) = (&job.memory.lease, &job.memory.tarball) else {
+        return Err(Failed::new("ContainerCreating", "address or archive is missing"));
+    };
+    let mut generation = job.memory.generation;
+    let mut root_dir = names::root_dir(&job.images_base, &container.row, generation);
+    // Bounded: a disk full of leftovers is a problem for a person.
+    for _ in 0..100 {
+        if job.disk.exists(&root_dir).await != Some(true) {
+            break;
+        }
+        generation += 1;
+        root_dir = names::root_dir(&job.images_base, &container.row, generation);
+    }
+    let new = NewContainer {
+        name: container.row.clone(),
+        file: tarball.device_path.clone(),
+        interface: container.veth.clone(),
+        root_dir,
+        mount_list: (!container.mounts.is_empty()).then(|| container.row.clone()),
+        env_list: (!container.envs.is_empty()).then(|| container.row.clone()),
+        cmd: container.cmd.clone(),
+        entrypoint: container.entrypoint.clone(),
+        workdir: container.workdir.clone(),
+        user: container.user.clone(),
+        hostname: job.pod.name.clone(),
+        dns: lease.dns.clone(),
+        logging: true,
+        start_on_boot: job.pod.restart == RestartPolicy::Always,
+        memory_limit: container.memory,
+        stop_time: Some(container.grace),
+        comment: mark(&job.pod.namespace, &job.pod.name, &container.hash),
+    };
+    let order =
+        EnsureContainer { context: RequestContext::new("pod create", patience::CREATE_CONTAINER), container: new };
+    match job.doors.container.ask(order).await {
+        Ok(()) => Ok(Learnt::RowMade(generation)),
+        Err(error) => {
+            let text = error.to_string();
+            let reason = if text.contains("value of file") { "ErrImageNeverPull" } else { "CreateContainerError" };
+            let root_dir_taken = text.contains("root-dir");
+            Err(Failed { root_dir_taken, ..Failed::new(reason, text) })
+        }
+    }
+}
+
+/// The last `exited with status N` in a container's log.
+fn exit_in_log(rows: &[LogRow]) -> Option<Exit> {
+    let out_of_memory = rows.iter().rev().take(5).any(|row| row.message.contains("out of memory"));
+    rows.iter().rev().find_map(|row| {
+        let (_, after) = row.message.split_once("exited with status ")?;
+        let digits: String = after.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
+        let message = if out_of_memory { "out of memory".to_owned() } else { String::new() };
+        Some(Exit { code: digits.parse().ok(), message })
+    })
+}
+
+fn named(reason: &str, error: CallError<RouterFault>) -> Failed {
+    Failed::new(reason, error)
+}
+
+fn device_fault(error: CallError<RouterFault>) -> Failed {
+    Failed::new("DeviceError", error)
+}
+
+fn no_sandbox(error: CallError<RouterFault>) -> Failed {
+    Failed::new("FailedCreatePodSandBox", error)
+}
+
+fn no_address(error: CallError<IpamFault>) -> Failed {
+    Failed::new("FailedCreatePodSandBox", error)
+}
+
+fn no_image(error: CallError<TarballFault>) -> Failed {
+    let reason = match &error {
+        CallError::Fault(TarballFault::BadReference { .. }) => "InvalidImageName",
+        _ => "ErrImagePull",
+    };
+    Failed::new(reason, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mkube_model::neighbours::router::RowId;
+
+    fn log(messages: &[&str]) -> Vec<LogRow> {
+        let row = |message: &&str| LogRow {
+            id: RowId("*1".into()),
+            time: String::new(),
+            topics: vec![],
+            message: (*message).to_owned(),
+        };
+        messages.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_last_exit_in_the_log_counts() {
+        let rows = log(&["web: started", "web: exited with status 1", "web: hello", "web: exited with status 137"]);
+        assert_eq!(exit_in_log(&rows), Some(Exit { code: Some(137), message: String::new() }));
+        assert_eq!(exit_in_log(&log(&["web: started"])), None);
+    }
+}

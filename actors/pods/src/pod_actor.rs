@@ -1,0 +1,600 @@
+//! One pod. Looks, takes one step, looks again; when there is nothing to do it waits to be told or for its next moment.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use mkube_messages::door::Door;
+use mkube_messages::images::EnsureTarball;
+use mkube_messages::ipam::{LeaseAddress, ReleaseAddress};
+use mkube_messages::objects::{FinishDeletion, ObjectKey, ObjectsReader, RecordEvent, ReportStatus, StoredObject};
+use mkube_messages::patience;
+use mkube_messages::pods::{DesiredChanged, DeviceChanged};
+use mkube_messages::request::RequestContext;
+use mkube_messages::router::{
+    DescribeContainerLog, DeviceReader, DeviceSnapshot, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth,
+    MarkContainer, RemoveContainer, RemoveVeth, StartContainer, StopContainer,
+};
+use mkube_model::kinds::KindId;
+use mkube_model::metadata;
+use mkube_model::names;
+use mkube_model::neighbours::router::ContainerState;
+use mkube_model::neighbours::shared_disk::SharedDisk;
+use mkube_model::neighbours::wall_clock::WallClock;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::carry_out::{Failed, Job, Learnt, carry_out};
+use crate::env_vars::ConfigMaps;
+use crate::next_step::{Memory, Seen, Started, Step, next_step, next_teardown};
+use crate::plan::{ContainerNames, ContainerPlan, PlanSettings, PodPlan, RestartPolicy, plan};
+use crate::status::{ContainerFacts, Facts, Trouble, recorded_restarts, recorded_start, status};
+
+/// Longest time between two looks.
+const TICK: Duration = Duration::from_secs(10);
+/// A container that ran this long has its restarts forgiven.
+const STABLE: Duration = Duration::from_secs(600);
+
+/// The doors a pod knocks at.
+#[derive(Clone)]
+#[allow(missing_docs, reason = "each door is named by its message")]
+pub struct PodDoors {
+    pub lease: Door<LeaseAddress>,
+    pub release: Door<ReleaseAddress>,
+    pub tarball: Door<EnsureTarball>,
+    pub ensure_veth: Door<EnsureVeth>,
+    pub remove_veth: Door<RemoveVeth>,
+    pub mounts: Door<EnsureMounts>,
+    pub envs: Door<EnsureEnvs>,
+    pub container: Door<EnsureContainer>,
+    pub start: Door<StartContainer>,
+    pub stop: Door<StopContainer>,
+    pub remove: Door<RemoveContainer>,
+    pub mark: Door<MarkContainer>,
+    pub log: Door<DescribeContainerLog>,
+    pub report: Door<ReportStatus>,
+    pub finish: Door<FinishDeletion>,
+    pub event: Door<RecordEvent>,
+}
+
+/// What all pod actors need from outside.
+#[derive(Clone)]
+pub struct PodParts {
+    /// Neighbouring actors.
+    pub doors: PodDoors,
+    /// Objects.
+    pub objects: ObjectsReader,
+    /// The device.
+    pub device: DeviceReader,
+    /// Files for volumes.
+    pub disk: Arc<dyn SharedDisk>,
+    /// Time of day.
+    pub clock: Arc<dyn WallClock>,
+    /// Settings that shape every pod.
+    pub settings: Arc<PlanSettings>,
+    /// The kind of pods.
+    pub kind: KindId,
+    /// The kind of ConfigMaps.
+    pub config_maps: KindId,
+}
+
+/// What a pod should be: published by PodsActor, read by its pod actor at every look.
+#[derive(Debug, Clone)]
+pub struct Desired {
+    /// The pod as stored.
+    pub pod: Arc<StoredObject>,
+    /// Device names, one for each container.
+    pub names: Vec<ContainerNames>,
+}
+
+/// See the room's card.
+pub struct PodActor {
+    parts: PodParts,
+    desired: watch::Receiver<Desired>,
+    /// What is remembered of each container, by the name of its row.
+    memories: HashMap<String, Memory>,
+    /// Containers that left the spec and are not gone yet, by the name of their row.
+    leaving: HashMap<String, ContainerPlan>,
+    /// What keeps a container from running, by the name of its row.
+    troubles: HashMap<String, Trouble>,
+    /// Pace of tries after a step failed.
+    retry: Backoff,
+    /// The generation of the spec the pace belongs to.
+    generation: u64,
+    /// A step is being carried out.
+    busy: bool,
+    /// The next look that is not asked for.
+    timer: Option<SpawnHandle>,
+    /// The status last reported.
+    reported: Value,
+}
+
+impl PodActor {
+    /// A new incarnation.
+    pub fn new(parts: PodParts, desired: watch::Receiver<Desired>) -> Self {
+        Self {
+            parts,
+            desired,
+            memories: HashMap::new(),
+            leaving: HashMap::new(),
+            troubles: HashMap::new(),
+            retry: Backoff::of_retries(),
+            generation: 0,
+            busy: false,
+            timer: None,
+            reported: Value::Null,
+        }
+    }
+
+    fn config_maps(&self, namespace: &str) -> ConfigMaps {
+        let view = self.parts.objects.view();
+        let all = view.kind(&self.parts.config_maps);
+        let from = ObjectKey::new(namespace, "");
+        all.objects
+            .range(from..)
+            .take_while(|(key, _)| key.namespace == namespace)
+            .map(|(key, object)| (key.name.clone(), object.value.clone()))
+            .collect()
+    }
+
+    fn plan(&self, desired: &Desired, device: &DeviceSnapshot) -> PodPlan {
+        let pod = &desired.pod.value;
+        let maps = self.config_maps(metadata::namespace(pod));
+        let first = desired.names.first();
+        let address = first.and_then(|names| {
+            let lease = self.memories.get(&names.row).and_then(|memory| memory.lease.as_ref());
+            let leased = lease.map(|lease| lease.address.addr().to_string());
+            leased.or_else(|| address_of(device, &names.veth))
+        });
+        plan(pod, &desired.names, &maps, &self.parts.settings, address.as_deref().unwrap_or_default())
+    }
+
+    /// Looks at what is wanted and what is there, and takes the next step.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.busy {
+            return;
+        }
+        let desired = self.desired.borrow_and_update().clone();
+        let device = self.parts.device.borrow().clone();
+        let generation = desired.pod.value.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0);
+        let deleting = metadata::is_deleting(&desired.pod.value);
+        // A new wish is tried at once, whatever became of the last one.
+        let wish = generation * 2 + u64::from(deleting);
+        if wish != self.generation {
+            self.generation = wish;
+            self.retry.reset();
+        }
+        let plan = Arc::new(self.plan(&desired, &device));
+        if !device.complete {
+            let message = device.fault.clone().unwrap_or_else(|| "the device is being read".into());
+            for container in &plan.containers {
+                let trouble = Trouble { reason: "DeviceUnreachable".into(), message: message.clone() };
+                self.troubles.insert(container.row.clone(), trouble);
+            }
+            // What an earlier incarnation reported stays: not seeing the device says nothing about the pod.
+            return self.look_later(ctx, TICK);
+        }
+        self.remember(&desired, &plan, &device);
+        let now = Instant::now();
+        let mut next_moment = now + TICK;
+        let mut action = None;
+        let mut gone = 0;
+        let all: Vec<(ContainerPlan, bool)> = plan
+            .containers
+            .iter()
+            .map(|container| (container.clone(), plan.deleting))
+            .chain(self.leaving.values().map(|container| (container.clone(), true)))
+            .collect();
+        for (container, teardown) in &all {
+            let memory = self.memories.entry(container.row.clone()).or_default();
+            let seen = seen(&device, container);
+            let step = if *teardown {
+                next_teardown(seen, memory)
+            } else {
+                next_step(container, plan.restart, seen, memory, now)
+            };
+            match step {
+                Step::Wait | Step::Settled => {}
+                Step::WaitUntil(moment) => next_moment = next_moment.min(moment),
+                Step::Blocked(why) => {
+                    let trouble = Trouble { reason: "CreateContainerConfigError".into(), message: why };
+                    self.troubles.insert(container.row.clone(), trouble);
+                }
+                Step::Gone => gone += 1,
+                Step::ScheduleRestart => {
+                    let pause = memory.restarts.pause_after_the_first(now);
+                    memory.restart_scheduled = true;
+                    let message = format!(
+                        "back-off {} restarting failed container={} pod={}_{}({})",
+                        mkube_model::kinds::human_duration(pause.as_secs() as i64),
+                        container.name,
+                        plan.name,
+                        plan.namespace,
+                        plan.uid
+                    );
+                    next_moment = now + pause;
+                    if !pause.is_zero() {
+                        self.event(&plan, true, "BackOff", message.clone());
+                    }
+                    self.troubles.insert(container.row.clone(), Trouble { reason: "CrashLoopBackOff".into(), message });
+                }
+                step => {
+                    if action.is_none() && self.retry.is_over(now) {
+                        action = Some((step, container.clone()));
+                    } else if let Some(due) = self.retry.due() {
+                        next_moment = next_moment.min(due.max(now));
+                    }
+                }
+            }
+        }
+        self.leaving.retain(|row, container| {
+            let memory = self.memories.get(row);
+            let left = memory.is_none_or(|memory| next_teardown(seen(&device, container), memory) != Step::Gone);
+            if !left {
+                self.troubles.remove(row);
+            }
+            left
+        });
+        self.report(&desired, &plan, &device, ctx);
+        if plan.deleting && gone == all.len() {
+            return self.finish(&plan, ctx);
+        }
+        match action {
+            Some((step, container)) => self.take(step, container, plan, &desired, ctx),
+            None => self.look_later(ctx, next_moment.saturating_duration_since(now).max(Duration::from_millis(1))),
+        }
+    }
+
+    /// Learns what the device shows: first sights, exits, containers that left the spec.
+    fn remember(&mut self, desired: &Desired, plan: &PodPlan, device: &DeviceSnapshot) {
+        let status = &desired.pod.value["status"];
+        let now = Instant::now();
+        for container in &plan.containers {
+            let memory = self.memories.entry(container.row.clone()).or_insert_with(|| Memory {
+                restart_count: recorded_restarts(status, &container.name),
+                ..Memory::default()
+            });
+            let base = &self.parts.settings.images_base;
+            match device.containers.get(&container.row) {
+                Some(row) => {
+                    if let Some(generation) = names::root_dir_generation(base, &container.row, &row.root_dir) {
+                        memory.generation = memory.generation.max(generation);
+                    }
+                    if row.state == ContainerState::Running {
+                        memory.started = Started::Yes;
+                        memory.exit = None;
+                        memory.restart_scheduled = false;
+                        let since = *memory.running_since.get_or_insert(now);
+                        if now.duration_since(since) >= STABLE {
+                            memory.restarts.reset();
+                        }
+                        self.troubles.remove(&container.row);
+                    } else {
+                        memory.running_since = None;
+                    }
+                    if row.state == ContainerState::Failed {
+                        let why = if row.about.is_empty() { "the image could not be unpacked" } else { &row.about };
+                        let trouble = Trouble { reason: "ErrImageUnpack".into(), message: why.to_owned() };
+                        self.troubles.insert(container.row.clone(), trouble);
+                    }
+                }
+                None => {
+                    memory.started = Started::No;
+                    memory.exit = None;
+                    memory.restart_scheduled = false;
+                    memory.running_since = None;
+                }
+            }
+        }
+        self.find_leavers(plan, device);
+    }
+
+    /// Rows of this pod whose container is not in the spec any more.
+    fn find_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
+        let wanted = |row: &str| plan.containers.iter().any(|container| container.row == row);
+        let mark = format!("mkube {}/{} ", plan.namespace, plan.name);
+        let prefix = names::container_name(&plan.namespace, &plan.name, "");
+        for row in device.containers.values() {
+            let ours = row.name.starts_with(&prefix) && row.comment.starts_with(&mark);
+            if ours && !wanted(&row.name) && !self.leaving.contains_key(&row.name) {
+                self.leaving.insert(row.name.clone(), leaver(row));
+            }
+        }
+        self.leaving.retain(|row, _| !wanted(row));
+    }
+
+    fn take(&mut self, step: Step, container: ContainerPlan, plan: Arc<PodPlan>, desired: &Desired, ctx: &mut Context<Self>) {
+        self.announce(&step, &container, &plan);
+        let memory = self.memories.entry(container.row.clone()).or_default().clone();
+        let job = Job {
+            previous_address: previous_address(&desired.pod.value, container.index),
+            images_base: self.parts.settings.images_base.clone(),
+            doors: self.parts.doors.clone(),
+            disk: self.parts.disk.clone(),
+            pod: plan.clone(),
+            container: container.clone(),
+            memory,
+        };
+        self.busy = true;
+        let was_started = recorded_start(&desired.pod.value["status"], &container.name);
+        let work = carry_out(step.clone(), job);
+        ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
+            actor.busy = false;
+            match result {
+                Ok(learnt) => {
+                    actor.retry.reset();
+                    actor.learn(&step, &container, learnt, was_started);
+                    actor.look(ctx);
+                }
+                Err(failed) => actor.failed(&step, &container, &plan, failed, ctx),
+            }
+        }));
+    }
+
+    fn learn(&mut self, step: &Step, container: &ContainerPlan, learnt: Learnt, was_started: bool) {
+        let memory = self.memories.entry(container.row.clone()).or_default();
+        match (step, learnt) {
+            (_, Learnt::Lease(lease)) => memory.lease = Some(lease),
+            (_, Learnt::Tarball(tarball)) => memory.tarball = Some(tarball),
+            (_, Learnt::Volumes(paths)) => memory.volumes = Some((container.hash.clone(), paths)),
+            (_, Learnt::RowMade(generation)) => {
+                memory.generation = generation;
+                memory.started = Started::No;
+                memory.exit = None;
+            }
+            (_, Learnt::Exit(exit)) => {
+                let ran = exit.is_some() || was_started || memory.started == Started::Yes;
+                memory.started = if ran { Started::Yes } else { Started::No };
+                memory.exit = exit.or_else(|| {
+                    ran.then(|| crate::next_step::Exit { code: None, message: "the exit code is not known".into() })
+                });
+            }
+            (Step::EnsureLists, _) => memory.lists = Some(container.hash.clone()),
+            (Step::Start, _) => {
+                if memory.exit.take().is_some() {
+                    memory.restart_count += 1;
+                }
+                memory.started = Started::Yes;
+                memory.restart_scheduled = false;
+            }
+            (Step::Remove(_), _) => {
+                // The next row is another generation: nothing of this one may be taken for it.
+                memory.generation += 1;
+                memory.tarball = None;
+                memory.lists = None;
+                memory.exit = None;
+                memory.started = Started::No;
+            }
+            (Step::ClearLists, _) => memory.lists_cleared = true,
+            (Step::ReleaseAddress, _) => memory.released = true,
+            _ => {}
+        }
+        self.troubles.remove(&container.row);
+    }
+
+    fn failed(&mut self, step: &Step, container: &ContainerPlan, plan: &PodPlan, failed: Failed, ctx: &mut Context<Self>) {
+        if failed.root_dir_taken
+            && let Some(memory) = self.memories.get_mut(&container.row)
+        {
+            memory.generation += 1;
+        }
+        if matches!(step, Step::Mark) {
+            // Without a mark drift cannot be seen, and nothing else is wrong.
+            tracing::warn!(container = %container.row, why = %failed.trouble.message, "the container could not be marked");
+        }
+        let pause = self.retry.pause(Instant::now());
+        let Trouble { reason, message } = failed.trouble;
+        tracing::info!(pod = %plan.name, namespace = %plan.namespace, step = ?step, %message, ?pause, "a step failed");
+        self.event(plan, true, event_reason(&reason), message.clone());
+        let message = format!("{message}; next try in {} s", pause.as_secs());
+        self.troubles.insert(container.row.clone(), Trouble { reason, message });
+        self.look(ctx);
+    }
+
+    /// Tells what is about to happen, once for each thing worth telling.
+    fn announce(&self, step: &Step, container: &ContainerPlan, plan: &PodPlan) {
+        match step {
+            Step::EnsureTarball => {
+                self.event(plan, false, "Pulling", format!("Looking for the archive of image {:?}", container.image));
+            }
+            Step::EnsureContainer => self.event(plan, false, "Created", format!("Creating container {}", container.name)),
+            Step::Start => self.event(plan, false, "Started", format!("Starting container {}", container.name)),
+            Step::Stop(why) => {
+                self.event(plan, false, "Killing", format!("Stopping container {} ({})", container.name, why.words()));
+            }
+            _ => {}
+        }
+    }
+
+    fn event(&self, plan: &PodPlan, warning: bool, reason: &'static str, message: String) {
+        let told = self.parts.doors.event.tell(RecordEvent {
+            involved_kind: "Pod",
+            involved_api_version: "v1",
+            key: ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
+            uid: plan.uid.clone(),
+            warning,
+            reason,
+            message,
+        });
+        if let Err(why) = told {
+            tracing::debug!(%why, reason, "an event was not recorded");
+        }
+    }
+
+    fn report(&mut self, desired: &Desired, plan: &PodPlan, device: &DeviceSnapshot, ctx: &mut Context<Self>) {
+        let previous = &desired.pod.value["status"];
+        let containers: Vec<ContainerFacts> =
+            plan.containers.iter().map(|container| self.facts(container, plan, device)).collect();
+        // Between a report and the view that shows it, what was reported is the truth to continue from.
+        let previous = if self.reported.is_null() { previous } else { &self.reported };
+        let new = status(&Facts {
+            containers: &containers,
+            restart: plan.restart,
+            deleting: plan.deleting,
+            host_ip: &self.parts.settings.host_ip,
+            previous,
+            now: self.parts.clock.now(),
+        });
+        if new == self.reported || (self.reported.is_null() && new == desired.pod.value["status"]) {
+            self.reported = new;
+            return;
+        }
+        self.reported = new.clone();
+        let door = self.parts.doors.report.clone();
+        let report = ReportStatus {
+            context: RequestContext::new("report", patience::WRITE),
+            kind: self.parts.kind,
+            key: desired.pod.key.clone(),
+            uid: plan.uid.clone(),
+            status: new,
+        };
+        let reporting = async move { door.ask(report).await };
+        ctx.spawn(reporting.into_actor(self).map(|result, actor, _ctx| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a status was not taken, it is reported again");
+                actor.reported = Value::Null;
+            }
+        }));
+    }
+
+    fn facts(&self, container: &ContainerPlan, plan: &PodPlan, device: &DeviceSnapshot) -> ContainerFacts {
+        let fresh = Memory::default();
+        let memory = self.memories.get(&container.row).unwrap_or(&fresh);
+        let row = device.containers.get(&container.row);
+        let again = match (&memory.exit, plan.restart) {
+            (None, _) | (_, RestartPolicy::Never) => false,
+            (Some(_), RestartPolicy::Always) => true,
+            (Some(exit), RestartPolicy::OnFailure) => !exit.succeeded(),
+        };
+        let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
+        ContainerFacts {
+            name: container.name.clone(),
+            image: container.image.clone(),
+            image_id: memory.tarball.as_ref().and_then(|tarball| tarball.digest.clone()).unwrap_or_default(),
+            row_id: row.map(|row| row.id.to_string()),
+            state: row.map(|row| row.state),
+            started: memory.started,
+            exit: memory.exit.clone(),
+            trouble: self.troubles.get(&container.row).cloned(),
+            will_restart: again,
+            restarts: memory.restart_count,
+            address: leased.or_else(|| address_of(device, &container.veth)),
+        }
+    }
+
+    fn finish(&mut self, plan: &PodPlan, ctx: &mut Context<Self>) {
+        self.busy = true;
+        let door = self.parts.doors.finish.clone();
+        let order = FinishDeletion {
+            context: RequestContext::new("finish", patience::WRITE),
+            kind: self.parts.kind,
+            key: ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
+            uid: plan.uid.clone(),
+        };
+        let finishing = async move { door.ask(order).await };
+        ctx.spawn(finishing.into_actor(self).map(|result, actor, ctx| match result {
+            Ok(()) => ctx.stop(),
+            Err(error) => {
+                actor.busy = false;
+                let pause = actor.retry.pause(Instant::now());
+                tracing::info!(%error, ?pause, "a deletion could not be finished yet");
+                actor.look_later(ctx, pause);
+            }
+        }));
+    }
+
+    fn look_later(&mut self, ctx: &mut Context<Self>, pause: Duration) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        self.timer = Some(ctx.run_later(pause, |actor, ctx| {
+            actor.timer = None;
+            actor.look(ctx);
+        }));
+    }
+}
+
+/// A container that left the spec: enough of a plan to take it down.
+fn leaver(row: &mkube_model::neighbours::router::ContainerRow) -> ContainerPlan {
+    ContainerPlan {
+        name: row.name.clone(),
+        index: usize::MAX,
+        row: row.name.clone(),
+        veth: row.interfaces.first().cloned().unwrap_or_default(),
+        image: String::new(),
+        file: None,
+        cmd: String::new(),
+        entrypoint: String::new(),
+        workdir: String::new(),
+        user: String::new(),
+        memory: None,
+        grace: Duration::ZERO,
+        // Non-empty, so that the lists are emptied.
+        envs: row.env_lists.iter().map(|list| (list.clone(), String::new())).collect(),
+        mounts: row
+            .mount_lists
+            .iter()
+            .map(|list| crate::plan::MountPlan {
+                source: crate::plan::MountSource::Directory(list.clone()),
+                destination: String::new(),
+                read_only: false,
+            })
+            .collect(),
+        volumes: vec![(String::new(), vec![])],
+        hash: String::new(),
+        blocked: None,
+    }
+}
+
+fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'a> {
+    Seen {
+        row: device.containers.get(&container.row).map(Arc::as_ref),
+        veth: device.veths.get(&container.veth).map(Arc::as_ref),
+        port: device.ports.contains_key(&container.veth),
+    }
+}
+
+fn address_of(device: &DeviceSnapshot, veth: &str) -> Option<String> {
+    device.veths.get(veth)?.addresses.first().map(|address| address.addr().to_string())
+}
+
+fn previous_address(pod: &Value, index: usize) -> Option<Ipv4Addr> {
+    pod.pointer("/status/podIPs")?.get(index)?.get("ip")?.as_str()?.parse().ok()
+}
+
+/// Event reasons are fixed words.
+fn event_reason(reason: &str) -> &'static str {
+    match reason {
+        "ErrImagePull" | "InvalidImageName" | "ErrImageUnpack" | "ErrImageNeverPull" => "Failed",
+        "FailedMount" | "FailedUnmount" => "FailedMount",
+        "FailedCreatePodSandBox" => "FailedCreatePodSandBox",
+        "DeviceError" => "DeviceError",
+        _ => "Failed",
+    }
+}
+
+impl Actor for PodActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<DesiredChanged> for PodActor {
+    type Result = ();
+    fn handle(&mut self, _event: DesiredChanged, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<DeviceChanged> for PodActor {
+    type Result = ();
+    fn handle(&mut self, _event: DeviceChanged, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}

@@ -1,0 +1,315 @@
+//! Knows which pods there are, names their things on the device, keeps one actor for each, and tells it when to look.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use mkube_messages::door::{Door, Doorway};
+use mkube_messages::objects::{ObjectKey, StoredObject};
+use mkube_messages::pods::{DesiredChanged, DeviceChanged};
+use mkube_messages::router::DeviceSnapshot;
+use mkube_model::metadata;
+use mkube_model::names::{self, NameBook};
+use mkube_model::neighbours::desired_store::Revision;
+use mkube_model::neighbours::router::ContainerRow;
+use mkube_supervision::{ChildSpec, RestartRule, Tree};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::plan::ContainerNames;
+use crate::pod_actor::{Desired, PodActor, PodParts};
+
+/// Messages a pod actor may have waiting; they carry nothing, so a few are as good as many.
+const POD_BOUND: usize = 8;
+
+/// What the actor needs from outside. Cloned for each incarnation.
+#[derive(Clone)]
+pub struct PodsParts {
+    /// What each pod actor gets.
+    pub pod: PodParts,
+    /// To start and stop pod actors.
+    pub tree: watch::Receiver<Option<Tree>>,
+    /// Path of the supervisor of pod actors.
+    pub supervisor: String,
+}
+
+/// A pod that has an actor.
+struct Entry {
+    desired: watch::Sender<Desired>,
+    uid: String,
+    revision: Revision,
+    look: Door<DesiredChanged>,
+    device: Door<DeviceChanged>,
+    /// Names of its rows and interfaces, to find what concerns it.
+    rows: Vec<String>,
+}
+
+/// See the room's card.
+pub struct PodsActor {
+    parts: PodsParts,
+    pods: HashMap<ObjectKey, Entry>,
+    /// Which pod a row or an interface belongs to.
+    owners: HashMap<String, ObjectKey>,
+    row_names: NameBook,
+    veth_names: NameBook,
+    /// The picture the pods were last told about.
+    device: Arc<DeviceSnapshot>,
+    /// ConfigMaps as the pods were last told about them.
+    config_maps: HashMap<ObjectKey, Revision>,
+}
+
+impl PodsActor {
+    /// A new incarnation.
+    pub fn new(parts: PodsParts) -> Self {
+        Self {
+            parts,
+            pods: HashMap::new(),
+            owners: HashMap::new(),
+            row_names: NameBook::default(),
+            veth_names: NameBook::default(),
+            device: Arc::default(),
+            config_maps: HashMap::new(),
+        }
+    }
+
+    /// Compares the published objects with the actors there are.
+    fn objects_changed(&mut self) {
+        let view = self.parts.pod.objects.view();
+        // Absence means nothing before everything was read.
+        if !view.loaded {
+            return;
+        }
+        let tree = self.parts.tree.borrow().clone();
+        let Some(tree) = tree else { return };
+        let stored = view.kind(&self.parts.pod.kind);
+        let gone: Vec<ObjectKey> =
+            self.pods.keys().filter(|key| !stored.objects.contains_key(*key)).cloned().collect();
+        for key in gone {
+            self.forget(&key, &tree);
+        }
+        let mut new: Vec<&Arc<StoredObject>> = Vec::new();
+        for (key, object) in &stored.objects {
+            match self.pods.get(key) {
+                Some(entry) if entry.uid != metadata::uid(&object.value) => {
+                    self.forget(key, &tree);
+                    new.push(object);
+                }
+                Some(entry) if entry.revision == object.revision => {}
+                Some(_) => self.update(key, object),
+                None => new.push(object),
+            }
+        }
+        // The older of two pods whose names collide has the plain name, also after a restart.
+        new.sort_by(|one, other| age(one).cmp(&age(other)));
+        for object in new {
+            self.welcome(object, &tree);
+        }
+        self.config_maps_changed();
+    }
+
+    fn names_of(&mut self, object: &StoredObject) -> Vec<ContainerNames> {
+        let key = &object.key;
+        let containers = object.value.pointer("/spec/containers").and_then(Value::as_array);
+        let mut found = Vec::new();
+        for (index, container) in containers.into_iter().flatten().enumerate() {
+            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
+            let row = names::container_name(&key.namespace, &key.name, name);
+            let row = self.row_names.claim(&row, &format!("{key}/{name}"), Some(names::container_name_limit()));
+            let veth = names::veth_name(&key.namespace, &key.name, index);
+            let veth = self.veth_names.claim(&veth, &format!("{key}/{index}"), None);
+            self.owners.insert(row.clone(), key.clone());
+            self.owners.insert(veth.clone(), key.clone());
+            found.push(ContainerNames { row, veth });
+        }
+        found
+    }
+
+    fn welcome(&mut self, object: &Arc<StoredObject>, tree: &Tree) {
+        let names = self.names_of(object);
+        let rows = names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect();
+        let (desired, reader) = watch::channel(Desired { pod: object.clone(), names });
+        let name = format!("pod/{}/{}", object.key.namespace, object.key.name);
+        let doorway = Doorway::new(name.clone(), POD_BOUND);
+        let (look, device) = (doorway.door(), doorway.door());
+        let parts = self.parts.pod.clone();
+        let spec = ChildSpec::actor(name, RestartRule::Transient, doorway, move |_| {
+            PodActor::new(parts.clone(), reader.clone())
+        })
+        .answers::<DesiredChanged>()
+        .answers::<DeviceChanged>()
+        .done();
+        if let Err(fault) = tree.start_child(&self.parts.supervisor, spec) {
+            tracing::error!(%fault, pod = %object.key, "the pod's actor could not be started");
+        }
+        let uid = metadata::uid(&object.value).to_owned();
+        let entry = Entry { desired, uid, revision: object.revision, look, device, rows };
+        self.pods.insert(object.key.clone(), entry);
+    }
+
+    fn update(&mut self, key: &ObjectKey, object: &Arc<StoredObject>) {
+        let names = self.names_of(object);
+        let Some(entry) = self.pods.get_mut(key) else { return };
+        let before = entry.desired.borrow().pod.clone();
+        entry.revision = object.revision;
+        entry.rows = names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect();
+        entry.desired.send_replace(Desired { pod: object.clone(), names });
+        // A status the pod wrote itself is no news to it.
+        let mut without_status = [before.value.clone(), object.value.clone()];
+        for value in &mut without_status {
+            value["status"] = Value::Null;
+            metadata::of_mut(value).remove("resourceVersion");
+        }
+        if without_status[0] != without_status[1] {
+            tell(&entry.look, DesiredChanged);
+        }
+    }
+
+    fn forget(&mut self, key: &ObjectKey, tree: &Tree) {
+        let Some(entry) = self.pods.remove(key) else { return };
+        for row in &entry.rows {
+            self.owners.remove(row);
+        }
+        let prefix = format!("{key}/");
+        self.row_names.release(|owner| owner.starts_with(&prefix));
+        self.veth_names.release(|owner| owner.starts_with(&prefix));
+        let path = format!("{}/pod/{}/{}", self.parts.supervisor, key.namespace, key.name);
+        if let Err(fault) = tree.stop_child(&path) {
+            tracing::error!(%fault, pod = %key, "the pod's actor could not be stopped");
+        }
+    }
+
+    /// Tells the pods of every namespace in which a ConfigMap they name changed.
+    fn config_maps_changed(&mut self) {
+        let view = self.parts.pod.objects.view();
+        let stored = view.kind(&self.parts.pod.config_maps);
+        let now: HashMap<ObjectKey, Revision> =
+            stored.objects.iter().map(|(key, object)| (key.clone(), object.revision)).collect();
+        let changed: HashSet<&ObjectKey> = now
+            .iter()
+            .filter(|(key, revision)| self.config_maps.get(*key) != Some(*revision))
+            .map(|(key, _)| key)
+            .chain(self.config_maps.keys().filter(|key| !now.contains_key(*key)))
+            .collect();
+        if !changed.is_empty() {
+            for (key, entry) in &self.pods {
+                let spec = entry.desired.borrow().pod.value["spec"].to_string();
+                let concerns = changed
+                    .iter()
+                    .any(|map| map.namespace == key.namespace && spec.contains(&format!("\"{}\"", map.name)));
+                if concerns {
+                    tell(&entry.look, DesiredChanged);
+                }
+            }
+        }
+        self.config_maps = now;
+    }
+
+    /// Tells the pods whose rows look different from the last picture.
+    fn device_changed(&mut self) {
+        let now = self.parts.pod.device.borrow().clone();
+        let before = std::mem::replace(&mut self.device, now.clone());
+        if now.complete != before.complete {
+            for entry in self.pods.values() {
+                tell(&entry.device, DeviceChanged);
+            }
+            return;
+        }
+        let mut concerned: HashSet<&ObjectKey> = HashSet::new();
+        let mut concern = |name: &str| concerned.extend(self.owners.get(name));
+        for (name, row) in &now.containers {
+            let same = before.containers.get(name).is_some_and(|old| Arc::ptr_eq(old, row) || alike(old, row));
+            if !same {
+                concern(name);
+                // A container that left the spec still belongs to the pod its interface belongs to.
+                row.interfaces.iter().for_each(|veth| concern(veth));
+            }
+        }
+        for (name, row) in &before.containers {
+            if !now.containers.contains_key(name) {
+                concern(name);
+                row.interfaces.iter().for_each(|veth| concern(veth));
+            }
+        }
+        for (name, row) in &now.veths {
+            if !before.veths.get(name).is_some_and(|old| old.addresses == row.addresses) {
+                concern(name);
+            }
+        }
+        for name in before.veths.keys().filter(|name| !now.veths.contains_key(*name)) {
+            concern(name);
+        }
+        for key in concerned {
+            if let Some(entry) = self.pods.get(key) {
+                tell(&entry.device, DeviceChanged);
+            }
+        }
+    }
+
+    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
+        let mut notices = self.parts.pod.objects.notices();
+        notices.mark_unchanged();
+        let waiting = async move { notices.changed().await.is_ok() };
+        // The notice is armed before the look, so that nothing falls in between.
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_objects(ctx);
+            }
+        }));
+        self.objects_changed();
+    }
+
+    fn follow_device(&mut self, ctx: &mut Context<Self>) {
+        let mut device = self.parts.pod.device.clone();
+        device.mark_unchanged();
+        let waiting = async move { device.changed().await.is_ok() };
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_device(ctx);
+            }
+        }));
+        self.device_changed();
+    }
+
+    fn follow_tree(&mut self, ctx: &mut Context<Self>) {
+        let mut tree = self.parts.tree.clone();
+        let waiting = async move { tree.wait_for(Option::is_some).await.is_ok() };
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_objects(ctx);
+                actor.follow_device(ctx);
+            }
+        }));
+    }
+}
+
+/// Equal in everything a pod acts upon; figures and free text aside.
+fn alike(one: &ContainerRow, other: &ContainerRow) -> bool {
+    one.id == other.id
+        && one.state == other.state
+        && one.comment == other.comment
+        && one.about == other.about
+        && one.interfaces == other.interfaces
+}
+
+fn age(object: &StoredObject) -> (&str, &str) {
+    let created = object.value.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
+    (created, metadata::uid(&object.value))
+}
+
+fn tell<M: mkube_messages::request::Event>(door: &Door<M>, event: M)
+where
+    M::Result: Send,
+{
+    // Full means that it looks soon anyway; away means that it looks when it is back.
+    if let Err(why) = door.tell(event) {
+        tracing::trace!(actor = door.name(), %why, "not told");
+    }
+}
+
+impl Actor for PodsActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.follow_tree(ctx);
+    }
+}
