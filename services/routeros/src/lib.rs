@@ -1,1 +1,13 @@
-//! (being built)
+//! The device's REST client: [`RestRouter`] speaks RouterOS 7.19 to 7.24 and says precisely how a call failed.
+//!
+//! It never repeats a request: whoever owns the thing knows whether repeating is safe.
+
+mod client;
+mod fault;
+mod rest_router;
+mod rows;
+mod shape;
+
+pub use client::{Password, RestOptions};
+pub use rest_router::RestRouter;
+pub use shape::{Release, Shape};

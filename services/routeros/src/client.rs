@@ -1,0 +1,233 @@
+//! One request at a time through one pool: bounded, with a deadline, never repeated.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mkube_model::neighbours::router::RouterFault;
+use reqwest::{Certificate, Method};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use crate::fault;
+
+/// Bytes of an answer.
+const ANSWER_LIMIT: usize = 64 << 20;
+
+/// A password that prints as stars.
+#[derive(Clone, Default)]
+pub struct Password(String);
+
+impl Password {
+    /// Keeps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("***")
+    }
+}
+
+/// How to reach the device.
+#[derive(Debug, Clone)]
+pub struct RestOptions {
+    /// Such as `https://192.168.200.1/rest`.
+    pub base_url: String,
+    /// RouterOS user.
+    pub user: String,
+    /// Its password.
+    pub password: Password,
+    /// PEM of the authority the device's certificate must come from.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Take any certificate.
+    pub insecure: bool,
+    /// Requests at the same time.
+    pub max_in_flight: usize,
+    /// Longest time of a short command.
+    pub timeout: Duration,
+    /// Longest time of a command that may unpack an image.
+    pub long_timeout: Duration,
+}
+
+impl Default for RestOptions {
+    fn default() -> Self {
+        Self {
+            base_url: "https://192.168.88.1/rest".into(),
+            user: "admin".into(),
+            password: Password::default(),
+            ca_pem: None,
+            insecure: false,
+            max_in_flight: 2,
+            timeout: Duration::from_secs(10),
+            long_timeout: Duration::from_secs(70),
+        }
+    }
+}
+
+/// The wire.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    options: Arc<RestOptions>,
+    room: Arc<Semaphore>,
+}
+
+impl Client {
+    pub fn new(options: RestOptions) -> Result<Self, String> {
+        let mut builder = reqwest::Client::builder()
+            .pool_max_idle_per_host(options.max_in_flight)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(5));
+        if options.base_url.starts_with("https:") {
+            // The roots are said, not looked for: a device's certificate is never one of the public authorities'.
+            let mut roots = Vec::new();
+            if let Some(pem) = &options.ca_pem {
+                roots = Certificate::from_pem_bundle(pem).map_err(|error| format!("the device's CA is not PEM: {error}"))?;
+            }
+            builder = builder.tls_certs_only(roots).tls_danger_accept_invalid_certs(options.insecure);
+        }
+        let http = builder.build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
+        let room = Arc::new(Semaphore::new(options.max_in_flight.max(1)));
+        Ok(Self { http, options: Arc::new(options), room })
+    }
+
+    /// `GET <menu>` with filters; an array.
+    pub async fn list(&self, menu: &str, filters: &[(&str, &str)]) -> Result<Vec<Value>, RouterFault> {
+        let operation = format!("GET {menu}");
+        match self.send(Method::GET, menu, filters, None, self.options.timeout).await? {
+            Value::Array(rows) => Ok(rows),
+            _ => Err(RouterFault::Gibberish { operation, detail: "a list was expected".into() }),
+        }
+    }
+
+    /// `GET <menu>` of a settings menu; an object.
+    pub async fn settings(&self, menu: &str) -> Result<Value, RouterFault> {
+        let operation = format!("GET {menu}");
+        let value = self.send(Method::GET, menu, &[], None, self.options.timeout).await?;
+        if value.is_object() { Ok(value) } else { Err(RouterFault::Gibberish { operation, detail: "an object was expected".into() }) }
+    }
+
+    /// `POST <menu>/<command>`.
+    pub async fn command(&self, path: &str, body: Value) -> Result<Value, RouterFault> {
+        self.send(Method::POST, path, &[], Some(body), self.options.timeout).await
+    }
+
+    /// `POST <menu>/add`; the new row's id. `long` for what may unpack an image.
+    pub async fn add(&self, menu: &str, body: Value, long: bool) -> Result<String, RouterFault> {
+        let path = format!("{menu}/add");
+        let timeout = if long { self.options.long_timeout } else { self.options.timeout };
+        let answer = self.send(Method::POST, &path, &[], Some(body), timeout).await?;
+        match answer.get("ret").and_then(Value::as_str) {
+            Some(id) => Ok(id.to_owned()),
+            // It said yes and not which: the row exists, the caller has to look for it.
+            None => Err(RouterFault::ReplyLost { operation: format!("POST {path}"), cause: "no id came back".into() }),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Value>,
+        timeout: Duration,
+    ) -> Result<Value, RouterFault> {
+        let operation = format!("{method} {path}");
+        let mutating = method != Method::GET;
+        let waiting = tokio::time::timeout(timeout, self.room.acquire()).await;
+        let _place = match waiting {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) | Err(_) => {
+                let detail = "other requests to the device take too long".to_owned();
+                return Err(RouterFault::Overloaded { operation, detail });
+            }
+        };
+        let url = format!("{}{path}", self.options.base_url.trim_end_matches('/'));
+        let mut request = self
+            .http
+            .request(method, url)
+            .basic_auth(&self.options.user, Some(&self.options.password.0))
+            .header("accept", "application/json")
+            .timeout(timeout);
+        if !query.is_empty() {
+            request = request.query(query);
+        }
+        if let Some(body) = body {
+            // Exactly this media type: some releases compare it literally.
+            request = request.header("content-type", "application/json").body(body.to_string());
+        }
+        let started = tokio::time::Instant::now();
+        let answer = request.send().await.map_err(|error| fault::of_transport(&operation, mutating, &error))?;
+        let status = answer.status().as_u16();
+        let bytes = read_body(answer, &operation, mutating).await?;
+        tracing::debug!(%operation, status, took = ?started.elapsed(), "device");
+        if !(200..300).contains(&status) {
+            return Err(fault::of_answer(&operation, mutating, status, &bytes));
+        }
+        if bytes.is_empty() {
+            return Ok(Value::Array(Vec::new()));
+        }
+        parse(&bytes).map_err(|error| RouterFault::Gibberish { operation, detail: error.to_string() })
+    }
+}
+
+async fn read_body(mut answer: reqwest::Response, operation: &str, mutating: bool) -> Result<Vec<u8>, RouterFault> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| fault::of_transport(operation, mutating, &error))? {
+        if bytes.len() + chunk.len() > ANSWER_LIMIT {
+            let detail = format!("the answer is larger than {ANSWER_LIMIT} bytes");
+            return Err(RouterFault::Gibberish { operation: operation.to_owned(), detail });
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
+/// RouterOS may leave control characters in strings as they are, which JSON forbids.
+fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    match serde_json::from_slice(bytes) {
+        Ok(value) => Ok(value),
+        Err(error) if bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t')) || error.is_syntax() => {
+            let mut clean = Vec::with_capacity(bytes.len());
+            let mut in_string = false;
+            let mut escaped = false;
+            for byte in bytes {
+                if in_string && *byte < 0x20 {
+                    clean.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+                    escaped = false;
+                    continue;
+                }
+                match byte {
+                    b'"' if !escaped => in_string = !in_string,
+                    _ => {}
+                }
+                escaped = *byte == b'\\' && !escaped;
+                clean.push(*byte);
+            }
+            serde_json::from_slice(&clean)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raw_control_characters_in_strings_are_tolerated() {
+        let value = parse(b"[{\"message\":\"a\x01b\tc\\\"d\"}]").expect("tolerated");
+        assert_eq!(value[0]["message"], "a\u{1}b\tc\"d");
+        assert!(parse(b"<html>").is_err());
+    }
+
+    #[test]
+    fn a_password_never_shows() {
+        let options = RestOptions { password: Password::new("s3cret"), ..RestOptions::default() };
+        assert!(!format!("{options:?}").contains("s3cret"));
+    }
+}
