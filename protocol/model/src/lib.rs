@@ -11,7 +11,9 @@ pub mod neighbours;
 pub mod network;
 pub mod patch;
 pub mod problem;
+pub mod secret;
 pub mod selectors;
+pub mod settings;
 pub mod status;
 pub mod table;
 

@@ -1,0 +1,266 @@
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn nothing(_: &str) -> Option<String> {
+    None
+}
+
+fn read(value: Value) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
+    check(value, &nothing, Overrides::none())
+}
+
+fn keys(value: Value) -> Vec<String> {
+    read(value)
+        .expect_err("has problems")
+        .into_iter()
+        .map(|problem| problem.key)
+        .collect()
+}
+
+#[test]
+fn a_missing_file_gives_the_defaults_of_the_go_controller() {
+    let (settings, warnings) = read(Value::Null).expect("defaults are fine");
+    assert_eq!(warnings, vec![]);
+    assert_eq!(settings.node_name, "mkube-node");
+    assert_eq!(settings.routeros.rest_url, "https://192.168.200.1/rest");
+    assert!(settings.routeros.insecure_verify);
+    let network = settings.default_network();
+    assert_eq!(
+        (network.name.as_str(), network.bridge.as_str()),
+        ("containers", "containers")
+    );
+    assert_eq!(network.gateway.to_string(), "192.168.200.1");
+    assert_eq!(network.ipam_start.to_string(), "192.168.200.2");
+    assert_eq!(network.ipam_end.to_string(), "192.168.200.254");
+    assert_eq!(settings.api.listen.to_string(), "0.0.0.0:8082");
+    assert_eq!(settings.store.kind, StoreKind::Embedded);
+    assert_eq!(
+        settings.store.path.to_str(),
+        Some("/raid1/mkube/state.redb")
+    );
+    assert_eq!(settings.storage.gc_interval, Duration::from_secs(1800));
+}
+
+#[test]
+fn every_problem_is_reported_at_once_with_its_key() {
+    let found = keys(json!({
+        "nodeNmae": "x",
+        "backend": "docker",
+        "routeros": {"restUrl": "ftp://x", "user": ["a"]},
+        "networks": [
+            {"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24", "gateway": "10.0.1.1", "ipamStart": "10.0.0.9", "ipamEnd": "10.0.0.3"},
+            {"name": "gt", "bridge": "", "cidr": "10.0.0.128/25", "dns": {"server": "dns", "staticRecords": [{"name": "a"}]}},
+        ],
+        "storage": {"gcKeepLastN": -1, "basePath": "raid1"},
+        "store": {"kind": "nats"},
+        "api": {"listen": "somewhere"},
+    }));
+    for key in [
+        "nodeNmae",
+        "backend",
+        "routeros.restUrl",
+        "routeros.user",
+        "networks[0].gateway",
+        "networks[1].name",
+        "networks[1].bridge",
+        "networks[1].cidr",
+        "networks[1].dns.server",
+        "networks[1].dns.staticRecords[0].ip",
+        "storage.gcKeepLastN",
+        "storage.basePath",
+        "store.kind",
+        "api.listen",
+    ] {
+        assert!(
+            found.iter().any(|seen| seen == key),
+            "{key} is missing in {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_range_that_ends_before_it_begins_is_a_problem() {
+    let found = keys(json!({"networks": [
+        {"name": "a", "bridge": "b", "cidr": "10.0.0.0/24", "ipamStart": "10.0.0.9", "ipamEnd": "10.0.0.3"}]}));
+    assert_eq!(found, ["networks[0].ipamEnd"]);
+}
+
+#[test]
+fn an_unknown_key_names_the_closest_known_one() {
+    let problems = read(json!({"storage": {"tarballCash": "/x"}})).expect_err("unknown key");
+    assert_eq!(problems[0].key, "storage.tarballCash");
+    assert!(
+        problems[0].text.contains("\"tarballCache\""),
+        "{}",
+        problems[0]
+    );
+}
+
+#[test]
+fn keys_without_effect_cost_one_warning_each() {
+    let (_, warnings) = read(json!({
+        "routeros": {"address": "192.168.200.1:8728"},
+        "registry": {"enabled": true, "listenAddr": ":5000"},
+        "cluster": {"enabled": false},
+        "networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24", "vlan": 0}],
+    }))
+    .expect("all known");
+    let keys: Vec<&str> = warnings
+        .iter()
+        .map(|warning| warning.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "routeros.address",
+            "networks[0].vlan",
+            "registry.enabled",
+            "registry.listenAddr",
+            "cluster"
+        ]
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_a_flag_over_both() {
+    let file = json!({"nodeName": "file", "routeros": {"user": "file", "password": "file"}});
+    let env = |name: &str| match name {
+        "MKUBE_NODE_NAME" => Some("env".to_owned()),
+        "MKUBE_PASSWORD" => Some("from-env".to_owned()),
+        _ => None,
+    };
+    let flags = Overrides::none()
+        .set("nodeName", "--node-name", Some("flag"))
+        .set("backend", "--backend", None::<String>);
+    let (settings, _) = check(file, &env, flags).expect("fine");
+    assert_eq!(settings.node_name, "flag");
+    assert_eq!(settings.routeros.user, "file");
+    assert_eq!(settings.routeros.password.expose(), "from-env");
+}
+
+#[test]
+fn the_flags_of_the_go_controller_patch_the_first_network() {
+    let flags = Overrides::none()
+        .set("networks[0].cidr", "--pod-cidr", Some("10.9.0.0/16"))
+        .set("networks[0].bridge", "--bridge-name", Some("br"));
+    let (settings, _) = check(Value::Null, &nothing, flags).expect("fine");
+    assert_eq!(settings.default_network().cidr.to_string(), "10.9.0.0/16");
+    assert_eq!(settings.default_network().gateway.to_string(), "10.9.0.1");
+    assert_eq!(settings.default_network().bridge, "br");
+
+    let bad = Overrides::none().set("networks[0].cidr", "--pod-cidr", Some("10.9.0.0/99"));
+    let problems = check(Value::Null, &nothing, bad).expect_err("no such prefix");
+    assert!(problems[0].text.contains("--pod-cidr"), "{}", problems[0]);
+}
+
+#[test]
+fn spellings_of_the_readme_are_honoured() {
+    let (settings, warnings) = read(json!({
+        "networks": [{"name": "gt", "bridge": "b", "podCIDR": "10.0.0.0/24"}],
+        "registry": {"address": "10.0.0.3:5000", "localAddresses": ["registry.gt.lo:5000", "10.0.0.3:5000"]},
+        "persistentMounts": {"/data": "raid1/d", "/data/deep": "raid1/e"},
+        "systemd": {"maxRestarts": 9, "watchdogIntervalSeconds": 15},
+    }))
+    .expect("fine");
+    assert_eq!(warnings, vec![]);
+    assert_eq!(settings.networks[0].cidr.to_string(), "10.0.0.0/24");
+    assert_eq!(
+        settings.registry.local_addresses,
+        ["10.0.0.3:5000", "registry.gt.lo:5000"]
+    );
+    assert_eq!(
+        settings.storage.persistent_mounts[0].container_path,
+        "/data/deep"
+    );
+    assert_eq!(settings.lifecycle.max_restarts, 9);
+    assert_eq!(
+        settings.lifecycle.watchdog_interval,
+        Duration::from_secs(15)
+    );
+}
+
+#[test]
+fn the_older_network_block_replaces_networks() {
+    let (settings, warnings) = read(json!({
+        "network": {"podCIDR": "10.1.0.0/24", "gatewayIP": "10.1.0.9", "bridgeName": "old", "dnsServers": ["10.1.0.2", "1.1.1.1"]},
+        "networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24"}],
+    }))
+    .expect("fine");
+    assert_eq!(settings.networks.len(), 1);
+    assert_eq!(settings.networks[0].name, "containers");
+    assert_eq!(settings.networks[0].gateway.to_string(), "10.1.0.9");
+    assert_eq!(settings.networks[0].to_network().dns.len(), 2);
+    assert_eq!(warnings.len(), 1);
+}
+
+#[test]
+fn the_api_listens_where_dzo_says_only_when_dzo_is_on_and_api_is_silent() {
+    let listen = |value| read(value).expect("fine").0.api.listen.to_string();
+    assert_eq!(
+        listen(json!({"dzo": {"enabled": true, "listenAddr": ":9000"}})),
+        "0.0.0.0:9000"
+    );
+    assert_eq!(
+        listen(json!({"dzo": {"enabled": false, "listenAddr": ":9000"}})),
+        "0.0.0.0:8082"
+    );
+    assert_eq!(
+        listen(
+            json!({"dzo": {"enabled": true, "listenAddr": ":9000"}, "api": {"listen": "127.0.0.1:1"}})
+        ),
+        "127.0.0.1:1"
+    );
+}
+
+#[test]
+fn the_store_is_nats_where_nats_is_configured() {
+    let kind = |value| read(value).expect("fine").0.store.kind;
+    assert_eq!(
+        kind(json!({"nats": {"url": "nats://x:4222"}})),
+        StoreKind::Nats
+    );
+    assert_eq!(
+        kind(json!({"nats": {"url": "nats://x:4222"}, "store": {"kind": "embedded"}})),
+        StoreKind::Embedded
+    );
+}
+
+#[test]
+fn name_server_and_static_records_are_never_handed_out() {
+    let (settings, _) = read(json!({"networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24",
+        "dns": {"zone": "gt.lo", "server": "10.0.0.199", "staticRecords": [{"name": "rose1", "ip": "10.0.0.7"}]}}]}))
+    .expect("fine");
+    let reserved: Vec<String> = settings.networks[0]
+        .to_network()
+        .reserved
+        .iter()
+        .map(|(ip, _)| ip.to_string())
+        .collect();
+    assert_eq!(reserved, ["10.0.0.1", "10.0.0.199", "10.0.0.7"]);
+}
+
+#[test]
+fn what_is_printed_is_a_config_file_again_and_hides_the_password() {
+    let (settings, _) = read(json!({
+        "routeros": {"password": "hunter2", "restUrl": "http://10.0.0.1", "caCert": "/ca"},
+        "networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24", "managed": true, "dns": {
+            "zone": "gt.lo", "server": "10.0.0.199", "endpoint": "http://10.0.0.199:8080",
+            "dhcp": {"enabled": true, "rangeStart": "10.0.0.10", "rangeEnd": "10.0.0.20",
+                     "reservations": [{"mac": "AA-BB-CC-DD-EE-FF", "ip": "10.0.0.30"}]}}}],
+        "storage": {"gcIntervalMinutes": 90, "persistentMounts": [{"containerPath": "/d", "hostPath": "raid1/d"}]},
+        "store": {"writeBehind": "250ms"},
+    }))
+    .expect("fine");
+    let printed = serde_json::to_value(&settings).expect("serialises");
+    assert!(!printed.to_string().contains("hunter2"), "{printed}");
+    let (again, _) = check(
+        printed,
+        &nothing,
+        Overrides::none().set("routeros.password", "test", Some("hunter2")),
+    )
+    .expect("reads back");
+    assert_eq!(again, settings);
+}
