@@ -68,7 +68,7 @@ pub fn check(
     };
     read_networks::fold_legacy_network(&mut root, &mut notes);
     overrides::apply(&mut root, env, flags, &mut notes);
-    let settings = read::settings(section::Section::root(root, &mut notes));
+    let settings = read::settings(section::Section::root(root, &notes));
     notes.into_result(settings)
 }
 
