@@ -1,1 +1,23 @@
-//! (being built)
+//! Real containers on Linux, behind the engine trait of the RouterOS host: archives become directories, launches become
+//! processes in their own namespaces, held by `conmon` and run by `runc` or `crun`.
+
+pub mod assemble;
+#[cfg(target_os = "linux")]
+mod archive;
+#[cfg(target_os = "linux")]
+mod bundle;
+#[cfg(target_os = "linux")]
+mod engine;
+#[cfg(target_os = "linux")]
+mod network;
+#[cfg(target_os = "linux")]
+mod runtime;
+#[cfg(target_os = "linux")]
+mod unpack;
+#[cfg(target_os = "linux")]
+mod watch;
+
+#[cfg(target_os = "linux")]
+pub use engine::{LinuxEngine, LinuxOptions};
+#[cfg(target_os = "linux")]
+pub use unpack::Limits;

@@ -1,0 +1,260 @@
+//! Starting and stopping a host.
+
+use std::collections::HashSet;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use mkube_router_machine::engine::{Engine, EngineEvent};
+use mkube_router_machine::{Device, Phase, Release};
+use tokio::sync::{mpsc, watch};
+
+use crate::faults::{FaultRule, Faults};
+use crate::http::{Site, dispatch};
+use crate::keep::{self, Keeper, Kept};
+use crate::simulated::{SimulatedEngine, Timings};
+use crate::world::World;
+
+/// Events an engine may be ahead by.
+const EVENTS: usize = 4096;
+
+/// What runs the containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// Real ones.
+    Linux,
+    /// None.
+    Simulated,
+}
+
+/// How to start a host.
+#[derive(Debug, Clone)]
+pub struct HostOptions {
+    /// Where to listen; port 0 picks one.
+    pub listen: SocketAddr,
+    /// Self-signed HTTPS beside it.
+    pub tls_listen: Option<SocketAddr>,
+    /// Disks and state.
+    pub data_dir: PathBuf,
+    /// What runs the containers.
+    pub engine: EngineKind,
+    /// Such as `7.23.2`.
+    pub ros_version: String,
+    /// The first user.
+    pub user: String,
+    /// Its password.
+    pub password: String,
+    /// Added to each request.
+    pub latency: Duration,
+    /// Rules in force from the start.
+    pub faults: Vec<FaultRule>,
+    /// How long things take with the simulated engine.
+    pub timings: Timings,
+}
+
+/// Why a host does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostFault {
+    /// Not a release this host can imitate.
+    #[error("RouterOS release {0:?} is not known; 7.19 to 7.24 are")]
+    Release(String),
+    /// The directory cannot be used.
+    #[error("data directory: {0}")]
+    DataDir(String),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Cause in words.
+        cause: String,
+    },
+    /// The engine cannot run here.
+    #[error("{0}")]
+    Engine(String),
+    /// A fault rule is wrong.
+    #[error("fault rules: {0}")]
+    Faults(String),
+    /// The certificate could not be made.
+    #[error("certificate: {0}")]
+    Certificate(String),
+}
+
+/// A running host.
+pub struct RunningHost {
+    address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    server: ServerHandle,
+    world: Arc<World>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl RunningHost {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it listens for HTTPS.
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        self.tls_address
+    }
+
+    /// Stops serving. Containers go on.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+        self.world.keep().await;
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+fn uptime() -> Duration {
+    let text = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = text.split_whitespace().next().and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0);
+    Duration::from_secs_f64(seconds.max(0.0))
+}
+
+#[cfg(target_os = "linux")]
+fn linux_engine(data_dir: &Path, events: mpsc::Sender<EngineEvent>) -> Result<Arc<dyn Engine>, HostFault> {
+    let options = mkube_linux_containers::LinuxOptions::new(data_dir.join("engine"));
+    mkube_linux_containers::LinuxEngine::new(options, events)
+        .map(|engine| Arc::new(engine) as Arc<dyn Engine>)
+        .map_err(|fault| HostFault::Engine(fault.to_string()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn linux_engine(_data_dir: &Path, _events: mpsc::Sender<EngineEvent>) -> Result<Arc<dyn Engine>, HostFault> {
+    Err(HostFault::Engine("the linux engine needs Linux; use the simulated one".to_owned()))
+}
+
+/// Removes everything an earlier host left: containers, networks, files.
+pub async fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), HostFault> {
+    if engine == EngineKind::Linux {
+        let (events, _nobody) = mpsc::channel(1);
+        let engine = linux_engine(data_dir, events)?;
+        engine.sweep(&[]).await.map_err(|fault| HostFault::Engine(fault.to_string()))?;
+        if let Some(kept) = keep::read(&data_dir.join("device.json")).map_err(HostFault::DataDir)?
+            && let Some(release) = Release::parse("7.23.2")
+        {
+            for effect in Device::restore(release, kept.device).networks() {
+                if let mkube_router_machine::Effect::EnsureBridge { bridge } = effect {
+                    engine.remove_bridge(&bridge).await.map_err(|fault| HostFault::Engine(fault.to_string()))?;
+                }
+            }
+        }
+    }
+    match std::fs::remove_dir_all(data_dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(HostFault::DataDir(error.to_string())),
+        _ => Ok(()),
+    }
+}
+
+/// Starts a host on the present runtime.
+pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
+    let release =
+        Release::parse(&options.ros_version).ok_or_else(|| HostFault::Release(options.ros_version.clone()))?;
+    let listener = listen(options.listen)?;
+    let address = listener.local_addr().map_err(|error| refused(options.listen, &error))?;
+    let data_dir = options.data_dir.clone();
+    std::fs::create_dir_all(data_dir.join("disk1")).map_err(|error| HostFault::DataDir(error.to_string()))?;
+    let data_dir = data_dir.canonicalize().map_err(|error| HostFault::DataDir(error.to_string()))?;
+    let path = data_dir.join("device.json");
+    let kept = keep::read(&path).map_err(HostFault::DataDir)?;
+    let boot = boot_id();
+    let machine_rebooted = kept.as_ref().is_some_and(|kept| kept.boot != boot);
+    let mut device = match kept {
+        Some(kept) => Device::restore(release, kept.device),
+        None => Device::new(release, &options.user, &options.password),
+    };
+    device.set_first_user(&options.user, &options.password);
+    let (events, happenings) = mpsc::channel(EVENTS);
+    let engine: Arc<dyn Engine> = match options.engine {
+        EngineKind::Linux => linux_engine(&data_dir, events)?,
+        EngineKind::Simulated => {
+            let alive: HashSet<String> = device
+                .containers()
+                .into_iter()
+                .filter(|(_, _, phase)| !machine_rebooted && matches!(phase, Phase::Running | Phase::Stopping))
+                .map(|(key, ..)| key)
+                .collect();
+            Arc::new(SimulatedEngine::new(options.timings, events, alive))
+        }
+    };
+    let faults = Faults::default();
+    faults.set(options.faults).map_err(HostFault::Faults)?;
+    let world = World::new(device, engine, data_dir, uptime(), faults);
+    let source = Arc::downgrade(&world);
+    world.set_keeper(Keeper::start(path, move || match source.upgrade() {
+        Some(world) => {
+            let kept = Kept { boot: boot.clone(), device: world.device().state().clone() };
+            serde_json::to_vec(&kept).unwrap_or_default()
+        }
+        None => Vec::new(),
+    }));
+    world.recover(machine_rebooted).await;
+    let tasks = vec![tokio::spawn(world.clone().listen(happenings)), tokio::spawn(world.clone().watch_usage())];
+    let site = Site {
+        world: world.clone(),
+        latency: options.latency,
+        active: Arc::default(),
+        down: watch::channel(false).0,
+        drawn: Arc::default(),
+        random: std::hash::RandomState::new(),
+    };
+    let mut server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(site.clone()))
+            .app_data(web::PayloadConfig::new(usize::MAX))
+            .default_service(web::to(dispatch))
+    })
+    .workers(1)
+    .shutdown_timeout(1)
+    .disable_signals()
+    .listen(listener)
+    .map_err(|error| refused(address, &error))?;
+    let mut tls_address = None;
+    if let Some(tls) = options.tls_listen {
+        let listener = listen(tls)?;
+        tls_address = listener.local_addr().ok();
+        server = server
+            .listen_rustls_0_23(listener, self_signed()?)
+            .map_err(|error| refused(tls, &error))?;
+    }
+    let server = server.run();
+    let handle = server.handle();
+    let mut tasks = tasks;
+    tasks.push(tokio::spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the host's server ended");
+        }
+    }));
+    Ok(RunningHost { address, tls_address, server: handle, world, tasks })
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, HostFault> {
+    TcpListener::bind(address).map_err(|error| refused(address, &error))
+}
+
+fn refused(address: SocketAddr, error: &std::io::Error) -> HostFault {
+    HostFault::Listen { address, cause: error.to_string() }
+}
+
+fn self_signed() -> Result<rustls::ServerConfig, HostFault> {
+    let failed = |error: &dyn std::fmt::Display| HostFault::Certificate(error.to_string());
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
+        .map_err(|error| failed(&error))?;
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| failed(&error))?;
+    rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(&error))?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .map_err(|error| failed(&error))
+}
