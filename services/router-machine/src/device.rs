@@ -74,6 +74,7 @@ pub enum Effect {
     Stop { number: RowNumber, start: u64, key: String, signal: i32, patience: Duration },
     Kill { key: String, signal: i32 },
     CleanUp { key: String },
+    Forget { key: String },
     RemoveFiles { number: RowNumber, root_dir: PathBuf },
     RestartLater { number: RowNumber, start: u64, after: Duration },
     EnsureBridge { bridge: String },
@@ -946,7 +947,7 @@ impl Device {
                 self.rows_mut(Menu::Container).retain(|row| row.number != number);
                 self.state.runtimes.remove(&number);
                 self.container_log.remove(&number);
-                key.map(|key| vec![Effect::CleanUp { key }]).unwrap_or_default()
+                key.map(|key| vec![Effect::Forget { key }]).unwrap_or_default()
             }
             Happened::RestartDue { number, start } => {
                 let due = self.runtime(number).is_some_and(|runtime| runtime.phase == Phase::Stopped && runtime.start == start);

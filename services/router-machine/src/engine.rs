@@ -196,8 +196,10 @@ pub trait Engine: Send + Sync {
     async fn ignores_signal(&self, key: &EngineKey, signal: i32) -> bool;
     /// Sends a signal to the main process. Nothing to do when it is gone.
     async fn signal(&self, key: &EngineKey, signal: i32) -> Result<(), EngineFault>;
-    /// After an exit: frees runtime state, namespace and cgroup. The root directory stays.
+    /// After an exit: frees runtime state, namespace and cgroup. Root directory and kept output stay.
     async fn clean_up(&self, key: &EngineKey) -> Result<(), EngineFault>;
+    /// After the row is gone: frees what `clean_up` leaves, such as kept output.
+    async fn forget(&self, key: &EngineKey) -> Result<(), EngineFault>;
     /// Deletes a root directory and everything under it; slow, returns when gone.
     async fn remove_files(&self, root_dir: PathBuf) -> Result<(), EngineFault>;
     /// What became of a container while the host was away. Attaches to its output and exit when it runs.

@@ -126,6 +126,10 @@ impl Engine for SimulatedEngine {
         Ok(())
     }
 
+    async fn forget(&self, key: &EngineKey) -> Result<(), EngineFault> {
+        self.clean_up(key).await
+    }
+
     async fn remove_files(&self, root_dir: PathBuf) -> Result<(), EngineFault> {
         tokio::time::sleep(self.timings.remove).await;
         match tokio::fs::remove_dir_all(&root_dir).await {

@@ -126,7 +126,8 @@ impl World {
 
     /// The device goes down and comes back: every process ends, what starts on boot starts.
     pub async fn reboot(self: &Arc<Self>) {
-        for (key, number, phase) in self.device().containers() {
+        let all = self.device().containers();
+        for (key, number, phase) in all {
             if matches!(phase, Phase::Running | Phase::Stopping | Phase::Starting) {
                 if let Err(fault) = self.engine.signal(&key, 9).await {
                     tracing::debug!(%fault, "signal at reboot");
@@ -222,6 +223,7 @@ impl World {
             }
             Effect::Kill { key, signal } => told(self.engine.signal(&key, signal).await, "kill"),
             Effect::CleanUp { key } => told(self.engine.clean_up(&key).await, "clean up"),
+            Effect::Forget { key } => told(self.engine.forget(&key).await, "forget"),
             Effect::RemoveFiles { number, root_dir } => {
                 told(self.engine.remove_files(root_dir).await, "remove files");
                 self.happened(Happened::FilesRemoved { number });
@@ -264,7 +266,8 @@ impl World {
         let mut before: HashMap<RowNumber, Usage> = HashMap::new();
         loop {
             tokio::time::sleep(USAGE).await;
-            for (key, number, phase) in self.device().containers() {
+            let all = self.device().containers();
+            for (key, number, phase) in all {
                 if phase != Phase::Running {
                     before.remove(&number);
                     continue;
