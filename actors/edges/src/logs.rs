@@ -3,8 +3,8 @@
 use actix_web::HttpResponse;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use mkube_model::neighbours::pod_logs::LogOptions;
 use mkube_model::names;
+use mkube_model::neighbours::pod_logs::LogOptions;
 use mkube_model::status::Status;
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,7 +34,8 @@ pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result
         }
         (None, [only]) => only,
         (None, all) => {
-            let message = format!("a container name must be specified for pod {}, choose one of: [{}]", key.name, all.join(" "));
+            let message =
+                format!("a container name must be specified for pod {}, choose one of: [{}]", key.name, all.join(" "));
             return Err(Status::bad_request(message));
         }
     };

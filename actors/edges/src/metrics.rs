@@ -18,7 +18,11 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
     let mut registry = Registry::with_prefix("mkube");
     let figures = &parts.figures;
     registry.register("http_requests", "HTTP requests", ConstCounter::new(figures.requests.load(Ordering::Relaxed)));
-    registry.register("http_refusals", "HTTP requests refused", ConstCounter::new(figures.errors.load(Ordering::Relaxed)));
+    registry.register(
+        "http_refusals",
+        "HTTP requests refused",
+        ConstCounter::new(figures.errors.load(Ordering::Relaxed)),
+    );
     let watches = i64::try_from(figures.watches.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
     registry.register("http_watches", "Open watches", ConstGauge::new(watches));
     let objects = Family::<Labels, Gauge<i64, AtomicI64>>::default();
@@ -35,9 +39,9 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
     }
     let mut text = String::new();
     match encode(&mut text, &registry) {
-        Ok(()) => HttpResponse::Ok()
-            .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(text),
+        Ok(()) => {
+            HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(text)
+        }
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
 }

@@ -22,7 +22,8 @@ pub fn form(accept: Option<&str>) -> Form {
         let mut parts = alternative.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default().to_ascii_lowercase();
         let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
-        let parameter = |name: &str| parameters.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
+        let parameter =
+            |name: &str| parameters.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
         let json = matches!(media.as_str(), "application/json" | "*/*" | "application/*");
         match (parameter("as"), parameter("v"), parameter("g")) {
             (None, ..) if json || media == "application/yaml" || media == "application/vnd.kubernetes.protobuf" => {
@@ -53,7 +54,10 @@ mod tests {
             (Some("application/json; g=meta.k8s.io; v=v1; as=Table"), Form::Table),
             (Some("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json"), Form::Plain),
             (Some("application/vnd.kubernetes.protobuf,application/json"), Form::Plain),
-            (Some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"), Form::Discovery),
+            (
+                Some("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"),
+                Form::Discovery,
+            ),
             (Some("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"), Form::Partial),
             (Some("text/html"), Form::None),
         ] {

@@ -132,9 +132,7 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
     }
     let values = found.iter().map(|object| &object.value);
     let body = match wants {
-        Form::Table => {
-            table::render(&target.kind, values, include_of(query), meta, true, parts.clock.now())
-        }
+        Form::Table => table::render(&target.kind, values, include_of(query), meta, true, parts.clock.now()),
         Form::Partial => json!({
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
             "items": values.map(table::partial).collect::<Vec<_>>(),

@@ -27,17 +27,22 @@ pub fn parse(content_type: &str, body: &[u8]) -> Result<Value, Status> {
     match media.as_str() {
         "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
             let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
-            mkube_manifests::parse_one(text).map_err(|fault| Status::bad_request(format!("the body is not YAML: {fault}")))
+            mkube_manifests::parse_one(text)
+                .map_err(|fault| Status::bad_request(format!("the body is not YAML: {fault}")))
         }
         "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
         )),
-        media if media.is_empty() || media == "*/*" || media.ends_with("json") || media == "application/octet-stream" => {
+        media
+            if media.is_empty() || media == "*/*" || media.ends_with("json") || media == "application/octet-stream" =>
+        {
             if body.iter().all(u8::is_ascii_whitespace) {
                 return Ok(Value::Null);
             }
             serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("the body is not JSON: {error}")))
         }
-        other => Err(Status::unsupported_media(format!("media type {other:?} is not supported, use application/json or application/yaml"))),
+        other => Err(Status::unsupported_media(format!(
+            "media type {other:?} is not supported, use application/json or application/yaml"
+        ))),
     }
 }

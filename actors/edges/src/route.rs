@@ -54,9 +54,14 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
     let wants = form(request.headers().get("accept").and_then(|value| value.to_str().ok()));
     let verbose = query.contains_key("verbose");
     match segments.as_slice() {
-        [] if get => return Ok(respond::json(200, &json!({"paths": [
-            "/api", "/api/v1", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
-        ]}))),
+        [] if get => {
+            return Ok(respond::json(
+                200,
+                &json!({"paths": [
+                    "/api", "/api/v1", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
+                ]}),
+            ));
+        }
         ["livez"] if get => return Ok(HttpResponse::Ok().content_type("text/plain").body("ok")),
         ["readyz"] if get => return Ok(parts.health.answer(verbose, "readyz")),
         ["healthz"] if get => return Ok(parts.health.answer(verbose, "healthz")),
@@ -67,7 +72,9 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["openapi", "v3", "apis", group, version] if get => return openapi(parts, group, version),
         ["api"] if get => return Ok(groups(parts, wants, true)),
         ["apis"] if get => return Ok(groups(parts, wants, false)),
-        ["apis", group] if get && parts.objects.kinds().iter().any(|kind| kind.group == *group && !group.is_empty()) => {
+        ["apis", group]
+            if get && parts.objects.kinds().iter().any(|kind| kind.group == *group && !group.is_empty()) =>
+        {
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
@@ -179,7 +186,11 @@ fn groups(parts: &HttpParts, wants: Form, core: bool) -> HttpResponse {
     let kinds = parts.objects.kinds();
     if wants == Form::Discovery {
         let mut response = respond::json(200, &discovery::aggregated(kinds, core));
-        respond::set(&mut response, "content-type", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
+        respond::set(
+            &mut response,
+            "content-type",
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+        );
         return response;
     }
     respond::json(200, &if core { discovery::core_versions() } else { discovery::groups(kinds) })
@@ -192,7 +203,9 @@ fn resources(parts: &HttpParts, group: &str, version: &str) -> Result<HttpRespon
 
 fn openapi(parts: &HttpParts, group: &str, version: &str) -> Result<HttpResponse, Status> {
     let kinds = parts.objects.kinds();
-    if !kinds.group_versions().contains(&(group, version)) && !kinds.iter().any(|k| k.group == group && k.version == version) {
+    if !kinds.group_versions().contains(&(group, version))
+        && !kinds.iter().any(|k| k.group == group && k.version == version)
+    {
         return Err(Status::no_such_path());
     }
     Ok(respond::json(200, &discovery::openapi_document(kinds, group, version)))

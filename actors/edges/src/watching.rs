@@ -50,7 +50,8 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
     let from = match query.get("resourceVersion").map(String::as_str).unwrap_or_default() {
         "" | "0" => None,
         text => Some(
-            text.parse::<u64>().map_err(|_| Status::bad_request(format!("resourceVersion {text:?} is not a number")))?,
+            text.parse::<u64>()
+                .map_err(|_| Status::bad_request(format!("resourceVersion {text:?} is not a number")))?,
         ),
     };
     let seconds = query.get("timeoutSeconds").and_then(|text| text.parse::<u64>().ok()).filter(|seconds| *seconds > 0);
@@ -208,7 +209,8 @@ impl Watch {
         }
         let object = match self.form {
             Form::Table => {
-                let object = json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
+                let object =
+                    json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
                 json!({
                     "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": self.sent.to_string()},
                     "columnDefinitions": [], "rows": [{"cells": vec![Value::Null; self.kind.columns.len()], "object": object}],

@@ -26,7 +26,9 @@ async fn ask(
         None | Some("" | "Warn") => FieldValidation::Warn,
         Some("Strict") => FieldValidation::Strict,
         Some("Ignore") => FieldValidation::Ignore,
-        Some(other) => return Err(Status::bad_request(format!("fieldValidation {other:?} is not Ignore, Warn or Strict"))),
+        Some(other) => {
+            return Err(Status::bad_request(format!("fieldValidation {other:?} is not Ignore, Warn or Strict")));
+        }
     };
     let dry_run = match query.get("dryRun").map(String::as_str) {
         None | Some("") => extra_dry_run,
@@ -45,14 +47,27 @@ async fn ask(
     parts.write.ask(order).await.map_err(respond::status_of)
 }
 
-fn answer(parts: &HttpParts, target: &Target, query: &Query, written: &Written, code: u16, wants: Form) -> HttpResponse {
+fn answer(
+    parts: &HttpParts,
+    target: &Target,
+    query: &Query,
+    written: &Written,
+    code: u16,
+    wants: Form,
+) -> HttpResponse {
     let body = in_form(parts, &target.kind, &written.object.value, query, wants);
     let mut response = respond::json(code, &body);
     respond::warn(&mut response, &written.warnings);
     response
 }
 
-pub async fn create(parts: &HttpParts, target: &Target, query: &Query, body: Value, wants: Form) -> Result<HttpResponse, Status> {
+pub async fn create(
+    parts: &HttpParts,
+    target: &Target,
+    query: &Query,
+    body: Value,
+    wants: Form,
+) -> Result<HttpResponse, Status> {
     // A namespaced object posted to the cluster-wide collection says its namespace itself.
     let in_body = metadata::namespace(&body).to_owned();
     let namespace = match (&target.namespace, target.kind.namespaced) {
@@ -66,7 +81,13 @@ pub async fn create(parts: &HttpParts, target: &Target, query: &Query, body: Val
     Ok(answer(parts, target, query, &written, 201, wants))
 }
 
-pub async fn update(parts: &HttpParts, target: &Target, query: &Query, body: Value, wants: Form) -> Result<HttpResponse, Status> {
+pub async fn update(
+    parts: &HttpParts,
+    target: &Target,
+    query: &Query,
+    body: Value,
+    wants: Form,
+) -> Result<HttpResponse, Status> {
     let written = ask(parts, target, key_of(target), Verb::Update { body }, query, false).await?;
     Ok(answer(parts, target, query, &written, 200, wants))
 }
@@ -86,8 +107,11 @@ pub async fn patch(
         "application/strategic-merge-patch+json" => PatchType::Strategic,
         "application/apply-patch+yaml" => PatchType::Apply,
         other => {
-            let accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
-            return Err(Status::unsupported_media(format!("patch type {other:?} is not supported; use one of {accepted}")));
+            let accepted =
+                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+            return Err(Status::unsupported_media(format!(
+                "patch type {other:?} is not supported; use one of {accepted}"
+            )));
         }
     };
     let body = request_body::parse(media, bytes)?;
@@ -116,13 +140,16 @@ pub async fn delete(parts: &HttpParts, target: &Target, query: &Query, body: Val
     if !written.gone {
         return Ok(respond::json(200, &written.object.value));
     }
-    Ok(respond::json(200, &json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {
-            "name": key.name, "group": target.kind.group, "kind": target.kind.plural,
-            "uid": metadata::uid(&written.object.value),
-        },
-    })))
+    Ok(respond::json(
+        200,
+        &json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+            "details": {
+                "name": key.name, "group": target.kind.group, "kind": target.kind.plural,
+                "uid": metadata::uid(&written.object.value),
+            },
+        }),
+    ))
 }
 
 pub async fn delete_collection(
@@ -149,8 +176,11 @@ pub async fn delete_collection(
             Err(status) => return Err(status),
         }
     }
-    Ok(respond::json(200, &json!({
-        "kind": format!("{}List", target.kind.kind), "apiVersion": target.kind.api_version(),
-        "metadata": {"resourceVersion": parts.objects.view().revision.to_string()}, "items": items,
-    })))
+    Ok(respond::json(
+        200,
+        &json!({
+            "kind": format!("{}List", target.kind.kind), "apiVersion": target.kind.api_version(),
+            "metadata": {"resourceVersion": parts.objects.view().revision.to_string()}, "items": items,
+        }),
+    ))
 }

@@ -137,9 +137,7 @@ impl LeaseTable {
             });
         }
         match self.holder(wanted) {
-            Some(holder) if holder != veth => {
-                Err(IpamFault::Taken { address: wanted, holder: holder.to_owned() })
-            }
+            Some(holder) if holder != veth => Err(IpamFault::Taken { address: wanted, holder: holder.to_owned() }),
             _ => Ok(wanted),
         }
     }
@@ -159,10 +157,7 @@ impl LeaseTable {
             .map(Ipv4Addr::from)
             .find(|address| self.is_free(network, veth, *address));
         let Some(address) = found else {
-            let used = self
-                .by_address
-                .range(network.first..=network.last)
-                .count();
+            let used = self.by_address.range(network.first..=network.last).count();
             return Err(IpamFault::Exhausted { network: network.name.clone(), used, size: network.size() });
         };
         let next = u32::from(address).saturating_add(1);
@@ -174,7 +169,8 @@ impl LeaseTable {
 fn lease_of(network: &Network, address: Ipv4Addr) -> AddressLease {
     AddressLease {
         network: network.name.clone(),
-        address: IpNet::new(IpAddr::V4(address), network.cidr.prefix_len()).unwrap_or_else(|_| IpAddr::V4(address).into()),
+        address: IpNet::new(IpAddr::V4(address), network.cidr.prefix_len())
+            .unwrap_or_else(|_| IpAddr::V4(address).into()),
         gateway: network.gateway,
         bridge: network.bridge.clone(),
         dns: network.dns.clone(),
@@ -227,10 +223,7 @@ mod tests {
         let mut table = table();
         let given: Vec<_> = ["a", "b", "c"].map(|veth| table.lease(wish(veth)).expect("free").address.addr()).into();
         assert_eq!(given, [ip("10.90.0.2"), ip("10.90.0.4"), ip("10.90.0.5")]);
-        assert_eq!(
-            table.lease(wish("d")),
-            Err(IpamFault::Exhausted { network: "gt".into(), used: 3, size: 4 })
-        );
+        assert_eq!(table.lease(wish("d")), Err(IpamFault::Exhausted { network: "gt".into(), used: 3, size: 4 }));
     }
 
     #[test]

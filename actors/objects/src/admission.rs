@@ -128,9 +128,9 @@ pub fn patched(
         PatchType::Json => patch::json_patch(current, body),
         PatchType::Merge => patch::merge_patch(current, body),
         PatchType::Strategic => patch::strategic_merge_patch(current, body),
-        PatchType::Apply => {
-            Err(Status::unsupported_media("server-side apply is not supported by this server yet; use client-side apply"))
-        }
+        PatchType::Apply => Err(Status::unsupported_media(
+            "server-side apply is not supported by this server yet; use client-side apply",
+        )),
     }?;
     update(kind, current, result, subresource, given)
 }
@@ -151,7 +151,8 @@ pub fn check_preconditions(kind: &Kind, current: &Value, options: &Value) -> Res
     if let Some(uid) = wanted("uid")
         && uid != metadata::uid(current)
     {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", metadata::uid(current));
+        let why =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", metadata::uid(current));
         return Err(Status::conflict(kind, name, why));
     }
     if let Some(version) = wanted("resourceVersion")
@@ -185,7 +186,8 @@ fn check_type(kind: &Kind, body: &mut Value) -> Result<(), Status> {
             Some(Value::String(found)) if *found == expected => {}
             Some(Value::String(found)) if found.is_empty() => drop(fields.insert(field.into(), json!(expected))),
             Some(found) => {
-                let message = format!("the {field} in the data ({found}) does not match the expected {field} ({expected:?})");
+                let message =
+                    format!("the {field} in the data ({found}) does not match the expected {field} ({expected:?})");
                 return Err(Status::bad_request(message));
             }
         }
@@ -198,12 +200,22 @@ fn check_type(kind: &Kind, body: &mut Value) -> Result<(), Status> {
 
 /// Checks types, drops what the kind does not know, and says so as asked.
 fn decode(kind: &Kind, body: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
-    let known = (kind.typed)(body)
-        .map_err(|why| Status::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", kind.kind, kind.version, kind.kind)))?;
+    let known = (kind.typed)(body).map_err(|why| {
+        Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            kind.kind, kind.version, kind.kind
+        ))
+    })?;
     let unknown: Vec<String> =
         unknown_fields(body, &known).into_iter().map(|path| format!("unknown field {path:?}")).collect();
     if validation == FieldValidation::Strict && !unknown.is_empty() {
-        let message = format!("{} in version {:?} cannot be handled as a {}: strict decoding error: {}", kind.kind, kind.version, kind.kind, unknown.join(", "));
+        let message = format!(
+            "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+            kind.kind,
+            kind.version,
+            kind.kind,
+            unknown.join(", ")
+        );
         return Err(Status::bad_request(message));
     }
     prune(body, &known);
@@ -216,7 +228,9 @@ fn name_it(kind: &Kind, namespace: &str, body: &mut Value, given: &Circumstances
     let in_body = metadata::namespace(body).to_owned();
     if kind.namespaced {
         if !in_body.is_empty() && in_body != namespace {
-            let message = format!("the namespace of the provided object does not match the namespace sent on the request: {in_body:?}, {namespace:?}");
+            let message = format!(
+                "the namespace of the provided object does not match the namespace sent on the request: {in_body:?}, {namespace:?}"
+            );
             return Err(Status::bad_request(message));
         }
         metadata::of_mut(body).insert("namespace".into(), json!(namespace));
@@ -238,7 +252,8 @@ fn check_identity(kind: &Kind, current: &Value, body: &Value) -> Result<(), Stat
     let name = metadata::name(current);
     let differs = |found: &str, expected: &str| !found.is_empty() && found != expected;
     if differs(metadata::name(body), name) {
-        let message = format!("the name of the object ({}) does not match the name on the URL ({name})", metadata::name(body));
+        let message =
+            format!("the name of the object ({}) does not match the name on the URL ({name})", metadata::name(body));
         return Err(Status::bad_request(message));
     }
     if differs(metadata::namespace(body), metadata::namespace(current)) {
@@ -248,15 +263,26 @@ fn check_identity(kind: &Kind, current: &Value, body: &Value) -> Result<(), Stat
         return Err(Status::stale(kind, name));
     }
     if differs(metadata::uid(body), metadata::uid(current)) {
-        let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", metadata::uid(body), metadata::uid(current));
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            metadata::uid(body),
+            metadata::uid(current)
+        );
         return Err(Status::conflict(kind, name, why));
     }
     Ok(())
 }
 
-fn finish(kind: &Kind, name: &str, value: Value, old: Option<&Value>, warnings: Vec<String>) -> Result<Admitted, Status> {
+fn finish(
+    kind: &Kind,
+    name: &str,
+    value: Value,
+    old: Option<&Value>,
+    warnings: Vec<String>,
+) -> Result<Admitted, Status> {
     let mut problems = Vec::new();
-    let name_problem = if kind.dotted_names { metadata::subdomain_problem(name) } else { metadata::label_problem(name) };
+    let name_problem =
+        if kind.dotted_names { metadata::subdomain_problem(name) } else { metadata::label_problem(name) };
     if let Some(why) = name_problem {
         problems.push(Problem::invalid("metadata.name", name, why));
     }
@@ -291,7 +317,8 @@ mod tests {
     }
 
     fn created(name: &str) -> Value {
-        let mut value = create(&kind("Pod"), "default", pod(name), &given(FieldValidation::Strict)).expect("good").value;
+        let mut value =
+            create(&kind("Pod"), "default", pod(name), &given(FieldValidation::Strict)).expect("good").value;
         metadata::of_mut(&mut value).insert("resourceVersion".into(), json!("5"));
         value
     }
@@ -307,12 +334,16 @@ mod tests {
         assert_eq!(value["metadata"]["creationTimestamp"], "2026-01-02T03:04:05Z");
         assert_eq!(value["metadata"]["namespace"], "default");
         assert_eq!(value["metadata"].get("resourceVersion"), None);
-        assert_eq!((&value["kind"], &value["apiVersion"], &value["status"]["phase"]), (&json!("Pod"), &json!("v1"), &json!("Pending")));
+        assert_eq!(
+            (&value["kind"], &value["apiVersion"], &value["status"]["phase"]),
+            (&json!("Pod"), &json!("v1"), &json!("Pending"))
+        );
     }
 
     #[test]
     fn bad_input_is_refused_and_named() {
-        let refuse = |body: Value, validation| create(&kind("Pod"), "default", body, &given(validation)).expect_err("bad");
+        let refuse =
+            |body: Value, validation| create(&kind("Pod"), "default", body, &given(validation)).expect_err("bad");
         assert_eq!(refuse(json!([]), FieldValidation::Warn).code, 400);
         assert_eq!(refuse(json!({"kind": "ConfigMap"}), FieldValidation::Warn).code, 400);
         assert_eq!(refuse(json!({"metadata": {"namespace": "other", "name": "a"}}), FieldValidation::Warn).code, 400);
@@ -320,7 +351,10 @@ mod tests {
         let mut typo = pod("a");
         typo["spec"]["containers"][0]["imagee"] = json!("x");
         let refused = refuse(typo.clone(), FieldValidation::Strict);
-        assert!(refused.message.contains("strict decoding error: unknown field \"spec.containers[0].imagee\""), "{refused}");
+        assert!(
+            refused.message.contains("strict decoding error: unknown field \"spec.containers[0].imagee\""),
+            "{refused}"
+        );
         let warned = create(&kind("Pod"), "default", typo, &given(FieldValidation::Warn)).expect("only warned");
         assert_eq!(warned.warnings, ["unknown field \"spec.containers[0].imagee\""]);
         let named = refuse(pod("Not_A_Name"), FieldValidation::Warn);
@@ -347,7 +381,8 @@ mod tests {
         assert_eq!(next["metadata"]["generation"], 2);
         assert_eq!(next["status"]["phase"], "Pending");
         assert_eq!(next["metadata"]["creationTimestamp"], "2026-01-02T03:04:05Z");
-        let same = update(&kind("Pod"), &current, current.clone(), "", &given(FieldValidation::Strict)).expect("good").value;
+        let same =
+            update(&kind("Pod"), &current, current.clone(), "", &given(FieldValidation::Strict)).expect("good").value;
         assert_eq!(same, without_version(&current), "an update that says nothing new changes nothing");
     }
 

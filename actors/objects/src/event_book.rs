@@ -145,7 +145,10 @@ mod tests {
         assert_eq!(event["count"], 2);
         book.record(facts("a"));
         let again = book.flush("n", now(), |one| (one == key).then(|| event.clone()));
-        assert!(matches!(again.as_slice(), [EventWrite::Put(one, event)] if one == key && event["count"] == 3), "{again:?}");
+        assert!(
+            matches!(again.as_slice(), [EventWrite::Put(one, event)] if one == key && event["count"] == 3),
+            "{again:?}"
+        );
     }
 
     #[test]

@@ -5,9 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::door::{CallError, Door, NotAnswered};
 use mkube_messages::objects::{
     FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, Verb,
@@ -151,7 +149,8 @@ impl ObjectsActor {
     fn load(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
         let load = self.parts.load.clone();
-        let loading = async move { load.ask(LoadContents { context: RequestContext::new("load", patience::LOAD) }).await };
+        let loading =
+            async move { load.ask(LoadContents { context: RequestContext::new("load", patience::LOAD) }).await };
         ctx.spawn(loading.into_actor(self).map(|loaded, actor, ctx| {
             actor.busy = false;
             let caught_up = match loaded {
@@ -320,11 +319,15 @@ impl ObjectsActor {
     fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
         tracing::error!(%error, writes = batch.len(), "a commit failed");
         let status = match error {
-            CallError::Fault(StoreFault::Unwritable(why)) => Status::unavailable(format!("the store cannot be written: {why}"), 5),
+            CallError::Fault(StoreFault::Unwritable(why)) => {
+                Status::unavailable(format!("the store cannot be written: {why}"), 5)
+            }
             CallError::Fault(StoreFault::Conflict { .. }) => {
                 Status::new(409, "Conflict", "the object was changed in the store by somebody else; please try again")
             }
-            CallError::Fault(StoreFault::Unreadable(why)) => Status::unavailable(format!("the store cannot be read: {why}"), 5),
+            CallError::Fault(StoreFault::Unreadable(why)) => {
+                Status::unavailable(format!("the store cannot be read: {why}"), 5)
+            }
             CallError::NotAnswered(NotAnswered::Busy | NotAnswered::Away) => {
                 Status::unavailable("the store is not available", 1)
             }
@@ -449,7 +452,8 @@ impl ObjectsActor {
         match view.get(&namespaces.id(), &ObjectKey::new("", namespace)) {
             None => Err(Status::not_found(namespaces, namespace)),
             Some(found) if metadata::is_deleting(&found.value) => {
-                let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+                let why =
+                    format!("unable to create new content in namespace {namespace} because it is being terminated");
                 Err(Status::forbidden(kind, name, why))
             }
             Some(_) => Ok(()),

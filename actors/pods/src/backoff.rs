@@ -64,7 +64,6 @@ impl Backoff {
     pub fn is_over(&self, now: Instant) -> bool {
         self.due.is_none_or(|due| due <= now)
     }
-
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ use mkube_messages::router::{
     DescribeContainerLog, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, MarkContainer, RemoveContainer,
     RemoveVeth, StartContainer, StopContainer,
 };
+use mkube_model::names;
 use mkube_model::neighbours::router::{LogRow, NewContainer, NewMount, NewVeth, RouterFault};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::{Tarball, TarballFault};
-use mkube_model::names;
 
 use crate::next_step::{Exit, Memory, Step};
 use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark};
@@ -149,12 +149,9 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             let order = ReleaseAddress { context: context(patience::LEASE), veth: container.veth.clone() };
             doors.release.ask(order).await.map(|()| Learnt::Nothing).map_err(no_address)
         }
-        Step::ScheduleRestart
-        | Step::Wait
-        | Step::WaitUntil(_)
-        | Step::Blocked(_)
-        | Step::Settled
-        | Step::Gone => Ok(Learnt::Nothing),
+        Step::ScheduleRestart | Step::Wait | Step::WaitUntil(_) | Step::Blocked(_) | Step::Settled | Step::Gone => {
+            Ok(Learnt::Nothing)
+        }
     }
 }
 
@@ -168,7 +165,9 @@ async fn ensure_lists(job: &Job) -> Result<Learnt, Failed> {
             let src = match &mount.source {
                 MountSource::Directory(path) => path.clone(),
                 MountSource::Files(index, inside) => {
-                    let base = directories.get(*index).ok_or_else(|| Failed::new("FailedMount", "files are not written yet"))?;
+                    let base = directories
+                        .get(*index)
+                        .ok_or_else(|| Failed::new("FailedMount", "files are not written yet"))?;
                     if inside.is_empty() { base.clone() } else { format!("{base}/{inside}") }
                 }
             };

@@ -9,7 +9,13 @@ use serde_json::Value;
 pub type ConfigMaps = BTreeMap<String, Value>;
 
 /// The variables in order of definition (later definitions of a name win), or what is missing.
-pub fn resolve(pod: &Value, container: &Value, maps: &ConfigMaps, pod_ip: &str, host_ip: &str) -> Result<Vec<(String, String)>, String> {
+pub fn resolve(
+    pod: &Value,
+    container: &Value,
+    maps: &ConfigMaps,
+    pod_ip: &str,
+    host_ip: &str,
+) -> Result<Vec<(String, String)>, String> {
     let mut variables: Vec<(String, String)> = Vec::new();
     for source in list(container, "envFrom") {
         let Some(reference) = source.get("configMapRef") else { continue };
@@ -65,7 +71,13 @@ pub fn expand(text: &str, variables: &[(String, String)]) -> String {
     out
 }
 
-fn referenced(pod: &Value, from: &Value, maps: &ConfigMaps, pod_ip: &str, host_ip: &str) -> Result<Option<String>, String> {
+fn referenced(
+    pod: &Value,
+    from: &Value,
+    maps: &ConfigMaps,
+    pod_ip: &str,
+    host_ip: &str,
+) -> Result<Option<String>, String> {
     if let Some(reference) = from.get("configMapKeyRef") {
         let (name, key) = (text(reference, "name"), text(reference, "key"));
         let optional = reference.get("optional").and_then(Value::as_bool).unwrap_or(false);

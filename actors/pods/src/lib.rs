@@ -18,11 +18,13 @@ mod backoff;
 mod carry_out;
 mod env_vars;
 mod next_step;
+mod node_actor;
 mod plan;
 mod pod_actor;
 mod pods_actor;
 mod status;
 
+pub use node_actor::{NodeActor, NodeParts};
 pub use plan::{PlanSettings, PodPlan};
 pub use pod_actor::{Desired, PodActor, PodDoors, PodParts};
 pub use pods_actor::{PodsActor, PodsParts};

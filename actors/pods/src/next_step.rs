@@ -402,7 +402,8 @@ mod tests {
 
     #[test]
     fn a_change_that_cannot_be_carried_through_leaves_the_running_container_alone() {
-        let row = ContainerRow { comment: mark("default", "web", "ffffffffffffffff"), ..a_row(ContainerState::Running) };
+        let row =
+            ContainerRow { comment: mark("default", "web", "ffffffffffffffff"), ..a_row(ContainerState::Running) };
         let plan = ContainerPlan { blocked: Some("configmap \"m\" not found".into()), ..a_plan() };
         let veth = a_veth();
         let seen = Seen { row: Some(&row), veth: Some(&veth), port: true };

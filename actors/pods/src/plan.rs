@@ -140,9 +140,18 @@ pub fn hash_in_mark(comment: &str) -> Option<&str> {
 }
 
 /// Translates a pod. `names` has one entry per container; `pod_ip` is empty while unknown.
-pub fn plan(pod: &Value, names: &[ContainerNames], maps: &ConfigMaps, settings: &PlanSettings, pod_ip: &str) -> PodPlan {
+pub fn plan(
+    pod: &Value,
+    names: &[ContainerNames],
+    maps: &ConfigMaps,
+    settings: &PlanSettings,
+    pod_ip: &str,
+) -> PodPlan {
     let annotation = |key: &str| {
-        pod.pointer("/metadata/annotations").and_then(|all| all.get(key)).and_then(Value::as_str).filter(|s| !s.is_empty())
+        pod.pointer("/metadata/annotations")
+            .and_then(|all| all.get(key))
+            .and_then(Value::as_str)
+            .filter(|s| !s.is_empty())
     };
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let restart = match pod.pointer("/spec/restartPolicy").and_then(Value::as_str) {
@@ -163,7 +172,10 @@ pub fn plan(pod: &Value, names: &[ContainerNames], maps: &ConfigMaps, settings: 
             .zip(names)
             .enumerate()
             .map(|(index, (container, names))| {
-                container_plan(Given { pod, container, index, names, maps, settings, pod_ip }, annotation("vkube.io/file"))
+                container_plan(
+                    Given { pod, container, index, names, maps, settings, pod_ip },
+                    annotation("vkube.io/file"),
+                )
             })
             .collect(),
     }
@@ -193,11 +205,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let envs_without_address = or_block(env_vars::resolve(pod, container, maps, "", &settings.host_ip));
     let words = |field: &str| -> Vec<String> {
         let list = container.get(field).and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(|word| env_vars::expand(word, &envs))
-            .collect()
+        list.into_iter().flatten().filter_map(Value::as_str).map(|word| env_vars::expand(word, &envs)).collect()
     };
     let (entrypoint, cmd) = split_command(words("command"), words("args"));
     let mut join = |words: &[String]| {
@@ -224,7 +232,18 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let network = pod.pointer("/metadata/annotations/vkube.io~1network");
     let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip");
     let identity = json!([
-        image, file, entrypoint, cmd, workdir, user, memory, envs_without_address, restart, network, address, grace,
+        image,
+        file,
+        entrypoint,
+        cmd,
+        workdir,
+        user,
+        memory,
+        envs_without_address,
+        restart,
+        network,
+        address,
+        grace,
         mounts.iter().map(|mount| format!("{mount:?}")).collect::<Vec<_>>(),
         volumes.iter().map(|(name, files)| format!("{name}{files:?}")).collect::<Vec<_>>(),
     ]);
@@ -332,13 +351,10 @@ fn first_mounting(pod: &Value, volume: &str, names: &ContainerNames) -> String {
             .and_then(Value::as_array)
             .is_some_and(|mounts| mounts.iter().any(|m| m.get("name").and_then(Value::as_str) == Some(volume)))
     };
-    containers
-        .and_then(|all| all.iter().find(mounts_it))
-        .and_then(|first| first.get("name")?.as_str())
-        .map_or_else(
-            || names.row.clone(),
-            |first| names::container_name(metadata::namespace(pod), metadata::name(pod), first),
-        )
+    containers.and_then(|all| all.iter().find(mounts_it)).and_then(|first| first.get("name")?.as_str()).map_or_else(
+        || names.row.clone(),
+        |first| names::container_name(metadata::namespace(pod), metadata::name(pod), first),
+    )
 }
 
 fn config_files(reference: &Value, maps: &ConfigMaps) -> Result<Vec<VolumeFile>, String> {
@@ -354,7 +370,8 @@ fn config_files(reference: &Value, maps: &ConfigMaps) -> Result<Vec<VolumeFile>,
     }
     for (key, value) in map.get("binaryData").and_then(Value::as_object).into_iter().flatten() {
         let bytes = base64_decode(value.as_str().unwrap_or_default());
-        contents.push((key.clone(), bytes.ok_or_else(|| format!("configmap {name:?}: binaryData {key:?} is not base64"))?));
+        contents
+            .push((key.clone(), bytes.ok_or_else(|| format!("configmap {name:?}: binaryData {key:?} is not base64"))?));
     }
     let Some(items) = reference.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) else {
         let files = contents.into_iter().map(|(path, bytes)| VolumeFile { path, mode: default_mode, bytes });
@@ -453,9 +470,11 @@ mod tests {
     fn the_hash_changes_with_what_needs_a_new_container_and_with_nothing_else() {
         let maps = |text: &str| ConfigMaps::from([("m".to_owned(), json!({"data": {"k": text}}))]);
         let with = |image: &str| {
-            pod(json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}], "containers": [{"name": "c", "image": image,
+            pod(
+                json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}], "containers": [{"name": "c", "image": image,
                 "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
-                "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}))
+                "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}),
+            )
         };
         let hash = |pod: &Value, maps: &ConfigMaps, ip: &str| {
             plan(pod, &names(), maps, &settings(), ip).containers[0].hash.clone()

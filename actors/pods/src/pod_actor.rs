@@ -307,7 +307,14 @@ impl PodActor {
         self.leaving.retain(|row, _| !wanted(row));
     }
 
-    fn take(&mut self, step: Step, container: ContainerPlan, plan: Arc<PodPlan>, desired: &Desired, ctx: &mut Context<Self>) {
+    fn take(
+        &mut self,
+        step: Step,
+        container: ContainerPlan,
+        plan: Arc<PodPlan>,
+        desired: &Desired,
+        ctx: &mut Context<Self>,
+    ) {
         self.announce(&step, &container, &plan);
         let memory = self.memories.entry(container.row.clone()).or_default().clone();
         let job = Job {
@@ -376,7 +383,14 @@ impl PodActor {
         self.troubles.remove(&container.row);
     }
 
-    fn failed(&mut self, step: &Step, container: &ContainerPlan, plan: &PodPlan, failed: Failed, ctx: &mut Context<Self>) {
+    fn failed(
+        &mut self,
+        step: &Step,
+        container: &ContainerPlan,
+        plan: &PodPlan,
+        failed: Failed,
+        ctx: &mut Context<Self>,
+    ) {
         if failed.root_dir_taken
             && let Some(memory) = self.memories.get_mut(&container.row)
         {
@@ -401,7 +415,9 @@ impl PodActor {
             Step::EnsureTarball => {
                 self.event(plan, false, "Pulling", format!("Looking for the archive of image {:?}", container.image));
             }
-            Step::EnsureContainer => self.event(plan, false, "Created", format!("Creating container {}", container.name)),
+            Step::EnsureContainer => {
+                self.event(plan, false, "Created", format!("Creating container {}", container.name))
+            }
             Step::Start => self.event(plan, false, "Started", format!("Starting container {}", container.name)),
             Step::Stop(why) => {
                 self.event(plan, false, "Killing", format!("Stopping container {} ({})", container.name, why.words()));

@@ -82,8 +82,7 @@ impl PodsActor {
         let tree = self.parts.tree.borrow().clone();
         let Some(tree) = tree else { return };
         let stored = view.kind(&self.parts.pod.kind);
-        let gone: Vec<ObjectKey> =
-            self.pods.keys().filter(|key| !stored.objects.contains_key(*key)).cloned().collect();
+        let gone: Vec<ObjectKey> = self.pods.keys().filter(|key| !stored.objects.contains_key(*key)).cloned().collect();
         for key in gone {
             self.forget(&key, &tree);
         }

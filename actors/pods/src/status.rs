@@ -73,11 +73,8 @@ pub fn status(facts: &Facts<'_>) -> Value {
     let all_running = !statuses.is_empty() && statuses.iter().all(running);
     let phase = phase(facts, &statuses);
     let finished = phase == "Succeeded" || phase == "Failed";
-    let not_ready: Vec<&str> = statuses
-        .iter()
-        .filter(|status| !running(status))
-        .filter_map(|status| status.get("name")?.as_str())
-        .collect();
+    let not_ready: Vec<&str> =
+        statuses.iter().filter(|status| !running(status)).filter_map(|status| status.get("name")?.as_str()).collect();
     let reason_not_ready = if finished && phase == "Succeeded" {
         Some(("PodCompleted", String::new()))
     } else if !all_running {
@@ -218,7 +215,8 @@ fn phase(facts: &Facts<'_>, statuses: &[Value]) -> &'static str {
     let count = |state: &str| states.get(state).copied().unwrap_or(0);
     let ended_before = |status: &&Value| status.pointer("/lastState/terminated").is_some();
     if count("terminated") == statuses.len() && !statuses.is_empty() && facts.restart != RestartPolicy::Always {
-        let failed = statuses.iter().any(|s| s.pointer("/state/terminated/exitCode").and_then(Value::as_i64) != Some(0));
+        let failed =
+            statuses.iter().any(|s| s.pointer("/state/terminated/exitCode").and_then(Value::as_i64) != Some(0));
         return if failed { "Failed" } else { "Succeeded" };
     }
     // A container that waits for its restart has run: the pod is Running, as kubelet sees it.
@@ -232,9 +230,10 @@ fn phase(facts: &Facts<'_>, statuses: &[Value]) -> &'static str {
 
 fn condition(previous: &Value, kind: &str, holds: bool, why: Option<(&str, String)>, now: &str) -> Value {
     let status = if holds { "True" } else { "False" };
-    let before = previous.get("conditions").and_then(Value::as_array).and_then(|all| {
-        all.iter().find(|one| one.get("type").and_then(Value::as_str) == Some(kind))
-    });
+    let before = previous
+        .get("conditions")
+        .and_then(Value::as_array)
+        .and_then(|all| all.iter().find(|one| one.get("type").and_then(Value::as_str) == Some(kind)));
     let since = before
         .filter(|one| one.get("status").and_then(Value::as_str) == Some(status))
         .and_then(|one| one.get("lastTransitionTime")?.as_str())
@@ -299,7 +298,10 @@ mod tests {
         assert_eq!(terminated["finishedAt"], "1970-01-01T00:03:20Z");
         assert_eq!(of(ended(0), RestartPolicy::Never, &done, 900), done);
         let failed = of(ended(3), RestartPolicy::OnFailure, &running, 200);
-        assert_eq!((failed["phase"].as_str(), &failed["containerStatuses"][0]["state"]["terminated"]["exitCode"]), (Some("Failed"), &json!(3)));
+        assert_eq!(
+            (failed["phase"].as_str(), &failed["containerStatuses"][0]["state"]["terminated"]["exitCode"]),
+            (Some("Failed"), &json!(3))
+        );
     }
 
     #[test]
@@ -313,7 +315,12 @@ mod tests {
         assert_eq!(status["lastState"]["terminated"]["finishedAt"], "1970-01-01T00:03:20Z");
         assert_eq!(looping["phase"], "Running");
         assert_eq!(of(facts, RestartPolicy::Always, &looping, 300), looping);
-        let again = of(ContainerFacts { restarts: 1, ..container(Some(ContainerState::Running)) }, RestartPolicy::Always, &looping, 400);
+        let again = of(
+            ContainerFacts { restarts: 1, ..container(Some(ContainerState::Running)) },
+            RestartPolicy::Always,
+            &looping,
+            400,
+        );
         assert_eq!(again["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
         assert_eq!(again["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:06:40Z");
     }
@@ -324,7 +331,9 @@ mod tests {
         assert_eq!(creating["phase"], "Pending");
         let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &creating, 200);
         let time = |status: &Value, kind: &str| {
-            status["conditions"].as_array().and_then(|all| all.iter().find(|c| c["type"] == kind).map(|c| c["lastTransitionTime"].clone()))
+            status["conditions"]
+                .as_array()
+                .and_then(|all| all.iter().find(|c| c["type"] == kind).map(|c| c["lastTransitionTime"].clone()))
         };
         assert_eq!(time(&running, "PodScheduled"), Some(json!("1970-01-01T00:01:40Z")));
         assert_eq!(time(&running, "Ready"), Some(json!("1970-01-01T00:03:20Z")));

@@ -23,10 +23,8 @@ pub struct Done {
 
 /// Whether the device may hold something other than we believe.
 fn worth_a_look(fault: &RouterFault) -> bool {
-    matches!(
-        fault,
-        RouterFault::AlreadyExists { .. } | RouterFault::NotFound { .. } | RouterFault::WrongState { .. }
-    ) || fault.outcome() == Outcome::Unknown
+    matches!(fault, RouterFault::AlreadyExists { .. } | RouterFault::NotFound { .. } | RouterFault::WrongState { .. })
+        || fault.outcome() == Outcome::Unknown
 }
 
 async fn look_at_veths(
@@ -187,9 +185,7 @@ async fn ensure_mounts_once(
     want: &[NewMount],
 ) -> Result<(), RouterFault> {
     let fits = |row: &MountRow, new: &NewMount| {
-        row.dst == new.dst
-            && row.src.trim_matches('/') == new.src.trim_matches('/')
-            && row.read_only == new.read_only
+        row.dst == new.dst && row.src.trim_matches('/') == new.src.trim_matches('/') && row.read_only == new.read_only
     };
     let mut kept: Vec<&NewMount> = Vec::new();
     let mut index = 0;

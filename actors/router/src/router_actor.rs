@@ -330,10 +330,7 @@ impl Handler<RemoveContainer> for RouterActor {
 impl Handler<MarkContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: MarkContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(
-            hands::mark_container(self.parts.router.clone(), self.seen(), order.name, order.comment),
-            false,
-        )
+        self.carry_out(hands::mark_container(self.parts.router.clone(), self.seen(), order.name, order.comment), false)
     }
 }
 

@@ -109,7 +109,13 @@ impl TreeTask {
         }
     }
 
-    fn add_supervisor(&mut self, spec: SupervisorSpec, parent: Option<NodeId>, path: String, cell: Arc<Cell>) -> NodeId {
+    fn add_supervisor(
+        &mut self,
+        spec: SupervisorSpec,
+        parent: Option<NodeId>,
+        path: String,
+        cell: Arc<Cell>,
+    ) -> NodeId {
         let children = spec.children.clone();
         let kind = Kind::Supervisor { spec, children: Vec::new(), window: Window::default(), restarting: false };
         let id = self.add_node(parent, path.clone(), cell.clone(), kind);
@@ -335,7 +341,8 @@ impl TreeTask {
             }
         }
         if !admitted {
-            return self.supervisor_fails(parent, format!("{} ended too often: {}", self.nodes[&id].path, reason.text()));
+            return self
+                .supervisor_fails(parent, format!("{} ended too often: {}", self.nodes[&id].path, reason.text()));
         }
         let siblings = self.children(parent);
         let group: Vec<NodeId> = match spec.strategy {

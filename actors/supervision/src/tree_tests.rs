@@ -104,11 +104,9 @@ async fn a_panic_is_recorded_with_its_text_and_the_actor_is_back_at_once() {
 #[actix::test]
 async fn each_strategy_restarts_the_siblings_it_names() {
     tokio::time::pause();
-    for (strategy, expected) in [
-        (Strategy::OneForOne, [1, 2, 1]),
-        (Strategy::RestForOne, [1, 2, 2]),
-        (Strategy::OneForAll, [2, 2, 2]),
-    ] {
+    for (strategy, expected) in
+        [(Strategy::OneForOne, [1, 2, 1]), (Strategy::RestForOne, [1, 2, 2]), (Strategy::OneForAll, [2, 2, 2])]
+    {
         let (a, b, c) = (
             child("a", RestartRule::Permanent),
             child("b", RestartRule::Permanent),

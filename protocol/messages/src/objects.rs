@@ -36,7 +36,11 @@ impl ObjectKey {
 
 impl std::fmt::Display for ObjectKey {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.namespace.is_empty() { out.write_str(&self.name) } else { write!(out, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            out.write_str(&self.name)
+        } else {
+            write!(out, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use actix::Message;
 use imbl::HashMap;
 use mkube_model::neighbours::router::{
-    AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource, VethRow,
+    AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource,
+    VethRow,
 };
 use tokio::sync::watch;
 

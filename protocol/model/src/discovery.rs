@@ -72,7 +72,8 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
 fn subresources(kind: &Kind) -> Vec<(&'static str, &'static [&'static str])> {
     const STATUS: &[&str] = &["get", "patch", "update"];
     const READ: &[&str] = &["get"];
-    let mut found: Vec<(&'static str, &'static [&'static str])> = kind.subresources.iter().map(|one| (*one, READ)).collect();
+    let mut found: Vec<(&'static str, &'static [&'static str])> =
+        kind.subresources.iter().map(|one| (*one, READ)).collect();
     if kind.has_status {
         found.push(("status", STATUS));
     }
@@ -180,6 +181,10 @@ mod tests {
             assert!(document.contains(&format!("\"kind\":\"{}\"", kind.kind)), "{}", kind.kind);
         }
         assert_eq!(resources(&kinds, "apps", "v9"), None);
-        assert!(openapi_index(&kinds)["paths"]["api/v1"]["serverRelativeURL"].as_str().is_some_and(|url| url.contains("hash=")));
+        assert!(
+            openapi_index(&kinds)["paths"]["api/v1"]["serverRelativeURL"]
+                .as_str()
+                .is_some_and(|url| url.contains("hash="))
+        );
     }
 }

@@ -82,10 +82,7 @@ pub fn subdomain_problem(name: &str) -> Option<&'static str> {
 
 fn is_label(part: &str) -> bool {
     let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !part.is_empty()
-        && part.chars().all(|c| inner(c) || c == '-')
-        && part.starts_with(inner)
-        && part.ends_with(inner)
+    !part.is_empty() && part.chars().all(|c| inner(c) || c == '-') && part.starts_with(inner) && part.ends_with(inner)
 }
 
 /// Why `key` is not a label or annotation key, or nothing.

@@ -118,7 +118,10 @@ mod tests {
         assert_eq!(container_name("g10", "dns", "microdns"), "g10_dns_microdns");
         assert_eq!(container_name("", "Web.App", "x"), "default_web_app_x");
         assert_eq!(veth_name("infra", "nats", 0), "veth_infra_nats_0");
-        assert_eq!(veth_name("a-very-long-namespace", "a-very-long-pod-name", 1), "veth_a-very-long-nam_a-very-long-pod_1");
+        assert_eq!(
+            veth_name("a-very-long-namespace", "a-very-long-pod-name", 1),
+            "veth_a-very-long-nam_a-very-long-pod_1"
+        );
         assert_eq!(archive_name("192.168.200.3:5000/microdns:edge"), "192-168-200-3-5000-microdns-edge");
         assert_eq!(container_name("n", &"p".repeat(80), "c").len(), 64);
     }
@@ -143,6 +146,9 @@ mod tests {
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-1/0", None), plain);
         book.release(|owner| owner.contains("name-1"));
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-3/0", None), plain);
-        assert!(NameBook { owners: [("x".repeat(64), "o".into())].into() }.claim(&"x".repeat(64), "p", Some(64)).len() <= 64);
+        assert!(
+            NameBook { owners: [("x".repeat(64), "o".into())].into() }.claim(&"x".repeat(64), "p", Some(64)).len()
+                <= 64
+        );
     }
 }

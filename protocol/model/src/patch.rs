@@ -11,7 +11,11 @@ pub fn json_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
     let mut patched = current.clone();
     json_patch::patch(&mut patched, &operations).map_err(|error| {
         let text = error.to_string();
-        let mut status = Status::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {text}"));
+        let mut status = Status::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {text}"),
+        );
         if text.contains("test failed") {
             status.message = format!("the test of the patch failed: {text}");
         }
@@ -62,7 +66,11 @@ fn is_set(list: &str) -> bool {
     list == "finalizers"
 }
 
-fn merge_objects(current: &Map<String, Value>, patch: &Map<String, Value>, path: &str) -> Result<Map<String, Value>, Status> {
+fn merge_objects(
+    current: &Map<String, Value>,
+    patch: &Map<String, Value>,
+    path: &str,
+) -> Result<Map<String, Value>, Status> {
     match patch.get("$patch").and_then(Value::as_str) {
         Some("replace") => {
             let mut replaced = patch.clone();
@@ -230,7 +238,8 @@ mod tests {
     #[test]
     fn null_removes_and_a_missing_merge_key_is_refused() {
         assert_eq!(strategic(json!({"a": 1, "b": 2}), json!({"a": null})), json!({"b": 2}));
-        let error = strategic_merge_patch(&json!({}), &json!({"spec": {"containers": [{"image": "x"}]}})).expect_err("no name");
+        let error =
+            strategic_merge_patch(&json!({}), &json!({"spec": {"containers": [{"image": "x"}]}})).expect_err("no name");
         assert_eq!(error.code, 400);
     }
 
@@ -243,11 +252,16 @@ mod tests {
     }
 
     fn object() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), (0i64..5).prop_map(Value::from), "[a-c]{1,2}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            (0i64..5).prop_map(Value::from),
+            "[a-c]{1,2}".prop_map(Value::from)
+        ];
         let tree = leaf.prop_recursive(3, 12, 3, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
-                prop::collection::btree_map("[a-c]", inner, 0..3).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map("[a-c]", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         });
         prop::collection::btree_map("[a-c]", tree, 0..4).prop_map(|map| Value::Object(map.into_iter().collect()))

@@ -74,14 +74,16 @@ mod tests {
         let kinds = KindTable::builtin();
         let now: Timestamp = "2026-01-01T00:05:00Z".parse().expect("a literal");
         for kind in kinds.iter() {
-            let object = json!({"metadata": {"name": "x", "namespace": "d", "creationTimestamp": "2026-01-01T00:00:00Z"}});
+            let object =
+                json!({"metadata": {"name": "x", "namespace": "d", "creationTimestamp": "2026-01-01T00:00:00Z"}});
             let table = render(kind, [&object].into_iter(), IncludeObject::Metadata, json!({}), true, now);
             let columns = table["columnDefinitions"].as_array().map_or(0, Vec::len);
             assert_eq!(table["rows"][0]["cells"].as_array().map_or(0, Vec::len), columns, "{}", kind.kind);
             assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "x");
         }
         let map = kinds.named("ConfigMap").expect("a kind");
-        let object = json!({"metadata": {"name": "m", "creationTimestamp": "2026-01-01T00:00:00Z"}, "data": {"a": "1"}});
+        let object =
+            json!({"metadata": {"name": "m", "creationTimestamp": "2026-01-01T00:00:00Z"}, "data": {"a": "1"}});
         let table = render(map, [&object].into_iter(), IncludeObject::None, json!({}), false, now);
         assert_eq!(table["rows"][0]["cells"], json!(["m", 1, "5m"]));
         assert_eq!(table["columnDefinitions"], json!([]));

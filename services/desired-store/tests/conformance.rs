@@ -20,9 +20,11 @@ async fn values(store: &dyn DesiredStore) -> Vec<(String, String, u64)> {
 }
 
 async fn a_store_keeps_what_it_was_given(store: &dyn DesiredStore) {
-    let revisions = store.commit(vec![put("a", "1", Expected::Absent), put("b", "2", Expected::Any)]).await.expect("fits");
+    let revisions =
+        store.commit(vec![put("a", "1", Expected::Absent), put("b", "2", Expected::Any)]).await.expect("fits");
     assert_eq!(revisions, [1, 2]);
-    let revisions = store.commit(vec![put("a", "3", Expected::At(1)), delete("b", Expected::At(2))]).await.expect("fits");
+    let revisions =
+        store.commit(vec![put("a", "3", Expected::At(1)), delete("b", Expected::At(2))]).await.expect("fits");
     assert_eq!(revisions, [3, 4]);
     assert_eq!(values(store).await, [("a".to_owned(), "3".to_owned(), 3)]);
     assert_eq!(store.load().await.expect("readable").revision, 4, "deletions count");

@@ -41,7 +41,8 @@ impl Archive {
         let mut members = HashMap::new();
         {
             let mut tar = tar::Archive::new(&file);
-            let entries = tar.entries_with_seek().map_err(|error| bad(format!("the archive cannot be read: {error}")))?;
+            let entries =
+                tar.entries_with_seek().map_err(|error| bad(format!("the archive cannot be read: {error}")))?;
             for entry in entries {
                 let entry = entry.map_err(|error| bad(format!("the archive is damaged: {error}")))?;
                 if members.len() >= MEMBERS {
@@ -74,13 +75,17 @@ impl Archive {
             let config_name = image["Config"].as_str().unwrap_or_default().to_owned();
             let layers = strings(&image["Layers"]);
             let tag = image["RepoTags"][0].as_str().unwrap_or_default().to_owned();
-            let config = self.json(&config_name)?.ok_or_else(|| bad(format!("the config {config_name:?} is missing")))?;
+            let config =
+                self.json(&config_name)?.ok_or_else(|| bad(format!("the config {config_name:?} is missing")))?;
             return Ok((config_of(&config, config_name.trim_end_matches(".json"), tag), layers));
         }
         let index = self.json("index.json")?.ok_or_else(|| bad("could not find image manifest in archive"))?;
         let blob = |digest: &str| format!("blobs/{}", digest.replace(':', "/"));
         let digest = index["manifests"][0]["digest"].as_str().unwrap_or_default().to_owned();
-        let tag = index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default().to_owned();
+        let tag = index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         let manifest = self.json(&blob(&digest))?.ok_or_else(|| bad("could not find image manifest in archive"))?;
         let config_digest = manifest["config"]["digest"].as_str().unwrap_or_default().to_owned();
         let config = self.json(&blob(&config_digest))?.ok_or_else(|| bad("the config is missing"))?;
@@ -91,7 +96,8 @@ impl Archive {
 
     /// A layer as a plain tar stream, whatever it is compressed with.
     pub fn layer(&mut self, name: &str) -> Result<Box<dyn Read + '_>, EngineFault> {
-        let (offset, length) = self.members.get(name).copied().ok_or_else(|| bad(format!("layer {name} is missing")))?;
+        let (offset, length) =
+            self.members.get(name).copied().ok_or_else(|| bad(format!("layer {name} is missing")))?;
         self.file.seek(SeekFrom::Start(offset)).map_err(bad)?;
         let mut magic = Vec::new();
         (&self.file).take(length.min(4)).read_to_end(&mut magic).map_err(bad)?;
@@ -102,7 +108,9 @@ impl Archive {
         }
         if magic == [0x28, 0xb5, 0x2f, 0xfd] {
             let decoder = ruzstd::decoding::StreamingDecoder::new(raw);
-            return decoder.map(|decoder| Box::new(decoder) as Box<dyn Read>).map_err(|error| bad(format!("layer {name}: {error}")));
+            return decoder
+                .map(|decoder| Box::new(decoder) as Box<dyn Read>)
+                .map_err(|error| bad(format!("layer {name}: {error}")));
         }
         Ok(Box::new(raw))
     }

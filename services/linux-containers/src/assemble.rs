@@ -116,7 +116,13 @@ fn header(mode: u32, kind: tar::EntryType, size: usize) -> tar::Header {
     header
 }
 
-fn append<W: Write>(tar: &mut tar::Builder<W>, name: &str, mode: u32, kind: tar::EntryType, bytes: &[u8]) -> io::Result<()> {
+fn append<W: Write>(
+    tar: &mut tar::Builder<W>,
+    name: &str,
+    mode: u32,
+    kind: tar::EntryType,
+    bytes: &[u8],
+) -> io::Result<()> {
     tar.append_data(&mut header(mode, kind, bytes.len()), name, bytes)
 }
 

@@ -43,7 +43,8 @@ pub fn write(launch: &Launch, bundle: &Path, namespace: &Path, cgroup: &str) -> 
         hosts += &format!("{}\t{}\n", address.addr(), launch.hostname);
     }
     let mut files = Vec::new();
-    for (name, contents) in [("hosts", hosts), ("hostname", format!("{}\n", launch.hostname)), ("resolv.conf", resolv)] {
+    for (name, contents) in [("hosts", hosts), ("hostname", format!("{}\n", launch.hostname)), ("resolv.conf", resolv)]
+    {
         if name == "resolv.conf" && contents.is_empty() {
             continue;
         }
@@ -68,9 +69,7 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
     if !launch.env.contains_key("HOSTNAME") {
         env.push(format!("HOSTNAME={}", launch.hostname));
     }
-    let system = |destination: &str, kind: &str, options: &[&str]| {
-        json!({"destination": destination, "type": kind, "source": kind, "options": options})
-    };
+    let system = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
     let mut mounts = vec![
         system("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         system("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -87,7 +86,9 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
         if mount.no_exec {
             options.push("noexec");
         }
-        mounts.push(json!({"destination": mount.destination, "type": "bind", "source": mount.source, "options": options}));
+        mounts.push(
+            json!({"destination": mount.destination, "type": "bind", "source": mount.source, "options": options}),
+        );
     }
     let mut memory = json!({});
     if let Some(limit) = launch.memory_max {
@@ -135,7 +136,8 @@ fn identity(root: &Path, user: &str) -> Result<Identity, EngineFault> {
     let passwd = read_inside(root, "etc/passwd");
     let groups = read_inside(root, "etc/group");
     let fields = |line: &str| line.split(':').map(str::to_owned).collect::<Vec<_>>();
-    let by_name = |text: &str, name: &str| text.lines().map(fields).find(|fields| fields.first().is_some_and(|one| one == name));
+    let by_name =
+        |text: &str, name: &str| text.lines().map(fields).find(|fields| fields.first().is_some_and(|one| one == name));
     let number = |fields: &[String], index: usize| fields.get(index).and_then(|text| text.parse::<u32>().ok());
     let unknown = |what: &str, name: &str| EngineFault::Failed(format!("{what} {name:?} is not in the image"));
     let (uid, mut gid, name) = if user.is_empty() {
@@ -152,7 +154,9 @@ fn identity(root: &Path, user: &str) -> Result<Identity, EngineFault> {
     if !group.is_empty() {
         gid = match group.parse::<u32>() {
             Ok(gid) => gid,
-            Err(_) => by_name(&groups, group).and_then(|line| number(&line, 2)).ok_or_else(|| unknown("group", group))?,
+            Err(_) => {
+                by_name(&groups, group).and_then(|line| number(&line, 2)).ok_or_else(|| unknown("group", group))?
+            }
         };
     }
     let additional = groups
@@ -179,7 +183,8 @@ mod tests {
     fn users_are_numbers_or_names_of_the_image() {
         let root = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(root.path().join("etc")).expect("made");
-        std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:33:44::/:/bin/sh\n").expect("written");
+        std::fs::write(root.path().join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:33:44::/:/bin/sh\n")
+            .expect("written");
         std::fs::write(root.path().join("etc/group"), "web:x:44:\nmedia:x:55:web,other\n").expect("written");
         let of = |user: &str| identity(root.path(), user).map(|id| (id.uid, id.gid, id.groups));
         assert_eq!(of(""), Ok((0, 0, vec![])));

@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
-use mkube_router_machine::engine::{
-    Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage,
-};
+use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::archive::io_fault;
@@ -132,7 +130,8 @@ impl Drop for Cancel {
 #[async_trait]
 impl Engine for LinuxEngine {
     async fn extract(&self, _key: &EngineKey, archive: PathBuf, root_dir: PathBuf) -> Result<ImageConfig, EngineFault> {
-        let _place = self.unpacking.clone().acquire_owned().await.map_err(|error| EngineFault::Failed(error.to_string()))?;
+        let _place =
+            self.unpacking.clone().acquire_owned().await.map_err(|error| EngineFault::Failed(error.to_string()))?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel = Cancel(cancelled.clone());
         let limits = self.limits;

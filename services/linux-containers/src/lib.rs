@@ -1,9 +1,9 @@
 //! Real containers on Linux, behind the engine trait of the RouterOS host: archives become directories, launches become
 //! processes in their own namespaces, held by `conmon` and run by `runc` or `crun`.
 
-pub mod assemble;
 #[cfg(target_os = "linux")]
 mod archive;
+pub mod assemble;
 #[cfg(target_os = "linux")]
 mod bundle;
 #[cfg(target_os = "linux")]

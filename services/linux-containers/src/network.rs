@@ -16,7 +16,9 @@ const NAME_BYTES: usize = 15;
 
 fn hash(kind: &str, name: &str) -> String {
     let fold = |seed: u64| {
-        format!("{kind}/{name}").bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        format!("{kind}/{name}")
+            .bytes()
+            .fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
     };
     format!("{:011x}", fold(0xcbf2_9ce4_8422_2325) & 0xfff_ffff_ffff)
 }
@@ -106,7 +108,9 @@ fn exists(link: &str) -> bool {
 }
 
 fn alias_of(link: &str) -> String {
-    std::fs::read_to_string(format!("/sys/class/net/{link}/ifalias")).map(|text| text.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string(format!("/sys/class/net/{link}/ifalias"))
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
 }
 
 /// Makes a bridge if missing.

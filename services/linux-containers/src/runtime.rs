@@ -50,7 +50,8 @@ fn find(program: &str) -> Option<PathBuf> {
 impl Runtime {
     /// Finds the first runtime that really runs a container here. `scratch` is a directory for the trial.
     pub fn choose(scratch: &Path, root: PathBuf) -> Result<Self, EngineFault> {
-        let missing = |what: &str| EngineFault::Failed(format!("{what} is not installed (apt-get install runc conmon iproute2)"));
+        let missing =
+            |what: &str| EngineFault::Failed(format!("{what} is not installed (apt-get install runc conmon iproute2)"));
         let conmon = find("conmon").ok_or_else(|| missing("conmon"))?;
         find("ip").ok_or_else(|| missing("ip"))?;
         let mut tried = Vec::new();
@@ -61,7 +62,11 @@ impl Runtime {
                 Err(why) => tried.push(format!("{name}: {why}")),
             }
         }
-        if tried.is_empty() { Err(missing("an OCI runtime (runc or crun)")) } else { Err(EngineFault::Failed(tried.join("; "))) }
+        if tried.is_empty() {
+            Err(missing("an OCI runtime (runc or crun)"))
+        } else {
+            Err(EngineFault::Failed(tried.join("; ")))
+        }
     }
 
     fn command(&self) -> Command {
@@ -75,7 +80,8 @@ impl Runtime {
         let failed = |error: std::io::Error| EngineFault::Failed(error.to_string());
         let (answers, to_us) = rustix::pipe::pipe().map_err(|error| EngineFault::Failed(error.to_string()))?;
         // The writing end is inherited; conmon is told its number.
-        rustix::io::fcntl_setfd(&answers, rustix::io::FdFlags::CLOEXEC).map_err(|error| EngineFault::Failed(error.to_string()))?;
+        rustix::io::fcntl_setfd(&answers, rustix::io::FdFlags::CLOEXEC)
+            .map_err(|error| EngineFault::Failed(error.to_string()))?;
         let mut conmon = Command::new(&self.conmon);
         conmon
             .args(["--api-version", "1", "-c", key, "-u", key, "-n", key, "-r"])
@@ -178,9 +184,16 @@ async fn read_answer(pipe: std::os::fd::OwnedFd) -> Option<Value> {
 /// What a runtime's refusal means.
 fn refused(text: &str) -> EngineFault {
     let text = text.trim();
-    for marker in ["executable file not found", "no such file or directory", "No such file or directory", "permission denied", "exec format error"] {
+    for marker in [
+        "executable file not found",
+        "no such file or directory",
+        "No such file or directory",
+        "permission denied",
+        "exec format error",
+    ] {
         if text.contains(marker) && (text.contains("exec") || text.contains("starting container process")) {
-            let program = text.split('"').nth(1).map_or("", |rest| rest.trim_end_matches([':', '\\'])).trim_end_matches(':');
+            let program =
+                text.split('"').nth(1).map_or("", |rest| rest.trim_end_matches([':', '\\'])).trim_end_matches(':');
             let program = program.strip_prefix("exec: ").unwrap_or(program);
             let cause = if marker.contains("not found") { "No such file or directory" } else { marker };
             return EngineFault::CannotExecute { program: program.replace(['\\', '"'], ""), cause: cause.to_owned() };
@@ -221,8 +234,13 @@ fn trial(program: &Path, scratch: &Path) -> Result<(), String> {
         .output()
         .map_err(text)?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let _ = std::process::Command::new(program).arg("--root").arg(bundle.join("state")).args(["delete", "-f", &id]).output();
-    let reached_the_program = said.contains("/mkube-trial") && (said.contains("no such file") || said.contains("not found") || said.contains("No such file"));
+    let _ = std::process::Command::new(program)
+        .arg("--root")
+        .arg(bundle.join("state"))
+        .args(["delete", "-f", &id])
+        .output();
+    let reached_the_program = said.contains("/mkube-trial")
+        && (said.contains("no such file") || said.contains("not found") || said.contains("No such file"));
     std::fs::remove_dir_all(&bundle).map_err(text)?;
     if !reached_the_program {
         return Err(said.trim().to_owned());

@@ -32,7 +32,12 @@ impl Default for Limits {
 }
 
 /// Unpacks `archive` into `root`, which must not exist: all or nothing. Stops early when `cancelled`.
-pub fn unpack(archive: &Path, root: &Path, limits: Limits, cancelled: &Arc<AtomicBool>) -> Result<ImageConfig, EngineFault> {
+pub fn unpack(
+    archive: &Path,
+    root: &Path,
+    limits: Limits,
+    cancelled: &Arc<AtomicBool>,
+) -> Result<ImageConfig, EngineFault> {
     let parent = root.parent().ok_or_else(|| EngineFault::Failed("the root directory has no parent".into()))?;
     std::fs::create_dir_all(parent).map_err(io_fault)?;
     let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

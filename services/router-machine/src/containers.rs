@@ -94,14 +94,17 @@ impl Runtime {
                 }
             }
         } else {
-            set("status", match self.phase {
-                Phase::Extracting => "extracting",
-                Phase::Failed => "error",
-                Phase::Stopped => "stopped",
-                Phase::Starting => "starting",
-                Phase::Running => "running",
-                Phase::Stopping | Phase::Deleting => "stopping",
-            });
+            set(
+                "status",
+                match self.phase {
+                    Phase::Extracting => "extracting",
+                    Phase::Failed => "error",
+                    Phase::Stopped => "stopped",
+                    Phase::Starting => "starting",
+                    Phase::Running => "running",
+                    Phase::Stopping | Phase::Deleting => "stopping",
+                },
+            );
         }
         set("os", "linux");
         if let Some(image) = &self.image {

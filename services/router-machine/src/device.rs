@@ -68,21 +68,65 @@ pub struct Circumstances<'a> {
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the fields are those of the engine's calls")]
 pub enum Effect {
-    Extract { number: RowNumber, key: String, archive: PathBuf, root_dir: PathBuf },
-    Start { number: RowNumber, start: u64, launch: Box<Launch> },
+    Extract {
+        number: RowNumber,
+        key: String,
+        archive: PathBuf,
+        root_dir: PathBuf,
+    },
+    Start {
+        number: RowNumber,
+        start: u64,
+        launch: Box<Launch>,
+    },
     /// Send the signal; kill at once if it is not caught, or after `patience`.
-    Stop { number: RowNumber, start: u64, key: String, signal: i32, patience: Duration },
-    Kill { key: String, signal: i32 },
-    CleanUp { key: String },
-    Forget { key: String },
-    RemoveFiles { number: RowNumber, root_dir: PathBuf },
-    RestartLater { number: RowNumber, start: u64, after: Duration },
-    EnsureBridge { bridge: String },
-    RemoveBridge { bridge: String },
-    EnsureAddress { bridge: String, address: IpNet },
-    RemoveAddress { bridge: String, address: IpNet },
-    Attach { veth: String, bridge: Option<String> },
-    RemoveVeth { veth: String },
+    Stop {
+        number: RowNumber,
+        start: u64,
+        key: String,
+        signal: i32,
+        patience: Duration,
+    },
+    Kill {
+        key: String,
+        signal: i32,
+    },
+    CleanUp {
+        key: String,
+    },
+    Forget {
+        key: String,
+    },
+    RemoveFiles {
+        number: RowNumber,
+        root_dir: PathBuf,
+    },
+    RestartLater {
+        number: RowNumber,
+        start: u64,
+        after: Duration,
+    },
+    EnsureBridge {
+        bridge: String,
+    },
+    RemoveBridge {
+        bridge: String,
+    },
+    EnsureAddress {
+        bridge: String,
+        address: IpNet,
+    },
+    RemoveAddress {
+        bridge: String,
+        address: IpNet,
+    },
+    Attach {
+        veth: String,
+        bridge: Option<String>,
+    },
+    RemoveVeth {
+        veth: String,
+    },
 }
 
 /// What happened.
@@ -169,7 +213,9 @@ impl Device {
 
     /// Whether these are a user's words.
     pub fn may_enter(&self, user: &str, password: &str) -> bool {
-        self.rows(Menu::User).iter().any(|row| row.get("name") == user && row.get("password") == password && !row.is("disabled"))
+        self.rows(Menu::User)
+            .iter()
+            .any(|row| row.get("name") == user && row.get("password") == password && !row.is("disabled"))
     }
 
     fn rows(&self, menu: Menu) -> &[Row] {
@@ -266,7 +312,12 @@ impl Device {
     }
 
     /// Menus without rows of their own.
-    fn special(&mut self, request: &Request, segments: &[&str], now: &Circumstances<'_>) -> Result<Option<Answer>, Refusal> {
+    fn special(
+        &mut self,
+        request: &Request,
+        segments: &[&str],
+        now: &Circumstances<'_>,
+    ) -> Result<Option<Answer>, Refusal> {
         let settings = |value: Value| match request.verb {
             Verb::Get => Ok(Some(Answer::ok(value))),
             Verb::Patch | Verb::Delete => Err(Refusal::bad("missing or invalid resource identifier")),
@@ -302,7 +353,9 @@ impl Device {
                 "available": "false", "scheduled": "", "build-time": "2026-01-01 00:00:00", "size": "0",
             }))]),
             ["container", "config"] => settings(self.container_config()),
-            ["container", "config", "set"] if request.verb == Verb::Post => self.set_container_config(&request.body).map(Some),
+            ["container", "config", "set"] if request.verb == Verb::Post => {
+                self.set_container_config(&request.body).map(Some)
+            }
             ["container", "log"] if self.release.from(20) => list(self.print_container_log()),
             ["log"] => list(self.log.iter().map(|line| print_line(line, None)).collect()),
             ["log", level @ ("info" | "warning" | "error" | "debug")] if request.verb == Verb::Post => {
@@ -321,7 +374,9 @@ impl Device {
             }
             ["interface", name] if request.verb == Verb::Get && !["veth", "bridge"].contains(name) => {
                 let rows = self.interfaces();
-                let found = rows.into_iter().find(|row| row.get("name").is_some_and(|one| one == name) || row.get(".id").is_some_and(|one| one == name));
+                let found = rows.into_iter().find(|row| {
+                    row.get("name").is_some_and(|one| one == name) || row.get(".id").is_some_and(|one| one == name)
+                });
                 found.map(|row| Some(Answer::ok(Value::Object(row)))).ok_or_else(Refusal::not_found)
             }
             ["ip", "route"] => list(self.routes()),
@@ -408,7 +463,9 @@ impl Device {
     /// The running container that uses an interface.
     fn user_of(&self, veth: &str) -> Option<&Row> {
         self.rows(Menu::Container).iter().find(|row| {
-            let up = self.runtime(row.number).is_some_and(|runtime| matches!(runtime.phase, Phase::Running | Phase::Stopping));
+            let up = self
+                .runtime(row.number)
+                .is_some_and(|runtime| matches!(runtime.phase, Phase::Running | Phase::Stopping));
             up && row.list("interface").contains(&veth)
         })
     }
@@ -581,7 +638,12 @@ impl Device {
                 let name = row.get("name").to_owned();
                 if row.get("file").is_empty() {
                     // There is no registry this host could reach: the row stays, and says why.
-                    self.failed(row.number, &name, "download/extract error: this host has no registry client", &now.stamp);
+                    self.failed(
+                        row.number,
+                        &name,
+                        "download/extract error: this host has no registry client",
+                        &now.stamp,
+                    );
                     return vec![];
                 }
                 self.log(&now.stamp, "container,info", format!("{name}: extracting tar archived image"));
@@ -595,7 +657,9 @@ impl Device {
             Menu::Bridge => vec![Effect::EnsureBridge { bridge: row.get("name").to_owned() }],
             Menu::Address => {
                 let address = row.get("address").parse::<IpNet>();
-                address.map_or(vec![], |address| vec![Effect::EnsureAddress { bridge: row.get("interface").to_owned(), address }])
+                address.map_or(vec![], |address| {
+                    vec![Effect::EnsureAddress { bridge: row.get("interface").to_owned(), address }]
+                })
             }
             Menu::BridgePort => vec![Effect::Attach {
                 veth: row.get("interface").to_owned(),
@@ -619,13 +683,14 @@ impl Device {
             Menu::Container => self.check_container(own, fields, now)?,
             Menu::Veth | Menu::Bridge => {
                 let name = fields.get("name").cloned().unwrap_or_default();
-                let taken = [Menu::Veth, Menu::Bridge]
-                    .into_iter()
-                    .any(|one| self.rows(one).iter().any(|row| row.get("name") == name && (one != menu || Some(row.number) != own)));
+                let taken = [Menu::Veth, Menu::Bridge].into_iter().any(|one| {
+                    self.rows(one).iter().any(|row| row.get("name") == name && (one != menu || Some(row.number) != own))
+                });
                 if taken {
                     return Err(Refusal::failure("already have interface with such name"));
                 }
-                for address in fields.get("address").map_or("", String::as_str).split(',').filter(|one| !one.is_empty()) {
+                for address in fields.get("address").map_or("", String::as_str).split(',').filter(|one| !one.is_empty())
+                {
                     if address.parse::<IpNet>().is_err() {
                         return Err(Refusal::bad("invalid value for argument address"));
                     }
@@ -657,7 +722,9 @@ impl Device {
                 if self.named(Menu::Bridge, &interface).is_none() && self.named(Menu::Veth, &interface).is_none() {
                     return Err(no_match("interface"));
                 }
-                if others(Menu::Address).any(|row| row.get("interface") == interface && row.get("address") == net.to_string()) {
+                if others(Menu::Address)
+                    .any(|row| row.get("interface") == interface && row.get("address") == net.to_string())
+                {
                     return Err(Refusal::failure("already have such address"));
                 }
                 fields.insert("address".into(), net.to_string());
@@ -669,7 +736,8 @@ impl Device {
                 if dst.trim_matches('/').is_empty() {
                     return Err(Refusal::failure("dst cannot be root"));
                 }
-                let same = |row: &Row| Some(row.get(list)) == fields.get(list).map(String::as_str) && row.get("dst") == dst;
+                let same =
+                    |row: &Row| Some(row.get(list)) == fields.get(list).map(String::as_str) && row.get("dst") == dst;
                 if others(Menu::Mounts).any(same) {
                     return Err(Refusal::failure("mount with same dst already exists"));
                 }
@@ -701,12 +769,8 @@ impl Device {
                 return Err(no_match("interface"));
             }
         }
-        let lists = [
-            ("envlists", Menu::Envs),
-            ("envlist", Menu::Envs),
-            ("mountlists", Menu::Mounts),
-            ("mounts", Menu::Mounts),
-        ];
+        let lists =
+            [("envlists", Menu::Envs), ("envlist", Menu::Envs), ("mountlists", Menu::Mounts), ("mounts", Menu::Mounts)];
         for (property, menu) in lists {
             for list in get(property).split(',').map(str::trim).filter(|list| !list.is_empty()) {
                 let name = menu.list_name(&self.release);
@@ -793,7 +857,9 @@ impl Device {
             Menu::Container => {
                 let phase = self.runtime(number).map_or(Phase::Stopped, |runtime| runtime.phase);
                 match phase {
-                    Phase::Starting | Phase::Running | Phase::Stopping => return Err(Refusal::failure("cannot remove running")),
+                    Phase::Starting | Phase::Running | Phase::Stopping => {
+                        return Err(Refusal::failure("cannot remove running"));
+                    }
                     Phase::Deleting => return Err(Refusal::not_found()),
                     Phase::Extracting | Phase::Failed | Phase::Stopped => {}
                 }
@@ -805,7 +871,8 @@ impl Device {
             }
             Menu::Veth => {
                 let name = row.get("name");
-                if let Some(user) = self.rows(Menu::Container).iter().find(|one| one.list("interface").contains(&name)) {
+                if let Some(user) = self.rows(Menu::Container).iter().find(|one| one.list("interface").contains(&name))
+                {
                     return Err(Refusal::failure(format!("in use by container {}", user.get("name"))));
                 }
                 effects.push(Effect::RemoveVeth { veth: name.to_owned() });
@@ -903,7 +970,8 @@ impl Device {
 
     fn kill(&mut self, number: RowNumber, body: &Value) -> Result<Vec<Effect>, Refusal> {
         let row = self.row(Menu::Container, number).cloned().ok_or_else(Refusal::not_found)?;
-        let running = self.runtime(number).is_some_and(|runtime| matches!(runtime.phase, Phase::Running | Phase::Stopping));
+        let running =
+            self.runtime(number).is_some_and(|runtime| matches!(runtime.phase, Phase::Running | Phase::Stopping));
         if !running {
             return Err(Refusal::failure("container is not running"));
         }
@@ -950,7 +1018,9 @@ impl Device {
                 key.map(|key| vec![Effect::Forget { key }]).unwrap_or_default()
             }
             Happened::RestartDue { number, start } => {
-                let due = self.runtime(number).is_some_and(|runtime| runtime.phase == Phase::Stopped && runtime.start == start);
+                let due = self
+                    .runtime(number)
+                    .is_some_and(|runtime| runtime.phase == Phase::Stopped && runtime.start == start);
                 if !due {
                     return vec![];
                 }
@@ -974,7 +1044,12 @@ impl Device {
         self.container_line(number, stamp, format!("{name}: {why}"), true);
     }
 
-    fn extracted(&mut self, number: RowNumber, result: Result<ImageConfig, String>, now: &Circumstances<'_>) -> Vec<Effect> {
+    fn extracted(
+        &mut self,
+        number: RowNumber,
+        result: Result<ImageConfig, String>,
+        now: &Circumstances<'_>,
+    ) -> Vec<Effect> {
         let name = self.name(number);
         if self.runtime(number).is_none_or(|runtime| runtime.phase != Phase::Extracting) {
             return vec![];
@@ -992,7 +1067,13 @@ impl Device {
         vec![]
     }
 
-    fn started(&mut self, number: RowNumber, start: u64, result: Result<(), String>, now: &Circumstances<'_>) -> Vec<Effect> {
+    fn started(
+        &mut self,
+        number: RowNumber,
+        start: u64,
+        result: Result<(), String>,
+        now: &Circumstances<'_>,
+    ) -> Vec<Effect> {
         let name = self.name(number);
         let key = self.row(Menu::Container, number).map(key_of).unwrap_or_default();
         let Some(runtime) = self.runtime_mut(number) else { return vec![] };
@@ -1038,7 +1119,8 @@ impl Device {
         };
         let limit: u32 = row.get("restart-max-count").parse().unwrap_or(0);
         if again || (wanted && (limit == 0 || restarts < limit)) {
-            let after = if again { Duration::ZERO } else { values::duration(row.get("restart-interval")).unwrap_or_default() };
+            let after =
+                if again { Duration::ZERO } else { values::duration(row.get("restart-interval")).unwrap_or_default() };
             effects.push(Effect::RestartLater { number, start, after: after.max(Duration::from_millis(50)) });
         }
         effects
@@ -1102,7 +1184,8 @@ impl Device {
 
     /// Bridges and addresses as they should be.
     pub fn networks(&self) -> Vec<Effect> {
-        let bridges = self.rows(Menu::Bridge).iter().map(|row| Effect::EnsureBridge { bridge: row.get("name").to_owned() });
+        let bridges =
+            self.rows(Menu::Bridge).iter().map(|row| Effect::EnsureBridge { bridge: row.get("name").to_owned() });
         let addresses = self.rows(Menu::Address).iter().filter_map(|row| {
             let address = row.get("address").parse().ok()?;
             Some(Effect::EnsureAddress { bridge: row.get("interface").to_owned(), address })

@@ -72,7 +72,13 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
         let name = veth.get("name").to_owned();
         let addresses = veth.list("address").iter().filter_map(|address| address.parse().ok()).collect();
         let inside_name = if given.names_inside { name.clone() } else { format!("eth{index}") };
-        veths.push(EngineVeth { addresses, gateway: veth.get("gateway").parse().ok(), bridge: bridge.clone(), inside_name, name });
+        veths.push(EngineVeth {
+            addresses,
+            gateway: veth.get("gateway").parse().ok(),
+            bridge: bridge.clone(),
+            inside_name,
+            name,
+        });
     }
     let own_dns: Vec<std::net::IpAddr> = row.list("dns").iter().filter_map(|address| address.parse().ok()).collect();
     let first = |own: &str, images: &str| if own.is_empty() { images.to_owned() } else { own.to_owned() };

@@ -20,7 +20,9 @@ pub fn pick(rows: Vec<Map<String, Value>>, list: &str, with_id: bool) -> Vec<Map
         return rows;
     }
     rows.into_iter()
-        .map(|row| row.into_iter().filter(|(name, _)| wanted.contains(&name.as_str()) || (with_id && name == ".id")).collect())
+        .map(|row| {
+            row.into_iter().filter(|(name, _)| wanted.contains(&name.as_str()) || (with_id && name == ".id")).collect()
+        })
         .collect()
 }
 

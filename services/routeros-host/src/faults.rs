@@ -135,8 +135,7 @@ impl Faults {
                 return Err(format!("{bad:?} is not a duration such as 2s or 500ms"));
             }
         }
-        *lock(&self.rules) =
-            rules.into_iter().map(|rule| Armed { rule, since: Instant::now(), seen: 0 }).collect();
+        *lock(&self.rules) = rules.into_iter().map(|rule| Armed { rule, since: Instant::now(), seen: 0 }).collect();
         Ok(())
     }
 
@@ -211,7 +210,8 @@ impl Armed {
         let when = &self.rule.when;
         let after = when.after.as_deref().and_then(duration).unwrap_or_default();
         let age = self.since.elapsed();
-        let in_time = age >= after && when.lasting.as_deref().and_then(duration).is_none_or(|lasting| age < after + lasting);
+        let in_time =
+            age >= after && when.lasting.as_deref().and_then(duration).is_none_or(|lasting| age < after + lasting);
         in_time && when.nth.is_none_or(|nth| nth == self.seen) && when.probability.is_none_or(|share| chance() < share)
     }
 }
@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn a_rule_hits_the_request_it_names_and_calls_are_counted() {
         let faults = Faults::default();
-        let rule = json!([{"match": {"method": "POST", "path": "/container/stop"}, "when": {"nth": 2}, "drop": "after"}]);
+        let rule =
+            json!([{"match": {"method": "POST", "path": "/container/stop"}, "when": {"nth": 2}, "drop": "after"}]);
         faults.set(serde_json::from_value(rule).expect("a rule")).expect("good");
         let judge = |route: &str| faults.judge("POST", route, || 0.5).drop;
         assert_eq!(judge("/container/stop"), None);

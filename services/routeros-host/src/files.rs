@@ -20,14 +20,17 @@ fn route(data_dir: &Path, request: &Request) -> Result<Answer, Refusal> {
     let words: Vec<&str> = request.segments.iter().skip(1).map(String::as_str).collect();
     let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
     match (request.verb, words.as_slice()) {
-        (Verb::Get, []) => Ok(Answer::ok(Value::Array(list(data_dir, &request.query).into_iter().map(Value::Object).collect()))),
+        (Verb::Get, []) => {
+            Ok(Answer::ok(Value::Array(list(data_dir, &request.query).into_iter().map(Value::Object).collect())))
+        }
         (Verb::Put, []) => add(data_dir, &request.body).map(Answer::created),
         (Verb::Post, ["add"]) => add(data_dir, &request.body).map(|row| Answer::ok(json!({"ret": row[".id"]}))),
         (Verb::Post, ["read"]) => {
             let path = named(data_dir, text("file"))?;
             let number = |name: &str, default: usize| text(name).and_then(|text| text.parse().ok()).unwrap_or(default);
             let bytes = std::fs::read(path).map_err(|_| Refusal::not_found())?;
-            let chunk: Vec<u8> = bytes.into_iter().skip(number("offset", 0)).take(number("chunk-size", 32_768).min(32_768)).collect();
+            let chunk: Vec<u8> =
+                bytes.into_iter().skip(number("offset", 0)).take(number("chunk-size", 32_768).min(32_768)).collect();
             Ok(Answer::ok(json!([{"data": String::from_utf8_lossy(&chunk)}])))
         }
         (Verb::Post, ["set"]) => {

@@ -223,9 +223,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     if let Some(tls) = options.tls_listen {
         let listener = listen(tls)?;
         tls_address = listener.local_addr().ok();
-        server = server
-            .listen_rustls_0_23(listener, self_signed()?)
-            .map_err(|error| refused(tls, &error))?;
+        server = server.listen_rustls_0_23(listener, self_signed()?).map_err(|error| refused(tls, &error))?;
     }
     let server = server.run();
     let handle = server.handle();
@@ -250,7 +248,8 @@ fn self_signed() -> Result<rustls::ServerConfig, HostFault> {
     let failed = |error: &dyn std::fmt::Display| HostFault::Certificate(error.to_string());
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])
         .map_err(|error| failed(&error))?;
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| failed(&error))?;
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| failed(&error))?;
     rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(&error))?

@@ -62,7 +62,13 @@ pub async fn dispatch(request: HttpRequest, payload: Payload, site: Data<Site>) 
     response
 }
 
-async fn work(request: &HttpRequest, payload: Payload, segments: Vec<String>, site: &Site, active: usize) -> HttpResponse {
+async fn work(
+    request: &HttpRequest,
+    payload: Payload,
+    segments: Vec<String>,
+    site: &Site,
+    active: usize,
+) -> HttpResponse {
     let named = segments.iter().map(|part| if part.starts_with('*') { "*" } else { part.as_str() });
     let route = format!("/{}", named.collect::<Vec<_>>().join("/"));
     let verdict = site.world.faults.judge(request.method().as_str(), &route, || site.chance());
@@ -141,7 +147,8 @@ async fn own(request: &HttpRequest, payload: Payload, segments: &[String], site:
                 Ok(body) => body,
                 Err(refusal) => return respond(&refusal.to_answer()),
             };
-            let set = serde_json::from_value(body).map_err(|error| error.to_string()).and_then(|rules| faults.set(rules));
+            let set =
+                serde_json::from_value(body).map_err(|error| error.to_string()).and_then(|rules| faults.set(rules));
             match set {
                 Ok(()) => respond(&Answer::ok(json!(faults.rules()))),
                 Err(why) => respond(&Refusal::bad(why).to_answer()),
@@ -156,7 +163,10 @@ fn authenticate(request: &HttpRequest, world: &World) -> Result<(), Refusal> {
     let Some(encoded) = header.and_then(|header| header.strip_prefix("Basic ")) else {
         return Err(Refusal::unauthorized());
     };
-    let text = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let text = base64::engine::general_purpose::STANDARD
+        .decode(encoded.trim())
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
     let Some((user, password)) = text.as_deref().and_then(|text| text.split_once(':')) else {
         return Err(Refusal::unauthorized());
     };

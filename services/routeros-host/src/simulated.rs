@@ -9,9 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use mkube_router_machine::engine::{
-    Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage,
-};
+use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage};
 use tokio::sync::mpsc;
 
 /// How long things take.

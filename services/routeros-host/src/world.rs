@@ -28,7 +28,13 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(device: Device, engine: Arc<dyn Engine>, data_dir: PathBuf, uptime: Duration, faults: Faults) -> Arc<Self> {
+    pub fn new(
+        device: Device,
+        engine: Arc<dyn Engine>,
+        data_dir: PathBuf,
+        uptime: Duration,
+        faults: Faults,
+    ) -> Arc<Self> {
         let booted = Instant::now().checked_sub(uptime).unwrap_or_else(Instant::now);
         Arc::new(Self {
             device: Mutex::new(device),
@@ -54,10 +60,8 @@ impl World {
         let bare = path.trim_start_matches('/');
         let on_disk = bare == "disk1" || bare.starts_with("disk1/") || !path.starts_with('/');
         // No step upward: a path of the device stays inside its disk.
-        let clean: PathBuf = Path::new(bare)
-            .components()
-            .filter(|part| matches!(part, std::path::Component::Normal(_)))
-            .collect();
+        let clean: PathBuf =
+            Path::new(bare).components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
         if on_disk { data_dir.join(clean) } else { Path::new("/").join(clean) }
     }
 
@@ -213,7 +217,8 @@ impl World {
                 told(self.engine.signal(&key, signal).await, "stop");
                 let until = Instant::now() + patience;
                 while Instant::now() < until {
-                    let stopping = self.device().runtime(number).is_some_and(|r| r.phase == Phase::Stopping && r.start == start);
+                    let stopping =
+                        self.device().runtime(number).is_some_and(|r| r.phase == Phase::Stopping && r.start == start);
                     if !stopping {
                         return;
                     }

@@ -86,7 +86,8 @@ impl Client {
             // The roots are said, not looked for: a device's certificate is never one of the public authorities'.
             let mut roots = Vec::new();
             if let Some(pem) = &options.ca_pem {
-                roots = Certificate::from_pem_bundle(pem).map_err(|error| format!("the device's CA is not PEM: {error}"))?;
+                roots = Certificate::from_pem_bundle(pem)
+                    .map_err(|error| format!("the device's CA is not PEM: {error}"))?;
             }
             builder = builder.tls_certs_only(roots).tls_danger_accept_invalid_certs(options.insecure);
         }
@@ -108,7 +109,11 @@ impl Client {
     pub async fn settings(&self, menu: &str) -> Result<Value, RouterFault> {
         let operation = format!("GET {menu}");
         let value = self.send(Method::GET, menu, &[], None, self.options.timeout).await?;
-        if value.is_object() { Ok(value) } else { Err(RouterFault::Gibberish { operation, detail: "an object was expected".into() }) }
+        if value.is_object() {
+            Ok(value)
+        } else {
+            Err(RouterFault::Gibberish { operation, detail: "an object was expected".into() })
+        }
     }
 
     /// `POST <menu>/<command>`.
@@ -191,7 +196,9 @@ async fn read_body(mut answer: reqwest::Response, operation: &str, mutating: boo
 fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
-        Err(error) if bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t')) || error.is_syntax() => {
+        Err(error)
+            if bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t')) || error.is_syntax() =>
+        {
             let mut clean = Vec::with_capacity(bytes.len());
             let mut in_string = false;
             let mut escaped = false;

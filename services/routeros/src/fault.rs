@@ -62,11 +62,7 @@ pub fn of_transport(operation: &str, mutating: bool, error: &reqwest::Error) -> 
 
 /// A question whose answer is lost did nothing; a command may have been done.
 fn lost_or_not_done(operation: String, mutating: bool, cause: String) -> RouterFault {
-    if mutating {
-        RouterFault::ReplyLost { operation, cause }
-    } else {
-        RouterFault::Unreachable { operation, cause }
-    }
+    if mutating { RouterFault::ReplyLost { operation, cause } } else { RouterFault::Unreachable { operation, cause } }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

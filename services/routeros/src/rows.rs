@@ -218,9 +218,12 @@ mod tests {
     #[test]
     fn rows_are_uniform_whatever_the_release() {
         let old = container(&json!({".id": "*1", "name": "a", "mounts": "m", "envlist": "e", "root-dir": "raid1/x"}));
-        let new = container(&json!({".id": "*1", "name": "a", "mountlists": "m", "envlists": "e", "root-dir": "/raid1/x"}));
+        let new =
+            container(&json!({".id": "*1", "name": "a", "mountlists": "m", "envlists": "e", "root-dir": "/raid1/x"}));
         assert_eq!(old, new);
-        let veth = veth(&json!({".id": "*2", "name": "v", "address": "10.0.0.2/24,fd00::2/64,nonsense", "gateway": "10.0.0.1"}));
+        let veth = veth(
+            &json!({".id": "*2", "name": "v", "address": "10.0.0.2/24,fd00::2/64,nonsense", "gateway": "10.0.0.1"}),
+        );
         assert_eq!(veth.addresses.len(), 2);
         assert!(mount(&json!({"mode": "ro,noexec"})).read_only && mount(&json!({"read-only": "true"})).read_only);
         assert_eq!(duration("1d2h3m4s500ms"), Duration::from_millis(93_784_500));

@@ -1,1 +1,11 @@
-//! (being built)
+//! The disk that mkube and the device both see: image archives, files for volumes, containers' output.
+
+mod archives;
+mod container_logs;
+mod paths;
+mod volumes;
+
+pub use archives::ArchiveCache;
+pub use container_logs::{ContainerLogs, RowState};
+pub use paths::DiskMap;
+pub use volumes::VolumeFiles;

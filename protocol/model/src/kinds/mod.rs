@@ -209,15 +209,26 @@ fn age_cell(object: &Value, now: Timestamp) -> Value {
 }
 
 /// The first column of nearly every kind.
-pub const NAME: Column =
-    Column { name: "Name", kind: "string", format: "name", description: "Name of the object", priority: 0, cell: name_cell };
+pub const NAME: Column = Column {
+    name: "Name",
+    kind: "string",
+    format: "name",
+    description: "Name of the object",
+    priority: 0,
+    cell: name_cell,
+};
 
 /// The last column of nearly every kind.
 pub const AGE: Column =
     Column { name: "Age", kind: "string", format: "", description: "Time since creation", priority: 0, cell: age_cell };
 
 /// A column without a format.
-pub const fn column(name: &'static str, kind: &'static str, priority: u8, cell: fn(&Value, Timestamp) -> Value) -> Column {
+pub const fn column(
+    name: &'static str,
+    kind: &'static str,
+    priority: u8,
+    cell: fn(&Value, Timestamp) -> Value,
+) -> Column {
     Column { name, kind, format: "", description: name, priority, cell }
 }
 
@@ -243,9 +254,16 @@ mod tests {
 
     #[test]
     fn ages_read_as_kubectl_writes_them() {
-        for (seconds, text) in
-            [(0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (3600, "60m"), (10800, "3h"), (86400 * 3, "3d"), (86400 * 400, "400d")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (3600, "60m"),
+            (10800, "3h"),
+            (86400 * 3, "3d"),
+            (86400 * 400, "400d"),
+        ] {
             assert_eq!(human_duration(seconds), text);
         }
     }

@@ -175,7 +175,11 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
     }
     if new.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64).is_some_and(|seconds| seconds < 0) {
         let value = new["spec"]["terminationGracePeriodSeconds"].clone();
-        problems.push(Problem::invalid("spec.terminationGracePeriodSeconds", value, "must be greater than or equal to 0"));
+        problems.push(Problem::invalid(
+            "spec.terminationGracePeriodSeconds",
+            value,
+            "must be greater than or equal to 0",
+        ));
     }
     let containers = new.pointer("/spec/containers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if containers.is_empty() {
@@ -206,7 +210,11 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
     if image.is_empty() {
         problems.push(Problem::required(format!("{field}.image")));
     } else if image.trim() != image {
-        problems.push(Problem::invalid(format!("{field}.image"), image, "must not have leading or trailing whitespace"));
+        problems.push(Problem::invalid(
+            format!("{field}.image"),
+            image,
+            "must not have leading or trailing whitespace",
+        ));
     }
     for word in ["command", "args"] {
         for (index, value) in container[word].as_array().into_iter().flatten().enumerate() {
@@ -241,10 +249,18 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
         if name.is_empty() {
             problems.push(Problem::required(format!("{field}.name")));
         } else if name.contains('=') || name.chars().any(|c| c.is_control() || c == ' ') || !name.is_ascii() {
-            problems.push(Problem::invalid(format!("{field}.name"), name, "a valid environment variable name must consist only of printable ASCII characters other than '='"));
+            problems.push(Problem::invalid(
+                format!("{field}.name"),
+                name,
+                "a valid environment variable name must consist only of printable ASCII characters other than '='",
+            ));
         }
         if !at(variable, "/value").is_empty() && variable.get("valueFrom").is_some_and(|from| !from.is_null()) {
-            problems.push(Problem::invalid(format!("{field}.valueFrom"), "", "may not be specified when `value` is not empty"));
+            problems.push(Problem::invalid(
+                format!("{field}.valueFrom"),
+                "",
+                "may not be specified when `value` is not empty",
+            ));
         }
         if at(variable, "/value").chars().any(|c| c.is_control() && c != '\t') {
             let why = "RouterOS cannot express a value with a line break or another control character";
@@ -254,7 +270,11 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
             && from.get("configMapKeyRef").is_none()
             && from.get("fieldRef").is_none()
         {
-            problems.push(Problem::invalid(format!("{field}.valueFrom"), "", "only configMapKeyRef and fieldRef are supported"));
+            problems.push(Problem::invalid(
+                format!("{field}.valueFrom"),
+                "",
+                "only configMapKeyRef and fieldRef are supported",
+            ));
         }
     }
     let mut paths = HashSet::new();
@@ -278,7 +298,11 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
     if let Some(limit) = container.pointer("/resources/limits/memory") {
         let ok = limit.as_str().is_some_and(is_quantity) || limit.is_number();
         if !ok {
-            problems.push(Problem::invalid(format!("{field}.resources.limits.memory"), limit.clone(), "must be a quantity such as 64Mi"));
+            problems.push(Problem::invalid(
+                format!("{field}.resources.limits.memory"),
+                limit.clone(),
+                "must be a quantity such as 64Mi",
+            ));
         }
     }
 }
@@ -304,12 +328,18 @@ fn check_volumes(new: &Value, problems: &mut Vec<Problem>) {
         if let Some(path) = volume.pointer("/hostPath/path").and_then(Value::as_str)
             && (!path.starts_with('/') || path.split('/').any(|part| part == ".."))
         {
-            problems.push(Problem::invalid(format!("{field}.hostPath.path"), path, "must be absolute and must not contain '..'"));
+            problems.push(Problem::invalid(
+                format!("{field}.hostPath.path"),
+                path,
+                "must be absolute and must not contain '..'",
+            ));
         }
         if volume.get("configMap").is_some_and(Value::is_object) && at(volume, "/configMap/name").is_empty() {
             problems.push(Problem::required(format!("{field}.configMap.name")));
         }
-        for (item, entry) in volume.pointer("/configMap/items").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        for (item, entry) in
+            volume.pointer("/configMap/items").and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
             let path = at(entry, "/path");
             if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
                 let why = "must be a relative path without '..'";
@@ -383,7 +413,9 @@ fn warnings(object: &Value) -> Vec<String> {
     for (index, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
         for field in volume.as_object().into_iter().flatten().map(|(field, _)| field.as_str()) {
             if !["name", "configMap", "emptyDir", "hostPath"].contains(&field) {
-                found.push(format!("spec.volumes[{index}].{field}: not supported, a persistent directory is used instead"));
+                found.push(format!(
+                    "spec.volumes[{index}].{field}: not supported, a persistent directory is used instead"
+                ));
             }
         }
     }
@@ -441,19 +473,30 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_said() {
-        let pod = pod(json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe": {"exec": {}}}],
-            "volumes": [{"name": "v", "nfs": {"server": "s"}}]}));
+        let pod = pod(
+            json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe": {"exec": {}}}],
+            "volumes": [{"name": "v", "nfs": {"server": "s"}}]}),
+        );
         let found = warnings(&pod);
-        assert!(found[0].starts_with("spec.hostNetwork:") && found[1].starts_with("spec.containers[0].livenessProbe:"), "{found:?}");
+        assert!(
+            found[0].starts_with("spec.hostNetwork:") && found[1].starts_with("spec.containers[0].livenessProbe:"),
+            "{found:?}"
+        );
         assert!(found[2].starts_with("spec.volumes[0].nfs: not supported"), "{found:?}");
     }
 
     #[test]
     fn the_status_column_follows_the_printer_of_kubernetes() {
         let with = |phase: &str, states: Value| json!({"metadata": {}, "status": {"phase": phase, "containerStatuses": states}});
-        assert_eq!(status_word(&with("Pending", json!([{"state": {"waiting": {"reason": "ErrImagePull"}}}]))), "ErrImagePull");
+        assert_eq!(
+            status_word(&with("Pending", json!([{"state": {"waiting": {"reason": "ErrImagePull"}}}]))),
+            "ErrImagePull"
+        );
         assert_eq!(status_word(&with("Failed", json!([{"state": {"terminated": {"exitCode": 3}}}]))), "ExitCode:3");
-        assert_eq!(status_word(&with("Succeeded", json!([{"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}]))), "Completed");
+        assert_eq!(
+            status_word(&with("Succeeded", json!([{"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}]))),
+            "Completed"
+        );
         let mut running = with("Running", json!([{"ready": true, "state": {"running": {}}}]));
         assert_eq!(status_word(&running), "Running");
         running["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");

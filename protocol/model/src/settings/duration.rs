@@ -13,9 +13,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let number: u64 = rest[..digits].parse().ok()?;
         rest = &rest[digits..];
-        let letters = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let millis: u64 = match &rest[..letters] {
             "ms" => 1,
             "s" => 1_000,
@@ -40,18 +38,11 @@ pub fn print_duration(duration: Duration) -> String {
             left %= millis;
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// Serialises as text with a unit.
-pub(super) fn as_text<S: serde::Serializer>(
-    duration: &Duration,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&print_duration(*duration))
 }
 
@@ -64,23 +55,11 @@ mod tests {
         assert_eq!(parse_duration("10s"), Some(Duration::from_secs(10)));
         assert_eq!(parse_duration("1h30m"), Some(Duration::from_secs(5400)));
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
-        for bad in [
-            "",
-            "10",
-            "s",
-            "10x",
-            "-1s",
-            "1.5s",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
+        for bad in ["", "10", "s", "10x", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
             assert_eq!(parse_duration(bad), None, "{bad}");
         }
         for same in ["1h30m", "250ms", "5s", "0s"] {
-            assert_eq!(
-                parse_duration(same).map(print_duration).as_deref(),
-                Some(same)
-            );
+            assert_eq!(parse_duration(same).map(print_duration).as_deref(), Some(same));
         }
     }
 }

@@ -60,10 +60,7 @@ pub fn check(
         Value::Null => serde_json::Map::new(),
         _ => {
             let text = "the file must hold a map of keys".to_owned();
-            return Err(vec![SettingsProblem {
-                key: "config".to_owned(),
-                text,
-            }]);
+            return Err(vec![SettingsProblem { key: "config".to_owned(), text }]);
         }
     };
     read_networks::fold_legacy_network(&mut root, &mut notes);

@@ -39,12 +39,7 @@ impl Overrides {
 
     /// Adds a key's value where the flag was given. `key` is a path such as `routeros.user` or `networks[0].cidr`.
     #[must_use]
-    pub fn set(
-        mut self,
-        key: &'static str,
-        flag: &'static str,
-        value: Option<impl Into<Value>>,
-    ) -> Self {
+    pub fn set(mut self, key: &'static str, flag: &'static str, value: Option<impl Into<Value>>) -> Self {
         if let Some(value) = value {
             self.0.push((key, flag, value.into()));
         }
@@ -58,15 +53,11 @@ pub(super) fn apply(
     flags: Overrides,
     notes: &mut Notes,
 ) {
-    let from_env = ENVIRONMENT
-        .iter()
-        .filter_map(|(name, key)| env(name).map(|text| (*key, *name, Value::String(text))));
+    let from_env =
+        ENVIRONMENT.iter().filter_map(|(name, key)| env(name).map(|text| (*key, *name, Value::String(text))));
     for (key, source, value) in from_env.chain(flags.0) {
         put(root, key, value);
-        notes
-            .sources
-            .borrow_mut()
-            .insert(key.to_owned(), source.to_owned());
+        notes.sources.borrow_mut().insert(key.to_owned(), source.to_owned());
     }
 }
 
@@ -77,10 +68,7 @@ fn put(root: &mut Map<String, Value>, path: &str, value: Value) {
             root.insert(path.to_owned(), value);
         }
         Some(("networks[0]", key)) => {
-            let first = root
-                .get_mut("networks")
-                .and_then(|list| list.get_mut(0))
-                .and_then(Value::as_object_mut);
+            let first = root.get_mut("networks").and_then(|list| list.get_mut(0)).and_then(Value::as_object_mut);
             if let Some(first) = first {
                 if key == "cidr" {
                     first.remove("podCIDR");

@@ -17,14 +17,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
 pub(super) fn settings(file: Section<'_>) -> Settings {
-    let node_name = file
-        .filled("nodeName")
-        .unwrap_or_else(|| "mkube-node".to_owned());
+    let node_name = file.filled("nodeName").unwrap_or_else(|| "mkube-node".to_owned());
     if !is_dns_name(&node_name) {
-        file.problem(
-            "nodeName",
-            format!("{node_name:?} is not a DNS name: lower case letters, digits, '-' and '.'"),
-        );
+        file.problem("nodeName", format!("{node_name:?} is not a DNS name: lower case letters, digits, '-' and '.'"));
     }
     let standalone = file.flag("standalone").unwrap_or(false);
     let kubeconfig = file.text("kubeconfig").unwrap_or_default();
@@ -32,10 +27,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
         None | Some("routeros") => Backend::Routeros,
         Some("stormbase") => Backend::Stormbase,
         Some(other) => {
-            file.problem(
-                "backend",
-                format!("is {other:?}, where routeros or stormbase is wanted"),
-            );
+            file.problem("backend", format!("is {other:?}, where routeros or stormbase is wanted"));
             Backend::Routeros
         }
     };
@@ -77,15 +69,9 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
 
 fn routeros(section: Section<'_>) -> RouterosSettings {
     let wants_tls = section.flag("useTLS");
-    let mut rest_url = section
-        .filled("restUrl")
-        .unwrap_or_else(|| "https://192.168.200.1/rest".to_owned());
+    let mut rest_url = section.filled("restUrl").unwrap_or_else(|| "https://192.168.200.1/rest".to_owned());
     if !rest_url.contains("://") {
-        let scheme = if wants_tls == Some(false) {
-            "http"
-        } else {
-            "https"
-        };
+        let scheme = if wants_tls == Some(false) { "http" } else { "https" };
         rest_url = format!("{scheme}://{rest_url}");
     }
     while rest_url.ends_with('/') {
@@ -105,23 +91,10 @@ fn routeros(section: Section<'_>) -> RouterosSettings {
     let password = Secret::new(section.text("password").unwrap_or_default());
     let insecure_verify = section.flag("insecureVerify").unwrap_or(true);
     let ca_cert = section.path("caCert");
-    section.inert(
-        &["address"],
-        "has no effect: mkube speaks to the device through restUrl only",
-    );
-    section.inert(
-        &["localFileRoot", "localFileDevicePrefix"],
-        "has no effect; storage.persistentMounts says it",
-    );
+    section.inert(&["address"], "has no effect: mkube speaks to the device through restUrl only");
+    section.inert(&["localFileRoot", "localFileDevicePrefix"], "has no effect; storage.persistentMounts says it");
     section.finish();
-    RouterosSettings {
-        rest_url,
-        user,
-        password,
-        insecure_verify,
-        ca_cert,
-        use_tls,
-    }
+    RouterosSettings { rest_url, user, password, insecure_verify, ca_cert, use_tls }
 }
 
 fn stormbase(section: Section<'_>, backend: Backend) -> StormbaseSettings {
@@ -146,59 +119,32 @@ fn storage(file: &Section<'_>) -> StorageSettings {
         let container_path = mount.filled("containerPath").unwrap_or_default();
         let host_path = mount.filled("hostPath").unwrap_or_default();
         if !container_path.starts_with('/') {
-            mount.problem(
-                "containerPath",
-                format!("is {container_path:?}, where an absolute path is wanted"),
-            );
+            mount.problem("containerPath", format!("is {container_path:?}, where an absolute path is wanted"));
         }
         if host_path.is_empty() {
             mount.problem("hostPath", "is needed: what the device calls the directory");
         }
         mount.finish();
-        persistent_mounts.push(PersistentMount {
-            container_path,
-            host_path,
-        });
+        persistent_mounts.push(PersistentMount { container_path, host_path });
     }
     persistent_mounts.extend(mounts_as_map(file));
     for (nth, mount) in persistent_mounts.iter().enumerate() {
-        if persistent_mounts[..nth]
-            .iter()
-            .any(|before| before.container_path == mount.container_path)
-        {
-            section.problem(
-                "persistentMounts",
-                format!("{} is mapped twice", mount.container_path),
-            );
+        if persistent_mounts[..nth].iter().any(|before| before.container_path == mount.container_path) {
+            section.problem("persistentMounts", format!("{} is mapped twice", mount.container_path));
         }
     }
     let settings = StorageSettings {
-        base_path: section
-            .path("basePath")
-            .unwrap_or_else(|| PathBuf::from("/raid1/images")),
-        tarball_cache: section
-            .path("tarballCache")
-            .unwrap_or_else(|| PathBuf::from("/raid1/cache")),
+        base_path: section.path("basePath").unwrap_or_else(|| PathBuf::from("/raid1/images")),
+        tarball_cache: section.path("tarballCache").unwrap_or_else(|| PathBuf::from("/raid1/cache")),
         self_root_dir: section.text("selfRootDir").unwrap_or_default(),
         persistent_mounts,
-        gc_interval: section
-            .duration("gcIntervalMinutes", MINUTE)
-            .unwrap_or(30 * MINUTE),
+        gc_interval: section.duration("gcIntervalMinutes", MINUTE).unwrap_or(30 * MINUTE),
         gc_keep_last_n: section.number("gcKeepLastN", 0..=10_000).unwrap_or(5),
         gc_dry_run: section.flag("gcDryRun").unwrap_or(false),
     };
-    for (key, path) in [
-        ("basePath", &settings.base_path),
-        ("tarballCache", &settings.tarball_cache),
-    ] {
+    for (key, path) in [("basePath", &settings.base_path), ("tarballCache", &settings.tarball_cache)] {
         if !path.is_absolute() {
-            section.problem(
-                key,
-                format!(
-                    "is {:?}, where an absolute path is wanted",
-                    path.display().to_string()
-                ),
-            );
+            section.problem(key, format!("is {:?}, where an absolute path is wanted", path.display().to_string()));
         }
     }
     section.inert(&["secretKeyPath", "iscsiPortalIP", "stormblock"], NO_EFFECT);
@@ -221,26 +167,17 @@ fn mounts_as_map(file: &Section<'_>) -> Vec<PersistentMount> {
     let mut mounts = Vec::new();
     for (container_path, host_path) in map {
         match host_path {
-            Value::String(host_path)
-                if container_path.starts_with('/') && !host_path.is_empty() =>
-            {
-                mounts.push(PersistentMount {
-                    container_path,
-                    host_path,
-                });
+            Value::String(host_path) if container_path.starts_with('/') && !host_path.is_empty() => {
+                mounts.push(PersistentMount { container_path, host_path });
             }
-            _ => file.problem(
-                "persistentMounts",
-                format!("{container_path:?} does not map an absolute path to a path"),
-            ),
+            _ => {
+                file.problem("persistentMounts", format!("{container_path:?} does not map an absolute path to a path"))
+            }
         }
     }
     // A map has no order, and the first match wins: the longer path is the more exact one.
     mounts.sort_by(|a, b| {
-        b.container_path
-            .len()
-            .cmp(&a.container_path.len())
-            .then_with(|| a.container_path.cmp(&b.container_path))
+        b.container_path.len().cmp(&a.container_path.len()).then_with(|| a.container_path.cmp(&b.container_path))
     });
     mounts
 }
@@ -259,15 +196,10 @@ fn registry(section: Section<'_>) -> RegistrySettings {
             );
         }
         if local_addresses[..nth].contains(address) {
-            section.problem(
-                &format!("localAddresses[{nth}]"),
-                format!("{address} is listed twice"),
-            );
+            section.problem(&format!("localAddresses[{nth}]"), format!("{address} is listed twice"));
         }
     }
-    let tls_ca_cert_file = section
-        .path("tlsCACertFile")
-        .unwrap_or_else(|| PathBuf::from("/etc/mkube/registry-ca.crt"));
+    let tls_ca_cert_file = section.path("tlsCACertFile").unwrap_or_else(|| PathBuf::from("/etc/mkube/registry-ca.crt"));
     section.inert(
         &[
             "enabled",
@@ -287,10 +219,7 @@ fn registry(section: Section<'_>) -> RegistrySettings {
         REGISTRY_ONLY,
     );
     section.finish();
-    RegistrySettings {
-        local_addresses,
-        tls_ca_cert_file,
-    }
+    RegistrySettings { local_addresses, tls_ca_cert_file }
 }
 
 fn lifecycle(file: &Section<'_>) -> LifecycleSettings {
@@ -299,29 +228,15 @@ fn lifecycle(file: &Section<'_>) -> LifecycleSettings {
     if older.is_present() && section.is_present() {
         older.warning_here("is the older name of lifecycle; where both set a key, lifecycle wins");
     }
-    let path = (
-        section.path("bootManifestPath"),
-        older.path("bootManifestPath"),
-    );
-    let interval = (
-        section.duration("watchdogIntervalSeconds", SECOND),
-        older.duration("watchdogIntervalSeconds", SECOND),
-    );
-    let restarts = (
-        section.number("maxRestarts", 1..=100_000),
-        older.number("maxRestarts", 1..=100_000),
-    );
-    let cooldown = (
-        section.duration("restartCooldown", SECOND),
-        older.duration("restartCooldown", SECOND),
-    );
+    let path = (section.path("bootManifestPath"), older.path("bootManifestPath"));
+    let interval =
+        (section.duration("watchdogIntervalSeconds", SECOND), older.duration("watchdogIntervalSeconds", SECOND));
+    let restarts = (section.number("maxRestarts", 1..=100_000), older.number("maxRestarts", 1..=100_000));
+    let cooldown = (section.duration("restartCooldown", SECOND), older.duration("restartCooldown", SECOND));
     section.finish();
     older.finish();
     LifecycleSettings {
-        boot_manifest_path: path
-            .0
-            .or(path.1)
-            .unwrap_or_else(|| PathBuf::from("/etc/mkube/boot-order.yaml")),
+        boot_manifest_path: path.0.or(path.1).unwrap_or_else(|| PathBuf::from("/etc/mkube/boot-order.yaml")),
         watchdog_interval: interval.0.or(interval.1).unwrap_or(5 * SECOND),
         max_restarts: restarts.0.or(restarts.1).unwrap_or(5),
         restart_cooldown: cooldown.0.or(cooldown.1).unwrap_or(10 * SECOND),
@@ -331,10 +246,7 @@ fn lifecycle(file: &Section<'_>) -> LifecycleSettings {
 fn mode(section: &Section<'_>) -> String {
     let mode = section.text("defaultMode").unwrap_or_default();
     if !["", "open", "nested"].contains(&mode.as_str()) {
-        section.problem(
-            "defaultMode",
-            format!("is {mode:?}, where open or nested is wanted"),
-        );
+        section.problem("defaultMode", format!("is {mode:?}, where open or nested is wanted"));
     }
     mode
 }
@@ -343,9 +255,7 @@ fn dzo(section: Section<'_>) -> DzoSettings {
     let settings = DzoSettings {
         enabled: section.flag("enabled").unwrap_or(false),
         listen_addr: section.text("listenAddr").unwrap_or_default(),
-        state_path: section
-            .path("statePath")
-            .unwrap_or_else(|| PathBuf::from("/etc/mkube/dzo-state.yaml")),
+        state_path: section.path("statePath").unwrap_or_else(|| PathBuf::from("/etc/mkube/dzo-state.yaml")),
         microdns_image: section
             .filled("microdnsImage")
             .unwrap_or_else(|| "192.168.200.3:5000/microdns:latest".to_owned()),
@@ -357,9 +267,7 @@ fn dzo(section: Section<'_>) -> DzoSettings {
 
 fn namespace(section: Section<'_>) -> NamespaceSettings {
     let settings = NamespaceSettings {
-        state_path: section
-            .path("statePath")
-            .unwrap_or_else(|| PathBuf::from("/etc/mkube/namespace-state.yaml")),
+        state_path: section.path("statePath").unwrap_or_else(|| PathBuf::from("/etc/mkube/namespace-state.yaml")),
         default_mode: mode(&section),
     };
     section.finish();
@@ -394,15 +302,9 @@ fn nats(section: Section<'_>) -> NatsSettings {
 
 fn bmh(section: Section<'_>) -> BmhSettings {
     let settings = BmhSettings {
-        pxe_manager_url: section
-            .text("pxeManagerURL")
-            .unwrap_or_else(|| "http://pxe.g10.lo:8080".to_owned()),
-        dhcp_lease_url: section
-            .text("dhcpLeaseURL")
-            .unwrap_or_else(|| "http://dns.g11.lo:8080".to_owned()),
-        watch_interval: section
-            .duration("watchInterval", SECOND)
-            .unwrap_or(30 * SECOND),
+        pxe_manager_url: section.text("pxeManagerURL").unwrap_or_else(|| "http://pxe.g10.lo:8080".to_owned()),
+        dhcp_lease_url: section.text("dhcpLeaseURL").unwrap_or_else(|| "http://dns.g11.lo:8080".to_owned()),
+        watch_interval: section.duration("watchInterval", SECOND).unwrap_or(30 * SECOND),
     };
     section.finish();
     settings
@@ -411,16 +313,13 @@ fn bmh(section: Section<'_>) -> BmhSettings {
 fn api(section: Section<'_>, dzo: &DzoSettings) -> ApiSettings {
     let (text, key) = match section.filled("listen") {
         Some(text) => (text, section.key("listen")),
-        None if dzo.enabled && !dzo.listen_addr.is_empty() => {
-            (dzo.listen_addr.clone(), "dzo.listenAddr".to_owned())
-        }
+        None if dzo.enabled && !dzo.listen_addr.is_empty() => (dzo.listen_addr.clone(), "dzo.listenAddr".to_owned()),
         None => (":8082".to_owned(), section.key("listen")),
     };
     let listen = socket_address(&text).unwrap_or_else(|| {
-        section.notes.problem(
-            key,
-            format!("is {text:?}, where an address and port such as \"0.0.0.0:8082\" is wanted"),
-        );
+        section
+            .notes
+            .problem(key, format!("is {text:?}, where an address and port such as \"0.0.0.0:8082\" is wanted"));
         SocketAddr::from(([0, 0, 0, 0], 8082))
     });
     section.finish();
@@ -428,11 +327,7 @@ fn api(section: Section<'_>, dzo: &DzoSettings) -> ApiSettings {
 }
 
 fn store(section: Section<'_>, nats: &NatsSettings, storage: &StorageSettings) -> StoreSettings {
-    let by_default = if nats.url.is_empty() {
-        StoreKind::Embedded
-    } else {
-        StoreKind::Nats
-    };
+    let by_default = if nats.url.is_empty() { StoreKind::Embedded } else { StoreKind::Nats };
     let kind = match section.filled("kind").as_deref() {
         None => by_default,
         Some("embedded") => StoreKind::Embedded,
@@ -443,43 +338,28 @@ fn store(section: Section<'_>, nats: &NatsSettings, storage: &StorageSettings) -
             StoreKind::Nats
         }
         Some(other) => {
-            section.problem(
-                "kind",
-                format!("is {other:?}, where embedded or nats is wanted"),
-            );
+            section.problem("kind", format!("is {other:?}, where embedded or nats is wanted"));
             by_default
         }
     };
     let beside = storage.base_path.parent().unwrap_or(Path::new("/"));
-    let path = section
-        .path("path")
-        .unwrap_or_else(|| beside.join("mkube/state.redb"));
+    let path = section.path("path").unwrap_or_else(|| beside.join("mkube/state.redb"));
     let write_behind = section.duration("writeBehind", SECOND).unwrap_or(SECOND);
     section.finish();
-    StoreSettings {
-        kind,
-        path,
-        write_behind,
-    }
+    StoreSettings { kind, path, write_behind }
 }
 
 /// `:8082` means every address, as in Go.
 fn socket_address(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix(':') {
-        Some(port) => port
-            .parse()
-            .ok()
-            .map(|port: u16| SocketAddr::from(([0, 0, 0, 0], port))),
+        Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from(([0, 0, 0, 0], port))),
         None => text.parse().ok(),
     }
 }
 
 /// Why a text is not an HTTP address, without repeating it: addresses may hold passwords.
 pub(super) fn not_a_url(text: &str) -> Option<&'static str> {
-    let Some(rest) = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-    else {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return Some("must begin with http:// or https://");
     };
     let host = rest.split('/').next().unwrap_or_default();
@@ -498,9 +378,7 @@ pub(super) fn is_dns_name(text: &str) -> bool {
         && text.split('.').all(|label| {
             !label.is_empty()
                 && label.len() <= 63
-                && label
-                    .chars()
-                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+                && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         })

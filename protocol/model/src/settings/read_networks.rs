@@ -16,18 +16,11 @@ pub(super) fn fold_legacy_network(root: &mut Map<String, Value>, notes: &mut Not
     match legacy {
         Some(Value::Object(mut old)) => {
             if root.get("networks").is_some_and(|list| !list.is_null()) {
-                notes.warning(
-                    "network",
-                    "is there, so networks is not used; the older block wins, as it always did",
-                );
+                notes.warning("network", "is there, so networks is not used; the older block wins, as it always did");
             }
             let mut new = Map::new();
             let mut servers = Vec::new();
-            for (from, to) in [
-                ("podCIDR", "cidr"),
-                ("gatewayIP", "gateway"),
-                ("bridgeName", "bridge"),
-            ] {
+            for (from, to) in [("podCIDR", "cidr"), ("gatewayIP", "gateway"), ("bridgeName", "bridge")] {
                 if let Some(value) = old.remove(from) {
                     new.insert(to.to_owned(), value);
                 }
@@ -37,10 +30,7 @@ pub(super) fn fold_legacy_network(root: &mut Map<String, Value>, notes: &mut Not
             }
             for key in ["serviceCIDR", "vlan"] {
                 if old.remove(key).is_some() {
-                    notes.warning(
-                        format!("network.{key}"),
-                        "has no effect in mkube; the line can go",
-                    );
+                    notes.warning(format!("network.{key}"), "has no effect in mkube; the line can go");
                 }
             }
             for key in old.keys() {
@@ -51,10 +41,7 @@ pub(super) fn fold_legacy_network(root: &mut Map<String, Value>, notes: &mut Not
             new.entry("cidr").or_insert(json!("192.168.200.0/24"));
             if !servers.is_empty() {
                 let first = servers.remove(0);
-                new.insert(
-                    "dns".to_owned(),
-                    json!({"server": first, "moreServers": servers}),
-                );
+                new.insert("dns".to_owned(), json!({"server": first, "moreServers": servers}));
             }
             root.insert("networks".to_owned(), json!([new]));
         }
@@ -73,10 +60,7 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
     let mut networks: Vec<NetworkSettings> = Vec::new();
     let sections = file.sections("networks");
     if sections.is_empty() {
-        file.problem(
-            "networks",
-            "must hold at least one network: the first is where pods go",
-        );
+        file.problem("networks", "must hold at least one network: the first is where pods go");
     }
     for section in sections {
         if let Some(network) = network(&section) {
@@ -87,19 +71,13 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
                 if before.cidr.contains(&network.cidr) || network.cidr.contains(&before.cidr) {
                     section.problem(
                         "cidr",
-                        format!(
-                            "{} overlaps {} of network {}",
-                            network.cidr, before.cidr, before.name
-                        ),
+                        format!("{} overlaps {} of network {}", network.cidr, before.cidr, before.name),
                     );
                 }
                 if !network.dns.zone.is_empty() && before.dns.zone == network.dns.zone {
                     section.problem(
                         "dns.zone",
-                        format!(
-                            "{} is the zone of network {} already",
-                            network.dns.zone, before.name
-                        ),
+                        format!("{} is the zone of network {} already", network.dns.zone, before.name),
                     );
                 }
             }
@@ -113,20 +91,14 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
 fn network(section: &Section<'_>) -> Option<NetworkSettings> {
     let name = section.filled("name").unwrap_or_default();
     if !is_dns_name(&name) || name.contains('.') || name.len() > 63 {
-        section.problem(
-            "name",
-            format!("is {name:?}, where lower case letters, digits and '-' are wanted"),
-        );
+        section.problem("name", format!("is {name:?}, where lower case letters, digits and '-' are wanted"));
     }
     let bridge = section.filled("bridge").unwrap_or_default();
     if bridge.is_empty()
         || bridge.len() > 63
         || bridge.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',')
     {
-        section.problem(
-            "bridge",
-            format!("is {bridge:?}, where the name of a bridge on the device is wanted"),
-        );
+        section.problem("bridge", format!("is {bridge:?}, where the name of a bridge on the device is wanted"));
     }
     let managed = section.flag("managed").unwrap_or(false);
     let external_dns = section.flag("externalDNS").unwrap_or(false);
@@ -141,11 +113,7 @@ fn network(section: &Section<'_>) -> Option<NetworkSettings> {
     if nested_dhcp.is_present() && own_dhcp.is_present() {
         own_dhcp.warning_here("is there twice, here and under dns; this one is used");
     }
-    let dhcp = if own_dhcp.is_present() {
-        dhcp(&own_dhcp, cidr)
-    } else {
-        dhcp(&nested_dhcp, cidr)
-    };
+    let dhcp = if own_dhcp.is_present() { dhcp(&own_dhcp, cidr) } else { dhcp(&nested_dhcp, cidr) };
     if own_dhcp.is_present() {
         own_dhcp.finish();
     } else {
@@ -161,21 +129,14 @@ fn network(section: &Section<'_>) -> Option<NetworkSettings> {
     let ipam_start = start.unwrap_or_else(|| Ipv4Addr::from(base + 2));
     let ipam_end = end.unwrap_or_else(|| Ipv4Addr::from(last - 1));
     let mut all_inside = true;
-    for (key, address) in [
-        ("gateway", gateway),
-        ("ipamStart", ipam_start),
-        ("ipamEnd", ipam_end),
-    ] {
+    for (key, address) in [("gateway", gateway), ("ipamStart", ipam_start), ("ipamEnd", ipam_end)] {
         if !is_host_of(cidr, address) {
             section.problem(key, format!("{address} is not a host address of {cidr}"));
             all_inside = false;
         }
     }
     if all_inside && ipam_start > ipam_end {
-        section.problem(
-            "ipamEnd",
-            format!("{ipam_end} lies before ipamStart {ipam_start}"),
-        );
+        section.problem("ipamEnd", format!("{ipam_end} lies before ipamStart {ipam_start}"));
     }
     for (nth, record) in dns.static_records.iter().enumerate() {
         if dns.static_records[..nth].contains(record) {
@@ -191,23 +152,10 @@ fn network(section: &Section<'_>) -> Option<NetworkSettings> {
     {
         section.warning(
             "dns.dhcp",
-            format!(
-                "range {first} to {last} and the pods' range {ipam_start} to {ipam_end} overlap"
-            ),
+            format!("range {first} to {last} and the pods' range {ipam_start} to {ipam_end} overlap"),
         );
     }
-    Some(NetworkSettings {
-        name,
-        cidr,
-        gateway,
-        bridge,
-        managed,
-        ipam_start,
-        ipam_end,
-        external_dns,
-        dns,
-        dhcp,
-    })
+    Some(NetworkSettings { name, cidr, gateway, bridge, managed, ipam_start, ipam_end, external_dns, dns, dhcp })
 }
 
 fn cidr(section: &Section<'_>) -> Option<Ipv4Net> {
@@ -216,10 +164,7 @@ fn cidr(section: &Section<'_>) -> Option<Ipv4Net> {
     if let (Some(one), Some(other)) = (&written, &older)
         && one != other
     {
-        section.problem(
-            "podCIDR",
-            format!("is {other}, but cidr is {one}; one of them is enough"),
-        );
+        section.problem("podCIDR", format!("is {other}, but cidr is {one}; one of them is enough"));
     }
     let Some(text) = written.or(older) else {
         section.problem("cidr", "is needed, such as \"192.168.200.0/24\"");
@@ -232,10 +177,8 @@ fn cidr(section: &Section<'_>) -> Option<Ipv4Net> {
             None
         }
         Err(_) => {
-            section.problem(
-                "cidr",
-                format!("is {text:?}, where an IPv4 subnet such as \"192.168.200.0/24\" is wanted"),
-            );
+            section
+                .problem("cidr", format!("is {text:?}, where an IPv4 subnet such as \"192.168.200.0/24\" is wanted"));
             None
         }
     }
@@ -259,14 +202,9 @@ fn dns(section: &Section<'_>) -> DnsSettings {
     if !zone.is_empty() && !is_dns_name(&zone) {
         section.problem("zone", format!("{zone:?} is not a DNS name"));
     }
-    let server = section
-        .filled("server")
-        .and_then(|text| any_address(section, "server", &text));
-    let more_servers = section
-        .texts("moreServers")
-        .iter()
-        .filter_map(|text| any_address(section, "moreServers", text))
-        .collect();
+    let server = section.filled("server").and_then(|text| any_address(section, "server", &text));
+    let more_servers =
+        section.texts("moreServers").iter().filter_map(|text| any_address(section, "moreServers", text)).collect();
     let endpoint = section.filled("endpoint").unwrap_or_default();
     if !endpoint.is_empty()
         && let Some(why) = not_a_url(&endpoint)
@@ -289,36 +227,20 @@ fn dns(section: &Section<'_>) -> DnsSettings {
         }
         record.finish();
     }
-    DnsSettings {
-        zone,
-        server,
-        more_servers,
-        endpoint,
-        static_records,
-    }
+    DnsSettings { zone, server, more_servers, endpoint, static_records }
 }
 
 fn dhcp(section: &Section<'_>, cidr: Option<Ipv4Net>) -> DhcpSettings {
     let mut reservations: Vec<Reservation> = Vec::new();
     for reservation in section.sections("reservations") {
-        let mac = reservation
-            .filled("mac")
-            .unwrap_or_default()
-            .to_ascii_lowercase()
-            .replace('-', ":");
+        let mac = reservation.filled("mac").unwrap_or_default().to_ascii_lowercase().replace('-', ":");
         if !is_mac(&mac) {
-            reservation.problem(
-                "mac",
-                format!("is {mac:?}, where six pairs of hexadecimal digits are wanted"),
-            );
+            reservation.problem("mac", format!("is {mac:?}, where six pairs of hexadecimal digits are wanted"));
         }
         let hostname = reservation.text("hostname").unwrap_or_default();
         match reservation.address("ip") {
             Some(ip) => {
-                if reservations
-                    .iter()
-                    .any(|before| before.ip == ip || before.mac == mac)
-                {
+                if reservations.iter().any(|before| before.ip == ip || before.mac == mac) {
                     reservation.problem("ip", format!("{mac} or {ip} is reserved twice"));
                 }
                 reservations.push(Reservation { mac, ip, hostname });
@@ -331,9 +253,7 @@ fn dhcp(section: &Section<'_>, cidr: Option<Ipv4Net>) -> DhcpSettings {
         enabled: section.flag("enabled").unwrap_or(false),
         range_start: section.address("rangeStart"),
         range_end: section.address("rangeEnd"),
-        lease_time: section
-            .duration("leaseTime", Duration::from_secs(1))
-            .unwrap_or(Duration::from_secs(3600)),
+        lease_time: section.duration("leaseTime", Duration::from_secs(1)).unwrap_or(Duration::from_secs(3600)),
         next_server: section.text("nextServer").unwrap_or_default(),
         boot_file: section.text("bootFile").unwrap_or_default(),
         boot_file_efi: section.text("bootFileEfi").unwrap_or_default(),
@@ -341,10 +261,7 @@ fn dhcp(section: &Section<'_>, cidr: Option<Ipv4Net>) -> DhcpSettings {
         reservations,
     };
     if let (true, Some(cidr)) = (settings.enabled, cidr) {
-        for (key, address) in [
-            ("rangeStart", settings.range_start),
-            ("rangeEnd", settings.range_end),
-        ] {
+        for (key, address) in [("rangeStart", settings.range_start), ("rangeEnd", settings.range_end)] {
             match address {
                 None => section.problem(key, "is needed when DHCP is enabled"),
                 Some(address) if !is_host_of(cidr, address) => {
@@ -362,8 +279,5 @@ fn dhcp(section: &Section<'_>, cidr: Option<Ipv4Net>) -> DhcpSettings {
 
 fn is_mac(text: &str) -> bool {
     let pairs: Vec<&str> = text.split(':').collect();
-    pairs.len() == 6
-        && pairs
-            .iter()
-            .all(|pair| pair.len() == 2 && pair.chars().all(|c| c.is_ascii_hexdigit()))
+    pairs.len() == 6 && pairs.iter().all(|pair| pair.len() == 2 && pair.chars().all(|c| c.is_ascii_hexdigit()))
 }

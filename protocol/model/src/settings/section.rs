@@ -26,28 +26,16 @@ impl Notes {
         if let Some(source) = self.sources.borrow().get(&key) {
             text = format!("{text} (given by {source})");
         }
-        self.problems
-            .borrow_mut()
-            .push(SettingsProblem { key, text });
+        self.problems.borrow_mut().push(SettingsProblem { key, text });
     }
 
     pub(super) fn warning(&self, key: impl Into<String>, text: impl Into<String>) {
-        self.warnings.borrow_mut().push(Warning {
-            key: key.into(),
-            text: text.into(),
-        });
+        self.warnings.borrow_mut().push(Warning { key: key.into(), text: text.into() });
     }
 
-    pub(super) fn into_result(
-        self,
-        settings: Settings,
-    ) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
+    pub(super) fn into_result(self, settings: Settings) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
         let problems = self.problems.into_inner();
-        if problems.is_empty() {
-            Ok((settings, self.warnings.into_inner()))
-        } else {
-            Err(problems)
-        }
+        if problems.is_empty() { Ok((settings, self.warnings.into_inner())) } else { Err(problems) }
     }
 }
 
@@ -78,20 +66,11 @@ impl<'n> Section<'n> {
             Value::Object(map) => map,
             Value::Null => Map::new(),
             other => {
-                notes.problem(
-                    &path,
-                    format!("is {}, where a map of keys is wanted", kind(&other)),
-                );
+                notes.problem(&path, format!("is {}, where a map of keys is wanted", kind(&other)));
                 Map::new()
             }
         };
-        Section {
-            path,
-            map: RefCell::new(map),
-            known: RefCell::default(),
-            present: Cell::new(present),
-            notes,
-        }
+        Section { path, map: RefCell::new(map), known: RefCell::default(), present: Cell::new(present), notes }
     }
 
     /// Whether the file has this section at all.
@@ -101,11 +80,7 @@ impl<'n> Section<'n> {
 
     /// Path of one of its keys.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
@@ -124,10 +99,7 @@ impl<'n> Section<'n> {
     /// The raw value; `null` counts as not written.
     pub(super) fn value(&self, key: &'static str) -> Option<Value> {
         self.known.borrow_mut().push(key);
-        self.map
-            .borrow_mut()
-            .remove(key)
-            .filter(|value| !value.is_null())
+        self.map.borrow_mut().remove(key).filter(|value| !value.is_null())
     }
 
     pub(super) fn section(&self, key: &'static str) -> Section<'n> {
@@ -139,9 +111,7 @@ impl<'n> Section<'n> {
         self.list(key)
             .into_iter()
             .enumerate()
-            .map(|(nth, value)| {
-                Section::element(format!("{}[{nth}]", self.key(key)), value, self.notes)
-            })
+            .map(|(nth, value)| Section::element(format!("{}[{nth}]", self.key(key)), value, self.notes))
             .collect()
     }
 
@@ -179,10 +149,7 @@ impl<'n> Section<'n> {
     }
 
     pub(super) fn texts(&self, key: &'static str) -> Vec<String> {
-        self.list(key)
-            .into_iter()
-            .filter_map(|value| self.as_text(key, value))
-            .collect()
+        self.list(key).into_iter().filter_map(|value| self.as_text(key, value)).collect()
     }
 
     pub(super) fn path(&self, key: &'static str) -> Option<PathBuf> {
@@ -201,28 +168,18 @@ impl<'n> Section<'n> {
         }
     }
 
-    pub(super) fn number(
-        &self,
-        key: &'static str,
-        range: std::ops::RangeInclusive<u32>,
-    ) -> Option<u32> {
+    pub(super) fn number(&self, key: &'static str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
         let value = self.value(key)?;
         let number = match &value {
             Value::Number(number) => number.as_u64(),
             Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        match number
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|number| range.contains(number))
-        {
+        match number.and_then(|number| u32::try_from(number).ok()).filter(|number| range.contains(number)) {
             Some(number) => Some(number),
             None => {
                 let (low, high) = (range.start(), range.end());
-                self.problem(
-                    key,
-                    format!("is {value}, where a whole number from {low} to {high} is wanted"),
-                );
+                self.problem(key, format!("is {value}, where a whole number from {low} to {high} is wanted"));
                 None
             }
         }
@@ -232,10 +189,9 @@ impl<'n> Section<'n> {
     pub(super) fn duration(&self, key: &'static str, unit: Duration) -> Option<Duration> {
         let value = self.value(key)?;
         let parsed = match &value {
-            Value::Number(number) => number
-                .as_u64()
-                .and_then(|n| u32::try_from(n).ok())
-                .and_then(|n| unit.checked_mul(n)),
+            Value::Number(number) => {
+                number.as_u64().and_then(|n| u32::try_from(n).ok()).and_then(|n| unit.checked_mul(n))
+            }
             Value::String(text) => match text.parse::<u32>() {
                 Ok(number) => unit.checked_mul(number),
                 Err(_) => parse_duration(text),
@@ -243,10 +199,7 @@ impl<'n> Section<'n> {
             _ => None,
         };
         if parsed.is_none() {
-            self.problem(
-                key,
-                format!("is {value}, where a duration such as \"90s\" or \"5m\" is wanted"),
-            );
+            self.problem(key, format!("is {value}, where a duration such as \"90s\" or \"5m\" is wanted"));
         }
         parsed.filter(|duration| !duration.is_zero())
     }
@@ -275,11 +228,7 @@ impl<'n> Section<'n> {
     pub(super) fn finish(self) {
         let known = self.known.into_inner();
         for key in self.map.into_inner().keys() {
-            let path = if self.path.is_empty() {
-                key.clone()
-            } else {
-                format!("{}.{key}", self.path)
-            };
+            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
             let text = match closest(key, &known) {
                 Some(near) => format!("is not a key of mkube; did you mean {near:?}?"),
                 None => format!("is not a key of mkube; known here: {}", known.join(", ")),

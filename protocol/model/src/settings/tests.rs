@@ -13,11 +13,7 @@ fn read(value: Value) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> 
 }
 
 fn keys(value: Value) -> Vec<String> {
-    read(value)
-        .expect_err("has problems")
-        .into_iter()
-        .map(|problem| problem.key)
-        .collect()
+    read(value).expect_err("has problems").into_iter().map(|problem| problem.key).collect()
 }
 
 #[test]
@@ -28,19 +24,13 @@ fn a_missing_file_gives_the_defaults_of_the_go_controller() {
     assert_eq!(settings.routeros.rest_url, "https://192.168.200.1/rest");
     assert!(settings.routeros.insecure_verify);
     let network = settings.default_network();
-    assert_eq!(
-        (network.name.as_str(), network.bridge.as_str()),
-        ("containers", "containers")
-    );
+    assert_eq!((network.name.as_str(), network.bridge.as_str()), ("containers", "containers"));
     assert_eq!(network.gateway.to_string(), "192.168.200.1");
     assert_eq!(network.ipam_start.to_string(), "192.168.200.2");
     assert_eq!(network.ipam_end.to_string(), "192.168.200.254");
     assert_eq!(settings.api.listen.to_string(), "0.0.0.0:8082");
     assert_eq!(settings.store.kind, StoreKind::Embedded);
-    assert_eq!(
-        settings.store.path.to_str(),
-        Some("/raid1/mkube/state.redb")
-    );
+    assert_eq!(settings.store.path.to_str(), Some("/raid1/mkube/state.redb"));
     assert_eq!(settings.storage.gc_interval, Duration::from_secs(1800));
 }
 
@@ -74,10 +64,7 @@ fn every_problem_is_reported_at_once_with_its_key() {
         "store.kind",
         "api.listen",
     ] {
-        assert!(
-            found.iter().any(|seen| seen == key),
-            "{key} is missing in {found:?}"
-        );
+        assert!(found.iter().any(|seen| seen == key), "{key} is missing in {found:?}");
     }
 }
 
@@ -92,11 +79,7 @@ fn a_range_that_ends_before_it_begins_is_a_problem() {
 fn an_unknown_key_names_the_closest_known_one() {
     let problems = read(json!({"storage": {"tarballCash": "/x"}})).expect_err("unknown key");
     assert_eq!(problems[0].key, "storage.tarballCash");
-    assert!(
-        problems[0].text.contains("\"tarballCache\""),
-        "{}",
-        problems[0]
-    );
+    assert!(problems[0].text.contains("\"tarballCache\""), "{}", problems[0]);
 }
 
 #[test]
@@ -108,20 +91,8 @@ fn keys_without_effect_cost_one_warning_each() {
         "networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24", "vlan": 0}],
     }))
     .expect("all known");
-    let keys: Vec<&str> = warnings
-        .iter()
-        .map(|warning| warning.key.as_str())
-        .collect();
-    assert_eq!(
-        keys,
-        [
-            "routeros.address",
-            "networks[0].vlan",
-            "registry.enabled",
-            "registry.listenAddr",
-            "cluster"
-        ]
-    );
+    let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(keys, ["routeros.address", "networks[0].vlan", "registry.enabled", "registry.listenAddr", "cluster"]);
 }
 
 #[test]
@@ -132,9 +103,8 @@ fn the_environment_wins_over_the_file_and_a_flag_over_both() {
         "MKUBE_PASSWORD" => Some("from-env".to_owned()),
         _ => None,
     };
-    let flags = Overrides::none()
-        .set("nodeName", "--node-name", Some("flag"))
-        .set("backend", "--backend", None::<String>);
+    let flags =
+        Overrides::none().set("nodeName", "--node-name", Some("flag")).set("backend", "--backend", None::<String>);
     let (settings, _) = check(file, &env, flags).expect("fine");
     assert_eq!(settings.node_name, "flag");
     assert_eq!(settings.routeros.user, "file");
@@ -143,9 +113,11 @@ fn the_environment_wins_over_the_file_and_a_flag_over_both() {
 
 #[test]
 fn the_flags_of_the_go_controller_patch_the_first_network() {
-    let flags = Overrides::none()
-        .set("networks[0].cidr", "--pod-cidr", Some("10.9.0.0/16"))
-        .set("networks[0].bridge", "--bridge-name", Some("br"));
+    let flags = Overrides::none().set("networks[0].cidr", "--pod-cidr", Some("10.9.0.0/16")).set(
+        "networks[0].bridge",
+        "--bridge-name",
+        Some("br"),
+    );
     let (settings, _) = check(Value::Null, &nothing, flags).expect("fine");
     assert_eq!(settings.default_network().cidr.to_string(), "10.9.0.0/16");
     assert_eq!(settings.default_network().gateway.to_string(), "10.9.0.1");
@@ -167,19 +139,10 @@ fn spellings_of_the_readme_are_honoured() {
     .expect("fine");
     assert_eq!(warnings, vec![]);
     assert_eq!(settings.networks[0].cidr.to_string(), "10.0.0.0/24");
-    assert_eq!(
-        settings.registry.local_addresses,
-        ["10.0.0.3:5000", "registry.gt.lo:5000"]
-    );
-    assert_eq!(
-        settings.storage.persistent_mounts[0].container_path,
-        "/data/deep"
-    );
+    assert_eq!(settings.registry.local_addresses, ["10.0.0.3:5000", "registry.gt.lo:5000"]);
+    assert_eq!(settings.storage.persistent_mounts[0].container_path, "/data/deep");
     assert_eq!(settings.lifecycle.max_restarts, 9);
-    assert_eq!(
-        settings.lifecycle.watchdog_interval,
-        Duration::from_secs(15)
-    );
+    assert_eq!(settings.lifecycle.watchdog_interval, Duration::from_secs(15));
 }
 
 #[test]
@@ -199,18 +162,10 @@ fn the_older_network_block_replaces_networks() {
 #[test]
 fn the_api_listens_where_dzo_says_only_when_dzo_is_on_and_api_is_silent() {
     let listen = |value| read(value).expect("fine").0.api.listen.to_string();
+    assert_eq!(listen(json!({"dzo": {"enabled": true, "listenAddr": ":9000"}})), "0.0.0.0:9000");
+    assert_eq!(listen(json!({"dzo": {"enabled": false, "listenAddr": ":9000"}})), "0.0.0.0:8082");
     assert_eq!(
-        listen(json!({"dzo": {"enabled": true, "listenAddr": ":9000"}})),
-        "0.0.0.0:9000"
-    );
-    assert_eq!(
-        listen(json!({"dzo": {"enabled": false, "listenAddr": ":9000"}})),
-        "0.0.0.0:8082"
-    );
-    assert_eq!(
-        listen(
-            json!({"dzo": {"enabled": true, "listenAddr": ":9000"}, "api": {"listen": "127.0.0.1:1"}})
-        ),
+        listen(json!({"dzo": {"enabled": true, "listenAddr": ":9000"}, "api": {"listen": "127.0.0.1:1"}})),
         "127.0.0.1:1"
     );
 }
@@ -218,14 +173,8 @@ fn the_api_listens_where_dzo_says_only_when_dzo_is_on_and_api_is_silent() {
 #[test]
 fn the_store_is_nats_where_nats_is_configured() {
     let kind = |value| read(value).expect("fine").0.store.kind;
-    assert_eq!(
-        kind(json!({"nats": {"url": "nats://x:4222"}})),
-        StoreKind::Nats
-    );
-    assert_eq!(
-        kind(json!({"nats": {"url": "nats://x:4222"}, "store": {"kind": "embedded"}})),
-        StoreKind::Embedded
-    );
+    assert_eq!(kind(json!({"nats": {"url": "nats://x:4222"}})), StoreKind::Nats);
+    assert_eq!(kind(json!({"nats": {"url": "nats://x:4222"}, "store": {"kind": "embedded"}})), StoreKind::Embedded);
 }
 
 #[test]
@@ -233,12 +182,8 @@ fn name_server_and_static_records_are_never_handed_out() {
     let (settings, _) = read(json!({"networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24",
         "dns": {"zone": "gt.lo", "server": "10.0.0.199", "staticRecords": [{"name": "rose1", "ip": "10.0.0.7"}]}}]}))
     .expect("fine");
-    let reserved: Vec<String> = settings.networks[0]
-        .to_network()
-        .reserved
-        .iter()
-        .map(|(ip, _)| ip.to_string())
-        .collect();
+    let reserved: Vec<String> =
+        settings.networks[0].to_network().reserved.iter().map(|(ip, _)| ip.to_string()).collect();
     assert_eq!(reserved, ["10.0.0.1", "10.0.0.199", "10.0.0.7"]);
 }
 
@@ -256,11 +201,7 @@ fn what_is_printed_is_a_config_file_again_and_hides_the_password() {
     .expect("fine");
     let printed = serde_json::to_value(&settings).expect("serialises");
     assert!(!printed.to_string().contains("hunter2"), "{printed}");
-    let (again, _) = check(
-        printed,
-        &nothing,
-        Overrides::none().set("routeros.password", "test", Some("hunter2")),
-    )
-    .expect("reads back");
+    let (again, _) = check(printed, &nothing, Overrides::none().set("routeros.password", "test", Some("hunter2")))
+        .expect("reads back");
     assert_eq!(again, settings);
 }

@@ -55,9 +55,7 @@ pub struct Settings {
 impl Settings {
     /// The network of pods that name none.
     pub fn default_network(&self) -> &NetworkSettings {
-        self.networks
-            .first()
-            .expect("checked settings have a network")
+        self.networks.first().expect("checked settings have a network")
     }
 
     /// The boot manifest.
@@ -158,12 +156,7 @@ impl NetworkSettings {
             managed: self.managed,
             first: self.ipam_start,
             last: self.ipam_end,
-            dns: self
-                .dns
-                .server
-                .into_iter()
-                .chain(self.dns.more_servers.iter().copied())
-                .collect(),
+            dns: self.dns.server.into_iter().chain(self.dns.more_servers.iter().copied()).collect(),
             reserved,
         }
     }

@@ -1,0 +1,176 @@
+//! NodeActor
+//! Owns     the Node object that stands for the device.   Asks   ObjectsActor.
+//! Answers  nothing.                                      Tells  nobody.
+//! Ticks    every 10 s: says whether the device answers, when that changed.   Rebuilds  from the published objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use mkube_messages::door::Door;
+use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, ReportStatus, Verb, WriteObject};
+use mkube_messages::patience;
+use mkube_messages::request::RequestContext;
+use mkube_messages::router::{DeviceReader, DeviceSnapshot};
+use mkube_model::kinds::KindId;
+use mkube_model::metadata;
+use mkube_model::neighbours::wall_clock::WallClock;
+use serde_json::{Value, json};
+
+use crate::plan::PlanSettings;
+use crate::status::stamp;
+
+/// Pause between two looks.
+const TICK: Duration = Duration::from_secs(10);
+/// Pause before the first Node is tried again.
+const SOON: Duration = Duration::from_millis(200);
+/// Pods a device is good for, as the Node says.
+const PODS: u32 = 110;
+
+/// What the actor needs from outside. Cloned for each incarnation.
+#[derive(Clone)]
+pub struct NodeParts {
+    /// The kind of nodes.
+    pub kind: KindId,
+    /// Objects.
+    pub objects: ObjectsReader,
+    /// The device.
+    pub device: DeviceReader,
+    /// The one way in.
+    pub write: Door<WriteObject>,
+    /// For the status.
+    pub report: Door<ReportStatus>,
+    /// Time of day.
+    pub clock: Arc<dyn WallClock>,
+    /// Name and address.
+    pub settings: Arc<PlanSettings>,
+    /// Version of mkube.
+    pub version: &'static str,
+}
+
+/// See the module's card.
+pub struct NodeActor {
+    parts: NodeParts,
+}
+
+impl NodeActor {
+    /// A new incarnation.
+    pub fn new(parts: NodeParts) -> Self {
+        Self { parts }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let view = self.parts.objects.view();
+        let device = self.parts.device.borrow().clone();
+        let key = ObjectKey::new("", self.parts.settings.node_name.clone());
+        let current = view.get(&self.parts.kind, &key);
+        let pause = match (&current, view.loaded) {
+            (None, false) => SOON,
+            (None, true) => {
+                self.make(key, ctx);
+                SOON
+            }
+            (Some(node), _) => {
+                let status = self.status(&device, &node.value["status"]);
+                if status != node.value["status"] {
+                    self.report(key, metadata::uid(&node.value).to_owned(), status, ctx);
+                }
+                TICK
+            }
+        };
+        ctx.run_later(if device.complete { pause } else { SOON.max(pause / 10) }, |actor, ctx| actor.look(ctx));
+    }
+
+    fn make(&self, key: ObjectKey, ctx: &mut Context<Self>) {
+        let name = &self.parts.settings.node_name;
+        let body = json!({
+            "metadata": {"name": name, "labels": {
+                "type": "virtual-kubelet", "kubernetes.io/os": "linux", "kubernetes.io/hostname": name,
+                "node.kubernetes.io/role": "mkube", "mkube.io/device-type": "routeros",
+            }},
+            "spec": {"taints": [{"key": "virtual-kubelet.io/provider", "value": "mkube", "effect": "NoSchedule"}]},
+        });
+        let order = WriteObject {
+            context: RequestContext::new("node", patience::WRITE),
+            kind: self.parts.kind,
+            key,
+            verb: Verb::Create { body },
+            subresource: "",
+            dry_run: false,
+            field_validation: FieldValidation::Ignore,
+        };
+        let door = self.parts.write.clone();
+        ctx.spawn(async move { door.ask(order).await }.into_actor(self).map(|result, _, _| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "the node could not be made yet");
+            }
+        }));
+    }
+
+    fn report(&self, key: ObjectKey, uid: String, status: Value, ctx: &mut Context<Self>) {
+        let context = RequestContext::new("node status", patience::WRITE);
+        let report = ReportStatus { context, kind: self.parts.kind, key, uid, status };
+        let door = self.parts.report.clone();
+        ctx.spawn(async move { door.ask(report).await }.into_actor(self).map(|result, _, _| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "the node's status was not taken");
+            }
+        }));
+    }
+
+    /// Only what a change of is worth a write: figures that move all the time are not in it.
+    fn status(&self, device: &DeviceSnapshot, before: &Value) -> Value {
+        let resource = device.resource.clone().unwrap_or_default();
+        let ready = device.reachable && device.complete;
+        let word = if ready { "True" } else { "False" };
+        let old = before.get("conditions").and_then(Value::as_array).and_then(|all| all.first());
+        let unchanged = old.filter(|one| one["status"] == word);
+        let now = stamp(self.parts.clock.now());
+        let since = unchanged.and_then(|one| one["lastTransitionTime"].as_str()).unwrap_or(&now).to_owned();
+        let (reason, message) = match &device.fault {
+            Some(fault) => ("DeviceUnreachable", fault.clone()),
+            None if ready => ("DeviceReady", "the device answers".to_owned()),
+            None => ("DeviceUnknown", "the device was not read yet".to_owned()),
+        };
+        let architecture = match resource.architecture.as_str() {
+            "x86" | "x86_64" => "amd64",
+            "" => before.pointer("/nodeInfo/architecture").and_then(Value::as_str).unwrap_or("arm64"),
+            other => other,
+        };
+        let amounts = json!({
+            "cpu": resource.cpu_count.max(1).to_string(),
+            "memory": format!("{}Ki", resource.memory_total >> 10),
+            "pods": PODS.to_string(),
+        });
+        let known = device.resource.is_some();
+        let amounts = if known { amounts } else { before.get("capacity").cloned().unwrap_or(amounts) };
+        json!({
+            "conditions": [{
+                "type": "Ready", "status": word, "reason": reason, "message": message,
+                "lastTransitionTime": since, "lastHeartbeatTime": since,
+            }],
+            "addresses": [
+                {"type": "InternalIP", "address": self.parts.settings.host_ip},
+                {"type": "Hostname", "address": self.parts.settings.node_name},
+            ],
+            "capacity": amounts,
+            "allocatable": amounts,
+            "nodeInfo": {
+                "architecture": architecture, "bootID": "", "machineID": "", "systemUUID": "",
+                "containerRuntimeVersion": format!("routeros://{}", resource.version.split(' ').next().unwrap_or_default()),
+                "kernelVersion": resource.version, "kubeProxyVersion": "", "operatingSystem": "linux",
+                "kubeletVersion": format!("v1.32.0+mkube-{}", self.parts.version),
+                "osImage": format!("RouterOS {}", resource.version),
+            },
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+        })
+    }
+}
+
+impl Actor for NodeActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}

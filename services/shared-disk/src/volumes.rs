@@ -1,0 +1,139 @@
+//! Files of volumes that mkube makes (ConfigMaps): one directory for each container and volume.
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+
+use async_trait::async_trait;
+use mkube_model::neighbours::shared_disk::{SharedDisk, SharedDiskFault, VolumeFile};
+
+use crate::paths::DiskMap;
+
+/// A directory of volumes.
+#[derive(Debug, Clone)]
+pub struct VolumeFiles {
+    directory: PathBuf,
+    map: DiskMap,
+}
+
+impl VolumeFiles {
+    /// Volumes below `directory`, which the device sees through `map`.
+    pub fn new(directory: PathBuf, map: DiskMap) -> Self {
+        Self { directory, map }
+    }
+}
+
+fn fault(path: &Path, cause: impl std::fmt::Display) -> SharedDiskFault {
+    SharedDiskFault { path: path.display().to_string(), cause: cause.to_string() }
+}
+
+fn write_all(directory: &Path, files: &[VolumeFile]) -> Result<(), SharedDiskFault> {
+    std::fs::create_dir_all(directory).map_err(|error| fault(directory, error))?;
+    let mut kept = HashSet::new();
+    for file in files {
+        let relative = Path::new(&file.path);
+        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(fault(relative, "leads outside of the volume"));
+        }
+        let path = directory.join(relative);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|error| fault(parent, error))?;
+        }
+        // Replaced as a whole: a container never reads half a file.
+        let mut temporary = path.clone().into_os_string();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        let written = std::fs::write(&temporary, &file.bytes)
+            .and_then(|()| std::fs::set_permissions(&temporary, std::fs::Permissions::from_mode(file.mode)))
+            .and_then(|()| std::fs::rename(&temporary, &path));
+        written.map_err(|error| fault(&path, error))?;
+        kept.insert(path);
+    }
+    remove_others(directory, &kept)
+}
+
+fn remove_others(directory: &Path, kept: &HashSet<PathBuf>) -> Result<(), SharedDiskFault> {
+    let entries = std::fs::read_dir(directory).map_err(|error| fault(directory, error))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if kept.contains(&path) {
+            continue;
+        }
+        let removed = if path.is_dir() {
+            if kept.iter().any(|file| file.starts_with(&path)) {
+                remove_others(&path, kept)?;
+                continue;
+            }
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
+        removed.map_err(|error| fault(&path, error))?;
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SharedDiskFault> + Send + 'static,
+) -> Result<T, SharedDiskFault> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(fault(Path::new(""), error)))
+}
+
+#[async_trait]
+impl SharedDisk for VolumeFiles {
+    async fn write_volume(
+        &self,
+        container: &str,
+        volume: &str,
+        files: Vec<VolumeFile>,
+    ) -> Result<String, SharedDiskFault> {
+        let directory = self.directory.join(container).join(volume);
+        let device = self.map.to_device(&directory);
+        blocking(move || write_all(&directory, &files)).await?;
+        Ok(device)
+    }
+
+    async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
+        let directory = self.directory.join(container);
+        blocking(move || match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault(&directory, error)),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn exists(&self, device_path: &str) -> Option<bool> {
+        let local = self.map.to_local(device_path)?;
+        tokio::fs::try_exists(local).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, text: &str) -> VolumeFile {
+        VolumeFile { path: path.into(), mode: 0o640, bytes: text.into() }
+    }
+
+    #[tokio::test]
+    async fn a_volume_holds_exactly_its_files() {
+        let root = tempfile::tempdir().expect("a directory");
+        let disk = VolumeFiles::new(
+            root.path().to_owned(),
+            DiskMap::new(vec![(root.path().to_owned(), "disk1/cm".into())], None),
+        );
+        let write = |files: Vec<VolumeFile>| disk.write_volume("c", "v", files);
+        assert_eq!(write(vec![file("a", "1"), file("d/b", "2")]).await, Ok("/disk1/cm/c/v".into()));
+        write(vec![file("d/c", "3")]).await.expect("written");
+        let volume = root.path().join("c/v");
+        assert!(!volume.join("a").exists() && !volume.join("d/b").exists());
+        let mode = std::fs::metadata(volume.join("d/c")).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(write(vec![file("../x", "evil")]).await.is_err());
+        assert_eq!(disk.exists("disk1/cm/c/v").await, Some(true));
+        assert_eq!(disk.exists("elsewhere").await, None);
+        disk.remove_volumes("c").await.expect("removed");
+        assert_eq!(disk.exists("disk1/cm/c").await, Some(false));
+    }
+}
