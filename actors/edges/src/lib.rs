@@ -18,4 +18,4 @@ mod watching;
 mod write;
 
 pub use health::{Check, HealthChecks};
-pub use http_edge::{HttpEdge, HttpParts};
+pub use http_edge::{Figures, HttpEdge, HttpParts};

@@ -25,6 +25,9 @@ const CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
+/// Open files of a container's process.
+const OPEN_FILES: u64 = 65536;
+
 /// User and groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
@@ -112,7 +115,7 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
             "cwd": launch.workdir,
             "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
             "noNewPrivileges": false,
-            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 65536, "soft": 65536}],
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": open_files(), "soft": open_files()}],
         },
         "root": {"path": launch.root_dir, "readonly": false},
         "hostname": launch.hostname,
@@ -128,6 +131,12 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     })
+}
+
+/// Open files a process may have: the usual number, or what this process may have itself, since nobody can give more.
+fn open_files() -> u64 {
+    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    own.maximum.unwrap_or(OPEN_FILES).min(OPEN_FILES)
 }
 
 /// `uid`, `uid:gid`, or names of the image's own user list.

@@ -1,0 +1,414 @@
+//! The command line. Names here are used from outside and do not change.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::Ipv4Net;
+use mkube_model::settings::parse_duration;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How results look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// Columns.
+    Table,
+    /// More columns.
+    Wide,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+}
+
+/// Kubernetes-shaped pods for MikroTik RouterOS.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mkube",
+    version = crate::compose::VERSION,
+    args_conflicts_with_subcommands = true,
+    after_help = "Example:\n  mkube dev                 try it on this machine\n  mkube serve --config /etc/mkube/config.yaml\n\nWithout a subcommand mkube is `mkube serve`."
+)]
+pub struct Cli {
+    /// How log lines look.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+    /// Least severe level that is logged: error, warn, info, debug, trace, or a filter such as mkube=debug.
+    #[arg(long, global = true, env = "MKUBE_LOG")]
+    pub log_level: Option<String>,
+    /// Flags of `mkube serve`.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything in one process on this Linux machine: host, store and controller
+    #[command(
+        after_help = "Example:\n  mkube dev --manifest deploy/examples/hello.yaml\n  kubectl --kubeconfig .mkube/kubeconfig get pods"
+    )]
+    Dev(DevArgs),
+    /// The controller for a device
+    #[command(after_help = "Example:\n  mkube serve --config /etc/mkube/config.yaml")]
+    Serve(ServeArgs),
+    /// The RouterOS-compatible container host alone
+    #[command(
+        after_help = "Example:\n  mkube host --engine simulated --data-dir /tmp/router\n  curl -u admin: http://127.0.0.1:9180/rest/system/resource"
+    )]
+    Host(HostArgs),
+    /// Print the effective configuration, or every problem in it
+    #[command(after_help = "Example:\n  mkube check-config deploy/config.yaml")]
+    CheckConfig(CheckConfigArgs),
+    /// Create or change objects from manifests
+    #[command(after_help = "Example:\n  mkube apply -f deploy/examples/hello.yaml")]
+    Apply(ApplyArgs),
+    /// List or show objects
+    #[command(after_help = "Example:\n  mkube get pods -A\n  mkube get pod hello -o yaml")]
+    Get(GetArgs),
+    /// Delete objects
+    #[command(after_help = "Example:\n  mkube delete pod hello")]
+    Delete(DeleteArgs),
+    /// Print what a container wrote
+    #[command(after_help = "Example:\n  mkube logs hello --follow")]
+    Logs(LogsArgs),
+    /// Supervisor tree and pods on one screen
+    #[command(after_help = "Example:\n  mkube status --watch")]
+    Status(StatusArgs),
+    /// Print the version
+    #[command(after_help = "Example:\n  mkube version")]
+    Version,
+    /// Print shell completions
+    #[command(after_help = "Example:\n  mkube completions bash > /etc/bash_completion.d/mkube")]
+    Completions(CompletionsArgs),
+    /// Write man pages into a directory
+    #[command(after_help = "Example:\n  mkube man /usr/local/share/man/man1")]
+    Man(ManArgs),
+}
+
+impl Command {
+    /// Commands that end by themselves log only what is wrong.
+    pub fn is_short(&self) -> bool {
+        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Host(_))
+    }
+}
+
+/// What runs the containers of `mkube dev`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HostKind {
+    /// Real ones; needs root.
+    Auto,
+    /// Real ones; needs root.
+    Linux,
+    /// Containers that only look alive.
+    Simulated,
+}
+
+/// `mkube dev`.
+#[derive(Debug, Args)]
+pub struct DevArgs {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = "./.mkube")]
+    pub data_dir: PathBuf,
+    /// Where the API listens.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
+    pub listen: SocketAddr,
+    /// What runs the containers.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub host: HostKind,
+    /// Where the registry listens (comes with a later version).
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
+    pub registry: SocketAddr,
+    /// Where the name server listens (comes with a later version).
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5354")]
+    pub dns: SocketAddr,
+    /// Addresses of the pods, network `gt`.
+    #[arg(long, value_name = "CIDR", default_value = "10.90.0.0/24")]
+    pub cidr: Ipv4Net,
+    /// Manifest to apply at start; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Vec<PathBuf>,
+    /// Remove what an earlier run left, then exit.
+    #[arg(long)]
+    pub clean: bool,
+    /// Let actors be crashed through the API, for tests.
+    #[arg(long)]
+    pub allow_chaos: bool,
+}
+
+/// `mkube serve`: the Go controller's flags, and our own.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE", default_value = "/etc/mkube/config.yaml")]
+    pub config: PathBuf,
+    /// Name of the node in the API.
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// Be a cluster of its own.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub standalone: Option<bool>,
+    /// Cluster to join when not standalone.
+    #[arg(long)]
+    pub kubeconfig: Option<String>,
+    /// What runs the containers: routeros or stormbase.
+    #[arg(long)]
+    pub backend: Option<String>,
+    /// Without effect: the device is reached by its REST address.
+    #[arg(long)]
+    pub routeros_address: Option<String>,
+    /// REST address of the device.
+    #[arg(long, value_name = "URL")]
+    pub routeros_rest_url: Option<String>,
+    /// User on the device.
+    #[arg(long)]
+    pub routeros_user: Option<String>,
+    /// Password on the device; MKUBE_PASSWORD keeps it out of process lists.
+    #[arg(long)]
+    pub routeros_password: Option<String>,
+    /// Subnet of the first network.
+    #[arg(long, value_name = "CIDR")]
+    pub pod_cidr: Option<String>,
+    /// Bridge of the first network.
+    #[arg(long)]
+    pub bridge_name: Option<String>,
+    /// Directory of root directories on the device.
+    #[arg(long)]
+    pub storage_path: Option<String>,
+    /// Directory of image archives.
+    #[arg(long)]
+    pub tarball_cache: Option<String>,
+    /// Pause between collections of unused images, in minutes.
+    #[arg(long)]
+    pub gc_interval_minutes: Option<u32>,
+    /// Let actors be crashed through the API, for tests.
+    #[arg(long)]
+    pub allow_chaos: bool,
+}
+
+/// Engine of `mkube host`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineChoice {
+    /// Real containers; needs root.
+    Linux,
+    /// Containers that only look alive.
+    Simulated,
+}
+
+/// `mkube host`.
+#[derive(Debug, Args)]
+pub struct HostArgs {
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9180")]
+    pub listen: SocketAddr,
+    /// Disks and state.
+    #[arg(long, value_name = "DIR", default_value = "./.mkube-host")]
+    pub data_dir: PathBuf,
+    /// What runs the containers.
+    #[arg(long, value_enum, default_value = "linux")]
+    pub engine: EngineChoice,
+    /// Release to imitate.
+    #[arg(long, value_name = "VERSION", default_value = "7.23.2")]
+    pub ros_version: String,
+    /// User.
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub user: String,
+    /// Password.
+    #[arg(long, value_name = "PW", default_value = "", hide_default_value = true)]
+    pub password: String,
+    /// Added to each request, such as 20ms.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "0s")]
+    pub latency: Duration,
+    /// Fault rules, YAML.
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
+    /// Self-signed HTTPS beside it.
+    #[arg(long, value_name = "ADDR")]
+    pub tls_listen: Option<SocketAddr>,
+    /// Remove what an earlier run left, then exit.
+    #[arg(long)]
+    pub clean: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 20ms, 2s or 1m"))
+}
+
+/// `mkube check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfigArgs {
+    /// The file.
+    pub file: PathBuf,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "yaml")]
+    pub output: OutputFormat,
+}
+
+/// Which server a client command talks to.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Address of the API; default: the server of `./.mkube/kubeconfig`, else http://127.0.0.1:8082.
+    #[arg(long, value_name = "URL", env = "MKUBE_SERVER")]
+    pub server: Option<String>,
+    /// Bearer token.
+    #[arg(long, env = "MKUBE_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// `mkube apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// Manifests; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    pub filename: Vec<PathBuf>,
+    /// Namespace of objects that name none.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Resource, such as pods, cm or node.
+    pub resource: String,
+    /// Name.
+    pub name: Option<String>,
+    /// Namespace.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// Resource, such as pod.
+    pub resource: String,
+    /// Names.
+    #[arg(required = true)]
+    pub names: Vec<String>,
+    /// Namespace.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// Pod.
+    pub pod: String,
+    /// Container, where the pod has several.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Namespace.
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Go on with what is written from now on.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only the last so many lines.
+    #[arg(long)]
+    pub tail: Option<usize>,
+    /// Only what is younger than this, such as 10m.
+    #[arg(long, value_name = "DUR", value_parser = duration)]
+    pub since: Option<Duration>,
+    /// The run before the present one.
+    #[arg(short, long)]
+    pub previous: bool,
+    /// Time in front of each line.
+    #[arg(long)]
+    pub timestamps: bool,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print again every two seconds.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// `mkube man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Directory; made when missing.
+    pub directory: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_subcommand_has_an_example() {
+        Cli::command().debug_assert();
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example:"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn without_a_subcommand_it_takes_the_go_controllers_flags() {
+        let cli = Cli::try_parse_from(["mkube", "--config", "/x.yaml", "--standalone", "--node-name=rose1"]);
+        let cli = cli.expect("parsed");
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.config, PathBuf::from("/x.yaml"));
+        assert_eq!((cli.serve.standalone, cli.serve.node_name.as_deref()), (Some(true), Some("rose1")));
+        let off = Cli::try_parse_from(["mkube", "--standalone=false"]).expect("parsed");
+        assert_eq!(off.serve.standalone, Some(false));
+    }
+
+    #[test]
+    fn all_flags_of_dev_parse() {
+        let flags = "mkube dev --data-dir d --listen 127.0.0.1:1 --host simulated --registry 127.0.0.1:2 --dns 127.0.0.1:3 \
+                     --cidr 10.90.0.0/16 --manifest a --manifest b --clean --allow-chaos --log-format json";
+        let cli = Cli::try_parse_from(flags.split_whitespace()).expect("parsed");
+        let Some(Command::Dev(dev)) = cli.command else { panic!("dev was asked for") };
+        assert_eq!(dev.manifest.len(), 2);
+        assert_eq!(dev.cidr.prefix_len(), 16);
+    }
+}

@@ -1,0 +1,220 @@
+//! `mkube dev`: host, store and controller in one process on this Linux machine. The controller reaches the host only over
+//! loopback HTTP, as it would reach a router.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mkube_model::kinds::KindTable;
+use mkube_model::settings::{self, Overrides, Settings};
+use mkube_routeros_host::{EngineKind, HostOptions, Timings};
+use ring::rand::SecureRandom;
+use serde_json::json;
+
+use crate::cli::{DevArgs, HostKind};
+use crate::compose::Controller;
+use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
+use crate::host::{self, HostThread};
+use crate::run::{Signals, system, until_stopped};
+use crate::serve::{Extras, start_controller};
+use crate::{hello_image, kubeconfig, manifests};
+
+/// Release the host imitates.
+const RELEASE: &str = "7.23.2";
+/// The host's user.
+const USER: &str = "mkube";
+
+/// Runs everything until a signal.
+pub fn main(args: DevArgs) -> Result<(), Failure> {
+    let engine = match args.host {
+        HostKind::Simulated => EngineKind::Simulated,
+        HostKind::Auto | HostKind::Linux => EngineKind::Linux,
+    };
+    host::check_permission(engine, "`mkube dev --host simulated`")?;
+    if args.clean {
+        return clean(&args.data_dir, engine);
+    }
+    let kinds = KindTable::builtin();
+    let mut documents = Vec::new();
+    for path in &args.manifest {
+        documents.extend(manifests::read(&kinds, path)?);
+    }
+    let place = Place::make(&args.data_dir)?;
+    let password = place.password()?;
+    let host = HostThread::start(HostOptions {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        tls_listen: None,
+        data_dir: place.host(),
+        engine,
+        ros_version: RELEASE.to_owned(),
+        user: USER.to_owned(),
+        password: password.clone(),
+        latency: Duration::ZERO,
+        faults: Vec::new(),
+        timings: Timings::default(),
+    })?;
+    let settings = settings(&args, &place, host.address, &password)?;
+    let image = hello_image::ensure(&place.disk().join("cache"))
+        .map_err(|error| Failure::text(FAILED, format!("the hello image cannot be assembled: {error}")))?;
+    let ended = system(async {
+        let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
+        let extras = Extras {
+            manifests: documents,
+            allowed_hosts: Some(own_names(args.listen)),
+            allow_chaos: args.allow_chaos,
+            log_directory: (engine == EngineKind::Linux).then(|| place.host().join("engine/logs")),
+        };
+        let controller = start_controller(&settings, extras).await?;
+        let config = place.0.join("kubeconfig");
+        kubeconfig::write(&config, args.listen)
+            .map_err(|error| Failure::text(FAILED, format!("{} cannot be written: {error}", config.display())))?;
+        println!("mkube {} in {}", crate::compose::VERSION, place.0.display());
+        println!("  API         http://{}", args.listen);
+        println!("  host        http://{}/rest ({})", host.address, engine_words(engine));
+        println!("  network     gt {}", args.cidr);
+        match &image {
+            Some(_) => println!("  image       {} (assembled from this machine's busybox)", hello_image::NAME),
+            None => println!("  image       none: install busybox-static for the example's image"),
+        }
+        println!("  kubeconfig  {}", config.display());
+        tokio::select! {
+            () = pods_can_be_created(&controller) => {
+                println!("ready: kubectl --kubeconfig {} get pods", config.display());
+                // A closed standard output is no reason to stop.
+                let _ = std::io::stdout().flush();
+                until_stopped(&controller.tree, &mut signals).await
+            }
+            ended = until_stopped(&controller.tree, &mut signals) => ended,
+        }
+    });
+    host.stop();
+    ended
+}
+
+fn engine_words(engine: EngineKind) -> &'static str {
+    match engine {
+        EngineKind::Linux => "real containers",
+        EngineKind::Simulated => "simulated containers",
+    }
+}
+
+/// The store was read and the device too.
+async fn pods_can_be_created(controller: &Controller) {
+    let mut objects = controller.objects.notices();
+    let mut device = controller.device.clone();
+    loop {
+        if controller.objects.view().loaded && device.borrow_and_update().complete {
+            return;
+        }
+        tokio::select! {
+            changed = objects.changed() => if changed.is_err() { return },
+            changed = device.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Names under which this API may be addressed, with and without the port.
+fn own_names(listen: SocketAddr) -> Vec<String> {
+    let port = listen.port();
+    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned()];
+    let own = SocketAddr::new(listen.ip(), 0).to_string();
+    let own = own.trim_end_matches(":0").to_owned();
+    if !hosts.contains(&own) {
+        hosts.push(own);
+    }
+    hosts.iter().flat_map(|host| [host.clone(), format!("{host}:{port}")]).collect()
+}
+
+fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
+    if !data_dir.exists() {
+        println!("nothing to clean: {} does not exist", data_dir.display());
+        return Ok(());
+    }
+    if !data_dir.join("host").exists() && !data_dir.join("state.redb").exists() {
+        let text = format!("{} is not a directory of mkube dev, it is left alone", data_dir.display());
+        return Err(Failure::text(FAILED, text));
+    }
+    host::clean(&data_dir.join("host"), engine)?;
+    for own in ["state.redb", "kubeconfig", "host-password", "configmaps"] {
+        let path = data_dir.join(own);
+        let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        if let Err(error) = removed
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Failure::text(FAILED, format!("{}: {error}", path.display())));
+        }
+    }
+    // Whatever else lies there is not ours.
+    let _ = std::fs::remove_dir(data_dir);
+    println!("cleaned {}", data_dir.display());
+    Ok(())
+}
+
+/// The data directory.
+struct Place(PathBuf);
+
+impl Place {
+    fn make(directory: &Path) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| Failure::text(FAILED, format!("{}: {error}", directory.display()));
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        Ok(Self(directory.canonicalize().map_err(failed)?))
+    }
+
+    fn host(&self) -> PathBuf {
+        self.0.join("host")
+    }
+
+    /// What the host calls `disk1`.
+    fn disk(&self) -> PathBuf {
+        self.host().join("disk1")
+    }
+
+    /// The host's password: random, made once, readable by its owner only.
+    fn password(&self) -> Result<String, Failure> {
+        let path = self.0.join("host-password");
+        let failed = |error: std::io::Error| Failure::text(FAILED, format!("{}: {error}", path.display()));
+        match std::fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let mut bytes = [0u8; 16];
+        ring::rand::SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| Failure::text(INTERNAL, "the machine gives no random numbers"))?;
+        let password: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let options = std::fs::File::options().create(true).write(true).truncate(true).mode(0o600).open(&path);
+        options.and_then(|mut file| file.write_all(password.as_bytes())).map_err(failed)?;
+        Ok(password)
+    }
+}
+
+/// The configuration a router with such a disk and network would have.
+fn settings(args: &DevArgs, place: &Place, host: SocketAddr, password: &str) -> Result<Settings, Failure> {
+    let gateway = args.cidr.hosts().next().map(|address| address.to_string()).unwrap_or_default();
+    let text = |path: PathBuf| path.display().to_string();
+    let file = json!({
+        "nodeName": "mkube",
+        "standalone": true,
+        "routeros": {"restUrl": format!("http://{host}/rest"), "user": USER, "password": password},
+        "networks": [{
+            "name": "gt", "cidr": args.cidr, "gateway": gateway, "bridge": "bridge-gt", "managed": true,
+            "dns": {"zone": "gt.lo"},
+        }],
+        "storage": {
+            "basePath": "/disk1/images",
+            "tarballCache": text(place.disk().join("cache")),
+            "persistentMounts": [{"containerPath": text(place.disk()), "hostPath": "disk1"}],
+        },
+        "lifecycle": {"bootManifestPath": text(place.0.join("boot-order.yaml"))},
+        "store": {"kind": "embedded", "path": text(place.0.join("state.redb"))},
+        "api": {"listen": args.listen.to_string()},
+    });
+    let checked = settings::check(file, &|_| None, Overrides::none());
+    checked.map(|(settings, _)| settings).map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::text(CONFIGURATION, list.join("; ")).hint("--cidr must be a network such as 10.90.0.0/24")
+    })
+}

@@ -1,0 +1,52 @@
+//! mkube, the binary: one file per subcommand, `compose` wires the controller.
+
+pub mod compose;
+
+mod check_config;
+mod cli;
+mod client;
+mod dev;
+mod failure;
+mod hello_image;
+mod host;
+mod kubeconfig;
+mod logging;
+mod manifests;
+mod paper;
+mod run;
+mod serve;
+mod settings_file;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Parses the command line and runs what it asks for.
+pub fn main() -> ExitCode {
+    // Before anything speaks TLS; a second call is harmless and means somebody installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = Cli::parse();
+    logging::start(cli.log_format, cli.log_level.as_deref(), cli.command.as_ref().is_some_and(Command::is_short));
+    let ended = match cli.command {
+        None => serve::main(cli.serve),
+        Some(Command::Serve(args)) => serve::main(args),
+        Some(Command::Dev(args)) => dev::main(args),
+        Some(Command::Host(args)) => host::main(args),
+        Some(Command::CheckConfig(args)) => check_config::main(&args),
+        Some(Command::Apply(args)) => client::apply(&args),
+        Some(Command::Get(args)) => client::get(&args),
+        Some(Command::Delete(args)) => client::delete(&args),
+        Some(Command::Logs(args)) => client::logs(&args),
+        Some(Command::Status(args)) => status::main(&args),
+        Some(Command::Version) => paper::version(),
+        Some(Command::Completions(args)) => paper::completions(&args),
+        Some(Command::Man(args)) => paper::man(&args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.print(),
+    }
+}

@@ -1,0 +1,28 @@
+//! Log lines, on standard error.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::LogFormat;
+
+/// Starts logging. Commands that end by themselves (`short`) tell only what is wrong.
+pub fn start(format: LogFormat, level: Option<&str>, short: bool) {
+    let usual = if short { "warn" } else { "info,actix_server=warn,actix_http=error,mio=warn" };
+    let wanted = level.filter(|level| !level.is_empty());
+    let filter = match wanted.map(EnvFilter::try_new) {
+        Some(Ok(filter)) => filter,
+        Some(Err(error)) => {
+            eprintln!("warning: --log-level is not a filter ({error}), {usual} is used");
+            EnvFilter::new(usual)
+        }
+        None => EnvFilter::new(usual),
+    };
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
+    // A second start (in tests) leaves the first one in place.
+    let _ = match format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}

@@ -1,0 +1,56 @@
+//! From signal to exit: the binary owns the signals, the tree stops in order.
+
+use std::time::Duration;
+
+use mkube_supervision::Tree;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::{Failure, INTERNAL};
+
+/// Time everything together may take to stop.
+const BUDGET: Duration = Duration::from_secs(20);
+
+/// The signals that end mkube.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Takes them over.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Runs `work` on an actix system of this thread.
+pub fn system<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    actix_rt::System::new().block_on(work)
+}
+
+/// Waits for a signal or for the tree to give up, then stops the tree. A second signal skips to the end.
+pub async fn until_stopped(tree: &Tree, signals: &mut Signals) -> Result<(), Failure> {
+    let gave_up = tokio::select! {
+        () = signals.next() => None,
+        cause = tree.gave_up() => Some(cause),
+    };
+    tracing::info!("stopping; containers go on");
+    let stopping = tree.stop(BUDGET);
+    tokio::pin!(stopping);
+    tokio::select! {
+        () = &mut stopping => {}
+        () = signals.next() => tree.stop(Duration::ZERO).await,
+    }
+    match gave_up {
+        None => Ok(()),
+        Some(cause) => Err(Failure::text(INTERNAL, format!("the supervisor tree gave up: {cause}"))),
+    }
+}

@@ -1,0 +1,181 @@
+//! `mkube serve`: the controller for a device.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mkube_boot::Document;
+use mkube_desired_store::EmbeddedStore;
+use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::router::ContainerState;
+use mkube_model::neighbours::wall_clock::SystemClock;
+use mkube_model::settings::{Backend, NetworkSettings, Overrides, Settings, StoreKind};
+use mkube_pods::PlanSettings;
+use mkube_routeros::{Password, RestOptions, RestRouter};
+use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, RowState, VolumeFiles};
+
+use crate::cli::ServeArgs;
+use crate::compose::{Controller, ControllerSettings, Neighbours, TICK, start};
+use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, UNAVAILABLE};
+use crate::run::{Signals, system, until_stopped};
+use crate::{manifests, settings_file};
+
+/// What a controller is started with beside its settings.
+pub struct Extras {
+    /// Documents brought in at every start.
+    pub manifests: Vec<Document>,
+    /// Host names requests may be addressed to; `None` allows all.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Whether actors may be crashed on request.
+    pub allow_chaos: bool,
+    /// Directory of the containers' own log files, where mkube can reach them.
+    pub log_directory: Option<PathBuf>,
+}
+
+/// Runs the controller until a signal.
+pub fn main(args: ServeArgs) -> Result<(), Failure> {
+    let by_default = args.config == Path::new("/etc/mkube/config.yaml");
+    let settings = settings_file::load(&args.config, by_default, flags(&args))?;
+    system(async {
+        let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
+        let extras =
+            Extras { manifests: vec![], allowed_hosts: None, allow_chaos: args.allow_chaos, log_directory: None };
+        let controller = start_controller(&settings, extras).await?;
+        tracing::info!(api = %settings.api.listen, device = %settings.routeros.rest_url, "mkube serves");
+        until_stopped(&controller.tree, &mut signals).await
+    })
+}
+
+fn flags(args: &ServeArgs) -> Overrides {
+    Overrides::none()
+        .set("nodeName", "--node-name", args.node_name.clone())
+        .set("standalone", "--standalone", args.standalone)
+        .set("kubeconfig", "--kubeconfig", args.kubeconfig.clone())
+        .set("backend", "--backend", args.backend.clone())
+        .set("routeros.address", "--routeros-address", args.routeros_address.clone())
+        .set("routeros.restUrl", "--routeros-rest-url", args.routeros_rest_url.clone())
+        .set("routeros.user", "--routeros-user", args.routeros_user.clone())
+        .set("routeros.password", "--routeros-password", args.routeros_password.clone())
+        .set("networks[0].cidr", "--pod-cidr", args.pod_cidr.clone())
+        .set("networks[0].bridge", "--bridge-name", args.bridge_name.clone())
+        .set("storage.basePath", "--storage-path", args.storage_path.clone())
+        .set("storage.tarballCache", "--tarball-cache", args.tarball_cache.clone())
+        .set("storage.gcIntervalMinutes", "--gc-interval-minutes", args.gc_interval_minutes)
+}
+
+/// Opens the neighbours and starts the tree on this thread's actix system.
+pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Controller, Failure> {
+    if settings.backend == Backend::Stormbase {
+        return Err(Failure::text(UNAVAILABLE, "backend stormbase is not there yet").hint("use backend: routeros"));
+    }
+    if settings.store.kind == StoreKind::Nats {
+        return Err(Failure::text(UNAVAILABLE, "store kind nats is not there yet").hint("set store.kind: embedded"));
+    }
+    let kinds = KindTable::builtin();
+    let boot_manifest = boot_manifest(&kinds, settings.boot_order_path())?;
+    let listen = settings.api.listen;
+    let listener = TcpListener::bind(listen).map_err(|error| {
+        Failure::text(FAILED, format!("the API cannot listen on {listen}: {error}")).hint("is another mkube running?")
+    })?;
+    let store = EmbeddedStore::open(&settings.store.path).await.map_err(store_failure)?;
+    let router = Arc::new(RestRouter::new(rest_options(settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?);
+    let map = disk_map(settings);
+    let log_router: Arc<RestRouter> = router.clone();
+    let logs = move |device: mkube_messages::router::DeviceReader| {
+        let find = move |row: &str| {
+            device.borrow().containers.get(row).map(|row| RowState {
+                id: row.id.0.clone(),
+                running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
+            })
+        };
+        Arc::new(ContainerLogs::new(extras.log_directory.clone(), log_router.clone(), Arc::new(find)))
+            as Arc<dyn PodLogs>
+    };
+    let neighbours = Neighbours {
+        router,
+        store: Arc::new(store),
+        disk: Arc::new(VolumeFiles::new(config_files(settings), map.clone())),
+        tarballs: Arc::new(ArchiveCache::new(settings.storage.tarball_cache.clone(), map)),
+        logs: Arc::new(logs),
+        clock: Arc::new(SystemClock),
+    };
+    let controller_settings = ControllerSettings {
+        kinds,
+        networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),
+        plan: plan_settings(settings),
+        boot_manifest,
+        manifests: extras.manifests,
+        listener,
+        allowed_hosts: extras.allowed_hosts,
+        allow_chaos: extras.allow_chaos,
+        tick: TICK,
+    };
+    Ok(start(neighbours, controller_settings))
+}
+
+/// A device without a boot manifest is fine; one with a broken manifest is not.
+fn boot_manifest(kinds: &KindTable, path: &Path) -> Result<Vec<Document>, Failure> {
+    if path.exists() { manifests::read(kinds, path) } else { Ok(Vec::new()) }
+}
+
+fn store_failure(fault: StoreFault) -> Failure {
+    let hint = match &fault {
+        StoreFault::Unreadable(_) => {
+            "mkube never starts empty over a store it cannot read: stop the other mkube, or restore or move the file away"
+        }
+        _ => "check the directory's permissions and free space (store.path)",
+    };
+    Failure::new(UNAVAILABLE, fault).hint(hint)
+}
+
+fn rest_options(settings: &Settings) -> Result<RestOptions, Failure> {
+    let device = &settings.routeros;
+    let ca_pem = match &device.ca_cert {
+        None => None,
+        Some(path) => {
+            let read = std::fs::read(path);
+            Some(read.map_err(|error| {
+                Failure::text(CONFIGURATION, format!("routeros.caCert {}: {error}", path.display()))
+            })?)
+        }
+    };
+    Ok(RestOptions {
+        base_url: device.rest_url.clone(),
+        user: device.user.clone(),
+        password: Password::new(device.password.expose()),
+        insecure: device.insecure_verify && ca_pem.is_none(),
+        ca_pem,
+        ..RestOptions::default()
+    })
+}
+
+fn disk_map(settings: &Settings) -> DiskMap {
+    let mounts = &settings.storage.persistent_mounts;
+    let pairs = mounts.iter().map(|mount| (mount.container_path.clone().into(), mount.host_path.clone())).collect();
+    let own = &settings.storage.self_root_dir;
+    DiskMap::new(pairs, (!own.is_empty()).then(|| own.clone()))
+}
+
+/// Where files of ConfigMaps go: where the Go controller had them, if that directory is on the device's disk, else beside the
+/// store.
+fn config_files(settings: &Settings) -> PathBuf {
+    let is_data = |path: &str| path.trim_end_matches('/') == "/data";
+    if settings.storage.persistent_mounts.iter().any(|mount| is_data(&mount.container_path)) {
+        return "/data/configmaps".into();
+    }
+    settings.store.path.parent().unwrap_or(Path::new("/")).join("configmaps")
+}
+
+fn plan_settings(settings: &Settings) -> PlanSettings {
+    let images_base = settings.storage.base_path.display().to_string();
+    let trimmed = images_base.trim_end_matches('/');
+    let volumes_base = format!("{}/volumes", trimmed.strip_suffix("/images").unwrap_or(trimmed));
+    PlanSettings {
+        volumes_base,
+        host_ip: settings.default_network().gateway.to_string(),
+        node_name: settings.node_name.clone(),
+        images_base,
+    }
+}
