@@ -5,6 +5,9 @@ use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::metadata;
 use serde_json::{Value, json};
 
+/// What `kubectl apply` compares with: with it, objects of a manifest can be applied again from the same file.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// An object to be brought in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -65,6 +68,10 @@ fn one(kinds: &KindTable, mut body: Value) -> Result<Document, String> {
         return Err(format!("no kind {kind:?} in version {api_version:?}"));
     };
     let name = metadata::name(&body).to_owned();
+    if body.pointer(&format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"))).is_none() && !name.is_empty() {
+        let text = format!("{body}\n");
+        metadata::of_mut(&mut body).entry("annotations").or_insert_with(|| json!({}))[LAST_APPLIED] = json!(text);
+    }
     if name.is_empty() {
         return Err(format!("the {kind} has no metadata.name"));
     }
@@ -86,6 +93,8 @@ mod tests {
         let found = read(&KindTable::builtin(), documents).expect("read");
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].identity(), "pods/default/dns");
+        let applied = found[0].body["metadata"]["annotations"][LAST_APPLIED].as_str().expect("annotated");
+        assert!(applied.contains("\"name\":\"dns\"") && !applied.contains(LAST_APPLIED), "{applied}");
     }
 
     #[test]
