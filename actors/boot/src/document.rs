@@ -68,7 +68,8 @@ fn one(kinds: &KindTable, mut body: Value) -> Result<Document, String> {
         return Err(format!("no kind {kind:?} in version {api_version:?}"));
     };
     let name = metadata::name(&body).to_owned();
-    if body.pointer(&format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"))).is_none() && !name.is_empty() {
+    if body.pointer(&format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"))).is_none() && !name.is_empty()
+    {
         let text = format!("{body}\n");
         metadata::of_mut(&mut body).entry("annotations").or_insert_with(|| json!({}))[LAST_APPLIED] = json!(text);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mkube_messages::door::CallError;
+use mkube_messages::door::{CallError, NotAnswered};
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
 use mkube_messages::objects::ObjectKey;
@@ -46,12 +46,19 @@ pub struct Failed {
     pub trouble: Trouble,
     /// The root directory may exist: use another one next time.
     pub root_dir_taken: bool,
+    /// Nobody had room or was there: it never started, and trying again soon costs nothing.
+    pub not_started: bool,
 }
 
 impl Failed {
     fn new(reason: &str, message: impl std::fmt::Display) -> Self {
         let trouble = Trouble { reason: reason.to_owned(), message: message.to_string() };
-        Self { trouble, root_dir_taken: false }
+        Self { trouble, root_dir_taken: false, not_started: false }
+    }
+
+    fn of<F: std::fmt::Display>(reason: &str, error: &CallError<F>) -> Self {
+        let not_started = matches!(error, CallError::NotAnswered(NotAnswered::Busy | NotAnswered::Away));
+        Self { not_started, ..Self::new(reason, error) }
     }
 }
 
@@ -247,7 +254,7 @@ async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
             let text = error.to_string();
             let reason = if text.contains("value of file") { "ErrImageNeverPull" } else { "CreateContainerError" };
             let root_dir_taken = text.contains("root-dir");
-            Err(Failed { root_dir_taken, ..Failed::new(reason, text) })
+            Err(Failed { root_dir_taken, ..Failed::of(reason, &error) })
         }
     }
 }
@@ -264,19 +271,19 @@ fn exit_in_log(rows: &[LogRow]) -> Option<Exit> {
 }
 
 fn named(reason: &str, error: CallError<RouterFault>) -> Failed {
-    Failed::new(reason, error)
+    Failed::of(reason, &error)
 }
 
 fn device_fault(error: CallError<RouterFault>) -> Failed {
-    Failed::new("DeviceError", error)
+    Failed::of("DeviceError", &error)
 }
 
 fn no_sandbox(error: CallError<RouterFault>) -> Failed {
-    Failed::new("FailedCreatePodSandBox", error)
+    Failed::of("FailedCreatePodSandBox", &error)
 }
 
 fn no_address(error: CallError<IpamFault>) -> Failed {
-    Failed::new("FailedCreatePodSandBox", error)
+    Failed::of("FailedCreatePodSandBox", &error)
 }
 
 fn no_image(error: CallError<TarballFault>) -> Failed {
@@ -284,7 +291,7 @@ fn no_image(error: CallError<TarballFault>) -> Failed {
         CallError::Fault(TarballFault::BadReference { .. }) => "InvalidImageName",
         _ => "ErrImagePull",
     };
-    Failed::new(reason, error)
+    Failed::of(reason, &error)
 }
 
 #[cfg(test)]

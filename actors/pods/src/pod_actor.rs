@@ -1,6 +1,7 @@
 //! One pod. Looks, takes one step, looks again; when there is nothing to do it waits to be told or for its next moment.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ use crate::next_step::{Memory, Seen, Started, Step, next_step, next_teardown};
 use crate::plan::{ContainerNames, ContainerPlan, PlanSettings, PodPlan, RestartPolicy, plan};
 use crate::status::{ContainerFacts, Facts, Trouble, recorded_restarts, recorded_start, status};
 
+/// Shortest pause of a pod whose neighbour had no room; the longest is four times as long.
+const TURN: Duration = Duration::from_millis(50);
 /// Longest time between two looks.
 const TICK: Duration = Duration::from_secs(10);
 /// A container that ran this long has its restarts forgiven.
@@ -391,6 +394,10 @@ impl PodActor {
         failed: Failed,
         ctx: &mut Context<Self>,
     ) {
+        if failed.not_started {
+            tracing::debug!(pod = %plan.name, namespace = %plan.namespace, step = ?step, "waits for its turn");
+            return self.look_later(ctx, self.turn());
+        }
         if failed.root_dir_taken
             && let Some(memory) = self.memories.get_mut(&container.row)
         {
@@ -521,6 +528,11 @@ impl PodActor {
                 actor.look_later(ctx, pause);
             }
         }));
+    }
+
+    /// The pause of a pod that waits for its turn: different for each, so that a thousand do not ask at once.
+    fn turn(&self) -> Duration {
+        TURN + TURN.mul_f64((RandomState::new().hash_one(self.generation) % 300) as f64 / 100.0)
     }
 
     fn look_later(&mut self, ctx: &mut Context<Self>, pause: Duration) {

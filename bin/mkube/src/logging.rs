@@ -25,4 +25,16 @@ pub fn start(format: LogFormat, level: Option<&str>, short: bool) {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().try_init(),
     };
+    std::panic::set_hook(Box::new(note_panic));
+}
+
+/// A panic is one log line: the supervisor that catches it says what follows. The stack is shown when it is asked for.
+fn note_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let text = panic.payload_as_str().unwrap_or("without a text");
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(%place, "panicked: {text}");
+    let stack = std::backtrace::Backtrace::capture();
+    if stack.status() == std::backtrace::BacktraceStatus::Captured {
+        tracing::debug!("{stack}");
+    }
 }

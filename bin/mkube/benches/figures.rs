@@ -1,0 +1,34 @@
+//! `make bench`: the figures of docs/performance.md, taken from the real binary over real HTTP.
+//!
+//! Each section starts its own processes, prints one table and stops them again. Name sections to run only those:
+//! `cargo bench --bench figures -- scale ready`.
+
+#[path = "figures/machine.rs"]
+mod machine;
+#[path = "figures/pod_start.rs"]
+mod pod_start;
+#[path = "figures/ready.rs"]
+mod ready;
+#[path = "figures/scale.rs"]
+mod scale;
+
+fn main() -> anyhow::Result<()> {
+    // cargo passes flags of its own; names are what does not begin with a dash.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    machine::describe();
+    runtime.block_on(async {
+        if asked("ready") {
+            ready::run().await?;
+        }
+        if asked("pod-start") {
+            pod_start::run().await?;
+        }
+        if asked("scale") {
+            scale::run().await?;
+        }
+        Ok(())
+    })
+}

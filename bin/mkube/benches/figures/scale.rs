@@ -1,0 +1,169 @@
+//! One, a hundred and a thousand pods on the simulated engine, its host in a process of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::machine::{Http, Running, archive, free_port, millis, pod, quantile, runs, scratch, text};
+
+const IMAGE: &str = "load:1";
+/// Length of the quiet watch.
+const QUIET: Duration = Duration::from_secs(60);
+/// One reading of the device.
+const TICK: Duration = Duration::from_secs(10);
+/// Lists asked for under churn.
+const LISTS: usize = 300;
+
+pub async fn run() -> anyhow::Result<()> {
+    println!("## Pods on the simulated engine (host in its own process, figures of `serve` alone)\n");
+    println!(
+        "| pods | all Ready after | RSS | idle CPU | device calls a tick | calls a create | calls a delete | list p50 | list p99 | list size |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for pods in [1, 100, 1000] {
+        one(pods).await?;
+    }
+    println!(
+        "\nlist: `GET /api/v1/pods`, {LISTS} times one after the other while 50 pods are deleted and created again without pause\n"
+    );
+    Ok(())
+}
+
+async fn one(count: usize) -> anyhow::Result<()> {
+    let directory = scratch()?;
+    let host_listen = format!("127.0.0.1:{}", free_port()?);
+    let listen = format!("127.0.0.1:{}", free_port()?);
+    let host_data = directory.path().join("host");
+    let host_words = ["host", "--engine", "simulated", "--data-dir", &text(&host_data), "--listen", &host_listen];
+    let host = Running::start(&host_words)?;
+    let cache = host_data.join("disk1/cache");
+    std::fs::create_dir_all(&cache)?;
+    std::fs::write(archive(&cache, IMAGE), b"the simulated engine reads no archives")?;
+    let config = directory.path().join("config.yaml");
+    std::fs::write(&config, serve_config(&host_listen, &listen, directory.path()).to_string())?;
+    let serve = Running::quiet(&["serve", "--config", &text(&config)])?;
+    let http = Http::new()?;
+    let all = format!("http://{listen}/api/v1/pods");
+    let collection = format!("http://{listen}/api/v1/namespaces/default/pods");
+    let calls = format!("http://{host_listen}/rest/_mkube/calls");
+    http.until(&all, Duration::from_secs(30), |_| true).await?;
+    http.until(&format!("http://{listen}/api/v1/nodes/node"), Duration::from_secs(30), runs).await?;
+
+    http.delete(&calls).await?;
+    let begin = Instant::now();
+    let mut posts = tokio::task::JoinSet::new();
+    for batch in 0..8 {
+        let (http, collection) = (http.clone(), collection.clone());
+        posts.spawn(async move {
+            for index in (batch..count).step_by(8) {
+                http.post(&collection, &pod(&format!("p{index}"), IMAGE, &["serve"])).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(posted) = posts.join_next().await {
+        posted??;
+    }
+    let everybody =
+        |list: &Value| list["items"].as_array().is_some_and(|items| items.len() == count && items.iter().all(runs));
+    http.until(&all, Duration::from_secs(600), everybody).await?;
+    let ready_after = begin.elapsed();
+    let created = changes(&http.get(&calls).await?);
+
+    // Quiet: whatever follows the creation has settled after a tick.
+    tokio::time::sleep(TICK * 2).await;
+    http.delete(&calls).await?;
+    let before = serve.processor();
+    tokio::time::sleep(QUIET).await;
+    let idle = (serve.processor() - before).as_secs_f64() / QUIET.as_secs_f64() * 100.0;
+    let quiet = http.get(&calls).await?["total"].as_u64().unwrap_or(0) as f64;
+    let per_tick = quiet / (QUIET.as_secs_f64() / TICK.as_secs_f64());
+    let resident = serve.resident();
+
+    let churn = Churn::start(&http, &collection, count.min(50));
+    let mut times = Vec::new();
+    let mut size = 0;
+    for _ in 0..LISTS {
+        let begin = Instant::now();
+        size = http.size(&all).await?;
+        times.push(begin.elapsed());
+    }
+    churn.stop().await?;
+    http.until(&all, Duration::from_secs(120), everybody).await?;
+
+    http.delete(&calls).await?;
+    http.delete(&format!("{collection}/p0")).await?;
+    let without = |list: &Value| list["items"].as_array().is_some_and(|items| items.len() == count - 1);
+    http.until(&all, Duration::from_secs(60), without).await?;
+    let deleted = changes(&http.get(&calls).await?);
+    println!(
+        "| {count} | {:.1} s | {resident:.1} MiB | {idle:.2} % | {per_tick:.1} | {:.1} | {deleted} | {} | {} | {} KiB |",
+        ready_after.as_secs_f64(),
+        created as f64 / count as f64,
+        millis(quantile(&mut times, 0.5)),
+        millis(quantile(&mut times, 0.99)),
+        size / 1024,
+    );
+    serve.stop();
+    host.stop();
+    Ok(())
+}
+
+/// Calls that are not the shared readings of the whole device.
+fn changes(calls: &Value) -> u64 {
+    let shared = ["GET /container", "GET /interface/veth", "GET /interface/bridge/port", "GET /system/resource"];
+    let routes = calls["routes"].as_object().cloned().unwrap_or_default();
+    routes.iter().filter(|(route, _)| !shared.contains(&route.as_str())).filter_map(|(_, count)| count.as_u64()).sum()
+}
+
+fn serve_config(host: &str, listen: &str, directory: &std::path::Path) -> Value {
+    let disk = directory.join("host/disk1");
+    serde_json::json!({
+        "nodeName": "node", "standalone": true,
+        "routeros": {"restUrl": format!("http://{host}/rest"), "user": "admin"},
+        "networks": [{"name": "gt", "cidr": "10.96.0.0/16", "gateway": "10.96.0.1", "bridge": "bridge-gt", "managed": true}],
+        "storage": {
+            "basePath": "/disk1/images", "tarballCache": text(disk.join("cache")),
+            "persistentMounts": [{"containerPath": text(&disk), "hostPath": "disk1"}],
+        },
+        "lifecycle": {"bootManifestPath": text(directory.join("none.yaml"))},
+        "store": {"kind": "embedded", "path": text(directory.join("state.redb"))},
+        "api": {"listen": listen},
+    })
+}
+
+/// Pods that are deleted and made again until told to stop.
+struct Churn {
+    stop: Arc<AtomicBool>,
+    work: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+impl Churn {
+    fn start(http: &Http, collection: &str, pods: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (told, http, collection) = (stop.clone(), http.clone(), collection.to_owned());
+        let work = tokio::spawn(async move {
+            let mut index = 0;
+            while !told.load(Ordering::Relaxed) {
+                let name = format!("p{}", index % pods);
+                let url = format!("{collection}/{name}");
+                http.delete(&url).await?;
+                // The name is free once the pod is gone from the device.
+                let new = pod(&name, IMAGE, &["serve"]);
+                while http.post(&collection, &new).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                index += 1;
+            }
+            Ok(())
+        });
+        Self { stop, work }
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.await?
+    }
+}
