@@ -51,7 +51,7 @@ pub(super) fn apply(
     root: &mut Map<String, Value>,
     env: &dyn Fn(&str) -> Option<String>,
     flags: Overrides,
-    notes: &mut Notes,
+    notes: &Notes,
 ) {
     let from_env = ENVIRONMENT.iter().filter_map(|(name, key)| {
         let text = env(name).filter(|text| !text.is_empty())?;
