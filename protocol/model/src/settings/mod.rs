@@ -5,6 +5,7 @@
 //! and all problems of a file are reported together. Precedence: default, file, `MKUBE_*` environment, flag.
 
 mod duration;
+mod legacy_network;
 mod overrides;
 mod read;
 mod read_networks;
@@ -54,7 +55,7 @@ pub fn check(
     env: &dyn Fn(&str) -> Option<String>,
     flags: Overrides,
 ) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
-    let mut notes = section::Notes::default();
+    let notes = section::Notes::default();
     let mut root = match value {
         Value::Object(map) => map,
         Value::Null => serde_json::Map::new(),
@@ -63,8 +64,8 @@ pub fn check(
             return Err(vec![SettingsProblem { key: "config".to_owned(), text }]);
         }
     };
-    read_networks::fold_legacy_network(&mut root, &mut notes);
-    overrides::apply(&mut root, env, flags, &mut notes);
+    legacy_network::fold(&mut root, &notes);
+    overrides::apply(&mut root, env, flags, &notes);
     let settings = read::settings(section::Section::root(root, &notes));
     notes.into_result(settings)
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::section::Notes;
 
-/// Environment variables and the keys they set, weaker first.
+/// Environment variables and the keys they set, weaker first. An empty variable counts as not set.
 pub const ENVIRONMENT: [(&str, &str); 19] = [
     ("MKUBE_NODE_NAME", "nodeName"),
     ("MKUBE_STANDALONE", "standalone"),
@@ -51,10 +51,12 @@ pub(super) fn apply(
     root: &mut Map<String, Value>,
     env: &dyn Fn(&str) -> Option<String>,
     flags: Overrides,
-    notes: &mut Notes,
+    notes: &Notes,
 ) {
-    let from_env =
-        ENVIRONMENT.iter().filter_map(|(name, key)| env(name).map(|text| (*key, *name, Value::String(text))));
+    let from_env = ENVIRONMENT.iter().filter_map(|(name, key)| {
+        let text = env(name).filter(|text| !text.is_empty())?;
+        Some((*key, *name, Value::String(text)))
+    });
     for (key, source, value) in from_env.chain(flags.0) {
         put(root, key, value);
         notes.sources.borrow_mut().insert(key.to_owned(), source.to_owned());

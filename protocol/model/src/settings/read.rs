@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::read_networks::networks;
 use super::section::Section;
 use super::types::*;
-use crate::secret::Secret;
+use crate::secret::{MASK, Secret, SecretUrl};
 
 const NO_EFFECT: &str = "has no effect in mkube; the line can go";
 const REGISTRY_ONLY: &str = "has no effect here; it belongs in the configuration of mkube registry";
@@ -85,10 +85,13 @@ fn routeros(section: Section<'_>) -> RouterosSettings {
     }
     let use_tls = rest_url.starts_with("https://");
     if wants_tls == Some(true) && !use_tls {
-        section.problem("useTLS", "is true, but restUrl begins with http://");
+        section.warning("useTLS", "is true, but restUrl begins with http://; the URL decides");
     }
     let user = section.filled("user").unwrap_or_else(|| "admin".to_owned());
     let password = Secret::new(section.text("password").unwrap_or_default());
+    if password.expose() == MASK {
+        section.warning("password", format!("is {MASK}, which check-config prints in place of a password"));
+    }
     let insecure_verify = section.flag("insecureVerify").unwrap_or(true);
     let ca_cert = section.path("caCert");
     section.inert(&["address"], "has no effect: mkube speaks to the device through restUrl only");
@@ -231,7 +234,7 @@ fn lifecycle(file: &Section<'_>) -> LifecycleSettings {
     let path = (section.path("bootManifestPath"), older.path("bootManifestPath"));
     let interval =
         (section.duration("watchdogIntervalSeconds", SECOND), older.duration("watchdogIntervalSeconds", SECOND));
-    let restarts = (section.number("maxRestarts", 1..=100_000), older.number("maxRestarts", 1..=100_000));
+    let restarts = (section.number("maxRestarts", 0..=100_000), older.number("maxRestarts", 0..=100_000));
     let cooldown = (section.duration("restartCooldown", SECOND), older.duration("restartCooldown", SECOND));
     section.finish();
     older.finish();
@@ -261,6 +264,9 @@ fn dzo(section: Section<'_>) -> DzoSettings {
             .unwrap_or_else(|| "192.168.200.3:5000/microdns:latest".to_owned()),
         default_mode: mode(&section),
     };
+    if !settings.enabled && !settings.listen_addr.is_empty() {
+        section.warning("listenAddr", "has no effect while dzo.enabled is false; api.listen moves the API");
+    }
     section.finish();
     settings
 }
@@ -291,10 +297,13 @@ fn logging(section: Section<'_>) -> LoggingSettings {
 }
 
 fn nats(section: Section<'_>) -> NatsSettings {
-    let settings = NatsSettings {
-        url: section.text("url").unwrap_or_default(),
-        replicas: section.number("replicas", 0..=5).unwrap_or(1).max(1),
-    };
+    let url = section.text("url").unwrap_or_default();
+    if !url.is_empty() && !url.split(',').all(is_nats_address) {
+        // The text may hold a password, so it is not repeated.
+        section.problem("url", "is not an address such as \"nats://192.168.200.10:4222\"");
+    }
+    let settings =
+        NatsSettings { url: SecretUrl::new(url), replicas: section.number("replicas", 0..=5).unwrap_or(1).max(1) };
     section.inert(&["embedded", "storeDir", "port"], NO_EFFECT);
     section.finish();
     settings
@@ -306,6 +315,13 @@ fn bmh(section: Section<'_>) -> BmhSettings {
         dhcp_lease_url: section.text("dhcpLeaseURL").unwrap_or_else(|| "http://dns.g11.lo:8080".to_owned()),
         watch_interval: section.duration("watchInterval", SECOND).unwrap_or(30 * SECOND),
     };
+    for (key, url) in [("pxeManagerURL", &settings.pxe_manager_url), ("dhcpLeaseURL", &settings.dhcp_lease_url)] {
+        if !url.is_empty()
+            && let Some(why) = not_a_url(url)
+        {
+            section.problem(key, why);
+        }
+    }
     section.finish();
     settings
 }
@@ -370,6 +386,16 @@ pub(super) fn not_a_url(text: &str) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// One NATS server: the scheme may be left out, user and password may be there.
+fn is_nats_address(text: &str) -> bool {
+    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("nats", text.trim()));
+    let host = rest.rsplit('@').next().unwrap_or_default();
+    ["nats", "tls", "ws", "wss"].contains(&scheme)
+        && !host.is_empty()
+        && !host.starts_with(':')
+        && !text.trim().contains(char::is_whitespace)
 }
 
 pub(super) fn is_dns_name(text: &str) -> bool {

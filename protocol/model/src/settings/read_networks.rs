@@ -1,60 +1,13 @@
-//! `networks`, the older `network`, and what must hold between them.
+//! `networks`, and what must hold between them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use serde_json::{Map, Value, json};
 
 use super::read::{is_dns_name, not_a_url};
-use super::section::{Notes, Section};
+use super::section::Section;
 use super::types::*;
-
-/// Puts the older `network` block, or the default, where `networks` is read from.
-pub(super) fn fold_legacy_network(root: &mut Map<String, Value>, notes: &mut Notes) {
-    let legacy = root.remove("network").filter(|value| !value.is_null());
-    match legacy {
-        Some(Value::Object(mut old)) => {
-            if root.get("networks").is_some_and(|list| !list.is_null()) {
-                notes.warning("network", "is there, so networks is not used; the older block wins, as it always did");
-            }
-            let mut new = Map::new();
-            let mut servers = Vec::new();
-            for (from, to) in [("podCIDR", "cidr"), ("gatewayIP", "gateway"), ("bridgeName", "bridge")] {
-                if let Some(value) = old.remove(from) {
-                    new.insert(to.to_owned(), value);
-                }
-            }
-            if let Some(Value::Array(list)) = old.remove("dnsServers") {
-                servers = list;
-            }
-            for key in ["serviceCIDR", "vlan"] {
-                if old.remove(key).is_some() {
-                    notes.warning(format!("network.{key}"), "has no effect in mkube; the line can go");
-                }
-            }
-            for key in old.keys() {
-                notes.problem(format!("network.{key}"), "is not a key of mkube");
-            }
-            new.insert("name".to_owned(), json!("containers"));
-            new.entry("bridge").or_insert(json!("containers"));
-            new.entry("cidr").or_insert(json!("192.168.200.0/24"));
-            if !servers.is_empty() {
-                let first = servers.remove(0);
-                new.insert("dns".to_owned(), json!({"server": first, "moreServers": servers}));
-            }
-            root.insert("networks".to_owned(), json!([new]));
-        }
-        Some(_) => notes.problem("network", "is not a map of keys"),
-        None => {}
-    }
-    if root.get("networks").is_none_or(Value::is_null) {
-        let default = json!([{
-            "name": "containers", "bridge": "containers", "cidr": "192.168.200.0/24", "dns": {"zone": "gt.lo"}
-        }]);
-        root.insert("networks".to_owned(), default);
-    }
-}
 
 pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
     let mut networks: Vec<NetworkSettings> = Vec::new();
@@ -62,8 +15,10 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
     if sections.is_empty() {
         file.problem("networks", "must hold at least one network: the first is where pods go");
     }
+    let written = sections.len();
+    let mut relayed: Vec<(String, String)> = Vec::new();
     for section in sections {
-        if let Some(network) = network(&section) {
+        if let Some((network, dhcp_key)) = network(&section) {
             for before in &networks {
                 if before.name == network.name {
                     section.problem("name", format!("{:?} is used twice", network.name));
@@ -81,14 +36,24 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
                     );
                 }
             }
+            if !network.dhcp.server_network.is_empty() {
+                relayed.push((format!("{dhcp_key}.serverNetwork"), network.dhcp.server_network.clone()));
+            }
             networks.push(network);
         }
         section.finish();
     }
+    // A network that could not be read may be the one that is named.
+    for (key, server) in relayed.into_iter().filter(|_| networks.len() == written) {
+        if !networks.iter().any(|network| network.name == server) {
+            file.problem(&key, format!("there is no network {server:?}"));
+        }
+    }
     networks
 }
 
-fn network(section: &Section<'_>) -> Option<NetworkSettings> {
+/// One network, and the path of its DHCP block as written.
+fn network(section: &Section<'_>) -> Option<(NetworkSettings, String)> {
     let name = section.filled("name").unwrap_or_default();
     if !is_dns_name(&name) || name.contains('.') || name.len() > 63 {
         section.problem("name", format!("is {name:?}, where lower case letters, digits and '-' are wanted"));
@@ -113,12 +78,9 @@ fn network(section: &Section<'_>) -> Option<NetworkSettings> {
     if nested_dhcp.is_present() && own_dhcp.is_present() {
         own_dhcp.warning_here("is there twice, here and under dns; this one is used");
     }
-    let dhcp = if own_dhcp.is_present() { dhcp(&own_dhcp, cidr) } else { dhcp(&nested_dhcp, cidr) };
-    if own_dhcp.is_present() {
-        own_dhcp.finish();
-    } else {
-        nested_dhcp.finish();
-    }
+    let (dhcp_key, dhcp_section) = if own_dhcp.is_present() { ("dhcp", own_dhcp) } else { ("dns.dhcp", nested_dhcp) };
+    let dhcp = dhcp(&dhcp_section, cidr);
+    dhcp_section.finish();
     dns_section.finish();
     section.inert(&["vlan", "type"], "has no effect in mkube; the line can go");
 
@@ -151,11 +113,15 @@ fn network(section: &Section<'_>) -> Option<NetworkSettings> {
         && ipam_start <= last
     {
         section.warning(
-            "dns.dhcp",
+            dhcp_key,
             format!("range {first} to {last} and the pods' range {ipam_start} to {ipam_end} overlap"),
         );
     }
-    Some(NetworkSettings { name, cidr, gateway, bridge, managed, ipam_start, ipam_end, external_dns, dns, dhcp })
+    let dhcp_key = section.key(dhcp_key);
+    Some((
+        NetworkSettings { name, cidr, gateway, bridge, managed, ipam_start, ipam_end, external_dns, dns, dhcp },
+        dhcp_key,
+    ))
 }
 
 fn cidr(section: &Section<'_>) -> Option<Ipv4Net> {
@@ -213,7 +179,7 @@ fn dns(section: &Section<'_>) -> DnsSettings {
     }
     let mut static_records = Vec::new();
     for record in section.sections("staticRecords") {
-        let name = record.filled("name").unwrap_or_default();
+        let name = record.filled("name").unwrap_or_default().to_ascii_lowercase();
         if !is_dns_name(name.trim_start_matches("*.")) && name != "@" {
             record.problem("name", format!("{name:?} is not a DNS name"));
         }
@@ -272,6 +238,12 @@ fn dhcp(section: &Section<'_>, cidr: Option<Ipv4Net>) -> DhcpSettings {
         }
         if settings.range_start > settings.range_end && settings.range_end.is_some() {
             section.problem("rangeEnd", "lies before rangeStart");
+        }
+        for (nth, Reservation { mac, ip, .. }) in settings.reservations.iter().enumerate() {
+            if !is_host_of(cidr, *ip) {
+                let key = format!("reservations[{nth}].ip");
+                section.warning(&key, format!("{ip} is not a host address of {cidr}: {mac} will not get it"));
+            }
         }
     }
     settings

@@ -126,7 +126,7 @@ impl<'n> Section<'n> {
         }
     }
 
-    /// Text; a number or boolean is taken as its text, as YAML writers mean it.
+    /// Text; a whole number or boolean is taken as its text, as YAML writers mean it.
     pub(super) fn text(&self, key: &'static str) -> Option<String> {
         self.as_text(key, self.value(key)?)
     }
@@ -134,6 +134,11 @@ impl<'n> Section<'n> {
     fn as_text(&self, key: &str, value: Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text),
+            // `1e3` and `1.50` have lost their spelling by now. The value is not repeated: it may be a password.
+            Value::Number(number) if number.is_f64() => {
+                self.problem(key, "is a number with a fraction or exponent; where text is wanted, write it in quotes");
+                None
+            }
             Value::Number(number) => Some(number.to_string()),
             Value::Bool(flag) => Some(flag.to_string()),
             other => {
@@ -159,8 +164,8 @@ impl<'n> Section<'n> {
     pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
         match self.value(key)? {
             Value::Bool(flag) => Some(flag),
-            Value::String(text) if text == "true" || text == "yes" => Some(true),
-            Value::String(text) if text == "false" || text == "no" => Some(false),
+            Value::String(text) if ["true", "yes", "1"].contains(&text.to_lowercase().as_str()) => Some(true),
+            Value::String(text) if ["false", "no", "0"].contains(&text.to_lowercase().as_str()) => Some(false),
             other => {
                 self.problem(key, format!("is {other}, where true or false is wanted"));
                 None
@@ -229,12 +234,16 @@ impl<'n> Section<'n> {
         let known = self.known.into_inner();
         for key in self.map.into_inner().keys() {
             let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
-            let text = match closest(key, &known) {
-                Some(near) => format!("is not a key of mkube; did you mean {near:?}?"),
-                None => format!("is not a key of mkube; known here: {}", known.join(", ")),
-            };
-            self.notes.problem(path, text);
+            self.notes.problem(path, unknown(key, &known));
         }
+    }
+}
+
+/// What to say of a key nobody knows.
+pub(super) fn unknown(key: &str, known: &[&'static str]) -> String {
+    match closest(key, known) {
+        Some(near) => format!("is not a key of mkube; did you mean {near:?}?"),
+        None => format!("is not a key of mkube; known here: {}", known.join(", ")),
     }
 }
 
@@ -249,7 +258,7 @@ fn closest<'k>(written: &str, known: &[&'k str]) -> Option<&'k str> {
         .map(|(_, key)| key)
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",

@@ -26,6 +26,7 @@ fn a_missing_file_gives_the_defaults_of_the_go_controller() {
     let network = settings.default_network();
     assert_eq!((network.name.as_str(), network.bridge.as_str()), ("containers", "containers"));
     assert_eq!(network.gateway.to_string(), "192.168.200.1");
+    assert_eq!((network.dns.zone.as_str(), network.dns.server), ("gt.lo", "192.168.200.199".parse().ok()));
     assert_eq!(network.ipam_start.to_string(), "192.168.200.2");
     assert_eq!(network.ipam_end.to_string(), "192.168.200.254");
     assert_eq!(settings.api.listen.to_string(), "0.0.0.0:8082");
@@ -178,13 +179,14 @@ fn the_store_is_nats_where_nats_is_configured() {
 }
 
 #[test]
-fn name_server_and_static_records_are_never_handed_out() {
+fn name_server_static_records_and_addresses_of_machines_are_never_handed_out() {
     let (settings, _) = read(json!({"networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24",
-        "dns": {"zone": "gt.lo", "server": "10.0.0.199", "staticRecords": [{"name": "rose1", "ip": "10.0.0.7"}]}}]}))
+        "dns": {"zone": "gt.lo", "server": "10.0.0.199", "staticRecords": [{"name": "rose1", "ip": "10.0.0.7"}]},
+        "dhcp": {"reservations": [{"mac": "aa:bb:cc:dd:ee:ff", "ip": "10.0.0.8"}]}}]}))
     .expect("fine");
     let reserved: Vec<String> =
         settings.networks[0].to_network().reserved.iter().map(|(ip, _)| ip.to_string()).collect();
-    assert_eq!(reserved, ["10.0.0.1", "10.0.0.199", "10.0.0.7"]);
+    assert_eq!(reserved, ["10.0.0.1", "10.0.0.199", "10.0.0.7", "10.0.0.8"]);
 }
 
 #[test]
@@ -204,4 +206,112 @@ fn what_is_printed_is_a_config_file_again_and_hides_the_password() {
     let (again, _) = check(printed, &nothing, Overrides::none().set("routeros.password", "test", Some("hunter2")))
         .expect("reads back");
     assert_eq!(again, settings);
+}
+
+#[test]
+fn problems_of_the_older_network_block_name_its_own_keys() {
+    let problems = read(json!({"network": {"podCIDR": "10.1.0.0/99", "bridgeNmae": "old", "dnsServers": "10.1.0.2"}}))
+        .expect_err("three problems");
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    for part in ["network.bridgeNmae: is not a key of mkube; did you mean \"bridgeName\"", "given by network.podCIDR"] {
+        assert!(texts.iter().any(|text| text.contains(part)), "{part} is missing in {texts:?}");
+    }
+    assert!(texts.iter().any(|text| text.starts_with("network.dnsServers: is text")), "{texts:?}");
+}
+
+#[test]
+fn a_relay_must_name_a_network_that_is_there() {
+    let file = |server: &str| {
+        json!({"networks": [
+            {"name": "g10", "bridge": "a", "cidr": "10.0.0.0/24"},
+            {"name": "g11", "bridge": "b", "cidr": "10.0.1.0/24", "dns": {"dhcp": {"serverNetwork": server}}},
+        ]})
+    };
+    assert_eq!(read(file("g10")).expect("fine").0.networks[1].dhcp.server_network, "g10");
+    assert_eq!(keys(file("g12")), ["networks[1].dns.dhcp.serverNetwork"]);
+}
+
+#[test]
+fn an_address_promised_to_a_machine_outside_the_network_is_warned_of() {
+    let (_, warnings) =
+        read(json!({"networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24", "ipamEnd": "10.0.0.9",
+        "dhcp": {"enabled": true, "rangeStart": "10.0.0.10", "rangeEnd": "10.0.0.20",
+                 "reservations": [{"mac": "aa:bb:cc:dd:ee:ff", "ip": "10.9.0.8"}]}}]}))
+        .expect("fine");
+    let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(keys, ["networks[0].dhcp.reservations[0].ip"]);
+}
+
+#[test]
+fn the_password_of_the_nats_server_is_used_but_never_printed() {
+    let (settings, _) = read(json!({"nats": {"url": "nats://bob:hunter2@10.0.0.10:4222"}})).expect("fine");
+    assert_eq!(settings.nats.url.expose(), "nats://bob:hunter2@10.0.0.10:4222");
+    let printed = format!("{settings:?} {}", serde_json::to_value(&settings).expect("serialises"));
+    assert!(!printed.contains("hunter2"), "{printed}");
+
+    for good in ["10.0.0.10:4222", "tls://a:4222,nats://b"] {
+        assert!(read(json!({"nats": {"url": good}})).is_ok(), "{good}");
+    }
+    for bad in ["http://bob:hunter2@10.0.0.10", "nats://", "nats://a,", "nats://:4222", "a b"] {
+        let problems = read(json!({"nats": {"url": bad}})).expect_err(bad);
+        assert_eq!(problems[0].key, "nats.url");
+        assert!(!problems[0].text.contains("hunter2"), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn an_address_with_a_password_is_refused_without_repeating_it() {
+    for key in ["pxeManagerURL", "dhcpLeaseURL"] {
+        let problems = read(json!({"bmh": {key: "http://bob:hunter2@10.0.0.10"}})).expect_err("holds a password");
+        assert_eq!(problems[0].key, format!("bmh.{key}"));
+        assert!(!problems[0].text.contains("hunter2"), "{}", problems[0]);
+    }
+}
+
+#[test]
+fn a_mask_in_place_of_the_password_is_noticed() {
+    let (settings, warnings) = read(json!({"routeros": {"password": "***"}})).expect("fine");
+    assert_eq!(settings.routeros.password.expose(), "***");
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].key, "routeros.password");
+}
+
+#[test]
+fn a_number_that_lost_its_spelling_is_no_password() {
+    let (settings, _) = read(json!({"routeros": {"password": 12345}})).expect("whole numbers are as written");
+    assert_eq!(settings.routeros.password.expose(), "12345");
+    let problems = read(json!({"routeros": {"password": 1e3}})).expect_err("was written 1e3");
+    assert_eq!(problems[0].key, "routeros.password");
+    assert!(!problems[0].text.contains("1000"), "{}", problems[0]);
+}
+
+#[test]
+fn an_empty_environment_variable_counts_as_not_set() {
+    let file = json!({"nodeName": "file", "standalone": false});
+    let env = |name: &str| match name {
+        "MKUBE_NODE_NAME" => Some(String::new()),
+        "MKUBE_STANDALONE" => Some("1".to_owned()),
+        _ => None,
+    };
+    let (settings, _) = check(file, &env, Overrides::none()).expect("fine");
+    assert_eq!(settings.node_name, "file");
+    assert!(settings.standalone);
+}
+
+#[test]
+fn values_the_go_controller_took_without_a_word_do_not_stop_the_start() {
+    let (settings, warnings) = read(json!({
+        "routeros": {"restUrl": "http://10.0.0.1/rest", "useTLS": true},
+        "lifecycle": {"maxRestarts": 0},
+        "dzo": {"listenAddr": ":9000"},
+        "networks": [{"name": "gt", "bridge": "b", "cidr": "10.0.0.0/24",
+                      "dns": {"staticRecords": [{"name": "ROSE1", "ip": "10.0.0.1"}]}}],
+    }))
+    .expect("fine");
+    let keys: Vec<&str> = warnings.iter().map(|warning| warning.key.as_str()).collect();
+    assert_eq!(keys, ["routeros.useTLS", "dzo.listenAddr"]);
+    assert!(!settings.routeros.use_tls);
+    assert_eq!(settings.lifecycle.max_restarts, 0);
+    assert_eq!(settings.networks[0].dns.static_records[0].name, "rose1");
 }

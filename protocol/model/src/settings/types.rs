@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::duration::as_text;
 use crate::network::Network;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretUrl};
 
 /// Everything the controller is told at start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -137,7 +137,8 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// The network as address keepers and pods see it: gateway, name server and static records are never handed out.
+    /// The network as address keepers and pods see it. Gateway, name server, static records and addresses promised to
+    /// machines are given only to pods that ask for them by name.
     pub fn to_network(&self) -> Network {
         let mut reserved = vec![(self.gateway, "gateway".to_owned())];
         if let Some(IpAddr::V4(server)) = self.dns.server {
@@ -147,6 +148,9 @@ impl NetworkSettings {
             if let IpAddr::V4(ip) = record.ip {
                 reserved.push((ip, format!("static record {}", record.name)));
             }
+        }
+        for reservation in &self.dhcp.reservations {
+            reserved.push((reservation.ip, format!("machine {}", reservation.mac)));
         }
         Network {
             name: self.name.clone(),
@@ -324,8 +328,8 @@ pub struct LoggingSettings {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NatsSettings {
-    /// Server; empty: none.
-    pub url: String,
+    /// Server or servers; empty: none.
+    pub url: SecretUrl,
     /// Copies of each bucket.
     pub replicas: u32,
 }
