@@ -49,6 +49,5 @@ pub enum Reason {
 }
 
 fn at(line: &Option<usize>) -> String {
-    line.map(|line| format!(", line {line}"))
-        .unwrap_or_default()
+    line.map(|line| format!(", line {line}")).unwrap_or_default()
 }

@@ -22,11 +22,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 3 MiB, the most a Kubernetes API server reads of one body; 64 levels; 250,000 values.
     fn default() -> Self {
-        Limits {
-            bytes: 3 * 1024 * 1024,
-            depth: 64,
-            values: 250_000,
-        }
+        Limits { bytes: 3 * 1024 * 1024, depth: 64, values: 250_000 }
     }
 }
 
@@ -47,11 +43,7 @@ pub fn parse_one(text: &str) -> Result<Value, ManifestFault> {
     match documents.len() {
         0 => Ok(Value::Null),
         1 => Ok(documents.remove(0)),
-        found => Err(ManifestFault {
-            document: 2,
-            line: None,
-            reason: Reason::NotOne { found },
-        }),
+        found => Err(ManifestFault { document: 2, line: None, reason: Reason::NotOne { found } }),
     }
 }
 
@@ -64,27 +56,18 @@ pub fn parse_documents_within(text: &str, limits: Limits) -> Result<Vec<Value>, 
         return Err(ManifestFault {
             document: 1,
             line: None,
-            reason: Reason::TooLarge {
-                bytes: text.len(),
-                limit: limits.bytes,
-            },
+            reason: Reason::TooLarge { bytes: text.len(), limit: limits.bytes },
         });
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let budget = Budget {
-        values_left: Cell::new(limits.values),
-        max_depth: limits.depth,
-        exceeded: Cell::new(None),
-    };
+    let budget = Budget { values_left: Cell::new(limits.values), max_depth: limits.depth, exceeded: Cell::new(None) };
     if text.trim_start().starts_with(['{', '[']) {
         match json_documents(text, &budget) {
             Ok(documents) => return Ok(documents),
             // Flow style YAML begins like JSON; what hit a limit or a duplicate fails again below.
             Err(_) if budget.exceeded.get().is_none() => budget.values_left.set(limits.values),
             Err((document, error)) => {
-                return Err(fault(document, Some(error.line()), &budget, limits, || {
-                    error.to_string()
-                }));
+                return Err(fault(document, Some(error.line()), &budget, limits, || error.to_string()));
             }
         }
     }
@@ -111,9 +94,7 @@ fn refuse_tangles(text: &str, limits: Limits) -> Result<(), ManifestFault> {
             return Err(ManifestFault {
                 document: index + 1,
                 line: None,
-                reason: Reason::TooMany {
-                    limit: limits.values,
-                },
+                reason: Reason::TooMany { limit: limits.values },
             });
         }
     }
@@ -124,9 +105,8 @@ fn json_documents(text: &str, budget: &Budget) -> Result<Vec<Value>, (usize, ser
     let mut reader = serde_json::Deserializer::from_str(text);
     let mut documents = Vec::new();
     loop {
-        let value = ValueReader { budget, depth: 0 }
-            .deserialize(&mut reader)
-            .map_err(|error| (documents.len() + 1, error))?;
+        let value =
+            ValueReader { budget, depth: 0 }.deserialize(&mut reader).map_err(|error| (documents.len() + 1, error))?;
         documents.push(value);
         if reader.end().is_ok() {
             return Ok(documents);
@@ -134,19 +114,13 @@ fn json_documents(text: &str, budget: &Budget) -> Result<Vec<Value>, (usize, ser
     }
 }
 
-fn yaml_documents(
-    text: &str,
-    budget: &Budget,
-    limits: Limits,
-) -> Result<Vec<Value>, ManifestFault> {
+fn yaml_documents(text: &str, budget: &Budget, limits: Limits) -> Result<Vec<Value>, ManifestFault> {
     let mut documents = Vec::new();
     for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
-        let value = ValueReader { budget, depth: 0 }
-            .deserialize(document)
-            .map_err(|error| {
-                let line = error.location().map(|place| place.line());
-                fault(index + 1, line, budget, limits, || without_place(&error))
-            })?;
+        let value = ValueReader { budget, depth: 0 }.deserialize(document).map_err(|error| {
+            let line = error.location().map(|place| place.line());
+            fault(index + 1, line, budget, limits, || without_place(&error))
+        })?;
         if !value.is_null() {
             documents.push(value);
         }
@@ -162,19 +136,11 @@ fn fault(
     text: impl FnOnce() -> String,
 ) -> ManifestFault {
     let reason = match budget.exceeded.get() {
-        Some(Exceeded::Depth) => Reason::TooDeep {
-            limit: limits.depth,
-        },
-        Some(Exceeded::Values) => Reason::TooMany {
-            limit: limits.values,
-        },
+        Some(Exceeded::Depth) => Reason::TooDeep { limit: limits.depth },
+        Some(Exceeded::Values) => Reason::TooMany { limit: limits.values },
         None => Reason::Syntax(text()),
     };
-    ManifestFault {
-        document,
-        line,
-        reason,
-    }
+    ManifestFault { document, line, reason }
 }
 
 /// The library's text without its own "at line …" tail, since the fault says the line itself.

@@ -87,9 +87,7 @@ fn text_on_one_line(out: &mut String, text: &str) {
 
 /// Whether `text` means itself without quotes, in YAML 1.1 and 1.2 alike.
 fn is_plain(text: &str) -> bool {
-    const WORDS: [&str; 13] = [
-        "y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none", "~",
-    ];
+    const WORDS: [&str; 13] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "none", "~"];
     let Some(first) = text.chars().next() else {
         return false;
     };
@@ -108,12 +106,8 @@ fn fits_a_literal_block(text: &str) -> bool {
     text.contains('\n')
         && !text.starts_with([' ', '\n', '\t'])
         && text.lines().any(|line| !line.trim().is_empty())
-        && text
-            .lines()
-            .all(|line| !line.ends_with(' ') && !line.trim_start_matches(' ').starts_with('\t'))
-        && text
-            .chars()
-            .all(|c| c == '\n' || c == '\t' || is_printable(c))
+        && text.lines().all(|line| !line.ends_with(' ') && !line.trim_start_matches(' ').starts_with('\t'))
+        && text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c))
 }
 
 fn literal(out: &mut String, text: &str, indent: usize) {
@@ -134,11 +128,7 @@ fn literal(out: &mut String, text: &str, indent: usize) {
 }
 
 fn is_printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(
-            c,
-            '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}'
-        )
+    !c.is_control() && !matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}')
 }
 
 fn quoted(out: &mut String, text: &str) {

@@ -27,22 +27,7 @@ fn what_is_printed_reads_back_the_same() {
 
 #[test]
 fn words_that_older_readers_take_for_something_else_are_quoted() {
-    for word in [
-        "yes",
-        "no",
-        "on",
-        "off",
-        "y",
-        "n",
-        "Yes",
-        "ON",
-        "0777",
-        "1e3",
-        "12:30",
-        "1_000",
-        "2024-01-01",
-        "+1",
-    ] {
+    for word in ["yes", "no", "on", "off", "y", "n", "Yes", "ON", "0777", "1e3", "12:30", "1_000", "2024-01-01", "+1"] {
         let text = to_yaml(&json!({ "v": word }));
         assert_eq!(text, format!("v: \"{word}\"\n"));
     }
@@ -60,10 +45,7 @@ fn the_layout_is_the_one_kubernetes_tools_print() {
 #[test]
 fn several_documents_read_back_as_several() {
     let documents = vec![json!({"a": 1}), json!([1, 2]), json!("text\nblock")];
-    assert_eq!(
-        parse_documents(&to_yaml_documents(&documents)),
-        Ok(documents)
-    );
+    assert_eq!(parse_documents(&to_yaml_documents(&documents)), Ok(documents));
 }
 
 proptest! {

@@ -33,10 +33,7 @@ impl ValueReader<'_> {
             self.budget.exceeded.set(Some(Exceeded::Depth));
             return Err(E::custom("nested too deep"));
         }
-        Ok(ValueReader {
-            depth: self.depth + 1,
-            ..self
-        })
+        Ok(ValueReader { depth: self.depth + 1, ..self })
     }
 }
 
@@ -115,9 +112,7 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
                 continue;
             }
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "key {key:?} is written twice"
-                )));
+                return Err(A::Error::custom(format_args!("key {key:?} is written twice")));
             }
             map.insert(key, value);
         }

@@ -129,7 +129,7 @@ fn what_check_config_prints_of_each_config_loads_to_the_same_settings_without_th
         let (settings, _) = config(file);
         assert_eq!(settings.routeros.password.expose(), "hunter2");
         let printed = to_yaml(&serde_json::to_value(&settings).expect("settings are JSON"));
-        assert!(!printed.contains("hunter2") && printed.contains("password: '***'"), "{printed}");
+        assert!(!printed.contains("hunter2") && printed.contains("password: \"***\""), "{printed}");
         let (again, warnings) = load(parse_one(&printed).unwrap_or_else(|fault| panic!("{fault}\n{printed}")));
         assert_eq!(again, settings, "{file}");
         assert_eq!(warnings, [], "{file}: nothing without effect is printed");
