@@ -24,6 +24,11 @@ impl Backoff {
         Self::new(Duration::from_secs(10), Duration::from_secs(300))
     }
 
+    /// Between rows whose image could not be unpacked: 10 s doubling to 5 min, as kubelet paces image pulls.
+    pub fn of_remakes() -> Self {
+        Self::new(Duration::from_secs(10), Duration::from_secs(300))
+    }
+
     fn new(first: Duration, longest: Duration) -> Self {
         Self { first, longest, uses: 0, due: None }
     }

@@ -156,9 +156,13 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             let order = ReleaseAddress { context: context(patience::LEASE), veth: container.veth.clone() };
             doors.release.ask(order).await.map(|()| Learnt::Nothing).map_err(no_address)
         }
-        Step::ScheduleRestart | Step::Wait | Step::WaitUntil(_) | Step::Blocked(_) | Step::Settled | Step::Gone => {
-            Ok(Learnt::Nothing)
-        }
+        Step::ScheduleRestart
+        | Step::ScheduleRemake
+        | Step::Wait
+        | Step::WaitUntil(_)
+        | Step::Blocked(_)
+        | Step::Settled
+        | Step::Gone => Ok(Learnt::Nothing),
     }
 }
 

@@ -62,6 +62,12 @@ pub struct Memory {
     pub restart_scheduled: bool,
     /// Restarts so far.
     pub restart_count: u64,
+    /// The present row was made by us and has not been seen ready yet: should it vanish, its archive was bad.
+    pub unpacking: bool,
+    /// Pace of new rows after one whose image could not be unpacked.
+    pub remakes: Backoff,
+    /// The pause before the coming row was started.
+    pub remake_scheduled: bool,
     /// Since when the process is seen running.
     pub running_since: Option<Instant>,
     /// Lists were emptied and files deleted (deletion).
@@ -83,6 +89,9 @@ impl Default for Memory {
             restarts: Backoff::of_restarts(),
             restart_scheduled: false,
             restart_count: 0,
+            unpacking: false,
+            remakes: Backoff::of_remakes(),
+            remake_scheduled: false,
             running_since: None,
             lists_cleared: false,
             released: false,
@@ -122,6 +131,8 @@ pub enum Step {
     ReadExit,
     /// Start the pause before a restart.
     ScheduleRestart,
+    /// Start the pause before a row whose image could not be unpacked is made anew.
+    ScheduleRemake,
     /// Start the process.
     Start,
     /// Stop the process, for this reason.
@@ -179,6 +190,9 @@ pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, m
     if let Some(why) = &plan.blocked {
         return Step::Blocked(why.clone());
     }
+    if let Some(step) = pause_before_remake(memory, now) {
+        return step;
+    }
     let Some(lease) = &memory.lease else {
         return Step::LeaseAddress;
     };
@@ -195,6 +209,15 @@ pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, m
         return Step::EnsureLists;
     }
     Step::EnsureContainer
+}
+
+/// An archive that cannot be unpacked is not offered to the device without end: a row that vanished while it was unpacking
+/// (older releases), or that says so itself, is made anew after growing pauses.
+fn pause_before_remake(memory: &Memory, now: Instant) -> Option<Step> {
+    if memory.unpacking && !memory.remake_scheduled {
+        return Some(Step::ScheduleRemake);
+    }
+    memory.remakes.due().filter(|due| *due > now).map(Step::WaitUntil)
 }
 
 fn veth_fits(seen: Seen<'_>, lease: &AddressLease) -> bool {
@@ -217,10 +240,12 @@ fn step_of_row(
     };
     if let Some(why) = replace {
         // A change that cannot be carried through leaves the running container alone.
-        if why != Why::ExtractFailed
-            && let Some(blocked) = &plan.blocked
-        {
+        if let Some(blocked) = &plan.blocked {
             return Step::Blocked(blocked.clone());
+        }
+        if why == Why::ExtractFailed {
+            let failed = Memory { unpacking: true, ..memory.clone() };
+            return pause_before_remake(&failed, now).unwrap_or(Step::Remove(why));
         }
         return match row.state {
             ContainerState::Running | ContainerState::Starting => Step::Stop(why),
@@ -452,6 +477,25 @@ mod tests {
             step(Some(&a_row(ContainerState::Running)), None, &Memory::default()),
             Step::Stop(Why::InterfaceLost)
         );
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_unpacked_is_tried_again_after_growing_pauses() {
+        let veth = a_veth();
+        let now = Instant::now();
+        let failed = a_row(ContainerState::Failed);
+        let mut memory = Memory { lease: Some(a_lease()), unpacking: true, ..Memory::default() };
+        // Either way a release tells: the row says it failed, or the row is gone.
+        assert_eq!(step(Some(&failed), Some(&veth), &memory), Step::ScheduleRemake);
+        assert_eq!(step(None, Some(&veth), &memory), Step::ScheduleRemake);
+        let pause = memory.remakes.pause(now);
+        memory.remake_scheduled = true;
+        assert_eq!(step(Some(&failed), Some(&veth), &memory), Step::WaitUntil(now + pause));
+        assert_eq!(step(None, Some(&veth), &memory), Step::WaitUntil(now + pause));
+        let seen = |row| Seen { row, veth: Some(&veth), port: true };
+        let later = |row| next_step(&a_plan(), RestartPolicy::Always, seen(row), &memory, now + pause);
+        assert_eq!(later(Some(&failed)), Step::Remove(Why::ExtractFailed));
+        assert_eq!(later(None), Step::EnsureTarball);
     }
 
     #[test]

@@ -170,6 +170,7 @@ impl PodActor {
         if wish != self.generation {
             self.generation = wish;
             self.retry.reset();
+            self.memories.values_mut().for_each(|memory| memory.remakes.reset());
         }
         let plan = Arc::new(self.plan(&desired, &device));
         if !device.complete {
@@ -219,11 +220,22 @@ impl PodActor {
                         plan.namespace,
                         plan.uid
                     );
-                    next_moment = now + pause;
+                    next_moment = next_moment.min(now + pause);
                     if !pause.is_zero() {
                         self.event(&plan, true, "BackOff", message.clone());
                     }
                     self.troubles.insert(container.row.clone(), Trouble { reason: "CrashLoopBackOff".into(), message });
+                }
+                Step::ScheduleRemake => {
+                    let pause = memory.remakes.pause(now);
+                    memory.remake_scheduled = true;
+                    next_moment = next_moment.min(now + pause);
+                    let why = seen.row.map(|row| row.about.as_str()).filter(|about| !about.is_empty());
+                    let why = why.unwrap_or("the device dropped the container while it was unpacking the image");
+                    let message = format!("image {:?} cannot be unpacked: {why}", container.image);
+                    self.event(&plan, true, "Failed", message.clone());
+                    let message = format!("{message}; next try in {} s", pause.as_secs());
+                    self.troubles.insert(container.row.clone(), Trouble { reason: "ErrImageUnpack".into(), message });
                 }
                 step => {
                     if action.is_none() && self.retry.is_over(now) {
@@ -267,7 +279,11 @@ impl PodActor {
                     if let Some(generation) = names::root_dir_generation(base, &container.row, &row.root_dir) {
                         memory.generation = memory.generation.max(generation);
                     }
+                    if matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
+                        memory.unpacking = false;
+                    }
                     if row.state == ContainerState::Running {
+                        memory.remakes.reset();
                         memory.started = Started::Yes;
                         memory.exit = None;
                         memory.restart_scheduled = false;
@@ -278,11 +294,6 @@ impl PodActor {
                         self.troubles.remove(&container.row);
                     } else {
                         memory.running_since = None;
-                    }
-                    if row.state == ContainerState::Failed {
-                        let why = if row.about.is_empty() { "the image could not be unpacked" } else { &row.about };
-                        let trouble = Trouble { reason: "ErrImageUnpack".into(), message: why.to_owned() };
-                        self.troubles.insert(container.row.clone(), trouble);
                     }
                 }
                 None => {
@@ -355,6 +366,8 @@ impl PodActor {
                 memory.generation = generation;
                 memory.started = Started::No;
                 memory.exit = None;
+                memory.unpacking = true;
+                memory.remake_scheduled = false;
             }
             (_, Learnt::Exit(exit)) => {
                 let ran = exit.is_some() || was_started || memory.started == Started::Yes;
@@ -374,6 +387,7 @@ impl PodActor {
             (Step::Remove(_), _) => {
                 // The next row is another generation: nothing of this one may be taken for it.
                 memory.generation += 1;
+                memory.unpacking = false;
                 memory.tarball = None;
                 memory.lists = None;
                 memory.exit = None;
