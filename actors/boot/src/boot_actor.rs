@@ -66,7 +66,7 @@ impl BootActor {
 /// What is recorded as brought in.
 fn recorded(parts: &BootParts, maps: KindId) -> BTreeSet<String> {
     let record = parts.objects.view().get(&maps, &ObjectKey::new(RECORD.0, RECORD.1));
-    let text = record.and_then(|map| map.value.pointer("/data/documents").and_then(Value::as_str).map(str::to_owned));
+    let text = record.and_then(|map| map.value().pointer("/data/documents").and_then(Value::as_str).map(str::to_owned));
     text.unwrap_or_default().lines().map(str::to_owned).collect()
 }
 

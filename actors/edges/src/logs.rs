@@ -18,8 +18,8 @@ pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result
     let view = loaded_view(parts)?;
     let key = key_of(target);
     let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
-    let containers: Vec<&str> = object
-        .value
+    let pod = object.value();
+    let containers: Vec<&str> = pod
         .pointer("/spec/containers")
         .and_then(Value::as_array)
         .into_iter()

@@ -42,12 +42,20 @@ impl Selection {
         })
     }
 
+    /// Whether neither labels nor fields are asked for: then nothing of an object has to be read.
+    fn is_everything(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    fn picks(&self, object: &Value) -> bool {
+        self.labels.matches(object) && self.fields.matches(object)
+    }
+
     /// Whether an object belongs to it.
     pub fn matches(&self, object: &StoredObject) -> bool {
         self.namespace.as_ref().is_none_or(|namespace| *namespace == object.key.namespace)
             && self.name.as_ref().is_none_or(|name| *name == object.key.name)
-            && self.labels.matches(&object.value)
-            && self.fields.matches(&object.value)
+            && (self.is_everything() || self.picks(&object.value()))
     }
 }
 
@@ -70,18 +78,27 @@ pub fn get(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Re
     let view = loaded_view(parts)?;
     let key = key_of(target);
     let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
-    Ok(respond::json(200, &in_form(parts, &target.kind, &object.value, query, wants)))
+    Ok(shown(parts, &target.kind, &object, 200, query, wants))
 }
 
 /// One object in the form asked for.
-pub fn in_form(parts: &HttpParts, kind: &Kind, object: &Value, query: &Query, wants: Form) -> Value {
+pub fn shown(
+    parts: &HttpParts,
+    kind: &Kind,
+    object: &StoredObject,
+    code: u16,
+    query: &Query,
+    wants: Form,
+) -> HttpResponse {
     match wants {
         Form::Table => {
+            let object = object.value();
             let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table::render(kind, [object].into_iter(), include_of(query), meta, true, parts.clock.now())
+            let now = parts.clock.now();
+            respond::json(code, &table::render(kind, [&object].into_iter(), include_of(query), meta, true, now))
         }
-        Form::Partial => table::partial(object),
-        _ => object.clone(),
+        Form::Partial => respond::json(code, &table::partial(&object.value())),
+        _ => respond::json_text(code, object.text().to_owned()),
     }
 }
 
@@ -130,28 +147,30 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
     if let (true, Some(last)) = (more, found.last()) {
         meta["continue"] = json!(token(version, &last.key));
     }
-    let values = found.iter().map(|object| &object.value);
     let body = match wants {
-        Form::Table => table::render(&target.kind, values, include_of(query), meta, true, parts.clock.now()),
+        Form::Table => {
+            let values: Vec<Value> = found.iter().map(|object| object.value()).collect();
+            table::render(&target.kind, values.iter(), include_of(query), meta, true, parts.clock.now())
+        }
         Form::Partial => json!({
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
-            "items": values.map(table::partial).collect::<Vec<_>>(),
+            "items": found.iter().map(|object| table::partial(&object.value())).collect::<Vec<_>>(),
         }),
         _ => {
-            // Written by hand: a list of many objects is not worth a second tree of values.
+            // The objects are text already: a list of many is not worth a tree.
             let mut text = format!(
                 "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
                 target.kind.kind,
                 target.kind.api_version()
             );
-            for (index, value) in values.enumerate() {
+            for (index, object) in found.iter().enumerate() {
                 if index > 0 {
                     text.push(',');
                 }
-                text += &value.to_string();
+                text += object.text();
             }
             text += "]}";
-            return Ok(HttpResponse::Ok().content_type("application/json").body(text));
+            return Ok(respond::json_text(200, text));
         }
     };
     Ok(respond::json(200, &body))

@@ -12,6 +12,12 @@ pub fn json(code: u16, body: &Value) -> HttpResponse {
     HttpResponse::build(code).content_type("application/json").body(body.to_string())
 }
 
+/// A JSON body that is text already.
+pub fn json_text(code: u16, body: String) -> HttpResponse {
+    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    HttpResponse::build(code).content_type("application/json").body(body)
+}
+
 /// A refusal.
 pub fn refusal(status: &Status) -> HttpResponse {
     let mut response = json(status.code, &status.to_json());

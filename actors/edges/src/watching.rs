@@ -194,10 +194,10 @@ impl Watch {
                 let headings = !std::mem::replace(&mut self.headings_sent, true);
                 let meta = json!({"resourceVersion": object.revision.to_string()});
                 let now = self.clock.now();
-                table::render(&self.kind, [&object.value].into_iter(), self.include, meta, headings, now)
+                table::render(&self.kind, [&object.value()].into_iter(), self.include, meta, headings, now)
             }
-            Form::Partial => table::partial(&object.value),
-            _ => return Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{}}}\n", object.value)),
+            Form::Partial => table::partial(&object.value()),
+            _ => return Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{}}}\n", object.text())),
         };
         Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{shown}}}\n"))
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::http_edge::HttpParts;
 use crate::negotiate::Form;
-use crate::read::{Selection, in_form, key_of, loaded_view};
+use crate::read::{Selection, key_of, loaded_view, shown};
 use crate::route::{Query, Target};
 use crate::{request_body, respond};
 
@@ -55,8 +55,7 @@ fn answer(
     code: u16,
     wants: Form,
 ) -> HttpResponse {
-    let body = in_form(parts, &target.kind, &written.object.value, query, wants);
-    let mut response = respond::json(code, &body);
+    let mut response = shown(parts, &target.kind, &written.object, code, query, wants);
     respond::warn(&mut response, &written.warnings);
     response
 }
@@ -138,7 +137,7 @@ pub async fn delete(parts: &HttpParts, target: &Target, query: &Query, body: Val
     let key = key_of(target);
     let written = ask(parts, target, key.clone(), Verb::Delete { options }, query, dry_run).await?;
     if !written.gone {
-        return Ok(respond::json(200, &written.object.value));
+        return Ok(respond::json_text(200, written.object.text().to_owned()));
     }
     Ok(respond::json(
         200,
@@ -146,7 +145,7 @@ pub async fn delete(parts: &HttpParts, target: &Target, query: &Query, body: Val
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {
                 "name": key.name, "group": target.kind.group, "kind": target.kind.plural,
-                "uid": metadata::uid(&written.object.value),
+                "uid": written.object.uid(),
             },
         }),
     ))
@@ -170,7 +169,7 @@ pub async fn delete_collection(
     for object in kind.objects.values().filter(|object| selection.matches(object)) {
         let verb = Verb::Delete { options: options.clone() };
         match ask(parts, target, object.key.clone(), verb, query, dry_run).await {
-            Ok(written) => items.push(written.object.value.clone()),
+            Ok(written) => items.push(written.object.value()),
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),

@@ -1,10 +1,12 @@
 //! The actor: brings the table up to date with device and store, then lets it decide.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use mkube_messages::door::Door;
 use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
 use mkube_messages::objects::ObjectsReader;
@@ -53,13 +55,15 @@ pub struct IpamActor {
     claimed: bool,
     /// Networks whose bridge and gateway were found or made.
     ready: HashSet<String>,
+    /// Networks being looked at: equal requests share the look.
+    preparing: HashMap<String, Preparing>,
 }
 
 impl IpamActor {
     /// A new incarnation.
     pub fn new(parts: IpamParts) -> Self {
         let table = LeaseTable::new(parts.networks.clone());
-        Self { parts, table, seen: 0, claimed: false, ready: HashSet::new() }
+        Self { parts, table, seen: 0, claimed: false, ready: HashSet::new(), preparing: HashMap::new() }
     }
 
     /// Learns what device and store hold; fails while either is not known completely.
@@ -79,7 +83,7 @@ impl IpamActor {
                 return Err(IpamFault::NotReady("the store is being read".into()));
             }
             for (key, pod) in view.kind(&self.parts.pods).objects.iter() {
-                for (index, address) in pod_addresses(&pod.value).into_iter().enumerate() {
+                for (index, address) in pod_addresses(&pod.value()).into_iter().enumerate() {
                     self.table.claim(&names::veth_name(&key.namespace, &key.name, index), address);
                 }
             }
@@ -110,7 +114,7 @@ impl IpamActor {
             .objects
             .iter()
             .flat_map(|(key, pod)| {
-                let containers = pod.value.pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
+                let containers = pod.value().pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
                 (0..containers).map(|index| names::veth_name(&key.namespace, &key.name, index))
             })
             .collect();
@@ -139,6 +143,9 @@ fn pod_addresses(pod: &Value) -> Vec<Ipv4Addr> {
     let ips = pod.pointer("/status/podIPs").and_then(Value::as_array);
     ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok()).collect()
 }
+
+/// Finds or makes a network's bridge and gateway.
+type Preparing = Shared<BoxFuture<'static, Result<(), IpamFault>>>;
 
 async fn prepare(
     network: Network,
@@ -185,13 +192,13 @@ impl Handler<LeaseAddress> for IpamActor {
             return Box::pin(actix::fut::ready(self.lease(&order)));
         }
         let name = network.name.clone();
-        let preparing = prepare(
-            network,
-            order.context.clone(),
-            self.parts.ensure_bridge.clone(),
-            self.parts.describe_networks.clone(),
-        );
-        Box::pin(preparing.into_actor(self).map(move |prepared, actor, _ctx| {
+        let parts = &self.parts;
+        let preparing = self.preparing.entry(name.clone()).or_insert_with(|| {
+            let (ensure, describe) = (parts.ensure_bridge.clone(), parts.describe_networks.clone());
+            prepare(network, order.context.clone(), ensure, describe).boxed().shared()
+        });
+        Box::pin(preparing.clone().into_actor(self).map(move |prepared, actor, _ctx| {
+            actor.preparing.remove(&name);
             prepared?;
             actor.ready.insert(name);
             actor.lease(&order)

@@ -8,8 +8,8 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::door::{CallError, Door, NotAnswered};
 use mkube_messages::objects::{
-    FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, Verb,
-    WriteObject, Written,
+    FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, StoredObject,
+    Verb, WriteObject, Written,
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
@@ -201,7 +201,9 @@ impl ObjectsActor {
         self.in_step = true;
         if let Some(kind) = self.parts.kinds.named("Event") {
             let events = next.kind(&kind.id());
-            self.events.load(events.objects.iter().map(|(key, event)| (key, &event.value)));
+            let values: Vec<(&ObjectKey, Value)> =
+                events.objects.iter().map(|(key, event)| (key, event.value())).collect();
+            self.events.load(values.iter().map(|(key, value)| (*key, value)));
         }
         let missing: Vec<&str> = match self.parts.kinds.named("Namespace") {
             Some(kind) => {
@@ -359,22 +361,23 @@ impl ObjectsActor {
                 None => Outcome::Refused(gone()),
             },
             Task::Status { kind, key, uid, status } => {
-                let Some(current) = view.get(&kind, &key).filter(|object| metadata::uid(&object.value) == uid) else {
+                let Some(current) = view.get(&kind, &key).filter(|object| object.uid() == uid) else {
                     return Outcome::Refused(gone());
                 };
-                if current.value["status"] == status {
+                let mut value = current.value();
+                if value["status"] == status {
                     return unchanged(current, vec![]);
                 }
-                let mut value = admission::without_version(&current.value);
+                value = admission::without_version(&value);
                 value["status"] = status;
                 let expected = Expected::At(current.revision);
                 Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
             }
             Task::Finish { kind, key, uid } => {
-                let Some(current) = view.get(&kind, &key).filter(|object| metadata::uid(&object.value) == uid) else {
+                let Some(current) = view.get(&kind, &key).filter(|object| object.uid() == uid) else {
                     return Outcome::Refused(gone());
                 };
-                if metadata::has_finalizers(&current.value) {
+                if metadata::has_finalizers(&current.value()) {
                     let why = "the object has finalizers";
                     return Outcome::Refused(Status::new(409, "Conflict", why));
                 }
@@ -392,12 +395,12 @@ impl ObjectsActor {
             Verb::Create { body } => self.admit_create(view, &kind, &write.key, body, &given)?,
             Verb::Update { body } => {
                 let current = existing(view, &kind, &write.key)?;
-                let admitted = admission::update(&kind, &current.value, body, write.subresource, &given)?;
+                let admitted = admission::update(&kind, &current.value(), body, write.subresource, &given)?;
                 replace(&kind, write.key, &current, admitted)
             }
             Verb::Patch { patch, body } => {
                 let current = existing(view, &kind, &write.key)?;
-                let admitted = admission::patched(&kind, &current.value, patch, &body, write.subresource, &given)?;
+                let admitted = admission::patched(&kind, &current.value(), patch, &body, write.subresource, &given)?;
                 replace(&kind, write.key, &current, admitted)
             }
             Verb::Delete { options } => self.admit_delete(view, &kind, write.key, &options, &given)?,
@@ -409,12 +412,15 @@ impl ObjectsActor {
             Outcome::Write { kind, key, value, warnings, .. } => {
                 let before = view.get(&kind, &key);
                 let gone = value.is_none();
-                let value = value.or_else(|| before.as_ref().map(|object| object.value.clone())).unwrap_or_default();
-                let revision = before.map_or(0, |object| object.revision);
-                let mut object = crate::publish::stored(kind, key, value, revision);
-                if revision == 0 {
-                    metadata::of_mut(&mut object.value).remove("resourceVersion");
-                }
+                let mut value = value.or_else(|| before.as_ref().map(|object| object.value())).unwrap_or_default();
+                // What is not stored has no version; what is keeps the one it has.
+                let object = match before {
+                    Some(before) => crate::publish::stored(kind, key, value, before.revision),
+                    None => {
+                        metadata::of_mut(&mut value).remove("resourceVersion");
+                        StoredObject::new(kind, key, &value, 0)
+                    }
+                };
                 Outcome::Done(Box::new(Written { object: Arc::new(object), changed: true, gone, warnings }))
             }
             other => other,
@@ -451,7 +457,7 @@ impl ObjectsActor {
         let Some(namespaces) = self.parts.kinds.named("Namespace") else { return Ok(()) };
         match view.get(&namespaces.id(), &ObjectKey::new("", namespace)) {
             None => Err(Status::not_found(namespaces, namespace)),
-            Some(found) if metadata::is_deleting(&found.value) => {
+            Some(found) if found.is_deleting() => {
                 let why =
                     format!("unable to create new content in namespace {namespace} because it is being terminated");
                 Err(Status::forbidden(kind, name, why))
@@ -469,23 +475,24 @@ impl ObjectsActor {
         given: &Circumstances,
     ) -> Result<Outcome, Status> {
         let current = existing(view, kind, &key)?;
-        admission::check_preconditions(kind, &current.value, options)?;
+        let tree = current.value();
+        admission::check_preconditions(kind, &tree, options)?;
         let is_namespace = kind.kind == "Namespace";
         if is_namespace && PERMANENT.contains(&key.name.as_str()) {
             return Err(Status::forbidden(kind, &key.name, "this namespace may not be deleted"));
         }
         let expected = Expected::At(current.revision);
         let write = |value| Outcome::Write { kind: kind.id(), key: key.clone(), value, expected, warnings: vec![] };
-        if metadata::is_deleting(&current.value) {
+        if current.is_deleting() {
             return Ok(unchanged(current, vec![]));
         }
-        let waits = kind.graceful || metadata::has_finalizers(&current.value) || is_namespace;
+        let waits = kind.graceful || metadata::has_finalizers(&tree) || is_namespace;
         if !waits {
             return Ok(write(None));
         }
         let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
-        let own = current.value.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
-        let mut value = admission::mark_deleted(&current.value, asked.or(own).unwrap_or(0), given.now);
+        let own = tree.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
+        let mut value = admission::mark_deleted(&tree, asked.or(own).unwrap_or(0), given.now);
         if is_namespace {
             value["status"]["phase"] = json!("Terminating");
         }
@@ -500,7 +507,7 @@ impl ObjectsActor {
             .kind(&namespaces)
             .objects
             .iter()
-            .filter(|(_, namespace)| metadata::is_deleting(&namespace.value))
+            .filter(|(_, namespace)| namespace.is_deleting())
             .map(|(key, _)| key.clone())
             .collect();
         for namespace in going {
@@ -510,7 +517,7 @@ impl ObjectsActor {
                 let inside = content.objects.iter().filter(|(key, _)| key.namespace == namespace.name);
                 for (key, object) in inside {
                     empty = false;
-                    if metadata::is_deleting(&object.value) {
+                    if object.is_deleting() {
                         continue;
                     }
                     let write = WriteObject {
@@ -593,7 +600,7 @@ impl ObjectsActor {
         let view = self.view();
         let now = self.parts.clock.now();
         let node = self.parts.node_name.clone();
-        let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value));
+        let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value()));
         for write in self.events.flush(&node, now, current) {
             let task = match write {
                 EventWrite::Put(key, mut value) => {
@@ -610,27 +617,19 @@ impl ObjectsActor {
     }
 }
 
-fn existing(
-    view: &ObjectsView,
-    kind: &Kind,
-    key: &ObjectKey,
-) -> Result<Arc<mkube_messages::objects::StoredObject>, Status> {
+fn existing(view: &ObjectsView, kind: &Kind, key: &ObjectKey) -> Result<Arc<StoredObject>, Status> {
     view.get(&kind.id(), key).ok_or_else(|| Status::not_found(kind, &key.name))
 }
 
-fn replace(
-    kind: &Kind,
-    key: ObjectKey,
-    current: &Arc<mkube_messages::objects::StoredObject>,
-    admitted: admission::Admitted,
-) -> Outcome {
+fn replace(kind: &Kind, key: ObjectKey, current: &Arc<StoredObject>, admitted: admission::Admitted) -> Outcome {
+    let tree = current.value();
     // The last finalizer is gone: so is the object.
     let released = metadata::is_deleting(&admitted.value)
         && !kind.graceful
         && kind.kind != "Namespace"
-        && metadata::has_finalizers(&current.value)
+        && metadata::has_finalizers(&tree)
         && !metadata::has_finalizers(&admitted.value);
-    if !released && admitted.value == admission::without_version(&current.value) {
+    if !released && admitted.value == admission::without_version(&tree) {
         return unchanged(current.clone(), admitted.warnings);
     }
     let value = (!released).then_some(admitted.value);
@@ -638,7 +637,7 @@ fn replace(
     Outcome::Write { kind: kind.id(), key, value, expected, warnings: admitted.warnings }
 }
 
-fn unchanged(object: Arc<mkube_messages::objects::StoredObject>, warnings: Vec<String>) -> Outcome {
+fn unchanged(object: Arc<StoredObject>, warnings: Vec<String>) -> Outcome {
     Outcome::Done(Box::new(Written { object, changed: false, gone: false, warnings }))
 }
 

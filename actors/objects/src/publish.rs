@@ -28,7 +28,7 @@ pub struct Change {
 /// The object as published: with its version.
 pub fn stored(kind: KindId, key: ObjectKey, mut value: Value, revision: Revision) -> StoredObject {
     metadata::of_mut(&mut value).insert("resourceVersion".into(), json!(revision.to_string()));
-    StoredObject { kind, key, revision, value }
+    StoredObject::new(kind, key, &value, revision)
 }
 
 /// The view after `changes`, which are in order of revision. Also answers each changed object as published.
@@ -50,7 +50,7 @@ pub fn apply(view: &ObjectsView, changes: Vec<Change>) -> (ObjectsView, Vec<Arc<
                 kind.objects.remove(&change.key);
                 let Some(last) = &previous else { continue };
                 // Clients continue from the version of the deletion.
-                let object = stored(change.kind, change.key, last.value.clone(), change.revision);
+                let object = stored(change.kind, change.key, last.value(), change.revision);
                 (ChangeType::Deleted, Arc::new(object))
             }
         };
@@ -88,7 +88,7 @@ mod tests {
         let told: Vec<_> = kind.history.iter().map(|one| (one.change, one.revision)).collect();
         use ChangeType::{Added, Deleted, Modified};
         assert_eq!(told, [(Added, 1), (Modified, 2), (Added, 3), (Deleted, 4)]);
-        assert_eq!(deleted[0].value["metadata"]["resourceVersion"], "4");
+        assert_eq!(deleted[0].value()["metadata"]["resourceVersion"], "4");
         assert_eq!((view.revision, kind.objects.len(), kind.history_after), (4, 1, 0));
         let many = (0..HISTORY as u64).map(|n| change("b", Some(json!({"n": n})), 5 + n)).collect();
         let (view, _) = apply(&view, many);

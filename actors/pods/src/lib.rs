@@ -26,5 +26,5 @@ mod status;
 
 pub use node_actor::{NodeActor, NodeParts};
 pub use plan::{PlanSettings, PodPlan};
-pub use pod_actor::{Desired, PodActor, PodDoors, PodParts};
+pub use pod_actor::{Desired, PodActor, PodDoors, PodParts, Turns};
 pub use pods_actor::{PodsActor, PodsParts};

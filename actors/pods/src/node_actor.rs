@@ -13,7 +13,6 @@ use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindId;
-use mkube_model::metadata;
 use mkube_model::neighbours::wall_clock::WallClock;
 use serde_json::{Value, json};
 
@@ -71,9 +70,10 @@ impl NodeActor {
                 SOON
             }
             (Some(node), _) => {
-                let status = self.status(&device, &node.value["status"]);
-                if status != node.value["status"] {
-                    self.report(key, metadata::uid(&node.value).to_owned(), status, ctx);
+                let before = &node.value()["status"];
+                let status = self.status(&device, before);
+                if status != *before {
+                    self.report(key, node.uid().to_owned(), status, ctx);
                 }
                 TICK
             }

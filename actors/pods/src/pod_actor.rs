@@ -25,7 +25,7 @@ use mkube_model::neighbours::router::ContainerState;
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::wall_clock::WallClock;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -37,8 +37,12 @@ use crate::status::{ContainerFacts, Facts, Trouble, recorded_restarts, recorded_
 
 /// Shortest pause of a pod whose neighbour had no room; the longest is four times as long.
 const TURN: Duration = Duration::from_millis(50);
-/// Longest time between two looks.
+/// Longest time between two looks while something is expected.
 const TICK: Duration = Duration::from_secs(10);
+/// Longest time between two looks when nothing is: whatever happens to the pod is told at once.
+const QUIET: Duration = Duration::from_secs(60);
+/// Pods that work on the device at the same time: enough to keep its few connections busy.
+const PODS_AT_WORK: usize = 16;
 /// A container that ran this long has its restarts forgiven.
 const STABLE: Duration = Duration::from_secs(600);
 
@@ -64,6 +68,22 @@ pub struct PodDoors {
     pub event: Door<RecordEvent>,
 }
 
+/// How many pods may work on the device at the same time. The others wait in line, instead of asking again and again: after
+/// a restart a thousand pods have something to do at once.
+#[derive(Clone)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(PODS_AT_WORK)))
+    }
+}
+
+/// Waiting for an archive takes no part of the device.
+fn needs_turn(step: &Step) -> bool {
+    *step != Step::EnsureTarball
+}
+
 /// What all pod actors need from outside.
 #[derive(Clone)]
 pub struct PodParts {
@@ -77,6 +97,8 @@ pub struct PodParts {
     pub disk: Arc<dyn SharedDisk>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// Settings that shape every pod.
     pub settings: Arc<PlanSettings>,
     /// The kind of pods.
@@ -112,8 +134,12 @@ pub struct PodActor {
     busy: bool,
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
-    /// The status last reported.
-    reported: Value,
+    /// The status last reported, and when, until the published pod shows it.
+    reported: Option<(Value, Instant)>,
+    /// It is this pod's turn.
+    turn: Option<OwnedSemaphorePermit>,
+    /// It waits for its turn.
+    queued: bool,
 }
 
 impl PodActor {
@@ -129,7 +155,9 @@ impl PodActor {
             generation: 0,
             busy: false,
             timer: None,
-            reported: Value::Null,
+            reported: None,
+            turn: None,
+            queued: false,
         }
     }
 
@@ -140,12 +168,11 @@ impl PodActor {
         all.objects
             .range(from..)
             .take_while(|(key, _)| key.namespace == namespace)
-            .map(|(key, object)| (key.name.clone(), object.value.clone()))
+            .map(|(key, object)| (key.name.clone(), object.value()))
             .collect()
     }
 
-    fn plan(&self, desired: &Desired, device: &DeviceSnapshot) -> PodPlan {
-        let pod = &desired.pod.value;
+    fn plan(&self, desired: &Desired, pod: &Value, device: &DeviceSnapshot) -> PodPlan {
         let maps = self.config_maps(metadata::namespace(pod));
         let first = desired.names.first();
         let address = first.and_then(|names| {
@@ -163,8 +190,9 @@ impl PodActor {
         }
         let desired = self.desired.borrow_and_update().clone();
         let device = self.parts.device.borrow().clone();
-        let generation = desired.pod.value.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0);
-        let deleting = metadata::is_deleting(&desired.pod.value);
+        let pod = desired.pod.value();
+        let generation = pod.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0);
+        let deleting = desired.pod.is_deleting();
         // A new wish is tried at once, whatever became of the last one.
         let wish = generation * 2 + u64::from(deleting);
         if wish != self.generation {
@@ -172,7 +200,7 @@ impl PodActor {
             self.retry.reset();
             self.memories.values_mut().for_each(|memory| memory.remakes.reset());
         }
-        let plan = Arc::new(self.plan(&desired, &device));
+        let plan = Arc::new(self.plan(&desired, &pod, &device));
         if !device.complete {
             let message = device.fault.clone().unwrap_or_else(|| "the device is being read".into());
             for container in &plan.containers {
@@ -182,11 +210,11 @@ impl PodActor {
             // What an earlier incarnation reported stays: not seeing the device says nothing about the pod.
             return self.look_later(ctx, TICK);
         }
-        self.remember(&desired, &plan, &device);
+        self.remember(&pod["status"], &plan, &device);
         let now = Instant::now();
-        let mut next_moment = now + TICK;
+        let mut next_moment = None;
         let mut action = None;
-        let mut gone = 0;
+        let (mut gone, mut settled) = (0, true);
         let all: Vec<(ContainerPlan, bool)> = plan
             .containers
             .iter()
@@ -201,72 +229,98 @@ impl PodActor {
             } else {
                 next_step(container, plan.restart, seen, memory, now)
             };
-            match step {
-                Step::Wait | Step::Settled => {}
-                Step::WaitUntil(moment) => next_moment = next_moment.min(moment),
+            settled &= step == Step::Settled;
+            let due = match step {
+                Step::Wait | Step::Settled => None,
+                Step::WaitUntil(moment) => Some(moment),
                 Step::Blocked(why) => {
                     let trouble = Trouble { reason: "CreateContainerConfigError".into(), message: why };
                     self.troubles.insert(container.row.clone(), trouble);
+                    None
                 }
-                Step::Gone => gone += 1,
-                Step::ScheduleRestart => {
-                    let pause = memory.restarts.pause_after_the_first(now);
-                    memory.restart_scheduled = true;
-                    let message = format!(
-                        "back-off {} restarting failed container={} pod={}_{}({})",
-                        mkube_model::kinds::human_duration(pause.as_secs() as i64),
-                        container.name,
-                        plan.name,
-                        plan.namespace,
-                        plan.uid
-                    );
-                    next_moment = next_moment.min(now + pause);
-                    if !pause.is_zero() {
-                        self.event(&plan, true, "BackOff", message.clone());
-                    }
-                    self.troubles.insert(container.row.clone(), Trouble { reason: "CrashLoopBackOff".into(), message });
+                Step::Gone => {
+                    gone += 1;
+                    None
                 }
-                Step::ScheduleRemake => {
-                    let pause = memory.remakes.pause(now);
-                    memory.remake_scheduled = true;
-                    next_moment = next_moment.min(now + pause);
-                    let why = seen.row.map(|row| row.about.as_str()).filter(|about| !about.is_empty());
-                    let why = why.unwrap_or("the device dropped the container while it was unpacking the image");
-                    let message = format!("image {:?} cannot be unpacked: {why}", container.image);
-                    self.event(&plan, true, "Failed", message.clone());
-                    let message = format!("{message}; next try in {} s", pause.as_secs());
-                    self.troubles.insert(container.row.clone(), Trouble { reason: "ErrImageUnpack".into(), message });
+                Step::ScheduleRestart => Some(now + self.schedule_restart(&plan, container, now)),
+                Step::ScheduleRemake => Some(now + self.schedule_remake(&plan, container, seen, now)),
+                step if action.is_none() && self.retry.is_over(now) => {
+                    action = Some((step, container.clone()));
+                    None
                 }
-                step => {
-                    if action.is_none() && self.retry.is_over(now) {
-                        action = Some((step, container.clone()));
-                    } else if let Some(due) = self.retry.due() {
-                        next_moment = next_moment.min(due.max(now));
-                    }
-                }
-            }
+                _ => self.retry.due().map(|due| due.max(now)),
+            };
+            next_moment = next_moment.into_iter().chain(due).min();
         }
-        self.leaving.retain(|row, container| {
-            let memory = self.memories.get(row);
-            let left = memory.is_none_or(|memory| next_teardown(seen(&device, container), memory) != Step::Gone);
-            if !left {
-                self.troubles.remove(row);
-            }
-            left
-        });
-        self.report(&desired, &plan, &device, ctx);
+        self.forget_leavers(&device);
+        self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
         if plan.deleting && gone == all.len() {
             return self.finish(&plan, ctx);
         }
         match action {
-            Some((step, container)) => self.take(step, container, plan, &desired, ctx),
-            None => self.look_later(ctx, next_moment.saturating_duration_since(now).max(Duration::from_millis(1))),
+            Some((step, _)) if self.turn.is_none() && needs_turn(&step) => {
+                self.queue_up(ctx);
+                self.look_later(ctx, TICK);
+            }
+            Some((step, container)) => self.take(step, container, plan, &pod["status"], ctx),
+            None => {
+                self.turn = None;
+                let longest = if settled && self.reported.is_none() { QUIET } else { TICK };
+                let pause = next_moment.map_or(longest, |moment| moment.saturating_duration_since(now).min(longest));
+                self.look_later(ctx, pause.max(Duration::from_millis(1)));
+            }
         }
     }
 
+    /// Starts the pause before a restart, and says so; how long it is.
+    fn schedule_restart(&mut self, plan: &PodPlan, container: &ContainerPlan, now: Instant) -> Duration {
+        let memory = self.memories.entry(container.row.clone()).or_default();
+        let pause = memory.restarts.pause_after_the_first(now);
+        memory.restart_scheduled = true;
+        let message = format!(
+            "back-off {} restarting failed container={} pod={}_{}({})",
+            mkube_model::kinds::human_duration(pause.as_secs() as i64),
+            container.name,
+            plan.name,
+            plan.namespace,
+            plan.uid
+        );
+        if !pause.is_zero() {
+            self.event(plan, true, "BackOff", message.clone());
+        }
+        self.troubles.insert(container.row.clone(), Trouble { reason: "CrashLoopBackOff".into(), message });
+        pause
+    }
+
+    /// Starts the pause before a row is made anew, and says why; how long it is.
+    fn schedule_remake(&mut self, plan: &PodPlan, container: &ContainerPlan, seen: Seen<'_>, now: Instant) -> Duration {
+        let memory = self.memories.entry(container.row.clone()).or_default();
+        let pause = memory.remakes.pause(now);
+        memory.remake_scheduled = true;
+        let why = seen.row.map(|row| row.about.as_str()).filter(|about| !about.is_empty());
+        let why = why.unwrap_or("the device dropped the container while it was unpacking the image");
+        let message = format!("image {:?} cannot be unpacked: {why}", container.image);
+        self.event(plan, true, "Failed", message.clone());
+        let message = format!("{message}; next try in {} s", pause.as_secs());
+        self.troubles.insert(container.row.clone(), Trouble { reason: "ErrImageUnpack".into(), message });
+        pause
+    }
+
+    /// Containers that left the spec and are gone now.
+    fn forget_leavers(&mut self, device: &DeviceSnapshot) {
+        let Self { leaving, memories, troubles, .. } = self;
+        leaving.retain(|row, container| {
+            let memory = memories.get(row);
+            let left = memory.is_none_or(|memory| next_teardown(seen(device, container), memory) != Step::Gone);
+            if !left {
+                troubles.remove(row);
+            }
+            left
+        });
+    }
+
     /// Learns what the device shows: first sights, exits, containers that left the spec.
-    fn remember(&mut self, desired: &Desired, plan: &PodPlan, device: &DeviceSnapshot) {
-        let status = &desired.pod.value["status"];
+    fn remember(&mut self, status: &Value, plan: &PodPlan, device: &DeviceSnapshot) {
         let now = Instant::now();
         for container in &plan.containers {
             let memory = self.memories.entry(container.row.clone()).or_insert_with(|| Memory {
@@ -326,13 +380,13 @@ impl PodActor {
         step: Step,
         container: ContainerPlan,
         plan: Arc<PodPlan>,
-        desired: &Desired,
+        status: &Value,
         ctx: &mut Context<Self>,
     ) {
         self.announce(&step, &container, &plan);
         let memory = self.memories.entry(container.row.clone()).or_default().clone();
         let job = Job {
-            previous_address: previous_address(&desired.pod.value, container.index),
+            previous_address: previous_address(status, container.index),
             images_base: self.parts.settings.images_base.clone(),
             doors: self.parts.doors.clone(),
             disk: self.parts.disk.clone(),
@@ -341,7 +395,7 @@ impl PodActor {
             memory,
         };
         self.busy = true;
-        let was_started = recorded_start(&desired.pod.value["status"], &container.name);
+        let was_started = recorded_start(status, &container.name);
         let work = carry_out(step.clone(), job);
         ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
             actor.busy = false;
@@ -462,30 +516,43 @@ impl PodActor {
         }
     }
 
-    fn report(&mut self, desired: &Desired, plan: &PodPlan, device: &DeviceSnapshot, ctx: &mut Context<Self>) {
-        let previous = &desired.pod.value["status"];
+    /// Tells the status when it is not what is stored, or what was told a moment ago.
+    fn report(
+        &mut self,
+        key: &ObjectKey,
+        stored: &Value,
+        plan: &PodPlan,
+        device: &DeviceSnapshot,
+        ctx: &mut Context<Self>,
+    ) {
+        if self.reported.as_ref().is_some_and(|(told, _)| told == stored) {
+            self.reported = None;
+        }
         let containers: Vec<ContainerFacts> =
             plan.containers.iter().map(|container| self.facts(container, plan, device)).collect();
-        // Between a report and the view that shows it, what was reported is the truth to continue from.
-        let previous = if self.reported.is_null() { previous } else { &self.reported };
         let new = status(&Facts {
             containers: &containers,
             restart: plan.restart,
             deleting: plan.deleting,
             host_ip: &self.parts.settings.host_ip,
-            previous,
+            // Between a report and the view that shows it, what was reported is the truth to continue from.
+            previous: self.reported.as_ref().map_or(stored, |(told, _)| told),
             now: self.parts.clock.now(),
         });
-        if new == self.reported || (self.reported.is_null() && new == desired.pod.value["status"]) {
-            self.reported = new;
+        let known = match &self.reported {
+            // Whoever took the report may have died with it.
+            Some((told, at)) => *told == new && at.elapsed() < TICK,
+            None => *stored == new,
+        };
+        if known {
             return;
         }
-        self.reported = new.clone();
+        self.reported = Some((new.clone(), Instant::now()));
         let door = self.parts.doors.report.clone();
         let report = ReportStatus {
             context: RequestContext::new("report", patience::WRITE),
             kind: self.parts.kind,
-            key: desired.pod.key.clone(),
+            key: key.clone(),
             uid: plan.uid.clone(),
             status: new,
         };
@@ -493,7 +560,7 @@ impl PodActor {
         ctx.spawn(reporting.into_actor(self).map(|result, actor, _ctx| {
             if let Err(error) = result {
                 tracing::debug!(%error, "a status was not taken, it is reported again");
-                actor.reported = Value::Null;
+                actor.reported = None;
             }
         }));
     }
@@ -547,6 +614,21 @@ impl PodActor {
     /// The pause of a pod that waits for its turn: different for each, so that a thousand do not ask at once.
     fn turn(&self) -> Duration {
         TURN + TURN.mul_f64((RandomState::new().hash_one(self.generation) % 300) as f64 / 100.0)
+    }
+
+    /// Waits for this pod's turn, in order of arrival.
+    fn queue_up(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.queued, true) {
+            return;
+        }
+        let turns = self.parts.turns.0.clone();
+        let waiting = async move { turns.acquire_owned().await };
+        ctx.spawn(waiting.into_actor(self).map(|turn, actor, ctx| {
+            actor.queued = false;
+            // Nobody closes the semaphore; without a turn the next look queues up again.
+            actor.turn = turn.ok();
+            actor.look(ctx);
+        }));
     }
 
     fn look_later(&mut self, ctx: &mut Context<Self>, pause: Duration) {
@@ -604,8 +686,8 @@ fn address_of(device: &DeviceSnapshot, veth: &str) -> Option<String> {
     device.veths.get(veth)?.addresses.first().map(|address| address.addr().to_string())
 }
 
-fn previous_address(pod: &Value, index: usize) -> Option<Ipv4Addr> {
-    pod.pointer("/status/podIPs")?.get(index)?.get("ip")?.as_str()?.parse().ok()
+fn previous_address(status: &Value, index: usize) -> Option<Ipv4Addr> {
+    status.get("podIPs")?.get(index)?.get("ip")?.as_str()?.parse().ok()
 }
 
 /// Event reasons are fixed words.

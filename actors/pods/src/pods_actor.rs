@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use imbl::ordmap::DiffItem;
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
@@ -89,7 +90,7 @@ impl PodsActor {
         let mut new: Vec<&Arc<StoredObject>> = Vec::new();
         for (key, object) in &stored.objects {
             match self.pods.get(key) {
-                Some(entry) if entry.uid != metadata::uid(&object.value) => {
+                Some(entry) if entry.uid != object.uid() => {
                     self.forget(key, &tree);
                     new.push(object);
                 }
@@ -99,7 +100,7 @@ impl PodsActor {
             }
         }
         // The older of two pods whose names collide has the plain name, also after a restart.
-        new.sort_by(|one, other| age(one).cmp(&age(other)));
+        new.sort_by_cached_key(|object| age(object));
         for object in new {
             self.welcome(object, &tree);
         }
@@ -108,7 +109,8 @@ impl PodsActor {
 
     fn names_of(&mut self, object: &StoredObject) -> Vec<ContainerNames> {
         let key = &object.key;
-        let containers = object.value.pointer("/spec/containers").and_then(Value::as_array);
+        let pod = object.value();
+        let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
         let mut found = Vec::new();
         for (index, container) in containers.into_iter().flatten().enumerate() {
             let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
@@ -140,7 +142,7 @@ impl PodsActor {
         if let Err(fault) = tree.start_child(&self.parts.supervisor, spec) {
             tracing::error!(%fault, pod = %object.key, "the pod's actor could not be started");
         }
-        let uid = metadata::uid(&object.value).to_owned();
+        let uid = object.uid().to_owned();
         let entry = Entry { desired, uid, revision: object.revision, look, device, rows };
         self.pods.insert(object.key.clone(), entry);
     }
@@ -153,7 +155,7 @@ impl PodsActor {
         entry.rows = names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect();
         entry.desired.send_replace(Desired { pod: object.clone(), names });
         // A status the pod wrote itself is no news to it.
-        let mut without_status = [before.value.clone(), object.value.clone()];
+        let mut without_status = [before.value(), object.value()];
         for value in &mut without_status {
             value["status"] = Value::Null;
             metadata::of_mut(value).remove("resourceVersion");
@@ -191,7 +193,7 @@ impl PodsActor {
             .collect();
         if !changed.is_empty() {
             for (key, entry) in &self.pods {
-                let spec = entry.desired.borrow().pod.value["spec"].to_string();
+                let spec = entry.desired.borrow().pod.text().to_owned();
                 let concerns = changed
                     .iter()
                     .any(|map| map.namespace == key.namespace && spec.contains(&format!("\"{}\"", map.name)));
@@ -213,32 +215,27 @@ impl PodsActor {
             }
             return;
         }
-        let mut concerned: HashSet<&ObjectKey> = HashSet::new();
-        let mut concern = |name: &str| concerned.extend(self.owners.get(name));
-        for (name, row) in &now.containers {
-            let same = before.containers.get(name).is_some_and(|old| Arc::ptr_eq(old, row) || alike(old, row));
-            if !same {
-                concern(name);
+        let mut concerned: HashSet<ObjectKey> = HashSet::new();
+        let mut concern = |name: &str| concerned.extend(self.owners.get(name).cloned());
+        for change in before.containers.diff(&now.containers) {
+            let (old, new) = ends(&change);
+            if old.zip(new).is_some_and(|(old, new)| alike(old, new)) {
+                continue;
+            }
+            for row in old.into_iter().chain(new) {
+                concern(&row.name);
                 // A container that left the spec still belongs to the pod its interface belongs to.
                 row.interfaces.iter().for_each(|veth| concern(veth));
             }
         }
-        for (name, row) in &before.containers {
-            if !now.containers.contains_key(name) {
-                concern(name);
-                row.interfaces.iter().for_each(|veth| concern(veth));
+        for change in before.veths.diff(&now.veths) {
+            let (old, new) = ends(&change);
+            if old.map(|row| &row.addresses) != new.map(|row| &row.addresses) {
+                old.into_iter().chain(new).for_each(|row| concern(&row.name));
             }
-        }
-        for (name, row) in &now.veths {
-            if !before.veths.get(name).is_some_and(|old| old.addresses == row.addresses) {
-                concern(name);
-            }
-        }
-        for name in before.veths.keys().filter(|name| !now.veths.contains_key(*name)) {
-            concern(name);
         }
         for key in concerned {
-            if let Some(entry) = self.pods.get(key) {
+            if let Some(entry) = self.pods.get(&key) {
                 tell(&entry.device, DeviceChanged);
             }
         }
@@ -290,9 +287,19 @@ fn alike(one: &ContainerRow, other: &ContainerRow) -> bool {
         && one.interfaces == other.interfaces
 }
 
-fn age(object: &StoredObject) -> (&str, &str) {
-    let created = object.value.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
-    (created, metadata::uid(&object.value))
+/// The row before and after a change.
+fn ends<'a, Row>(change: &DiffItem<'a, 'a, String, Arc<Row>>) -> (Option<&'a Row>, Option<&'a Row>) {
+    match change {
+        DiffItem::Add(_, new) => (None, Some(new)),
+        DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+        DiffItem::Remove(_, old) => (Some(old), None),
+    }
+}
+
+fn age(object: &StoredObject) -> (String, String) {
+    let pod = object.value();
+    let created = pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
+    (created.to_owned(), object.uid().to_owned())
 }
 
 fn tell<M: mkube_messages::request::Event>(door: &Door<M>, event: M)

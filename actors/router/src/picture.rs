@@ -180,7 +180,7 @@ fn newer(touched: &HashMap<(Table, String), Age>, table: Table, name: &str, age:
 
 /// Replaces `old` by `fresh`, except for names that were touched later; equal rows keep their `Arc`.
 fn merge<Row: PartialEq>(
-    old: &mut imbl::HashMap<String, Arc<Row>>,
+    old: &mut imbl::OrdMap<String, Arc<Row>>,
     fresh: HashMap<String, Row>,
     touched_later: impl Fn(&str) -> bool,
 ) {

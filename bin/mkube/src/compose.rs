@@ -22,7 +22,7 @@ use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
 use mkube_objects::{ObjectsActor, ObjectsParts};
-use mkube_pods::{NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts};
+use mkube_pods::{NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
 use mkube_router::{RouterActor, RouterParts};
 use mkube_store::StoreActor;
 use mkube_supervision::{
@@ -40,7 +40,8 @@ mod bounds {
     pub const ROUTER: usize = 32;
     pub const OBJECTS: usize = 1024;
     pub const IPAM: usize = 32;
-    pub const IMAGES: usize = 16;
+    // Each pod waits for at most one archive, and a slow one must not keep the others from asking.
+    pub const IMAGES: usize = 1024;
     pub const NOBODY_ASKS: usize = 1;
 }
 
@@ -215,6 +216,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         device: device.clone(),
         disk,
         clock: clock.clone(),
+        turns: Turns::default(),
         settings: plan.clone(),
         kind: pods_kind,
         config_maps: maps_kind,

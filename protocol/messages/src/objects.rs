@@ -11,6 +11,7 @@ use actix::Message;
 use arc_swap::ArcSwap;
 use imbl::{OrdMap, Vector};
 use mkube_model::kinds::{KindId, KindTable};
+use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::status::Status;
 use serde_json::Value;
@@ -44,7 +45,10 @@ impl std::fmt::Display for ObjectKey {
     }
 }
 
-/// An object as published. `value` is complete: `metadata.resourceVersion` equals `revision`.
+/// An object as published, complete: its `metadata.resourceVersion` equals `revision`.
+///
+/// Kept as text: a tree of a pod takes ten times the memory, thousands of them are published and remembered, and most readers only
+/// pass them on. What everybody asks for stands beside it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredObject {
     /// Its kind.
@@ -53,8 +57,37 @@ pub struct StoredObject {
     pub key: ObjectKey,
     /// When it last changed.
     pub revision: Revision,
-    /// The object as clients see it.
-    pub value: Value,
+    uid: Box<str>,
+    deleting: bool,
+    text: Box<str>,
+}
+
+impl StoredObject {
+    /// `value` as clients see it; its version must be that of `revision`.
+    pub fn new(kind: KindId, key: ObjectKey, value: &Value, revision: Revision) -> Self {
+        let (uid, deleting) = (metadata::uid(value).into(), metadata::is_deleting(value));
+        Self { kind, key, revision, uid, deleting, text: value.to_string().into() }
+    }
+
+    /// The object as JSON.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The object as a tree, read anew: keep it no longer than needed.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.text).expect("the text was written from a value")
+    }
+
+    /// `metadata.uid`.
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Whether a deletion timestamp is set.
+    pub fn is_deleting(&self) -> bool {
+        self.deleting
+    }
 }
 
 /// What happened to an object.

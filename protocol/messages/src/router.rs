@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use actix::Message;
-use imbl::HashMap;
+use imbl::OrdMap;
 use mkube_model::neighbours::router::{
     AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource,
     VethRow,
@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use crate::request::{Floor, Request, RequestContext};
 
-/// What the device looked like when it was last read. Cheap to clone; rows that did not change keep their `Arc`.
+/// What the device looked like when it was last read. Cheap to clone, and two of them cheap to compare: they share what is
+/// the same, and rows that did not change keep their `Arc`.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceSnapshot {
     /// Counts the readings; grows by one with each publication.
@@ -27,11 +28,11 @@ pub struct DeviceSnapshot {
     /// Why the last reading failed.
     pub fault: Option<String>,
     /// Containers by name.
-    pub containers: HashMap<String, Arc<ContainerRow>>,
+    pub containers: OrdMap<String, Arc<ContainerRow>>,
     /// veths by name.
-    pub veths: HashMap<String, Arc<VethRow>>,
+    pub veths: OrdMap<String, Arc<VethRow>>,
     /// Bridge ports by interface name.
-    pub ports: HashMap<String, Arc<BridgePortRow>>,
+    pub ports: OrdMap<String, Arc<BridgePortRow>>,
     /// Figures of the device, once read.
     pub resource: Option<SystemResource>,
 }
