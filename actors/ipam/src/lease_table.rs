@@ -80,10 +80,11 @@ impl LeaseTable {
     /// Leases an address. The same interface gets the same answer again; a different wish moves it.
     pub fn lease(&mut self, wish: Wish<'_>) -> Result<AddressLease, IpamFault> {
         let network = self.network(wish.network)?.clone();
-        if let Some(held) = self.by_veth.get(wish.veth).copied() {
-            if network.cidr.contains(&held) && wish.wanted.is_none_or(|wanted| wanted == held) {
-                return Ok(lease_of(&network, held));
-            }
+        if let Some(held) = self.by_veth.get(wish.veth).copied()
+            && network.cidr.contains(&held)
+            && wish.wanted.is_none_or(|wanted| wanted == held)
+        {
+            return Ok(lease_of(&network, held));
         }
         let address = match wish.wanted {
             Some(wanted) => self.check_static(&network, wish.veth, wanted)?,

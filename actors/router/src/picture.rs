@@ -14,6 +14,7 @@ pub type Age = u64;
 
 /// What a reading or a command taught us.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time; a box would cost more than it saves")]
 pub enum Learned {
     /// All containers.
     Containers(Vec<ContainerRow>),

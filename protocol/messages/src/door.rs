@@ -295,7 +295,7 @@ where
 
     /// Hands the message over. The returned receiver gets the answer; it is dropped unanswered when the actor dies.
     // The only place where messages leave for a mailbox.
-    #[allow(clippy::disallowed_methods)]
+    #[allow(clippy::disallowed_methods, reason = "what the ban sends everybody to")]
     fn hand_over(&self, message: M) -> Result<oneshot::Receiver<M::Result>, NotAnswered> {
         let recipient = self.current.borrow().clone().ok_or(NotAnswered::Away)?;
         if !recipient.connected() {

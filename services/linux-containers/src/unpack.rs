@@ -239,9 +239,9 @@ impl Unpacker {
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let path = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         let opened = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), inside).map_err(os)?;
-        let mut listing = rustix::fs::Dir::read_from(&opened).map_err(os)?;
+        let listing = rustix::fs::Dir::read_from(&opened).map_err(os)?;
         let mut names = Vec::new();
-        while let Some(entry) = listing.next() {
+        for entry in listing {
             let entry = entry.map_err(os)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes()).to_owned();
             if name != "." && name != ".." {
@@ -269,9 +269,9 @@ fn remove_at(parent: std::os::fd::BorrowedFd<'_>, name: &OsStr) -> Result<(), En
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let opened = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(os)?;
-    let mut listing = rustix::fs::Dir::read_from(&opened).map_err(os)?;
+    let listing = rustix::fs::Dir::read_from(&opened).map_err(os)?;
     let mut names = Vec::new();
-    while let Some(entry) = listing.next() {
+    for entry in listing {
         let entry = entry.map_err(os)?;
         let bytes = entry.file_name().to_bytes();
         if bytes != b"." && bytes != b".." {

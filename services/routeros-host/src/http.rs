@@ -173,8 +173,7 @@ fn authenticate(request: &HttpRequest, world: &World) -> Result<(), Refusal> {
     if world.device().may_enter(user, password) {
         return Ok(());
     }
-    let stamp = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string();
-    world.device().login_failed(user, &stamp);
+    world.device().login_failed(user, &crate::world::stamp());
     Err(Refusal::unauthorized())
 }
 

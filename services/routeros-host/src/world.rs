@@ -293,7 +293,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn stamp() -> String {
+/// The device's own clock, as its log shows it.
+#[allow(clippy::disallowed_methods, reason = "the host is a device: it has a clock of its own")]
+pub(crate) fn stamp() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

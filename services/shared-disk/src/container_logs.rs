@@ -45,7 +45,7 @@ impl ContainerLogs {
         Self { directory, router, find }
     }
 
-    async fn from_device(
+    async fn ask_device(
         &self,
         row: &str,
         options: &LogOptions,
@@ -83,7 +83,7 @@ impl PodLogs for ContainerLogs {
         let Some(state) = (self.find)(row) else {
             return Err(Status::bad_request(format!("container {row:?} is waiting to start: ContainerCreating")));
         };
-        let Some(directory) = &self.directory else { return self.from_device(row, &options).await };
+        let Some(directory) = &self.directory else { return self.ask_device(row, &options).await };
         let path = directory.join(file_name(&state.id, options.previous));
         if options.previous && !path.exists() {
             return Err(Status::bad_request(format!("previous terminated container {row:?} not found")));
