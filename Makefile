@@ -1,0 +1,48 @@
+# What people do here, and nothing else: each line calls a script of the same name in scripts/.
+# Flags go in ARGS, as in `make run ARGS="--host simulated"`.
+
+ARGS ?=
+
+.PHONY: help run test bench conformance build-all image deploy deploy-installer crash simulate fuzz mutants clean
+
+help:              ## this list
+	@sed -n 's/^\([a-z-]*\): *## */\1|/p' Makefile | awk -F'|' '{ printf "make %-18s %s\n", $$1, $$2 }'
+
+run:               ## a container host with one pod, on this machine
+	@scripts/run $(ARGS)
+
+test:              ## format, lints, every test, documents, dependency rules
+	@scripts/test
+
+bench:             ## the figures of docs/performance.md
+	@scripts/bench $(ARGS)
+
+conformance:       ## the RouterOS statements against any host or router
+	@scripts/later conformance "the statements run against the hosts of this tree in 'make test' only"
+
+build-all:         ## release binaries for every machine
+	@scripts/later build-all "for this machine, 'cargo build --release --locked' makes target/release/mkube"
+
+image:             ## the container image for a router
+	@scripts/later image "there is no image to build from yet"
+
+deploy:            ## put the image on a router
+	@scripts/later deploy "there is no image to put there yet"
+
+deploy-installer:  ## put the installer on a router
+	@scripts/later deploy-installer "there is no installer yet"
+
+crash:             ## crash loops, long
+	@scripts/later crash "'make test' kills actors and processes a few times"
+
+simulate:          ## simulation seeds, many
+	@scripts/later simulate "there is no simulation of the whole system yet"
+
+fuzz:              ## fuzzing, long
+	@scripts/later fuzz "'make test' runs the property tests"
+
+mutants:           ## each promise broken on purpose, its test must turn red
+	@scripts/later mutants "the mutations are not kept beside the promises yet"
+
+clean:             ## remove what `make run` left on this machine, and what was built
+	@scripts/clean
