@@ -22,7 +22,7 @@ const DEFAULT_PATIENCE: Duration = Duration::from_secs(5);
 pub enum ExitReason {
     /// By itself, its work done.
     Finished,
-    /// Because it was asked to.
+    /// Because it was asked to, by its supervisor or by somebody else; its work may be undone.
     Stopped,
     /// With a cause it told.
     Failed(String),
@@ -33,9 +33,9 @@ pub enum ExitReason {
 }
 
 impl ExitReason {
-    /// Whether a transient child is restarted after it.
+    /// Whether a transient child is restarted after it, unless its supervisor stopped it.
     pub fn is_bad(&self) -> bool {
-        !matches!(self, Self::Finished | Self::Stopped)
+        !matches!(self, Self::Finished)
     }
 
     pub(crate) fn word(&self) -> &'static str {

@@ -5,11 +5,17 @@
 //! The children are actix actors; each is spawned as a task whose join handle says how it ended, panics included.
 
 mod child;
+mod judge;
+mod node;
 mod pace;
 mod spec;
 mod status;
 mod tree;
 mod tree_task;
+mod walk;
+
+#[cfg(test)]
+mod tree_tests;
 
 pub use child::{ChildSpec, ChildSpecBuilder, ExitReason, Incarnation};
 pub use pace::{Intensity, RestartPace};

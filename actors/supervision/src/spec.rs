@@ -8,7 +8,7 @@ use crate::pace::{Intensity, RestartPace};
 pub enum RestartRule {
     /// Always.
     Permanent,
-    /// When it ended badly (failed, panicked, aborted).
+    /// Unless it ended by itself, its work done. To be stopped by somebody who is not its supervisor is not that.
     Transient,
     /// Never.
     Temporary,
@@ -31,7 +31,8 @@ pub enum Strategy {
 pub enum OnLimit {
     /// The supervisor itself fails, and its own supervisor decides.
     Escalate,
-    /// The child is parked until somebody releases it; restarts are counted per child.
+    /// The child is parked until somebody releases it; restarts are counted per child. A supervisor below is never parked: its
+    /// failures are counted, and escalate, as with [`OnLimit::Escalate`].
     HoldChild,
 }
 

@@ -19,7 +19,7 @@ pub enum CrashHow {
     Panic,
     /// An end with a cause.
     Error,
-    /// A plain end.
+    /// A stop that its supervisor did not order.
     Stop,
 }
 
