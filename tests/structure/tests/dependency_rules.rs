@@ -20,7 +20,7 @@ struct Edge {
 /// What rooms may use of ours. A room that matches several lines may use all they name; one that matches none, nothing.
 const OURS: &[(&str, &[&str])] = &[
     ("protocol/model", &[]),
-    ("protocol/manifests", &[]),
+    ("protocol/manifests", &["protocol/model"]),
     ("protocol/messages", &["protocol/model"]),
     ("services/", &["protocol/model"]),
     // Servers, and the pure machine that the engines and the tests' router share.
