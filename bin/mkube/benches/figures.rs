@@ -2,6 +2,7 @@
 //!
 //! Each section starts its own processes, prints one table and stops them again. Name sections to run only those:
 //! `cargo bench --bench figures -- scale ready`.
+#![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
 #[path = "figures/machine.rs"]
 mod machine;
