@@ -11,7 +11,7 @@
 //! Tells    RecordEvent.   Ticks  when a retry or a restart is due, and every 10 s.
 //! Rebuilds from the device's picture and the pod's own status.
 //!
-//! [`next_step`] is the whole policy: desired and observed in, one step out. Creating, repairing, changing and
+//! `next_step` is the whole policy: desired and observed in, one step out. Creating, repairing, changing and
 //! deleting are the same walk.
 
 mod backoff;
