@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use mkube_model::neighbours::pod_logs::{LogOptions, PodLogs};
-use mkube_model::neighbours::router::Router;
+use mkube_model::neighbours::router::{LogRow, Router};
 use mkube_model::status::Status;
 use tokio::sync::mpsc;
 
@@ -54,21 +54,28 @@ impl ContainerLogs {
             return Err(Status::bad_request("the device keeps no output of earlier runs"));
         }
         let rows = self.router.container_log(row).await.map_err(|fault| Status::unavailable(fault.to_string(), 2))?;
-        let skip = options.tail_lines.map_or(0, |lines| rows.len().saturating_sub(lines));
-        let mut text = String::new();
-        for row in rows.into_iter().skip(skip) {
-            if options.timestamps {
-                text += &format!("{} ", row.time);
-            }
-            text += &row.message;
-            text.push('\n');
-        }
-        text.truncate(options.limit_bytes.unwrap_or(usize::MAX).min(text.len()));
         let (sender, receiver) = mpsc::channel(1);
         // There is room for the one chunk.
-        let _ = sender.try_send(Bytes::from(text));
+        let _ = sender.try_send(Bytes::from(output_of(rows, options)));
         Ok((receiver, Some("only what the device still keeps: its last 100 messages of this container".into())))
     }
+}
+
+/// Rows of the device's log as bytes of output.
+fn output_of(rows: Vec<LogRow>, options: &LogOptions) -> Vec<u8> {
+    let skip = options.tail_lines.map_or(0, |lines| rows.len().saturating_sub(lines));
+    let mut text = String::new();
+    for row in rows.into_iter().skip(skip) {
+        if options.timestamps {
+            text += &format!("{} ", row.time);
+        }
+        text += &row.message;
+        text.push('\n');
+    }
+    let mut output = text.into_bytes();
+    // Bytes, not letters: the limit may fall inside of one.
+    output.truncate(options.limit_bytes.unwrap_or(usize::MAX));
+    output
 }
 
 /// Name of a container's log file, from the id of its row.
@@ -213,6 +220,8 @@ fn write_log(directory: &std::path::Path, lines: &[&str]) {
 
 #[cfg(test)]
 mod tests {
+    use mkube_model::neighbours::router::RowId;
+
     use super::*;
 
     fn read(options: LogOptions) -> String {
@@ -241,5 +250,17 @@ mod tests {
             "2026-01-01T00:00:02.5Z three\n"
         );
         assert_eq!(read(LogOptions { limit_bytes: Some(5), ..LogOptions::default() }), "one\nt");
+    }
+
+    #[test]
+    fn a_limit_that_falls_inside_of_a_letter_cuts_the_devices_output_there() {
+        let row = LogRow {
+            id: RowId("*1".to_owned()),
+            time: "10:00:00".to_owned(),
+            topics: Vec::new(),
+            message: "größer".to_owned(),
+        };
+        let options = LogOptions { limit_bytes: Some(3), ..LogOptions::default() };
+        assert_eq!(output_of(vec![row], &options), [b'g', b'r', 0xc3]);
     }
 }
