@@ -287,9 +287,14 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             Child::Supervisor(SupervisorSpec {
                 intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
                 on_limit: OnLimit::HoldChild,
-                ..supervisor("pods", one, 5, vec![Child::Actor(pods_actor)])
+                ..supervisor("pods", one, 5, vec![])
             }),
-            Child::Supervisor(supervisor("deciders", one, 5, vec![Child::Actor(node_actor), Child::Actor(boot_actor)])),
+            Child::Supervisor(supervisor(
+                "deciders",
+                one,
+                5,
+                vec![Child::Actor(pods_actor), Child::Actor(node_actor), Child::Actor(boot_actor)],
+            )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
         ],
     );
