@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::archive::io_fault;
 use crate::network::{self, Names};
 use crate::runtime::{Places, Runtime};
-use crate::unpack::{self, Limits};
+use crate::unpack::{self, Busy, Limits};
 use crate::{bundle, watch};
 
 /// Archives unpacked at the same time.
@@ -43,6 +43,7 @@ pub struct LinuxEngine {
     names: Names,
     events: mpsc::Sender<EngineEvent>,
     unpacking: Arc<Semaphore>,
+    busy: Arc<Busy>,
 }
 
 impl LinuxEngine {
@@ -59,7 +60,7 @@ impl LinuxEngine {
         let runtime = Runtime::choose(&state_dir, state_dir.join("runtime"))?;
         let names = Names::new(&state_dir.display().to_string());
         let unpacking = Arc::new(Semaphore::new(UNPACKING));
-        Ok(Self { state_dir, limits: options.limits, runtime, names, events, unpacking })
+        Ok(Self { state_dir, limits: options.limits, runtime, names, events, unpacking, busy: Arc::default() })
     }
 
     /// Id of a container in the runtime and in cgroups: unique on this machine.
@@ -130,12 +131,17 @@ impl Drop for Cancel {
 #[async_trait]
 impl Engine for LinuxEngine {
     async fn extract(&self, _key: &EngineKey, archive: PathBuf, root_dir: PathBuf) -> Result<ImageConfig, EngineFault> {
-        let _place =
+        let place =
             self.unpacking.clone().acquire_owned().await.map_err(|error| EngineFault::Failed(error.to_string()))?;
         let cancelled = Arc::new(AtomicBool::new(false));
         let _cancel = Cancel(cancelled.clone());
-        let limits = self.limits;
-        blocking(move || unpack::unpack(&archive, &root_dir, limits, &cancelled)).await
+        let (limits, busy) = (self.limits, self.busy.clone());
+        blocking(move || {
+            // The thread may outlive its caller; its place is free when it has ended.
+            let _place = place;
+            busy.alone(&root_dir, || unpack::unpack(&archive, &root_dir, limits, &cancelled))
+        })
+        .await
     }
 
     async fn start(&self, launch: &Launch) -> Result<u32, EngineFault> {
@@ -206,7 +212,9 @@ impl Engine for LinuxEngine {
     }
 
     async fn remove_files(&self, root_dir: PathBuf) -> Result<(), EngineFault> {
-        blocking(move || unpack::remove(&root_dir)).await
+        let busy = self.busy.clone();
+        // Unpacking that was given up has left when this begins: nothing appears after the removal.
+        blocking(move || busy.alone(&root_dir, || unpack::remove_root(&root_dir))).await
     }
 
     async fn find(&self, key: &EngineKey) -> Found {

@@ -9,11 +9,17 @@ mod bundle;
 #[cfg(target_os = "linux")]
 mod engine;
 #[cfg(target_os = "linux")]
+mod layer;
+#[cfg(target_os = "linux")]
+mod metered;
+#[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
 mod runtime;
 #[cfg(target_os = "linux")]
 mod unpack;
+#[cfg(all(test, target_os = "linux"))]
+mod unpack_tests;
 #[cfg(target_os = "linux")]
 mod watch;
 
