@@ -266,9 +266,9 @@ fn own(parent: &OwnedFd, name: &OsStr, owner: (u32, u32)) -> Result<(), EngineFa
 }
 
 fn names_in(directory: &OwnedFd) -> Result<Vec<PathBuf>, EngineFault> {
-    let mut listing = rustix::fs::Dir::read_from(directory).map_err(os)?;
+    let listing = rustix::fs::Dir::read_from(directory).map_err(os)?;
     let mut names = Vec::new();
-    while let Some(entry) = listing.next() {
+    for entry in listing {
         let entry = entry.map_err(os)?;
         let bytes = entry.file_name().to_bytes();
         if bytes != b"." && bytes != b".." {
