@@ -6,6 +6,7 @@ use mkube_router_machine::engine::{EngineFault, Launch};
 use serde_json::{Value, json};
 
 use crate::archive::io_fault;
+use crate::cgroup;
 
 /// Capabilities of a container, as common runtimes give them.
 const CAPABILITIES: [&str; 14] = [
@@ -37,7 +38,7 @@ struct Identity {
 }
 
 /// Writes the bundle of `launch` into `bundle`; `namespace` is the path of its network namespace.
-pub fn write(launch: &Launch, bundle: &Path, namespace: &Path, cgroup: &str) -> Result<(), EngineFault> {
+pub fn write(launch: &Launch, bundle: &Path, namespace: &Path, group: &str) -> Result<(), EngineFault> {
     std::fs::create_dir_all(bundle).map_err(io_fault)?;
     let identity = identity(&launch.root_dir, &launch.user)?;
     let resolv: String = launch.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
@@ -60,11 +61,11 @@ pub fn write(launch: &Launch, bundle: &Path, namespace: &Path, cgroup: &str) -> 
             std::fs::create_dir_all(&mount.source).map_err(io_fault)?;
         }
     }
-    let config = config(launch, &identity, &files, namespace, cgroup);
+    let config = config(launch, &identity, &files, namespace, group);
     std::fs::write(bundle.join("config.json"), config.to_string()).map_err(io_fault)
 }
 
-fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], namespace: &Path, cgroup: &str) -> Value {
+fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], namespace: &Path, group: &str) -> Value {
     let mut env: Vec<String> = launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !launch.env.contains_key("PATH") {
         env.push("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
@@ -93,14 +94,16 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
             json!({"destination": mount.destination, "type": "bind", "source": mount.source, "options": options}),
         );
     }
-    let mut memory = json!({});
+    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {}});
     if let Some(limit) = launch.memory_max {
-        memory["limit"] = json!(limit);
+        resources["memory"]["limit"] = json!(limit);
     }
-    if let Some(high) = launch.memory_high {
-        memory["reservation"] = json!(high);
+    match launch.memory_high {
+        Some(high) if cgroup::is_unified() => resources["unified"] = json!({"memory.high": high.to_string()}),
+        // Version 1 has no high mark; this is what it gives back first when memory is short.
+        Some(high) => resources["memory"]["reservation"] = json!(high),
+        None => {}
     }
-    let mut resources = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": memory});
     if !launch.cpus.is_empty() {
         let cpus: Vec<String> = launch.cpus.iter().map(u32::to_string).collect();
         resources["cpu"] = json!({"cpus": cpus.join(",")});
@@ -121,7 +124,7 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
         "hostname": launch.hostname,
         "mounts": mounts,
         "linux": {
-            "cgroupsPath": cgroup,
+            "cgroupsPath": group,
             "resources": resources,
             "namespaces": [
                 {"type": "pid"}, {"type": "ipc"}, {"type": "uts"}, {"type": "mount"},

@@ -1,23 +1,33 @@
 //! The engine: one directory of state, one runtime, one network.
 
+use std::collections::HashMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
 use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 
 use crate::archive::io_fault;
 use crate::network::{self, Names};
-use crate::runtime::{Places, Runtime};
+use crate::places::{self, DIRECTORIES, Places};
+use crate::process::Process;
+use crate::runtime::{Created, Runtime, held_by};
 use crate::unpack::{self, Busy, Limits};
-use crate::{bundle, watch};
+use crate::watch::{self, Followed, NOTES_EXIT, Watcher};
+use crate::{bundle, cgroup};
 
 /// Archives unpacked at the same time.
 const UNPACKING: usize = 2;
+/// How long a process that is said to have ended may take to be gone.
+const ENDING: Duration = Duration::from_millis(500);
+/// File of a bundle that names the interfaces of its container.
+const LINKS: &str = "links";
 
 /// How to make an engine.
 #[derive(Debug, Clone)]
@@ -41,68 +51,116 @@ pub struct LinuxEngine {
     limits: Limits,
     runtime: Runtime,
     names: Names,
-    events: mpsc::Sender<EngineEvent>,
+    watcher: Watcher,
     unpacking: Arc<Semaphore>,
     busy: Arc<Busy>,
+    /// Who works on a container has its turn: starting and cleaning up do not meet.
+    turns: Mutex<HashMap<EngineKey, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl LinuxEngine {
-    /// An engine on `options.state_dir`; needs root, an OCI runtime, conmon and ip.
+    /// An engine on `options.state_dir`; needs root, an OCI runtime, conmon and ip, and to be called on a tokio runtime.
     pub fn new(options: LinuxOptions, events: mpsc::Sender<EngineEvent>) -> Result<Self, EngineFault> {
         if !rustix::process::geteuid().is_root() {
             return Err(EngineFault::Failed("the linux engine needs root (or use the simulated one)".into()));
         }
         let state_dir = options.state_dir;
-        for directory in ["bundles", "exits", "persist", "logs", "runtime"] {
+        for directory in DIRECTORIES {
             std::fs::create_dir_all(state_dir.join(directory)).map_err(io_fault)?;
         }
         let state_dir = state_dir.canonicalize().map_err(io_fault)?;
+        // Launches hold environments, and those hold passwords.
+        std::fs::set_permissions(&state_dir, Permissions::from_mode(0o700)).map_err(io_fault)?;
         let runtime = Runtime::choose(&state_dir, state_dir.join("runtime"))?;
-        let names = Names::new(&state_dir.display().to_string());
-        let unpacking = Arc::new(Semaphore::new(UNPACKING));
-        Ok(Self { state_dir, limits: options.limits, runtime, names, events, unpacking, busy: Arc::default() })
-    }
-
-    /// Id of a container in the runtime and in cgroups: unique on this machine.
-    fn id(&self, key: &str) -> String {
-        self.names.namespace(key)
+        let watcher = Watcher::start(&state_dir.join("logs"), events)?;
+        Ok(Self {
+            names: Names::new(&state_dir.display().to_string()),
+            state_dir,
+            limits: options.limits,
+            runtime,
+            watcher,
+            unpacking: Arc::new(Semaphore::new(UNPACKING)),
+            busy: Arc::default(),
+            turns: Mutex::default(),
+        })
     }
 
     fn places(&self, key: &str) -> Places {
-        let id = self.id(key);
-        let exits = self.state_dir.join("exits");
-        Places {
-            bundle: self.state_dir.join("bundles").join(key),
-            log: self.state_dir.join("logs").join(format!("{key}.log")),
-            exit: exits.join(&id),
-            exits,
-            persist: self.state_dir.join("persist").join(key),
-            pid: self.state_dir.join("persist").join(key).join("pid"),
-        }
+        Places::new(&self.state_dir, key, &self.names.namespace(key))
     }
 
-    fn follow(&self, key: &str) {
-        let task = watch::follow(key.to_owned(), self.places(key), self.events.clone());
-        tokio::spawn(task);
+    async fn turn(&self, key: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that nobody holds or waits for is not needed.
+            turns.retain(|one, turn| one == key || Arc::strong_count(turn) > 1);
+            turns.entry(key.to_owned()).or_default().clone()
+        };
+        turn.lock_owned().await
     }
 
     /// The main process, if it is alive: not a zombie, and the one that was started.
-    fn process(&self, key: &str) -> Option<(u32, SystemTime)> {
-        let places = self.places(key);
+    fn process(&self, places: &Places) -> Option<(u32, Process)> {
         let pid: u32 = std::fs::read_to_string(&places.pid).ok()?.trim().parse().ok()?;
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let after = stat.rsplit_once(')')?.1;
-        let fields: Vec<&str> = after.split_whitespace().collect();
-        if matches!(*fields.first()?, "Z" | "X") {
-            return None;
+        // Held first, looked at then: the number cannot come to mean another process in between.
+        let process = Process::open(pid)?;
+        let group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        (process.is_alive() && cgroup::holds(&group, &places.id)).then_some((pid, process))
+    }
+
+    /// Makes network, bundle and process of a launch.
+    async fn launch(&self, launch: &Launch, places: &Places) -> Result<Created, EngineFault> {
+        let (key, veths) = (&launch.key, &launch.veths);
+        for directory in [&places.persist, &places.bundle] {
+            std::fs::create_dir_all(directory).map_err(io_fault)?;
         }
-        let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        // Another process may have the number by now.
-        if !cgroup.contains(&self.id(key)) {
-            return None;
+        // The output of the run before stays readable beside that of this one.
+        if places.log.exists() {
+            std::fs::rename(&places.log, &places.previous_log).map_err(io_fault)?;
         }
-        let since = std::fs::metadata(&places.pid).and_then(|meta| meta.modified()).ok()?;
-        Some((pid, since))
+        remove_file(&places.mark)?;
+        std::fs::write(places.bundle.join(LINKS), network::links(&self.names, veths).join("\n")).map_err(io_fault)?;
+        let namespace = Path::new(network::NAMESPACES).join(&places.id);
+        bundle::write(launch, &places.bundle, &namespace, &cgroup::path(&places.id))?;
+        network::set_up(&self.names, key, veths).await?;
+        let inside = network::set_up_inside(&self.names, key, veths);
+        let (inside, created) = tokio::join!(inside, self.runtime.create(places));
+        inside?;
+        let created = created?;
+        self.runtime.start(&places.id).await?;
+        Ok(created)
+    }
+
+    /// Ends what runs, and frees all that a container holds besides its output.
+    async fn free(&self, key: &str) -> Result<(), EngineFault> {
+        let places = self.places(key);
+        self.watcher.leave(key).await;
+        if places.bundle.exists() {
+            self.runtime.delete(&places.id).await?;
+        }
+        if let Some(conmon) = held_by(&places) {
+            // It still writes the exit code down.
+            if tokio::time::timeout(NOTES_EXIT, conmon.ended()).await.is_err() {
+                conmon.kill();
+                conmon.ended().await;
+            }
+        }
+        cgroup::remove_of_conmon(&places.id);
+        let links = std::fs::read_to_string(places.bundle.join(LINKS)).unwrap_or_default();
+        let links: Vec<String> = links.lines().map(str::to_owned).collect();
+        network::tear_down(&self.names, key, &links).await?;
+        remove_file(&places.exit)?;
+        blocking(move || {
+            unpack::remove(&places.persist)?;
+            unpack::remove(&places.bundle)
+        })
+        .await
+    }
+
+    async fn forget_all(&self, key: &str) -> Result<(), EngineFault> {
+        self.free(key).await?;
+        let places = self.places(key);
+        [&places.log, &places.previous_log, &places.mark].into_iter().try_for_each(|path| remove_file(path))
     }
 }
 
@@ -146,27 +204,17 @@ impl Engine for LinuxEngine {
 
     async fn start(&self, launch: &Launch) -> Result<u32, EngineFault> {
         let key = &launch.key;
-        let places = self.places(key);
+        let _turn = self.turn(key).await;
         // What an earlier run left is in the way of this one.
-        self.clean_up(key).await?;
-        std::fs::create_dir_all(&places.persist).map_err(io_fault)?;
-        // The output of the run before stays readable beside that of this one.
-        if places.log.exists() {
-            std::fs::rename(&places.log, places.log.with_extension("previous.log")).map_err(io_fault)?;
-        }
-        remove_file(&places.log.with_extension("read"))?;
-        network::set_up(&self.names, key, &launch.veths).await?;
-        let namespace = Path::new("/run/netns").join(self.names.namespace(key));
-        let cgroup = format!("/mkube/{}", self.id(key));
-        bundle::write(launch, &places.bundle, &namespace, &cgroup)?;
-        let started = self.runtime.run(&self.id(key), &places).await;
-        match started {
-            Ok(pid) => {
-                self.follow(key);
+        self.free(key).await?;
+        let places = self.places(key);
+        match self.launch(launch, &places).await {
+            Ok(Created { pid, process, conmon }) => {
+                self.watcher.follow(Followed { key: key.clone(), places, process, conmon }).await;
                 Ok(pid)
             }
             Err(fault) => {
-                if let Err(left) = self.clean_up(key).await {
+                if let Err(left) = self.free(key).await {
                     tracing::warn!(%left, "a failed start left something behind");
                 }
                 Err(fault)
@@ -175,40 +223,40 @@ impl Engine for LinuxEngine {
     }
 
     async fn ignores_signal(&self, key: &EngineKey, signal: i32) -> bool {
-        let Some((pid, _)) = self.process(key) else { return false };
+        // These two nobody can catch, and they work.
+        if !(1..=64).contains(&signal) || signal == 9 || signal == 19 {
+            return false;
+        }
+        let Some((pid, _)) = self.process(&self.places(key)) else { return false };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim);
-        let caught = caught.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
-        // The first process of a namespace is not killed by a signal it has no handler for.
-        (1..=64).contains(&signal) && caught & (1 << (signal - 1)) == 0
+        let mask = |name: &str| {
+            let text = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            text.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
+        };
+        // The first process of a namespace is not killed by a signal it has no handler for. One that blocks a signal fetches it
+        // by other means: small init programs do.
+        (mask("SigCgt:") | mask("SigBlk:")) & (1 << (signal - 1)) == 0
     }
 
     async fn signal(&self, key: &EngineKey, signal: i32) -> Result<(), EngineFault> {
-        self.runtime.kill(&self.id(key), signal).await
+        self.runtime.kill(&self.places(key).id, signal).await
     }
 
     async fn clean_up(&self, key: &EngineKey) -> Result<(), EngineFault> {
-        let places = self.places(key);
-        if places.bundle.exists() {
-            self.runtime.delete(&self.id(key)).await?;
+        let _turn = self.turn(key).await;
+        if let Some((_, process)) = self.process(&self.places(key))
+            && tokio::time::timeout(ENDING, process.ended()).await.is_err()
+        {
+            // Asked after an exit, but it was started again since: this belongs to the new run.
+            tracing::debug!(%key, "nothing to clean up, it runs");
+            return Ok(());
         }
-        network::tear_down(&self.names, key).await?;
-        remove_file(&places.exit)?;
-        let (bundle, persist) = (places.bundle, places.persist);
-        blocking(move || {
-            unpack::remove(&bundle)?;
-            unpack::remove(&persist)
-        })
-        .await
+        self.free(key).await
     }
 
     async fn forget(&self, key: &EngineKey) -> Result<(), EngineFault> {
-        self.clean_up(key).await?;
-        let log = self.places(key).log;
-        for extension in ["log", "previous.log", "read"] {
-            remove_file(&log.with_extension(extension))?;
-        }
-        Ok(())
+        let _turn = self.turn(key).await;
+        self.forget_all(key).await
     }
 
     async fn remove_files(&self, root_dir: PathBuf) -> Result<(), EngineFault> {
@@ -218,51 +266,47 @@ impl Engine for LinuxEngine {
     }
 
     async fn find(&self, key: &EngineKey) -> Found {
+        let _turn = self.turn(key).await;
         let places = self.places(key);
-        if let Some((pid, since)) = self.process(key) {
-            self.follow(key);
+        let written = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let since = written(&places.pid).unwrap_or(SystemTime::UNIX_EPOCH);
+        if let Some((pid, process)) = self.process(&places) {
+            let conmon = held_by(&places);
+            let process = Some(process);
+            self.watcher.follow(Followed { key: key.clone(), places, process, conmon }).await;
             return Found::Running { pid, since };
         }
-        if let Some((code, at)) = watch::exit_of(&places) {
-            return Found::Exited { code: Some(code), at };
+        if !places.pid.exists() {
+            return Found::Nothing;
         }
-        if places.pid.exists() {
+        if let Some(conmon) = held_by(&places) {
+            // It has just ended: the exit code is about to be written.
+            let _ = tokio::time::timeout(NOTES_EXIT, conmon.ended()).await;
+        }
+        self.watcher.drain(key, places.clone()).await;
+        match watch::exit_of(&places) {
+            Some((code, at)) => Found::Exited { code: Some(code), at },
             // It was there, it is gone, and whoever should have noted the exit is gone too.
-            let at = std::fs::metadata(&places.pid).and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-            return Found::Exited { code: None, at };
+            None => Found::Exited { code: None, at: written(&places.log).unwrap_or(since).max(since) },
         }
-        Found::Nothing
     }
 
     async fn sweep(&self, known: &[EngineKey]) -> Result<(), EngineFault> {
-        let mut left: Vec<String> = network::namespaces(&self.names).await?;
-        let prefix = self.names.namespace_prefix();
-        let ids = self.runtime.list().await?;
-        left.extend(ids.iter().filter_map(|id| id.strip_prefix(&prefix)).map(str::to_owned));
-        for entry in std::fs::read_dir(self.state_dir.join("bundles")).map_err(io_fault)?.flatten() {
-            left.push(entry.file_name().to_string_lossy().into_owned());
-        }
+        let mut left = network::namespaces(&self.names);
+        left.extend(places::keys(&self.state_dir, &self.names.namespace_prefix()).map_err(io_fault)?);
         left.sort();
         left.dedup();
         for key in left.into_iter().filter(|key| !known.contains(key)) {
             tracing::info!(%key, "a container nobody knows is swept");
-            self.runtime.delete(&self.id(&key)).await?;
-            self.forget(&key).await?;
+            let _turn = self.turn(&key).await;
+            self.runtime.delete(&self.places(&key).id).await?;
+            self.forget_all(&key).await?;
         }
         Ok(())
     }
 
     async fn usage(&self, key: &EngineKey) -> Option<Usage> {
-        let id = self.id(key);
-        let read = |path: String| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-        let memory = read(format!("/sys/fs/cgroup/memory/mkube/{id}/memory.usage_in_bytes"))
-            .or_else(|| read(format!("/sys/fs/cgroup/mkube/{id}/memory.current")))?;
-        let nanos = read(format!("/sys/fs/cgroup/cpuacct/mkube/{id}/cpuacct.usage")).or_else(|| {
-            let stat = std::fs::read_to_string(format!("/sys/fs/cgroup/mkube/{id}/cpu.stat")).ok()?;
-            let line = stat.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
-            Some(line.trim().parse::<u64>().ok()? * 1000)
-        });
-        Some(Usage { memory, cpu_time: Duration::from_nanos(nanos.unwrap_or(0)) })
+        cgroup::usage(&self.places(key).id)
     }
 
     async fn ensure_bridge(&self, bridge: &str) -> Result<(), EngineFault> {

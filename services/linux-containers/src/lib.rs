@@ -7,6 +7,8 @@ pub mod assemble;
 #[cfg(target_os = "linux")]
 mod bundle;
 #[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
 mod engine;
 #[cfg(target_os = "linux")]
 mod layer;
@@ -15,7 +17,13 @@ mod metered;
 #[cfg(target_os = "linux")]
 mod network;
 #[cfg(target_os = "linux")]
+mod places;
+#[cfg(target_os = "linux")]
+mod process;
+#[cfg(target_os = "linux")]
 mod runtime;
+#[cfg(target_os = "linux")]
+mod tail;
 #[cfg(target_os = "linux")]
 mod unpack;
 #[cfg(all(test, target_os = "linux"))]

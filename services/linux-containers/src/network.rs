@@ -4,15 +4,24 @@
 //! no alias of ours is never touched.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use mkube_router_machine::engine::{EngineFault, EngineVeth};
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 /// The kernel's limit on interface names.
 const NAME_BYTES: usize = 15;
+/// Of a RouterOS name in an alias; the kernel takes 255 bytes.
+const ALIAS_CHARS: usize = 200;
+/// Where `ip` keeps the names of namespaces.
+pub const NAMESPACES: &str = "/run/netns";
+/// Longest wait for an interface to go away.
+const GONE: Duration = Duration::from_secs(3);
+/// What `ip` says when an address is not there.
+const NO_ADDRESS: [&str; 2] = ["Cannot assign requested address", "Address not found"];
 
 fn hash(kind: &str, name: &str) -> String {
     let fold = |seed: u64| {
@@ -56,51 +65,52 @@ impl Names {
     }
 
     fn alias(&self, kind: &str, name: &str) -> String {
+        // It stands in a batch of commands: nothing in it may end a word or a line.
+        let safe = |letter: char| if letter.is_ascii_alphanumeric() || "._-@".contains(letter) { letter } else { '_' };
+        let name: String = name.chars().take(ALIAS_CHARS).map(safe).collect();
         format!("mkube {} {kind} {name}", self.scope)
     }
+
+    /// A hardware address that stays the same: neighbours remember it.
+    fn hardware(&self, kind: &str, name: &str) -> String {
+        let hash = hash(&format!("{} {kind}", self.scope), name);
+        let bytes: Vec<&str> = (1..11).step_by(2).map(|at| &hash[at..at + 2]).collect();
+        format!("02:{}", bytes.join(":"))
+    }
 }
 
-fn failed(what: &str, text: &str) -> EngineFault {
-    EngineFault::Interface(format!("{what}: {}", text.trim()))
+fn failed(text: &str) -> EngineFault {
+    EngineFault::Interface(format!("ip: {}", text.trim()))
 }
 
-/// Runs `ip` with a batch of commands; the first that fails ends it.
-async fn batch(commands: &[String]) -> Result<(), EngineFault> {
-    let mut child = Command::new("ip")
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed("ip", &error.to_string()))?;
-    let text = format!("{}\n", commands.join("\n"));
+/// Runs a batch of `ip` commands, in a namespace or in the machine's own; the first that fails ends it.
+async fn batch(namespace: Option<&str>, commands: &[String]) -> Result<(), EngineFault> {
+    let text = |error: std::io::Error| failed(&error.to_string());
+    let mut ip = Command::new("ip");
+    if let Some(namespace) = namespace {
+        ip.args(["-netns", namespace]);
+    }
+    ip.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = ip.spawn().map_err(text)?;
     if let Some(mut input) = child.stdin.take() {
-        input.write_all(text.as_bytes()).await.map_err(|error| failed("ip", &error.to_string()))?;
+        // A command that ended early says why on its other end.
+        let _ = input.write_all(format!("{}\n", commands.join("\n")).as_bytes()).await;
     }
-    let output = child.wait_with_output().await.map_err(|error| failed("ip", &error.to_string()))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(failed("ip", &String::from_utf8_lossy(&output.stderr)))
+    let output = child.wait_with_output().await.map_err(text)?;
+    if output.status.success() { Ok(()) } else { Err(failed(&String::from_utf8_lossy(&output.stderr))) }
 }
 
-/// Runs one `ip` command and reads its JSON.
-async fn ask(arguments: &[&str]) -> Result<Value, EngineFault> {
-    let output = Command::new("ip")
-        .arg("-json")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .map_err(|error| failed("ip", &error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed("ip", &String::from_utf8_lossy(&output.stderr)));
+/// Removes interfaces, which may go by themselves at any moment; returns when they are gone.
+async fn delete(links: &[String]) -> Result<(), EngineFault> {
+    let until = Instant::now() + GONE;
+    loop {
+        let there: Vec<&String> = links.iter().filter(|link| exists(link)).collect();
+        let Some(first) = there.first() else { return Ok(()) };
+        let done = batch(None, &[format!("link del {first}")]).await;
+        if exists(first) && Instant::now() > until {
+            return done.and(Err(failed(&format!("{first} does not go away"))));
+        }
     }
-    if output.stdout.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Value::Array(Vec::new()));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|error| failed("ip", &error.to_string()))
 }
 
 fn exists(link: &str) -> bool {
@@ -116,24 +126,23 @@ fn alias_of(link: &str) -> String {
 /// Makes a bridge if missing.
 pub async fn ensure_bridge(names: &Names, bridge: &str) -> Result<(), EngineFault> {
     let link = names.bridge(bridge);
-    if exists(&link) {
-        return batch(&[format!("link set {link} up")]).await;
+    let mut commands = Vec::new();
+    if !exists(&link) {
+        // A bridge without an address of its own takes that of one of its ports, and changes it when ports change.
+        commands.push(format!("link add {link} address {} type bridge", names.hardware("bridge", bridge)));
     }
-    batch(&[
-        format!("link add {link} type bridge"),
-        format!("link set {link} alias \"{}\"", names.alias("bridge", bridge)),
-        format!("link set {link} up"),
-    ])
-    .await
+    commands.push(format!("link set {link} alias \"{}\"", names.alias("bridge", bridge)));
+    commands.push(format!("link set {link} up"));
+    batch(None, &commands).await
 }
 
 /// Removes a bridge of ours.
 pub async fn remove_bridge(names: &Names, bridge: &str) -> Result<(), EngineFault> {
     let link = names.bridge(bridge);
-    if !exists(&link) || alias_of(&link) != names.alias("bridge", bridge) {
+    if alias_of(&link) != names.alias("bridge", bridge) {
         return Ok(());
     }
-    batch(&[format!("link del {link}")]).await
+    delete(&[link]).await
 }
 
 /// Puts an address on a bridge of ours.
@@ -142,7 +151,7 @@ pub async fn ensure_address(names: &Names, bridge: &str, address: IpNet) -> Resu
     if !exists(&link) {
         return Err(EngineFault::Interface(format!("bridge {bridge} does not exist")));
     }
-    batch(&[format!("addr replace {address} dev {link}")]).await
+    batch(None, &[format!("addr replace {address} dev {link}{}", at_once(address))]).await
 }
 
 /// Takes an address off a bridge of ours.
@@ -151,74 +160,77 @@ pub async fn remove_address(names: &Names, bridge: &str, address: IpNet) -> Resu
     if !exists(&link) {
         return Ok(());
     }
-    batch(&[format!("addr del {address} dev {link}")]).await
+    match batch(None, &[format!("addr del {address} dev {link}")]).await {
+        Err(EngineFault::Interface(text)) if NO_ADDRESS.iter().any(|words| text.contains(words)) => Ok(()),
+        done => done,
+    }
+}
+
+/// An IPv6 address is used at once: nobody else has it, the host gave it out.
+fn at_once(address: IpNet) -> &'static str {
+    if matches!(address, IpNet::V6(_)) { " nodad" } else { "" }
+}
+
+/// Kernel names of the outer ends of interfaces.
+pub fn links(names: &Names, veths: &[EngineVeth]) -> Vec<String> {
+    veths.iter().map(|veth| names.veth(&veth.name)).collect()
+}
+
+/// Name of an interface inside; one the kernel cannot hold becomes the one containers know.
+fn inside_name(veth: &EngineVeth, index: usize) -> String {
+    let name = &veth.inside_name;
+    let fine = |letter: char| letter.is_ascii_alphanumeric() || "._-@".contains(letter);
+    let begins = name.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+    if begins && name.len() <= NAME_BYTES && name != "lo" && name.chars().all(fine) {
+        name.clone()
+    } else {
+        format!("eth{index}")
+    }
 }
 
 /// Makes a container's namespace with its interfaces. What an earlier try left is removed first.
 pub async fn set_up(names: &Names, key: &str, veths: &[EngineVeth]) -> Result<(), EngineFault> {
+    tear_down(names, key, &links(names, veths)).await?;
     let namespace = names.namespace(key);
-    let mut commands = Vec::new();
-    if std::path::Path::new("/run/netns").join(&namespace).exists() {
-        commands.push(format!("netns del {namespace}"));
-    }
-    for veth in veths {
-        let link = names.veth(&veth.name);
-        if exists(&link) {
-            commands.push(format!("link del {link}"));
-        }
-    }
-    commands.push(format!("netns add {namespace}"));
+    let mut commands = vec![format!("netns add {namespace}")];
     for (index, veth) in veths.iter().enumerate() {
         let link = names.veth(&veth.name);
-        // A name the kernel cannot hold becomes the one containers know.
-        let inside =
-            if veth.inside_name.len() <= NAME_BYTES { veth.inside_name.clone() } else { format!("eth{index}") };
-        commands.push(format!("link add {link} type veth peer name {inside} netns {namespace}"));
+        let (inside, hardware) = (inside_name(veth, index), names.hardware("veth", &veth.name));
+        commands.push(format!("link add {link} type veth peer name {inside} address {hardware} netns {namespace}"));
         commands.push(format!("link set {link} alias \"{}\"", names.alias("veth", &veth.name)));
         if let Some(bridge) = &veth.bridge {
             commands.push(format!("link set {link} master {}", names.bridge(bridge)));
         }
         commands.push(format!("link set {link} up"));
     }
-    batch(&commands).await?;
-    let mut inside = vec!["link set lo up".to_owned()];
+    batch(None, &commands).await
+}
+
+/// Gives the interfaces inside their addresses, and the first its default route.
+pub async fn set_up_inside(names: &Names, key: &str, veths: &[EngineVeth]) -> Result<(), EngineFault> {
+    let mut commands = vec!["link set lo up".to_owned()];
     for (index, veth) in veths.iter().enumerate() {
-        let name = if veth.inside_name.len() <= NAME_BYTES { veth.inside_name.clone() } else { format!("eth{index}") };
+        let name = inside_name(veth, index);
         for address in &veth.addresses {
-            inside.push(format!("addr add {address} dev {name}"));
+            commands.push(format!("addr add {address} dev {name}{}", at_once(*address)));
         }
-        inside.push(format!("link set {name} up"));
+        commands.push(format!("link set {name} up"));
         if let (0, Some(gateway)) = (index, veth.gateway) {
-            inside.push(format!("route add default via {gateway} dev {name}"));
+            commands.push(format!("route add default via {gateway} dev {name} onlink"));
         }
     }
-    batch_in(&namespace, &inside).await
+    batch(Some(&names.namespace(key)), &commands).await
 }
 
-async fn batch_in(namespace: &str, commands: &[String]) -> Result<(), EngineFault> {
-    let mut child = Command::new("ip")
-        .args(["-netns", namespace, "-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| failed("ip", &error.to_string()))?;
-    if let Some(mut input) = child.stdin.take() {
-        let text = format!("{}\n", commands.join("\n"));
-        input.write_all(text.as_bytes()).await.map_err(|error| failed("ip", &error.to_string()))?;
-    }
-    let output = child.wait_with_output().await.map_err(|error| failed("ip", &error.to_string()))?;
-    if output.status.success() { Ok(()) } else { Err(failed("ip", &String::from_utf8_lossy(&output.stderr))) }
-}
-
-/// Removes a container's namespace; its interfaces go with it.
-pub async fn tear_down(names: &Names, key: &str) -> Result<(), EngineFault> {
+/// Removes a container's namespace and its interfaces; returns when they are gone.
+pub async fn tear_down(names: &Names, key: &str, links: &[String]) -> Result<(), EngineFault> {
+    // Both ends go at once; with the namespace they would go some time later.
+    delete(links).await?;
     let namespace = names.namespace(key);
-    if !std::path::Path::new("/run/netns").join(&namespace).exists() {
+    if !std::path::Path::new(NAMESPACES).join(&namespace).exists() {
         return Ok(());
     }
-    batch(&[format!("netns del {namespace}")]).await
+    batch(None, &[format!("netns del {namespace}")]).await
 }
 
 /// Makes an interface a port of a bridge, or of none; one that is not there yet gets its bridge when it is made.
@@ -227,27 +239,28 @@ pub async fn attach(names: &Names, veth: &str, bridge: Option<&str>) -> Result<(
     if !exists(&link) {
         return Ok(());
     }
-    match bridge {
-        Some(bridge) => batch(&[format!("link set {link} master {}", names.bridge(bridge))]).await,
-        None => batch(&[format!("link set {link} nomaster")]).await,
-    }
+    let command = match bridge {
+        Some(bridge) => format!("link set {link} master {}", names.bridge(bridge)),
+        None => format!("link set {link} nomaster"),
+    };
+    batch(None, &[command]).await
 }
 
 /// Removes an interface of ours.
 pub async fn remove_veth(names: &Names, veth: &str) -> Result<(), EngineFault> {
     let link = names.veth(veth);
-    if !exists(&link) || alias_of(&link) != names.alias("veth", veth) {
+    if alias_of(&link) != names.alias("veth", veth) {
         return Ok(());
     }
-    batch(&[format!("link del {link}")]).await
+    delete(&[link]).await
 }
 
-/// Namespaces of this host.
-pub async fn namespaces(names: &Names) -> Result<Vec<String>, EngineFault> {
-    let found = ask(&["netns", "list"]).await?;
+/// Containers of this host that have a namespace.
+pub fn namespaces(names: &Names) -> Vec<String> {
     let prefix = names.namespace_prefix();
-    let all = found.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
-    Ok(all.filter(|name| name.starts_with(&prefix)).map(|name| name[prefix.len()..].to_owned()).collect())
+    let Ok(entries) = std::fs::read_dir(NAMESPACES) else { return Vec::new() };
+    let all = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    all.filter_map(|name| name.strip_prefix(&prefix).map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -261,5 +274,28 @@ mod tests {
         assert!(one.veth(long).len() <= NAME_BYTES && one.bridge("bridge-gt").len() <= NAME_BYTES);
         assert_ne!(one.veth(long), other.veth(long));
         assert_ne!(one.veth("x"), one.bridge("x"));
+        assert_ne!(one.hardware("veth", "x"), one.hardware("veth", "y"));
+        assert_eq!(one.hardware("veth", "x").len(), "02:00:00:00:00:00".len());
+    }
+
+    #[test]
+    fn no_name_becomes_a_command() {
+        let names = Names::new("/a");
+        let alias = names.alias("veth", "x\"\nlink del eth0");
+        assert!(!alias.contains(['\n', '"', ';']), "{alias}");
+        let inside = |name: &str| {
+            let veth = EngineVeth {
+                name: "v".into(),
+                addresses: vec![],
+                gateway: None,
+                bridge: None,
+                inside_name: name.into(),
+            };
+            inside_name(&veth, 3)
+        };
+        assert_eq!(inside("veth_gt_web_0"), "veth_gt_web_0");
+        for name in ["a\nlink del b", "a b", "-batch", "", "..", "a/b", "lo", "a-name-of-16-byte"] {
+            assert_eq!(inside(name), "eth3", "{name:?}");
+        }
     }
 }

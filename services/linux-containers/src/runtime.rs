@@ -1,6 +1,5 @@
 //! The OCI runtime and `conmon`, as processes.
 
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,10 +9,23 @@ use serde_json::Value;
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+use crate::cgroup;
+use crate::places::Places;
+use crate::process::Process;
+
 /// Runtimes to try, the one with the fewest conditions first.
 const CANDIDATES: [&str; 2] = ["runc", "crun"];
 /// Longest wait for a container to be made.
 const CREATE: Duration = Duration::from_secs(20);
+/// Longest wait for what conmon says when it fails.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// Starts conmon in its own control groups: their files come first, then `--`, then the command line. The pipe conmon answers on
+/// comes as standard output, since that is what only this one child inherits, and becomes number 3.
+const HOLD: &str = r#"exec 3>&1 >/dev/null
+while [ "$1" != -- ]; do echo $$ >"$1" || :; shift; done
+shift
+exec "$@""#;
 
 /// A runtime that works here.
 #[derive(Debug, Clone)]
@@ -22,23 +34,6 @@ pub struct Runtime {
     conmon: PathBuf,
     /// Where the runtime keeps its state.
     root: PathBuf,
-}
-
-/// Where everything of one container lies.
-#[derive(Debug, Clone)]
-pub struct Places {
-    /// Bundle directory.
-    pub bundle: PathBuf,
-    /// Output, as conmon writes it.
-    pub log: PathBuf,
-    /// Exit code, as conmon writes it.
-    pub exit: PathBuf,
-    /// Directory of all exit codes.
-    pub exits: PathBuf,
-    /// Conmon's own directory.
-    pub persist: PathBuf,
-    /// Process id.
-    pub pid: PathBuf,
 }
 
 fn find(program: &str) -> Option<PathBuf> {
@@ -75,61 +70,66 @@ impl Runtime {
         command
     }
 
-    /// Makes and starts a container held by conmon; its process id.
-    pub async fn run(&self, key: &str, places: &Places) -> Result<u32, EngineFault> {
-        let failed = |error: std::io::Error| EngineFault::Failed(error.to_string());
-        let (answers, to_us) = rustix::pipe::pipe().map_err(|error| EngineFault::Failed(error.to_string()))?;
-        // The writing end is inherited; conmon is told its number.
-        rustix::io::fcntl_setfd(&answers, rustix::io::FdFlags::CLOEXEC)
-            .map_err(|error| EngineFault::Failed(error.to_string()))?;
-        let mut conmon = Command::new(&self.conmon);
+    /// Makes a container held by conmon. Its process waits to be started.
+    pub async fn create(&self, places: &Places) -> Result<Created, EngineFault> {
+        let failed = |error: std::io::Error| EngineFault::Failed(format!("conmon: {error}"));
+        let close = rustix::pipe::PipeFlags::CLOEXEC;
+        let (answers, to_us) = rustix::pipe::pipe_with(close).map_err(|error| failed(error.into()))?;
+        let mut conmon = Command::new("sh");
         conmon
-            .args(["--api-version", "1", "-c", key, "-u", key, "-n", key, "-r"])
+            .args(["-c", HOLD, "sh"])
+            .args(cgroup::make_for_conmon(&places.id))
+            .arg("--")
+            .arg(&self.conmon)
+            .args(["--api-version", "1", "-c", &places.id, "-u", &places.id, "-n", &places.id, "-r"])
             .arg(&self.program)
             .arg("-b")
             .arg(&places.bundle)
             .arg("-p")
             .arg(&places.pid)
             .arg("-P")
-            .arg(places.persist.join("conmon.pid"))
+            .arg(&places.conmon)
             .arg("-l")
             .arg(format!("k8s-file:{}", places.log.display()))
             .arg("--exit-dir")
             .arg(&places.exits)
             .arg("--persist-dir")
             .arg(&places.persist)
-            .arg("--socket-dir-path")
-            .arg(&places.persist)
             .arg("--runtime-arg")
             .arg(format!("--root={}", self.root.display()))
-            .arg("--full-attach")
-            .env("_OCI_SYNCPIPE", to_us.as_raw_fd().to_string())
+            .args(["--full-attach", "--no-sync-log"])
+            .env("_OCI_SYNCPIPE", "3")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdout(to_us)
+            .stderr(Stdio::piped())
+            // What a terminal sends to the host's process group does not reach it.
+            .process_group(0);
         let mut child = conmon.spawn().map_err(failed)?;
-        drop(to_us);
+        // The command holds the writing end too: without it, the end of the pipe means that conmon is gone.
+        drop(conmon);
         let answer = tokio::time::timeout(CREATE, read_answer(answers)).await;
-        let mut said = String::new();
-        let status = tokio::time::timeout(CREATE, child.wait()).await;
-        if let Some(mut stderr) = child.stderr.take() {
-            // Conmon's child keeps the pipe: take what is there and no more.
-            let _ = tokio::time::timeout(Duration::from_millis(20), stderr.read_to_string(&mut said)).await;
-        }
         let answer = answer.map_err(|_| EngineFault::Failed("the runtime does not answer".into()))?;
-        if !matches!(status, Ok(Ok(status)) if status.success()) && answer.is_none() {
-            return Err(EngineFault::Failed(format!("conmon: {}", said.trim())));
-        }
-        let answer = answer.unwrap_or_default();
-        match answer["data"].as_i64() {
-            Some(pid) if pid > 0 => {}
-            _ => return Err(refused(answer["message"].as_str().unwrap_or(said.trim()))),
-        }
-        let output = self.command().arg("start").arg(key).output().await.map_err(failed)?;
-        if !output.status.success() {
-            return Err(refused(&String::from_utf8_lossy(&output.stderr)));
-        }
-        Ok(answer["data"].as_u64().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0))
+        // It has put itself into the background by now, or failed.
+        let _ = tokio::time::timeout(CREATE, child.wait()).await;
+        let pid =
+            answer.as_ref().and_then(|answer| u32::try_from(answer["data"].as_i64()?).ok()).filter(|pid| *pid > 0);
+        let Some(pid) = pid else {
+            let mut said = String::new();
+            if let Some(mut stderr) = child.stderr.take() {
+                let _ = tokio::time::timeout(LAST_WORDS, stderr.read_to_string(&mut said)).await;
+            }
+            let answer = answer.unwrap_or_default();
+            return Err(refused(answer["message"].as_str().unwrap_or(said.trim())));
+        };
+        let conmon = held_by(places);
+        Ok(Created { pid, process: Process::open(pid), conmon })
+    }
+
+    /// Lets a container's process begin.
+    pub async fn start(&self, id: &str) -> Result<(), EngineFault> {
+        let output = self.command().arg("start").arg(id).output().await;
+        let output = output.map_err(|error| EngineFault::Failed(error.to_string()))?;
+        if output.status.success() { Ok(()) } else { Err(refused(&String::from_utf8_lossy(&output.stderr))) }
     }
 
     /// Sends a signal to the main process.
@@ -153,13 +153,25 @@ impl Runtime {
         }
         Err(EngineFault::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
+}
 
-    /// Containers the runtime knows.
-    pub async fn list(&self) -> Result<Vec<String>, EngineFault> {
-        let output = self.command().args(["list", "-q"]).output().await;
-        let output = output.map_err(|error| EngineFault::Failed(error.to_string()))?;
-        Ok(String::from_utf8_lossy(&output.stdout).split_whitespace().map(str::to_owned).collect())
-    }
+/// A container that was made.
+pub struct Created {
+    /// Its main process.
+    pub pid: u32,
+    /// The same, held.
+    pub process: Option<Process>,
+    /// The conmon that holds it.
+    pub conmon: Option<Process>,
+}
+
+/// The conmon of a container, if it is alive.
+pub fn held_by(places: &Places) -> Option<Process> {
+    let pid: u32 = std::fs::read_to_string(&places.conmon).ok()?.trim().parse().ok()?;
+    // Held first, looked at then: the number cannot come to mean another process in between.
+    let process = Process::open(pid)?;
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    line.split(|byte| *byte == 0).any(|word| word == places.id.as_bytes()).then_some(process)
 }
 
 async fn read_answer(pipe: std::os::fd::OwnedFd) -> Option<Value> {
@@ -181,25 +193,28 @@ async fn read_answer(pipe: std::os::fd::OwnedFd) -> Option<Value> {
     serde_json::from_str(text.lines().next()?).ok()
 }
 
-/// What a runtime's refusal means.
+/// What a runtime says of a program it cannot execute, and what that is called.
+const CANNOT_EXECUTE: [(&str, &str); 5] = [
+    ("executable file not found", "No such file or directory"),
+    ("no such file or directory", "No such file or directory"),
+    ("permission denied", "Permission denied"),
+    ("exec format error", "Exec format error"),
+    ("is a directory", "Permission denied"),
+];
+
+/// What a runtime's refusal means: it names the program as `exec: "/bin/app"`, or `exec /bin/app`.
 fn refused(text: &str) -> EngineFault {
-    let text = text.trim();
-    for marker in [
-        "executable file not found",
-        "no such file or directory",
-        "No such file or directory",
-        "permission denied",
-        "exec format error",
-    ] {
-        if text.contains(marker) && (text.contains("exec") || text.contains("starting container process")) {
-            let program =
-                text.split('"').nth(1).map_or("", |rest| rest.trim_end_matches([':', '\\'])).trim_end_matches(':');
-            let program = program.strip_prefix("exec: ").unwrap_or(program);
-            let cause = if marker.contains("not found") { "No such file or directory" } else { marker };
-            return EngineFault::CannotExecute { program: program.replace(['\\', '"'], ""), cause: cause.to_owned() };
+    let plain = text.trim().replace("\\\"", "\"");
+    let lower = plain.to_lowercase();
+    let cause = CANNOT_EXECUTE.iter().find(|(words, _)| lower.contains(words)).map(|(_, cause)| *cause);
+    let quoted = plain.split_once("exec: \"").and_then(|(_, rest)| Some(rest.split_once('"')?.0));
+    let bare = || plain.split_once(" exec ").and_then(|(_, rest)| rest.split([':', ' ']).next());
+    match (cause, quoted.or_else(bare)) {
+        (Some(cause), Some(program)) => {
+            EngineFault::CannotExecute { program: program.trim_matches('"').to_owned(), cause: cause.to_owned() }
         }
+        _ => EngineFault::Failed(plain),
     }
-    EngineFault::Failed(text.to_owned())
 }
 
 /// Runs a container that does nothing, to see that the runtime can.
@@ -209,6 +224,8 @@ fn trial(program: &Path, scratch: &Path) -> Result<(), String> {
     if std::fs::read_to_string(&stamp).is_ok_and(|seen| seen == identity) {
         return Ok(());
     }
+    // Hosts that start at the same time try at the same time.
+    let bundle_id = format!("mkube-trial-{}", uuid::Uuid::new_v4());
     let bundle = scratch.join("trial");
     let root = bundle.join("rootfs");
     let text = |error: std::io::Error| error.to_string();
@@ -219,10 +236,10 @@ fn trial(program: &Path, scratch: &Path) -> Result<(), String> {
         "process": {"terminal": false, "user": {"uid": 0, "gid": 0}, "args": ["/mkube-trial"], "cwd": "/"},
         "root": {"path": "rootfs"},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"cgroupsPath": "/mkube-trial", "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}]},
+        "linux": {"cgroupsPath": format!("/mkube/{bundle_id}"), "namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network"}]},
     });
     std::fs::write(bundle.join("config.json"), config.to_string()).map_err(text)?;
-    let id = format!("mkube-trial-{}", std::process::id());
+    let id = bundle_id.clone();
     let output = std::process::Command::new(program)
         .arg("--root")
         .arg(bundle.join("state"))
@@ -261,8 +278,16 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_told_apart_from_other_refusals() {
-        let text = "runc create failed: unable to start container process: exec: \"/nope\": stat /nope: no such file or directory";
-        assert!(matches!(refused(text), EngineFault::CannotExecute { program, .. } if program == "/nope"));
+        let begin = "runc create failed: unable to start container process: ";
+        let exec = |text: &str| refused(&format!("{begin}{text}")).to_string();
+        let missing = "execvp /nope: No such file or directory";
+        assert_eq!(exec(r#"exec: "/nope": stat /nope: no such file or directory"#), missing);
+        assert_eq!(exec(r#"exec: "/nope": executable file not found in $PATH"#), missing);
+        let logged = r#"time="2026-01-01T00:00:00Z" level=error msg="runc create failed: unable to start container process: exec: \"/nope\": stat /nope: no such file or directory""#;
+        assert_eq!(refused(logged).to_string(), missing);
+        assert_eq!(exec("exec /app: exec format error"), "execvp /app: Exec format error");
+        let other = r#"error mounting "/x" to rootfs at "/y": no such file or directory"#;
+        assert!(matches!(refused(other), EngineFault::Failed(_)), "a mount is no program");
         assert!(matches!(refused("cgroups in hybrid mode not supported"), EngineFault::Failed(_)));
     }
 }
