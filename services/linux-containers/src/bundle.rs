@@ -26,6 +26,8 @@ const CAPABILITIES: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
+/// Characters of a host name, as the kernel allows.
+const HOST_NAME: usize = 64;
 /// Open files of a container's process.
 const OPEN_FILES: u64 = 65536;
 
@@ -121,7 +123,7 @@ fn config(launch: &Launch, identity: &Identity, files: &[(PathBuf, String)], nam
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": open_files(), "soft": open_files()}],
         },
         "root": {"path": launch.root_dir, "readonly": false},
-        "hostname": launch.hostname,
+        "hostname": launch.hostname.chars().take(HOST_NAME).collect::<String>(),
         "mounts": mounts,
         "linux": {
             "cgroupsPath": group,

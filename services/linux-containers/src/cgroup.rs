@@ -7,9 +7,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mkube_router_machine::engine::Usage;
+use tokio::time::Instant;
+
+use crate::process::Process;
 
 /// Where hierarchies are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
+
+/// Longest wait for killed processes to be gone.
+const GONE: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Path of a container's group, in every hierarchy.
 pub fn path(id: &str) -> String {
@@ -62,6 +70,31 @@ pub fn remove_of_conmon(id: &str) {
         {
             tracing::warn!(%error, group = %group.display(), "a control group stays behind");
         }
+    }
+}
+
+/// Kills all processes of a container and removes its groups, in every hierarchy.
+pub async fn remove(id: &str) -> std::io::Result<()> {
+    let hierarchies = std::fs::read_dir(ROOT)?.flatten().map(|entry| entry.path());
+    let all = hierarchies.chain([PathBuf::from(ROOT)]).map(|place| place.join("mkube").join(id));
+    let groups: Vec<PathBuf> = all.filter(|group| group.is_dir()).collect();
+    let until = Instant::now() + GONE;
+    loop {
+        let mut last = Ok(());
+        for group in &groups {
+            let pids = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            for process in pids.lines().filter_map(|pid| Process::open(pid.parse().ok()?)) {
+                process.kill();
+            }
+            match std::fs::remove_dir(group) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => last = Err(error),
+                _ => {}
+            }
+        }
+        if last.is_ok() || Instant::now() > until {
+            return last;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -12,8 +12,10 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage};
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::archive::io_fault;
+use crate::held::Held;
 use crate::network::{self, Names};
 use crate::places::{self, DIRECTORIES, Places};
 use crate::process::Process;
@@ -26,9 +28,6 @@ use crate::{bundle, cgroup};
 const UNPACKING: usize = 2;
 /// How long a process that is said to have ended may take to be gone.
 const ENDING: Duration = Duration::from_millis(500);
-/// File of a bundle that names the interfaces of its container.
-const LINKS: &str = "links";
-
 /// How to make an engine.
 #[derive(Debug, Clone)]
 pub struct LinuxOptions {
@@ -56,6 +55,8 @@ pub struct LinuxEngine {
     busy: Arc<Busy>,
     /// Who works on a container has its turn: starting and cleaning up do not meet.
     turns: Mutex<HashMap<EngineKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// One at a time decides who shares a network.
+    network: tokio::sync::Mutex<()>,
 }
 
 impl LinuxEngine {
@@ -82,6 +83,7 @@ impl LinuxEngine {
             unpacking: Arc::new(Semaphore::new(UNPACKING)),
             busy: Arc::default(),
             turns: Mutex::default(),
+            network: tokio::sync::Mutex::default(),
         })
     }
 
@@ -108,9 +110,49 @@ impl LinuxEngine {
         (process.is_alive() && cgroup::holds(&group, &places.id)).then_some((pid, process))
     }
 
+    /// What other containers hold of the network: those that run or are about to.
+    fn held_by_others(&self, key: &str) -> Vec<Held> {
+        let Ok(entries) = std::fs::read_dir(self.state_dir.join("bundles")) else { return Vec::new() };
+        let keys = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let places = keys.filter(|other| other != key).map(|other| self.places(&other));
+        places
+            .filter(|places| !places.pid.exists() || self.process(places).is_some())
+            .filter_map(|places| Held::read(&places.bundle))
+            .collect()
+    }
+
+    /// Makes the network of a launch, or finds the one it shares; whether its inside is still to be set up.
+    async fn network(&self, launch: &Launch, places: &Places) -> Result<(Held, bool), EngineFault> {
+        let _alone = self.network.lock().await;
+        let links = network::links(&self.names, &launch.veths);
+        let shared = self.held_by_others(&launch.key).into_iter().find(|held| held.meets(&links));
+        match shared {
+            Some(held) if held.links == links => {
+                held.write(&places.bundle)?;
+                Ok((held, false))
+            }
+            Some(_) => Err(EngineFault::Interface("another container has it among other interfaces".into())),
+            None => {
+                let held = Held { namespace: places.id.clone(), links };
+                held.write(&places.bundle)?;
+                network::set_up(&self.names, &held.namespace, &launch.veths).await?;
+                Ok((held, true))
+            }
+        }
+    }
+
+    async fn leave_network(&self, key: &str, places: &Places) -> Result<(), EngineFault> {
+        let _alone = self.network.lock().await;
+        let held = Held::read(&places.bundle);
+        let held = held.unwrap_or_else(|| Held { namespace: places.id.clone(), links: Vec::new() });
+        if self.held_by_others(key).iter().any(|other| other.namespace == held.namespace) {
+            return Ok(());
+        }
+        network::tear_down(&held.namespace, &held.links).await
+    }
+
     /// Makes network, bundle and process of a launch.
     async fn launch(&self, launch: &Launch, places: &Places) -> Result<Created, EngineFault> {
-        let (key, veths) = (&launch.key, &launch.veths);
         for directory in [&places.persist, &places.bundle] {
             std::fs::create_dir_all(directory).map_err(io_fault)?;
         }
@@ -119,15 +161,19 @@ impl LinuxEngine {
             std::fs::rename(&places.log, &places.previous_log).map_err(io_fault)?;
         }
         remove_file(&places.mark)?;
-        std::fs::write(places.bundle.join(LINKS), network::links(&self.names, veths).join("\n")).map_err(io_fault)?;
-        let namespace = Path::new(network::NAMESPACES).join(&places.id);
+        let begun = Instant::now();
+        let (held, own) = self.network(launch, places).await?;
+        let network = begun.elapsed();
+        let namespace = Path::new(network::NAMESPACES).join(&held.namespace);
         bundle::write(launch, &places.bundle, &namespace, &cgroup::path(&places.id))?;
-        network::set_up(&self.names, key, veths).await?;
-        let inside = network::set_up_inside(&self.names, key, veths);
+        let inside = async { if own { network::set_up_inside(&held.namespace, &launch.veths).await } else { Ok(()) } };
         let (inside, created) = tokio::join!(inside, self.runtime.create(places));
         inside?;
         let created = created?;
+        let made = begun.elapsed() - network;
         self.runtime.start(&places.id).await?;
+        let started = begun.elapsed() - network - made;
+        tracing::debug!(key = %launch.key, ?network, ?made, ?started, "a container runs");
         Ok(created)
     }
 
@@ -146,9 +192,7 @@ impl LinuxEngine {
             }
         }
         cgroup::remove_of_conmon(&places.id);
-        let links = std::fs::read_to_string(places.bundle.join(LINKS)).unwrap_or_default();
-        let links: Vec<String> = links.lines().map(str::to_owned).collect();
-        network::tear_down(&self.names, key, &links).await?;
+        self.leave_network(key, &places).await?;
         remove_file(&places.exit)?;
         blocking(move || {
             unpack::remove(&places.persist)?;
@@ -217,6 +261,8 @@ impl Engine for LinuxEngine {
                 if let Err(left) = self.free(key).await {
                     tracing::warn!(%left, "a failed start left something behind");
                 }
+                // Nothing ran that could have written.
+                remove_file(&self.places(key).log)?;
                 Err(fault)
             }
         }
@@ -270,6 +316,17 @@ impl Engine for LinuxEngine {
         let places = self.places(key);
         let written = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
         let since = written(&places.pid).unwrap_or(SystemTime::UNIX_EPOCH);
+        if self.runtime.waits_to_start(&places.id) {
+            // The host died between making and starting it: it would wait for ever.
+            tracing::info!(%key, "a container that never started is removed");
+            return match self.free(key).await {
+                Ok(()) => Found::Nothing,
+                Err(fault) => {
+                    tracing::warn!(%key, %fault, "it could not be removed");
+                    Found::Exited { code: None, at: since }
+                }
+            };
+        }
         if let Some((pid, process)) = self.process(&places) {
             let conmon = held_by(&places);
             let process = Some(process);
@@ -296,13 +353,18 @@ impl Engine for LinuxEngine {
         left.extend(places::keys(&self.state_dir, &self.names.namespace_prefix()).map_err(io_fault)?);
         left.sort();
         left.dedup();
+        let mut done = Ok(());
         for key in left.into_iter().filter(|key| !known.contains(key)) {
             tracing::info!(%key, "a container nobody knows is swept");
             let _turn = self.turn(&key).await;
-            self.runtime.delete(&self.places(&key).id).await?;
-            self.forget_all(&key).await?;
+            let swept = match self.runtime.delete(&self.places(&key).id).await {
+                Ok(()) => self.forget_all(&key).await,
+                failed => failed,
+            };
+            // One that cannot be swept is no reason to leave the others.
+            done = done.and(swept);
         }
-        Ok(())
+        done
     }
 
     async fn usage(&self, key: &EngineKey) -> Option<Usage> {

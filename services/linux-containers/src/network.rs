@@ -18,6 +18,8 @@ const NAME_BYTES: usize = 15;
 const ALIAS_CHARS: usize = 200;
 /// Where `ip` keeps the names of namespaces.
 pub const NAMESPACES: &str = "/run/netns";
+/// Longest wait for a batch of commands.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest wait for an interface to go away.
 const GONE: Duration = Duration::from_secs(3);
 /// What `ip` says when an address is not there.
@@ -96,7 +98,8 @@ async fn batch(namespace: Option<&str>, commands: &[String]) -> Result<(), Engin
         // A command that ended early says why on its other end.
         let _ = input.write_all(format!("{}\n", commands.join("\n")).as_bytes()).await;
     }
-    let output = child.wait_with_output().await.map_err(text)?;
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await;
+    let output = output.map_err(|_| failed("no answer"))?.map_err(text)?;
     if output.status.success() { Ok(()) } else { Err(failed(&String::from_utf8_lossy(&output.stderr))) }
 }
 
@@ -189,9 +192,8 @@ fn inside_name(veth: &EngineVeth, index: usize) -> String {
 }
 
 /// Makes a container's namespace with its interfaces. What an earlier try left is removed first.
-pub async fn set_up(names: &Names, key: &str, veths: &[EngineVeth]) -> Result<(), EngineFault> {
-    tear_down(names, key, &links(names, veths)).await?;
-    let namespace = names.namespace(key);
+pub async fn set_up(names: &Names, namespace: &str, veths: &[EngineVeth]) -> Result<(), EngineFault> {
+    tear_down(namespace, &links(names, veths)).await?;
     let mut commands = vec![format!("netns add {namespace}")];
     for (index, veth) in veths.iter().enumerate() {
         let link = names.veth(&veth.name);
@@ -207,7 +209,7 @@ pub async fn set_up(names: &Names, key: &str, veths: &[EngineVeth]) -> Result<()
 }
 
 /// Gives the interfaces inside their addresses, and the first its default route.
-pub async fn set_up_inside(names: &Names, key: &str, veths: &[EngineVeth]) -> Result<(), EngineFault> {
+pub async fn set_up_inside(namespace: &str, veths: &[EngineVeth]) -> Result<(), EngineFault> {
     let mut commands = vec!["link set lo up".to_owned()];
     for (index, veth) in veths.iter().enumerate() {
         let name = inside_name(veth, index);
@@ -219,15 +221,14 @@ pub async fn set_up_inside(names: &Names, key: &str, veths: &[EngineVeth]) -> Re
             commands.push(format!("route add default via {gateway} dev {name} onlink"));
         }
     }
-    batch(Some(&names.namespace(key)), &commands).await
+    batch(Some(namespace), &commands).await
 }
 
 /// Removes a container's namespace and its interfaces; returns when they are gone.
-pub async fn tear_down(names: &Names, key: &str, links: &[String]) -> Result<(), EngineFault> {
+pub async fn tear_down(namespace: &str, links: &[String]) -> Result<(), EngineFault> {
     // Both ends go at once; with the namespace they would go some time later.
     delete(links).await?;
-    let namespace = names.namespace(key);
-    if !std::path::Path::new(NAMESPACES).join(&namespace).exists() {
+    if !std::path::Path::new(NAMESPACES).join(namespace).exists() {
         return Ok(());
     }
     batch(None, &[format!("netns del {namespace}")]).await

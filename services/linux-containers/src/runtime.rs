@@ -15,8 +15,8 @@ use crate::process::Process;
 
 /// Runtimes to try, the one with the fewest conditions first.
 const CANDIDATES: [&str; 2] = ["runc", "crun"];
-/// Longest wait for a container to be made.
-const CREATE: Duration = Duration::from_secs(20);
+/// Longest wait for the runtime to do one thing.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait for what conmon says when it fails.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
@@ -64,10 +64,16 @@ impl Runtime {
         }
     }
 
-    fn command(&self) -> Command {
+    /// Runs the runtime; what it says when it refuses.
+    async fn ask(&self, arguments: &[&str]) -> Result<(), String> {
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(&self.root).stdin(Stdio::null()).kill_on_drop(true);
-        command
+        command.arg("--root").arg(&self.root).args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+        match tokio::time::timeout(PATIENCE, command.output()).await {
+            Ok(Ok(output)) if output.status.success() => Ok(()),
+            Ok(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the runtime does not answer".to_owned()),
+        }
     }
 
     /// Makes a container held by conmon. Its process waits to be started.
@@ -107,10 +113,10 @@ impl Runtime {
         let mut child = conmon.spawn().map_err(failed)?;
         // The command holds the writing end too: without it, the end of the pipe means that conmon is gone.
         drop(conmon);
-        let answer = tokio::time::timeout(CREATE, read_answer(answers)).await;
+        let answer = tokio::time::timeout(PATIENCE, read_answer(answers)).await;
         let answer = answer.map_err(|_| EngineFault::Failed("the runtime does not answer".into()))?;
         // It has put itself into the background by now, or failed.
-        let _ = tokio::time::timeout(CREATE, child.wait()).await;
+        let _ = tokio::time::timeout(PATIENCE, child.wait()).await;
         let pid =
             answer.as_ref().and_then(|answer| u32::try_from(answer["data"].as_i64()?).ok()).filter(|pid| *pid > 0);
         let Some(pid) = pid else {
@@ -127,31 +133,33 @@ impl Runtime {
 
     /// Lets a container's process begin.
     pub async fn start(&self, id: &str) -> Result<(), EngineFault> {
-        let output = self.command().arg("start").arg(id).output().await;
-        let output = output.map_err(|error| EngineFault::Failed(error.to_string()))?;
-        if output.status.success() { Ok(()) } else { Err(refused(&String::from_utf8_lossy(&output.stderr))) }
+        self.ask(&["start", id]).await.map_err(|said| refused(&said))
+    }
+
+    /// Whether a container was made and not started: the runtime keeps the pipe on which it waits until then.
+    pub fn waits_to_start(&self, id: &str) -> bool {
+        self.root.join(id).join("exec.fifo").exists()
     }
 
     /// Sends a signal to the main process.
-    pub async fn kill(&self, key: &str, signal: i32) -> Result<(), EngineFault> {
-        let output = self.command().args(["kill", key, &signal.to_string()]).output().await;
-        let output = output.map_err(|error| EngineFault::Failed(error.to_string()))?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    pub async fn kill(&self, id: &str, signal: i32) -> Result<(), EngineFault> {
         let gone = ["does not exist", "not running", "process already finished", "no such process"];
-        if output.status.success() || gone.iter().any(|word| said.contains(word)) {
-            return Ok(());
+        match self.ask(&["kill", id, &signal.to_string()]).await {
+            Err(said) if !gone.iter().any(|words| said.contains(words)) => Err(EngineFault::Failed(said)),
+            _ => Ok(()),
         }
-        Err(EngineFault::Failed(said.trim().to_owned()))
     }
 
     /// Forgets a container, killing what is left of it.
-    pub async fn delete(&self, key: &str) -> Result<(), EngineFault> {
-        let output = self.command().args(["delete", "-f", key]).output().await;
-        let output = output.map_err(|error| EngineFault::Failed(error.to_string()))?;
-        if output.status.success() {
-            return Ok(());
+    pub async fn delete(&self, id: &str) -> Result<(), EngineFault> {
+        let Err(said) = self.ask(&["delete", "-f", id]).await else { return Ok(()) };
+        // What the runtime noted may be damaged, such as by a loss of power: then it is done without it.
+        tracing::warn!(%id, %said, "the runtime cannot delete a container, so it is done by hand");
+        cgroup::remove(id).await.map_err(|left| EngineFault::Failed(format!("{said}; {left}")))?;
+        match std::fs::remove_dir_all(self.root.join(id)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(EngineFault::Failed(error.to_string())),
+            _ => Ok(()),
         }
-        Err(EngineFault::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
     }
 }
 

@@ -373,9 +373,26 @@ async fn two_hosts_on_one_machine_do_not_meet() {
 async fn containers_of_one_bridge_reach_one_another_and_no_rule_of_the_machine_changes() {
     let before = rules();
     let Some(mut machine) = Machine::new("containers of one bridge", 26).await else { return };
-    let web = machine.shell(2, "mkdir -p /tmp/www; echo hello >/tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www");
+    let mut web =
+        machine.shell(2, "mkdir -p /tmp/www; echo hello >/tmp/www/index.html; exec httpd -f -p 80 -h /tmp/www");
+    let with_ipv6 = Path::new("/proc/net/if_inet6").exists();
+    if with_ipv6 {
+        machine
+            .engine
+            .ensure_address("gt", "fd00:213:26::1/64".parse().expect("an address"))
+            .await
+            .expect("an address");
+        web.veths[0].addresses.push("fd00:213:26::2/64".parse().expect("an address"));
+    }
     let pid = machine.engine.start(&web).await.expect("started");
     assert_eq!(machine.fetch(machine.address(2), 80), "hello\n", "from the host");
+    if with_ipv6 {
+        assert_eq!(
+            machine.fetch("fd00:213:26::2".parse().expect("an address"), 80),
+            "hello\n",
+            "by its second address"
+        );
+    }
     let ask = "wget -q -O - http://10.213.26.2/index.html; wget -q -O - http://10.213.26.1:1/ 2>&1 | tail -n 1";
     let (_, lines) = machine.run(&machine.shell(3, ask)).await;
     assert_eq!(lines[0], "hello", "from another container");
@@ -434,4 +451,52 @@ async fn many_silent_containers_cost_nothing_and_all_are_heard() {
     for launch in &launches {
         assert_eq!(machine.exit(&launch.key).await.0, 143, "{}", launch.key);
     }
+}
+
+#[tokio::test]
+async fn containers_with_the_same_interface_share_one_network_until_the_last_has_ended() {
+    let Some(machine) = Machine::new("a shared interface", 28).await else { return };
+    let page = |port: u16| {
+        format!("mkdir -p /tmp/w{port}; echo {port} >/tmp/w{port}/index.html; exec httpd -f -p {port} -h /tmp/w{port}")
+    };
+    let first = machine.shell(2, &page(80));
+    let mut second = machine.shell(3, &page(81));
+    second.veths = first.veths.clone();
+    let pid = machine.engine.start(&first).await.expect("started");
+    let prefix = machine.id(pid).trim_end_matches("c2").to_owned();
+    let other = machine.engine.start(&second).await.expect("started");
+    let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).expect("alive");
+    assert_eq!(namespace(pid), namespace(other));
+    let address = machine.address(2);
+    assert_eq!((machine.fetch(address, 80), machine.fetch(address, 81)), ("80\n".into(), "81\n".into()));
+    machine.engine.forget(&first.key).await.expect("forgotten");
+    assert_eq!(machine.fetch(address, 81), "81\n", "the first is gone, its network is not");
+    machine.engine.start(&first).await.expect("started again, into the same network");
+    assert_eq!((machine.fetch(address, 80), machine.fetch(address, 81)), ("80\n".into(), "81\n".into()));
+    for key in [&second.key, &first.key] {
+        machine.engine.forget(key).await.expect("forgotten");
+    }
+    assert_eq!(machine.leftovers(&prefix).len(), 1, "only the bridge: {:?}", machine.leftovers(&prefix));
+}
+
+#[tokio::test]
+async fn what_a_loss_of_power_leaves_is_no_obstacle() {
+    let Some(mut machine) = Machine::new("damaged state", 29).await else { return };
+    let launch = machine.shell(2, OBEDIENT);
+    let pid = machine.engine.start(&launch).await.expect("started");
+    let id = machine.id(pid);
+    let prefix = id.trim_end_matches("c2").to_owned();
+    std::fs::write(machine.directory.join("engine/runtime").join(&id).join("state.json"), "").expect("damaged");
+    let pid = machine.engine.start(&launch).await.expect("started again");
+    machine.line("c2", "ready").await;
+
+    // Made but never started: what the runtime keeps until the start is still there.
+    std::fs::write(machine.directory.join("engine/runtime").join(&id).join("exec.fifo"), "").expect("made");
+    let machine = machine.die().come_back();
+    assert_eq!(machine.engine.find(&launch.key).await, Found::Nothing);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists(), "it does not wait for ever");
+    machine.engine.start(&launch).await.expect("started");
+    std::fs::write(machine.directory.join("engine/runtime").join(&id).join("state.json"), "{").expect("damaged");
+    machine.engine.sweep(&[]).await.expect("swept");
+    assert_eq!(machine.leftovers(&prefix).len(), 1, "only the bridge: {:?}", machine.leftovers(&prefix));
 }
