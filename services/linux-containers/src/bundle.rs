@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::archive::io_fault;
 use crate::cgroup;
+use crate::populate::populate;
 
 /// Capabilities of a container, as common runtimes give them.
 const CAPABILITIES: [&str; 14] = [
@@ -60,7 +61,7 @@ pub fn write(launch: &Launch, bundle: &Path, namespace: &Path, group: &str) -> R
     }
     for mount in &launch.mounts {
         if !mount.source.exists() {
-            std::fs::create_dir_all(&mount.source).map_err(io_fault)?;
+            populate(&launch.root_dir, &mount.destination, &mount.source)?;
         }
     }
     let config = config(launch, &identity, &files, namespace, group);

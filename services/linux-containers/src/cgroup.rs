@@ -14,6 +14,8 @@ use crate::process::Process;
 /// Where hierarchies are mounted.
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// How long conmon may take to leave by itself.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait for killed processes to be gone.
 const GONE: Duration = Duration::from_secs(5);
 /// Pause between two tries.
@@ -62,15 +64,9 @@ pub fn make_for_conmon(id: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Removes the groups of a conmon that has ended.
-pub fn remove_of_conmon(id: &str) {
-    for group in conmon_groups(id) {
-        if let Err(error) = std::fs::remove_dir(&group)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, group = %group.display(), "a control group stays behind");
-        }
-    }
+/// Removes the groups of a conmon that has ended, or is about to.
+pub async fn remove_of_conmon(id: &str) -> std::io::Result<()> {
+    remove_groups(&conmon_groups(id), PATIENCE).await
 }
 
 /// Kills all processes of a container and removes its groups, in every hierarchy.
@@ -78,20 +74,27 @@ pub async fn remove(id: &str) -> std::io::Result<()> {
     let hierarchies = std::fs::read_dir(ROOT)?.flatten().map(|entry| entry.path());
     let all = hierarchies.chain([PathBuf::from(ROOT)]).map(|place| place.join("mkube").join(id));
     let groups: Vec<PathBuf> = all.filter(|group| group.is_dir()).collect();
-    let until = Instant::now() + GONE;
+    remove_groups(&groups, Duration::ZERO).await
+}
+
+/// Removes groups as soon as they are empty; what is in them after `patience` is killed.
+async fn remove_groups(groups: &[PathBuf], patience: Duration) -> std::io::Result<()> {
+    let begun = Instant::now();
     loop {
         let mut last = Ok(());
-        for group in &groups {
-            let pids = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            for process in pids.lines().filter_map(|pid| Process::open(pid.parse().ok()?)) {
-                process.kill();
+        for group in groups {
+            if begun.elapsed() >= patience {
+                let pids = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+                for process in pids.lines().filter_map(|pid| Process::open(pid.parse().ok()?)) {
+                    process.kill();
+                }
             }
             match std::fs::remove_dir(group) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => last = Err(error),
                 _ => {}
             }
         }
-        if last.is_ok() || Instant::now() > until {
+        if last.is_ok() || begun.elapsed() > patience + GONE {
             return last;
         }
         tokio::time::sleep(PAUSE).await;

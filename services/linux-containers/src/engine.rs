@@ -191,7 +191,7 @@ impl LinuxEngine {
                 conmon.ended().await;
             }
         }
-        cgroup::remove_of_conmon(&places.id);
+        cgroup::remove_of_conmon(&places.id).await.map_err(io_fault)?;
         self.leave_network(key, &places).await?;
         remove_file(&places.exit)?;
         blocking(move || {

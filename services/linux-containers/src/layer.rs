@@ -150,9 +150,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn open_inside(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), inside)
+        open_inside(&self.root, path)
     }
 
     fn entry(&mut self, entry: &mut Entry<'_, '_>, parent: &OwnedFd, name: &OsStr) -> Result<(), EngineFault> {
@@ -250,6 +248,13 @@ fn capability(entry: &mut Entry<'_, '_>) -> Result<Option<Vec<u8>>, EngineFault>
     Ok(None)
 }
 
+/// Opens a directory with `root` as the root of everything, links included.
+pub fn open_inside(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), inside)
+}
+
 /// Times a file system of 32 bits can still hold.
 const MAX_TIME: i64 = 0x7fff_ffff;
 
@@ -265,7 +270,8 @@ fn own(parent: &OwnedFd, name: &OsStr, owner: (u32, u32)) -> Result<(), EngineFa
     rustix::fs::chownat(parent, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW).map_err(os)
 }
 
-fn names_in(directory: &OwnedFd) -> Result<Vec<PathBuf>, EngineFault> {
+/// The names in a directory.
+pub fn names_in(directory: &OwnedFd) -> Result<Vec<PathBuf>, EngineFault> {
     let listing = rustix::fs::Dir::read_from(directory).map_err(os)?;
     let mut names = Vec::new();
     for entry in listing {
@@ -278,7 +284,8 @@ fn names_in(directory: &OwnedFd) -> Result<Vec<PathBuf>, EngineFault> {
     Ok(names)
 }
 
-fn directory_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+/// Opens a directory by its name, following no link.
+pub fn directory_at(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name, flags, Mode::empty())
 }

@@ -1,4 +1,5 @@
 //! A machine to run real containers on: one engine with its own directory, its own bridge and its own network.
+#![allow(dead_code, reason = "each of the tests needs a part of it")]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,6 +13,9 @@ use tokio::sync::mpsc;
 
 /// Longest wait for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keeps a container alive until it is told to end with code 143.
+pub const OBEDIENT: &str = "trap 'exit 143' TERM; echo ready; while :; do sleep 0.05; done";
 
 const APPLETS: [&str; 20] = [
     "sh", "sleep", "echo", "cat", "httpd", "hostname", "env", "id", "pwd", "ls", "touch", "mkdir", "route", "tail",
