@@ -18,7 +18,7 @@ use crate::archive::io_fault;
 use crate::held::Held;
 use crate::network::{self, Names};
 use crate::places::{self, DIRECTORIES, Places};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::runtime::{Created, Runtime, held_by};
 use crate::unpack::{self, Busy, Limits};
 use crate::watch::{self, Followed, NOTES_EXIT, Watcher};
@@ -269,19 +269,8 @@ impl Engine for LinuxEngine {
     }
 
     async fn ignores_signal(&self, key: &EngineKey, signal: i32) -> bool {
-        // These two nobody can catch, and they work.
-        if !(1..=64).contains(&signal) || signal == 9 || signal == 19 {
-            return false;
-        }
         let Some((pid, _)) = self.process(&self.places(key)) else { return false };
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let mask = |name: &str| {
-            let text = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-            text.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
-        };
-        // The first process of a namespace is not killed by a signal it has no handler for. One that blocks a signal fetches it
-        // by other means: small init programs do.
-        (mask("SigCgt:") | mask("SigBlk:")) & (1 << (signal - 1)) == 0
+        process::ignores(&std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default(), signal)
     }
 
     async fn signal(&self, key: &EngineKey, signal: i32) -> Result<(), EngineFault> {

@@ -63,3 +63,35 @@ impl Process {
         }
     }
 }
+
+/// Whether the first process of a namespace, whose `/proc/<pid>/status` this is, would not even notice a signal.
+pub fn ignores(status: &str, signal: i32) -> bool {
+    let mask = |name: &str| {
+        let text = status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        text.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
+    };
+    // Nobody can catch these two, and they work.
+    let forced = signal == Signal::KILL.as_raw() || signal == Signal::STOP.as_raw();
+    // It is not killed by a signal it has no handler for. One that blocks a signal fetches it by other means: small init
+    // programs do.
+    let noticed = mask("SigCgt:") | mask("SigBlk:");
+    (1..=64).contains(&signal) && !forced && noticed & (1 << (signal - 1)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_noticed_when_it_is_caught_or_blocked() {
+        let status =
+            |blocked: &str, caught: &str| format!("Name:\tx\nSigBlk:\t{blocked}\nSigIgn:\t0\nSigCgt:\t{caught}\n");
+        let (none, term) = ("0000000000000000", "0000000000004000");
+        assert!(ignores(&status(none, none), 15));
+        assert!(!ignores(&status(none, term), 15));
+        assert!(!ignores(&status(term, none), 15), "as tini does");
+        assert!(ignores(&status(term, none), 1), "another signal");
+        assert!(!ignores(&status(none, none), 9) && !ignores(&status(none, none), 19));
+        assert!(!ignores(&status(none, none), 0) && !ignores(&status(none, none), 65));
+    }
+}

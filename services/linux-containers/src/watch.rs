@@ -21,8 +21,9 @@ use crate::places::Places;
 use crate::process::{Process, readable};
 use crate::tail::Tail;
 
-/// Containers that may wait to be followed.
-const WAITING: usize = 64;
+/// Containers that may wait to be followed: more than a host has, since one that comes back asks for all of them before it
+/// listens.
+const WAITING: usize = 4096;
 /// Bytes of file events taken at once.
 const EVENTS: usize = 16 << 10;
 /// How long conmon may take to note an exit: it first reads what is left of the output.

@@ -120,7 +120,7 @@ pub enum EngineEvent {
     Exited {
         /// Which container.
         key: EngineKey,
-        /// Exit code; 128 + signal when killed.
+        /// Exit code; 128 + signal when killed; 255 when nothing recorded it.
         code: i32,
         /// Ended by the kernel for lack of memory.
         out_of_memory: bool,
@@ -196,7 +196,8 @@ pub trait Engine: Send + Sync {
     async fn ignores_signal(&self, key: &EngineKey, signal: i32) -> bool;
     /// Sends a signal to the main process. Nothing to do when it is gone.
     async fn signal(&self, key: &EngineKey, signal: i32) -> Result<(), EngineFault>;
-    /// After an exit: frees runtime state, namespace and cgroup. Root directory and kept output stay.
+    /// After an exit: frees runtime state, namespace and cgroup. Root directory and kept output stay. Nothing to do when it runs
+    /// again.
     async fn clean_up(&self, key: &EngineKey) -> Result<(), EngineFault>;
     /// After the row is gone: frees what `clean_up` leaves, such as kept output.
     async fn forget(&self, key: &EngineKey) -> Result<(), EngineFault>;
