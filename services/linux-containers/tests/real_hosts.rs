@@ -27,6 +27,10 @@ async fn a_host_that_comes_back_finds_its_containers_and_what_happened_meanwhile
     machine.line("c3", "before").await;
     let Found::Running { since, .. } = machine.engine.find(&lives.key).await else { panic!("it runs") };
 
+    // A line that was told and not yet noted as told would be told twice.
+    let read = |path: &str| std::fs::read_to_string(machine.directory.join("engine").join(path)).unwrap_or_default();
+    eventually("it is noted", || read("read/c2") == read("logs/c2.log").len().to_string()).await;
+
     // Gone while it happens: nobody reads, nobody waits.
     let away = machine.die();
     std::fs::write(go.source.join("on"), "").expect("written");
