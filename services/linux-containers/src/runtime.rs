@@ -84,6 +84,8 @@ impl Runtime {
         let mut conmon = Command::new("sh");
         conmon
             .args(["-c", HOLD, "sh"])
+            // Where it notes that memory was short, besides its own directory.
+            .current_dir(&places.bundle)
             .args(cgroup::make_for_conmon(&places.id))
             .arg("--")
             .arg(&self.conmon)

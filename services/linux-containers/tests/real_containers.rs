@@ -145,6 +145,7 @@ async fn lack_of_memory_is_told_as_such() {
     launch.memory_max = Some(16 << 20);
     machine.engine.start(&launch).await.expect("started");
     assert_eq!(machine.exit("c3").await, (137, true), "the shell's child was killed");
+    assert!(!Path::new("oom").exists(), "nothing is noted where the host happens to run");
     let mut launch = machine.shell(4, "exit 3");
     launch.memory_max = Some(16 << 20);
     machine.engine.start(&launch).await.expect("started");
