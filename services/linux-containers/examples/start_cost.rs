@@ -13,11 +13,12 @@ async fn main() {
 mod linux {
     use std::collections::BTreeMap;
     use std::path::Path;
-    use std::time::{Duration, Instant, SystemTime};
+    use std::time::{Duration, SystemTime};
 
     use mkube_linux_containers::{LinuxEngine, LinuxOptions, assemble};
     use mkube_router_machine::engine::{Engine, EngineEvent, EngineVeth, Launch};
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     const ROUNDS: usize = 30;
     const MANY: u8 = 50;

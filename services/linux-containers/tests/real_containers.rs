@@ -5,10 +5,11 @@ mod machine;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
-use machine::{Machine, OBEDIENT, PATIENCE, eventually};
+use machine::{Machine, OBEDIENT, PATIENCE, eventually, since};
 use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, Found};
+use tokio::time::Instant;
 
 #[tokio::test]
 async fn a_container_sees_the_network_the_names_and_the_limits_of_its_launch() {
@@ -21,7 +22,7 @@ async fn a_container_sees_the_network_the_names_and_the_limits_of_its_launch() {
     launch.memory_high = Some(32 << 20);
     launch.cpus = vec![0];
     let pid = machine.engine.start(&launch).await.expect("started");
-    let page = machine.fetch(machine.address(2), 80);
+    let page = machine.fetch(machine.address(2), 80).await;
     let lines: Vec<&str> = page.lines().collect();
     assert_eq!(lines[..3], ["test-2", "/var", "good day"], "host name, directory, environment");
     assert!(lines.contains(&"10.213.11.2\ttest-2") && lines.contains(&"127.0.0.1\tlocalhost"), "{page}");
@@ -89,7 +90,7 @@ async fn a_line_and_an_exit_are_told_at_once() {
     machine.engine.start(&launch).await.expect("started");
     machine.line("c2", "ready").await;
     let EngineEvent::Output { at, .. } = machine.seen.last().expect("seen").clone() else { panic!("a line") };
-    let late = SystemTime::now().duration_since(at).unwrap_or_default();
+    let late = since(at);
     assert!(late < Duration::from_secs(1), "a line was told {late:?} after it was written");
     machine.engine.signal(&launch.key, 9).await.expect("sent");
     let begun = Instant::now();
@@ -198,10 +199,10 @@ async fn containers_of_one_bridge_reach_one_another_and_no_rule_of_the_machine_c
         web.veths[0].addresses.push("fd00:213:26::2/64".parse().expect("an address"));
     }
     let pid = machine.engine.start(&web).await.expect("started");
-    assert_eq!(machine.fetch(machine.address(2), 80), "hello\n", "from the host");
+    assert_eq!(machine.fetch(machine.address(2), 80).await, "hello\n", "from the host");
     if with_ipv6 {
         assert_eq!(
-            machine.fetch("fd00:213:26::2".parse().expect("an address"), 80),
+            machine.fetch("fd00:213:26::2".parse().expect("an address"), 80).await,
             "hello\n",
             "by its second address"
         );
@@ -217,7 +218,7 @@ async fn containers_of_one_bridge_reach_one_another_and_no_rule_of_the_machine_c
         machine.run(&machine.shell(3, "wget -T 1 -q -O - http://10.213.26.2/index.html || echo none")).await;
     assert_eq!(lines, ["none"]);
     machine.engine.attach("veth_gt_test-2_0", Some("gt")).await.expect("attached");
-    assert_eq!(machine.fetch(machine.address(2), 80), "hello\n");
+    assert_eq!(machine.fetch(machine.address(2), 80).await, "hello\n");
     machine.engine.remove_veth("veth_gt_test-2_0").await.expect("removed");
     assert!(Path::new(&format!("/proc/{pid}")).exists(), "cut off, but running");
     machine.engine.forget(&web.key).await.expect("forgotten");
@@ -281,11 +282,11 @@ async fn containers_with_the_same_interface_share_one_network_until_the_last_has
     let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).expect("alive");
     assert_eq!(namespace(pid), namespace(other));
     let address = machine.address(2);
-    assert_eq!((machine.fetch(address, 80), machine.fetch(address, 81)), ("80\n".into(), "81\n".into()));
+    assert_eq!((machine.fetch(address, 80).await, machine.fetch(address, 81).await), ("80\n".into(), "81\n".into()));
     machine.engine.forget(&first.key).await.expect("forgotten");
-    assert_eq!(machine.fetch(address, 81), "81\n", "the first is gone, its network is not");
+    assert_eq!(machine.fetch(address, 81).await, "81\n", "the first is gone, its network is not");
     machine.engine.start(&first).await.expect("started again, into the same network");
-    assert_eq!((machine.fetch(address, 80), machine.fetch(address, 81)), ("80\n".into(), "81\n".into()));
+    assert_eq!((machine.fetch(address, 80).await, machine.fetch(address, 81).await), ("80\n".into(), "81\n".into()));
     for key in [&second.key, &first.key] {
         machine.engine.forget(key).await.expect("forgotten");
     }

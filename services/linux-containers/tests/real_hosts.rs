@@ -190,10 +190,13 @@ async fn two_hosts_on_one_machine_do_not_meet() {
     let (pid, other) = tokio::join!(one.engine.start(&first), two.engine.start(&second));
     let (pid, other) = (pid.expect("started"), other.expect("started"));
     assert_ne!(one.id(pid), two.id(other), "the same key is another container");
-    assert_eq!((one.fetch(one.address(2), 80), two.fetch(two.address(2), 80)), ("one\n".into(), "two\n".into()));
+    assert_eq!(
+        (one.fetch(one.address(2), 80).await, two.fetch(two.address(2), 80).await),
+        ("one\n".into(), "two\n".into())
+    );
     one.engine.sweep(&[]).await.expect("swept");
     one.engine.remove_bridge("gt").await.expect("removed");
-    assert_eq!(two.fetch(two.address(2), 80), "two\n", "the other goes on");
+    assert_eq!(two.fetch(two.address(2), 80).await, "two\n", "the other goes on");
     drop(one);
     assert!(matches!(two.engine.find(&second.key).await, Found::Running { pid, .. } if pid == other));
 }

@@ -8,11 +8,12 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mkube_router_machine::engine::{EngineFault, ImageConfig};
 use serde_json::json;
 use tar::EntryType;
+use tokio::time::Instant;
 
 use crate::unpack::{Busy, Limits, remove_root, unpack};
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use mkube_linux_containers::{LinuxEngine, LinuxOptions, assemble};
 use mkube_router_machine::engine::{Bind, Engine, EngineEvent, EngineVeth, Launch};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 /// Longest wait for anything that must happen.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -213,14 +214,14 @@ impl Machine {
     }
 
     /// Fetches a page; waits until somebody answers.
-    pub fn fetch(&self, address: IpAddr, port: u16) -> String {
+    pub async fn fetch(&self, address: IpAddr, port: u16) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             match fetch_once(SocketAddr::new(address, port)) {
                 Ok(text) => return text,
                 Err(error) => assert!(Instant::now() < until, "{address}:{port}: {error}"),
             }
-            std::thread::sleep(Duration::from_millis(5));
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -300,6 +301,12 @@ pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// How long ago something was written.
+#[allow(clippy::disallowed_methods, reason = "compared with the stamps of another program")]
+pub fn since(at: SystemTime) -> Duration {
+    SystemTime::now().duration_since(at).unwrap_or_default()
 }
 
 pub fn kill(pid: u32) {
