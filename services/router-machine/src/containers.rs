@@ -43,6 +43,9 @@ pub struct Runtime {
     /// Counts starts: what a timer set for an earlier one does not concern a later one.
     #[serde(default)]
     pub start: u64,
+    /// Asked to start again once it has stopped.
+    #[serde(default)]
+    pub again: bool,
     /// Present use.
     #[serde(skip)]
     pub usage: Usage,
@@ -60,6 +63,7 @@ impl Runtime {
             about: String::new(),
             restarts: 0,
             start: 0,
+            again: false,
             usage: Usage { memory: 0, cpu_time: Duration::ZERO },
             cpu_percent: 0.0,
         }
@@ -69,29 +73,27 @@ impl Runtime {
     pub fn print(&self, release: &Release, printed: &mut Map<String, Value>) {
         let mut set = |name: &str, value: &str| drop(printed.insert(name.to_owned(), json!(value)));
         if release.from(20) {
-            let flags: &[(&str, bool)] = &[
+            // A device of 7.20 has no flag for what failed: such a row is stopped, and says why.
+            let failed = self.phase == Phase::Failed;
+            let mut flags = vec![
                 ("running", self.phase == Phase::Running),
-                ("stopped", self.phase == Phase::Stopped || self.phase == Phase::Failed),
+                ("stopped", self.phase == Phase::Stopped || (failed && !release.from(21))),
                 ("starting", self.phase == Phase::Starting),
                 ("stopping", self.phase == Phase::Stopping),
             ];
-            let explicit = release.minor == 20;
-            for (name, holds) in flags {
-                if *holds || explicit {
-                    set(name, if *holds { "true" } else { "false" });
-                }
-            }
-            let extracting = if release.from(21) { "downloading/extracting" } else { "extracting" };
-            if self.phase == Phase::Extracting || explicit {
-                set(extracting, if self.phase == Phase::Extracting { "true" } else { "false" });
-            }
+            let extracting = self.phase == Phase::Extracting;
             if release.from(21) {
-                if self.phase == Phase::Failed {
-                    set("download/extract failed", "true");
-                }
-                if self.phase == Phase::Deleting {
-                    set("deleting", "true");
-                }
+                flags.push(("deleting", self.phase == Phase::Deleting));
+                flags.push(("downloading/extracting", extracting));
+                flags.push(("download/extract failed", failed));
+            } else {
+                flags.push(("extracting", extracting));
+            }
+            if release.from(22) {
+                flags.extend([("healthy", false), ("unhealthy", false), ("starting-with-healthcheck", false)]);
+            }
+            for (name, holds) in flags {
+                set(name, if holds { "true" } else { "false" });
             }
         } else {
             set(

@@ -42,18 +42,6 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
     if argv.is_empty() {
         return Err("no command specified, set cmd or entrypoint".to_owned());
     }
-    let mut env: BTreeMap<String, String> = BTreeMap::new();
-    for pair in &image.env {
-        if let Some((key, value)) = pair.split_once('=') {
-            env.insert(key.to_owned(), value.to_owned());
-        }
-    }
-    for variable in given.envs {
-        env.insert(variable.get("key").to_owned(), variable.get("value").to_owned());
-    }
-    for (key, value) in row.list("env").iter().filter_map(|pair| pair.split_once('=')) {
-        env.insert(key.to_owned(), value.to_owned());
-    }
     let mounts = given
         .mounts
         .iter()
@@ -89,7 +77,7 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
         name: row.get("name").to_owned(),
         root_dir: (given.local)(row.get("root-dir")),
         argv,
-        env,
+        env: environment(row, image, given.envs),
         workdir: if workdir.is_empty() { "/".to_owned() } else { workdir },
         user: first(row.get("user"), &image.user),
         hostname: first(row.get("hostname"), row.get("name")),
@@ -100,6 +88,20 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
         memory_max: limit("memory-max"),
         cpus: row.list("cpu-list").iter().filter_map(|cpu| cpu.parse().ok()).collect(),
     })
+}
+
+/// Variables: the image's, over them those of the lists in order, over them those written in the row.
+pub fn environment(row: &Row, image: &ImageConfig, listed: &[&Row]) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
+    let mut put = |pair: &str| {
+        if let Some((key, value)) = pair.split_once('=') {
+            env.insert(key.to_owned(), value.to_owned());
+        }
+    };
+    image.env.iter().for_each(|pair| put(pair));
+    listed.iter().for_each(|variable| put(&format!("{}={}", variable.get("key"), variable.get("value"))));
+    row.list("env").into_iter().for_each(put);
+    env
 }
 
 /// Key of a container inside an engine.

@@ -4,20 +4,33 @@
 //! and touches no disk, so the host, the simulated engine and tests of other rooms all use the same machine.
 
 mod answer;
+mod check;
 mod containers;
 mod device;
+mod effects;
 pub mod engine;
 mod launch;
+mod lifecycle;
+mod logbook;
 mod menus;
+mod printing;
 mod query;
 mod release;
+mod request;
+mod rows;
+mod system;
 mod tables;
 mod values;
+mod views;
 
 pub use answer::{Answer, Refusal};
 pub use containers::{Phase, Runtime};
-pub use device::{Circumstances, Device, DeviceState, Effect, Happened, Request, Verb};
+pub use device::{Device, DeviceState};
+pub use effects::{Effect, Happened};
 pub use menus::Menu;
+pub use query::{print_or_count, select, to_array};
 pub use release::Release;
+pub use request::{Circumstances, Request, Verb};
+pub use system::ModeChange;
 pub use tables::{Row, RowNumber};
 pub use values::{bytes, duration, format_duration};

@@ -1,6 +1,7 @@
 //! The menus there are, what their rows consist of, and in which release.
 
 use crate::release::Release;
+use crate::tables::Scalar;
 
 /// A menu with rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -16,30 +17,13 @@ pub enum Menu {
     User,
 }
 
-/// How a property's value is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Type {
-    /// As it is.
-    Text,
-    /// `true` or `false`.
-    Bool,
-    /// Bytes or `unlimited`.
-    Bytes,
-    /// A duration.
-    Duration,
-    /// A path, printed with a leading slash.
-    Path,
-    /// Taken and never printed.
-    Secret,
-}
-
 /// A property.
 #[derive(Debug, Clone, Copy)]
 pub struct Property {
     /// Name.
     pub name: &'static str,
     /// How it is read.
-    pub kind: Type,
+    pub kind: Scalar,
     /// Printed when nothing was written; `None` prints nothing.
     pub default: Option<&'static str>,
     /// First release (minor) that has it.
@@ -48,7 +32,7 @@ pub struct Property {
     pub until: u32,
 }
 
-const fn p(name: &'static str, kind: Type, default: Option<&'static str>) -> Property {
+const fn p(name: &'static str, kind: Scalar, default: Option<&'static str>) -> Property {
     Property { name, kind, default, since: 0, until: u32::MAX }
 }
 
@@ -60,7 +44,7 @@ const fn until(minor: u32, property: Property) -> Property {
     Property { until: minor, ..property }
 }
 
-use Type::{Bool, Bytes, Duration, Path, Secret, Text};
+use Scalar::{Bool, Bytes, Duration, Mac, Number, OneOf, Path, Secret, Text};
 
 const CONTAINER: &[Property] = &[
     since(19, p("name", Text, None)),
@@ -84,13 +68,14 @@ const CONTAINER: &[Property] = &[
     p("dns", Text, Some("")),
     p("logging", Bool, Some("false")),
     p("start-on-boot", Bool, Some("false")),
-    p("stop-signal", Text, Some("15-SIGTERM")),
+    until(19, p("stop-signal", Number, Some("15"))),
+    since(20, p("stop-signal", Text, Some("15-SIGTERM"))),
     since(21, p("stop-time", Duration, Some("10s"))),
     since(20, p("check-certificate", Bool, Some("true"))),
     Property { since: 20, until: 22, ..p("auto-restart-interval", Text, Some("none")) },
-    since(23, p("restart-policy", Text, Some("no"))),
+    since(23, p("restart-policy", OneOf(&["no", "on-failure", "always"]), Some("no"))),
     since(23, p("restart-interval", Duration, Some("0s"))),
-    since(23, p("restart-max-count", Text, Some("0"))),
+    since(23, p("restart-max-count", Number, Some("0"))),
     since(20, p("memory-high", Bytes, Some("unlimited"))),
     since(23, p("memory-max", Bytes, Some("unlimited"))),
     since(21, p("cpu-list", Text, Some(""))),
@@ -102,6 +87,7 @@ const ENVS: &[Property] = &[
     since(20, p("list", Text, None)),
     p("key", Text, None),
     p("value", Text, None),
+    since(21, p("disabled", Bool, Some("false"))),
     p("comment", Text, None),
 ];
 
@@ -111,7 +97,8 @@ const MOUNTS: &[Property] = &[
     p("src", Path, Some("/")),
     p("dst", Path, None),
     Property { since: 20, until: 22, ..p("read-only", Bool, Some("false")) },
-    since(23, p("mode", Text, Some("rw"))),
+    since(23, p("mode", OneOf(&["rw", "ro", "rw,noexec", "ro,noexec"]), Some("rw"))),
+    since(21, p("disabled", Bool, Some("false"))),
     p("comment", Text, None),
 ];
 
@@ -120,8 +107,8 @@ const VETH: &[Property] = &[
     p("address", Text, Some("")),
     p("gateway", Text, Some("")),
     p("gateway6", Text, Some("")),
-    since(20, p("mac-address", Text, None)),
-    since(21, p("container-mac-address", Text, None)),
+    since(20, p("mac-address", Mac, None)),
+    since(21, p("container-mac-address", Mac, None)),
     since(20, p("dhcp", Bool, Some("false"))),
     p("disabled", Bool, Some("false")),
     p("comment", Text, None),
@@ -131,7 +118,7 @@ const BRIDGE: &[Property] = &[
     p("name", Text, None),
     p("mtu", Text, Some("auto")),
     p("arp", Text, Some("enabled")),
-    p("protocol-mode", Text, Some("rstp")),
+    p("protocol-mode", OneOf(&["none", "stp", "rstp", "mstp"]), Some("rstp")),
     p("fast-forward", Bool, Some("true")),
     p("auto-mac", Bool, Some("true")),
     p("ageing-time", Duration, Some("5m")),
@@ -243,21 +230,35 @@ impl Menu {
         matches!(self, Self::Container | Self::Veth | Self::Bridge | Self::User)
     }
 
-    /// Commands beside add, set, remove, print, get, find, comment and reset.
+    /// Words of its path.
+    pub fn words(self) -> Vec<&'static str> {
+        self.path().split('/').collect()
+    }
+
+    /// What its rows are numbered with: interfaces of all kinds share their numbers.
+    pub fn numbered_with(self) -> &'static str {
+        match self {
+            Self::Veth | Self::Bridge => "interface",
+            other => other.path(),
+        }
+    }
+
+    /// Commands of a release that this device can carry out.
     pub fn commands(self, release: &Release) -> Vec<&'static str> {
+        let mut commands = vec!["add", "comment", "print", "remove", "set"];
         match self {
             Self::Container => {
-                let mut commands = vec!["start", "stop"];
+                commands.extend(["start", "stop"]);
                 if release.from(21) {
                     commands.push("kill");
                 }
                 if release.from(23) {
                     commands.push("restart");
                 }
-                commands
             }
-            Self::Envs | Self::Mounts if !release.from(21) => vec![],
-            _ => vec!["enable", "disable"],
+            Self::Envs | Self::Mounts if !release.from(21) => {}
+            _ => commands.extend(["enable", "disable"]),
         }
+        commands
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Refusal;
-use crate::menus::{Menu, Type};
+use crate::menus::Menu;
 use crate::release::Release;
 use crate::values;
 
@@ -47,7 +47,7 @@ impl Row {
     pub fn print(&self, menu: Menu, release: &Release) -> Map<String, Value> {
         let mut printed = Map::new();
         printed.insert(".id".into(), json!(self.id()));
-        for property in menu.properties(release).filter(|property| property.kind != Type::Secret) {
+        for property in menu.properties(release).filter(|property| property.kind != Scalar::Secret) {
             let written = self.fields.get(property.name).map(String::as_str);
             let value = written.or(property.default);
             match value {
@@ -60,22 +60,58 @@ impl Row {
     }
 }
 
+/// How a value is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scalar {
+    /// As it is.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// Bytes or `unlimited`.
+    Bytes,
+    /// A duration.
+    Duration,
+    /// A path, printed with a leading slash.
+    Path,
+    /// A hardware address, printed in capitals.
+    Mac,
+    /// Digits.
+    Number,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Taken and never printed.
+    Secret,
+}
+
 /// A value as a property keeps it.
 pub fn read_value(menu: Menu, release: &Release, name: &str, value: &Value) -> Result<String, Refusal> {
     let property = menu
         .properties(release)
         .find(|property| property.name == name)
         .ok_or_else(|| Refusal::bad(format!("unknown parameter {name}")))?;
+    read_scalar(name, property.kind, value)
+}
+
+/// A value as it is kept, read as its kind demands.
+pub fn read_scalar(name: &str, kind: Scalar, value: &Value) -> Result<String, Refusal> {
     let text = values::to_text(value);
     let invalid = || Refusal::bad(format!("invalid value for argument {name}"));
-    match property.kind {
-        Type::Text | Type::Secret => Ok(text),
-        Type::Bool => values::boolean(&text).map(str::to_owned).ok_or_else(invalid),
-        Type::Bytes => values::bytes(&text).ok_or_else(invalid),
-        Type::Duration => values::duration(&text)
+    match kind {
+        Scalar::Text | Scalar::Secret => Ok(text),
+        Scalar::Bool => values::boolean(&text).map(str::to_owned).ok_or_else(invalid),
+        Scalar::Bytes => values::bytes(&text).ok_or_else(invalid),
+        Scalar::Duration => values::duration(&text)
             .map(values::format_duration)
             .ok_or_else(|| Refusal::bad(format!("invalid time value for argument {name}"))),
-        Type::Path => Ok(values::path(&text)),
+        Scalar::Path => Ok(values::path(&text)),
+        Scalar::Mac => values::mac(&text).ok_or_else(invalid),
+        Scalar::Number if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() => Ok(text),
+        Scalar::Number if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            Err(Refusal::bad(format!("value of {name} contains invalid trailing characters")))
+        }
+        Scalar::Number => Err(invalid()),
+        Scalar::OneOf(words) if words.contains(&text.as_str()) => Ok(text),
+        Scalar::OneOf(_) => Err(Refusal::bad(format!("input does not match any value of {name}"))),
     }
 }
 

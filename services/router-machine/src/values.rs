@@ -45,7 +45,9 @@ pub fn duration(text: &str) -> Option<Duration> {
     if text.contains(':') {
         let parts: Vec<u64> = text.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
         let [hours, minutes, seconds] = parts.as_slice() else { return None };
-        return Some(Duration::from_secs(hours * 3600 + minutes * 60 + seconds));
+        return Some(Duration::from_secs(
+            hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(*seconds)?,
+        ));
     }
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -58,7 +60,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(end);
         let number: u64 = number.parse().ok()?;
-        total += match unit {
+        total = total.checked_add(match unit {
             "w" => Duration::from_secs(number.checked_mul(604_800)?),
             "d" => Duration::from_secs(number.checked_mul(86_400)?),
             "h" => Duration::from_secs(number.checked_mul(3_600)?),
@@ -66,7 +68,7 @@ pub fn duration(text: &str) -> Option<Duration> {
             "s" | "" => Duration::from_secs(number),
             "ms" => Duration::from_millis(number),
             _ => return None,
-        };
+        })?;
         rest = tail;
     }
     Some(total)
@@ -89,6 +91,13 @@ pub fn format_duration(value: Duration) -> String {
         text += &format!("{}ms", value.subsec_millis());
     }
     if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// `02:00:00:AB:CD:EF` in any case, to capitals.
+pub fn mac(text: &str) -> Option<String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let good = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (parts.len() == 6 && parts.iter().all(good)).then(|| text.to_ascii_uppercase())
 }
 
 /// A path with a leading slash.
@@ -123,6 +132,10 @@ mod tests {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(duration("soon"), None);
+        assert_eq!(duration("99999999999999999999s"), None);
+        assert_eq!(duration("18446744073709551615:59:59"), None);
+        assert_eq!(mac("02:00:00:ab:Cd:ef").as_deref(), Some("02:00:00:AB:CD:EF"));
+        assert_eq!(mac("02:00:00:ab:cd"), None);
         assert_eq!(format_duration(Duration::from_secs(93_784)), "1d2h3m4s");
         assert_eq!(format_duration(Duration::ZERO), "0s");
         assert_eq!(bytes("200M").as_deref(), Some("209715200"));

@@ -78,7 +78,7 @@ pub struct FaultRule {
     /// Wait before the work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<String>,
-    /// Answer this status instead of doing the work.
+    /// Answer this status instead of doing the work; together with `drop: after`, in place of the answer to work that was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Cut the connection.
@@ -134,6 +134,22 @@ impl Faults {
             if let Some(bad) = durations.into_iter().flatten().find(|text| duration(text).is_none()) {
                 return Err(format!("{bad:?} is not a duration such as 2s or 500ms"));
             }
+            if rule.when.nth == Some(0) {
+                return Err("nth counts from 1".to_owned());
+            }
+            if rule.when.probability.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+                return Err("probability lies between 0 and 1".to_owned());
+            }
+            if rule.status.is_some_and(|status| !(400..600).contains(&status)) {
+                return Err("status is an error, 400 to 599".to_owned());
+            }
+            if (FaultRule { matches: Match::default(), when: When::default(), ..rule.clone() }) == FaultRule::default()
+            {
+                return Err(
+                    "a rule says what happens: delay, status, drop, session_limit, reboot, extract or disk_full"
+                        .to_owned(),
+                );
+            }
         }
         *lock(&self.rules) = rules.into_iter().map(|rule| Armed { rule, since: Instant::now(), seen: 0 }).collect();
         Ok(())
@@ -152,7 +168,7 @@ impl Faults {
             let matches = &armed.rule.matches;
             let fits = matches.method.as_ref().is_none_or(|one| one.eq_ignore_ascii_case(method))
                 && matches.path.as_ref().is_none_or(|path| path == route);
-            if !fits {
+            if !fits || armed.rule.is_about_unpacking() {
                 continue;
             }
             armed.seen += 1;
@@ -171,15 +187,14 @@ impl Faults {
     }
 
     /// What unpacking should suffer: waits if it is to be slow, and says why it fails if it is to.
-    pub async fn extract(&self) -> Option<String> {
+    pub async fn extract(&self, chance: impl Fn() -> f64) -> Option<String> {
         let (mut slow, mut fail) = (false, None);
         for armed in lock(&self.rules).iter_mut() {
-            let rule = &armed.rule;
-            if rule.extract.is_none() && !rule.disk_full {
+            if !armed.rule.is_about_unpacking() {
                 continue;
             }
             armed.seen += 1;
-            if armed.applies(&|| 0.0) {
+            if armed.applies(&chance) {
                 slow |= armed.rule.extract == Some(Extract::Slow);
                 if armed.rule.disk_full {
                     fail = Some("no space left on disk".to_owned());
@@ -202,6 +217,13 @@ impl Faults {
     /// Starts counting again.
     pub fn reset_calls(&self) {
         lock(&self.calls).clear();
+    }
+}
+
+impl FaultRule {
+    /// Such a rule counts unpackings, not requests.
+    fn is_about_unpacking(&self) -> bool {
+        self.extract.is_some() || self.disk_full
     }
 }
 

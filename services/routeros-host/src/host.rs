@@ -13,10 +13,10 @@ use mkube_router_machine::{Device, Phase, Release};
 use tokio::sync::{mpsc, watch};
 
 use crate::faults::{FaultRule, Faults};
-use crate::http::{Site, dispatch};
+use crate::http::{Power, Site, dispatch, remember_wire};
 use crate::keep::{self, Keeper, Kept};
 use crate::simulated::{SimulatedEngine, Timings};
-use crate::world::World;
+use crate::world::{INTERNAL, World};
 
 /// Events an engine may be ahead by.
 const EVENTS: usize = 4096;
@@ -107,6 +107,13 @@ impl RunningHost {
     pub async fn stop(self) {
         self.server.stop(true).await;
         self.world.keep().await;
+    }
+}
+
+impl Drop for RunningHost {
+    /// Ends at once, as if killed; what was answered before is on disk.
+    fn drop(&mut self) {
+        drop(self.server.stop(false));
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
@@ -163,7 +170,9 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     let listener = listen(options.listen)?;
     let address = listener.local_addr().map_err(|error| refused(options.listen, &error))?;
     let data_dir = options.data_dir.clone();
-    std::fs::create_dir_all(data_dir.join("disk1")).map_err(|error| HostFault::DataDir(error.to_string()))?;
+    for place in ["disk1", INTERNAL] {
+        std::fs::create_dir_all(data_dir.join(place)).map_err(|error| HostFault::DataDir(error.to_string()))?;
+    }
     let data_dir = data_dir.canonicalize().map_err(|error| HostFault::DataDir(error.to_string()))?;
     let path = data_dir.join("device.json");
     let kept = keep::read(&path).map_err(HostFault::DataDir)?;
@@ -203,8 +212,9 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     let site = Site {
         world: world.clone(),
         latency: options.latency,
+        longest: options.timings.longest,
         active: Arc::default(),
-        down: watch::channel(false).0,
+        power: watch::channel(Power::On).0,
         drawn: Arc::default(),
         random: std::hash::RandomState::new(),
     };
@@ -214,6 +224,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
             .app_data(web::PayloadConfig::new(usize::MAX))
             .default_service(web::to(dispatch))
     })
+    .on_connect(remember_wire)
     .workers(1)
     .shutdown_timeout(1)
     .disable_signals()
@@ -227,12 +238,11 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     }
     let server = server.run();
     let handle = server.handle();
-    let mut tasks = tasks;
-    tasks.push(tokio::spawn(async move {
+    tokio::spawn(async move {
         if let Err(error) = server.await {
             tracing::error!(%error, "the host's server ended");
         }
-    }));
+    });
     Ok(RunningHost { address, tls_address, server: handle, world, tasks })
 }
 

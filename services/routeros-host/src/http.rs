@@ -1,25 +1,39 @@
 //! The REST surface: authentication, faults, bodies; everything else is the device's.
 
+use std::any::Any;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_web::dev::Extensions;
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use futures_util::StreamExt;
-use mkube_router_machine::{Answer, Refusal, Request, Verb};
+use mkube_router_machine::{Answer, Device, Refusal, Request, Verb};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::faults::Cut;
+use crate::faults::{Cut, Verdict};
 use crate::files;
 use crate::world::World;
 
 /// Bytes of a body.
 const LIMIT: usize = 1 << 20;
+/// How long a device is away that was asked to reboot.
+const REBOOT: Duration = Duration::from_secs(1);
+
+/// Whether the device is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    On,
+    /// Stopping in order and starting again.
+    Rebooting,
+    /// Without power for a while.
+    Off,
+}
 
 /// What a request needs.
 #[derive(Clone)]
@@ -27,88 +41,176 @@ pub struct Site {
     pub world: Arc<World>,
     /// Added to each request.
     pub latency: Duration,
+    /// What takes longer is answered with `Session closed`, and goes on.
+    pub longest: Duration,
     /// Requests at this moment.
     pub active: Arc<AtomicUsize>,
-    /// The device is rebooting until this becomes false.
-    pub down: watch::Sender<bool>,
+    pub power: watch::Sender<Power>,
     pub drawn: Arc<AtomicU64>,
     pub random: RandomState,
 }
 
+/// The socket of a connection, to be able to end it in the middle.
+struct Wire(std::net::TcpStream);
+
+/// Keeps the socket of a plain connection at hand for its requests.
+pub fn remember_wire(io: &dyn Any, kept: &mut Extensions) {
+    use std::os::fd::AsFd;
+    if let Some(stream) = io.downcast_ref::<actix_web::rt::net::TcpStream>()
+        && let Ok(copy) = stream.as_fd().try_clone_to_owned()
+    {
+        kept.insert(Wire(copy.into()));
+    }
+}
+
+/// What becomes of a request.
+enum Reply {
+    Answer(Answer),
+    /// The connection ends without one.
+    Nothing,
+}
+
+impl Reply {
+    fn refuse(status: u16, detail: &str) -> Self {
+        Self::Answer(Refusal { status, detail: Some(detail.to_owned()) }.to_answer())
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        Self::Answer(refusal.to_answer())
+    }
+}
+
+/// Counts a request for as long as it is there, whatever becomes of it.
+struct Presence(Arc<AtomicUsize>);
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 pub async fn dispatch(request: HttpRequest, payload: Payload, site: Data<Site>) -> HttpResponse {
     let path = request.path();
+    let mut power = site.power.subscribe();
+    if *power.borrow_and_update() != Power::On {
+        return cut(&request);
+    }
     if path == "/" {
         return HttpResponse::Ok().content_type("text/html").body("<html><body>RouterOS</body></html>");
     }
     let Some(rest) = path.strip_prefix("/rest") else {
         return respond(&Refusal::not_found().to_answer());
     };
-    if *site.down.borrow() {
-        return cut();
-    }
     let segments: Vec<String> = match rest.split('/').filter(|part| !part.is_empty()).map(decoded).collect() {
         Some(segments) => segments,
         None => return respond(&Refusal::bad("bad path encoding").to_answer()),
     };
-    if let Err(refusal) = authenticate(&request, &site.world) {
-        return respond(&refusal.to_answer());
-    }
+    let group = match authenticate(&request, &site.world) {
+        Ok(group) => group,
+        Err(refusal) => return respond(&refusal.to_answer()),
+    };
     if segments.first().is_some_and(|first| first == "_mkube") {
         return own(&request, payload, &segments, &site).await;
     }
-    let active = site.active.fetch_add(1, Ordering::SeqCst) + 1;
-    let response = work(&request, payload, segments, &site, active).await;
-    site.active.fetch_sub(1, Ordering::SeqCst);
-    response
-}
-
-async fn work(
-    request: &HttpRequest,
-    payload: Payload,
-    segments: Vec<String>,
-    site: &Site,
-    active: usize,
-) -> HttpResponse {
     let named = segments.iter().map(|part| if part.starts_with('*') { "*" } else { part.as_str() });
     let route = format!("/{}", named.collect::<Vec<_>>().join("/"));
     let verdict = site.world.faults.judge(request.method().as_str(), &route, || site.chance());
-    tokio::time::sleep(site.latency + verdict.delay).await;
-    if verdict.session_limit.is_some_and(|limit| active > limit) {
-        return respond(&Refusal { status: 503, detail: Some("too many sessions".into()) }.to_answer());
-    }
-    if verdict.drop == Some(Cut::Before) {
-        return cut();
-    }
-    if let Some(status) = verdict.status {
-        return respond(&Refusal { status, detail: Some("fault on request".into()) }.to_answer());
-    }
-    if let Some(down) = verdict.reboot {
-        reboot(site, down);
-        return respond(&Answer::done());
-    }
-    if segments == ["system", "reboot"] && request.method() == Method::POST {
-        reboot(site, Duration::from_secs(1));
-        return respond(&Answer::done());
-    }
-    let verb = match *request.method() {
-        Method::GET => Verb::Get,
-        Method::PUT => Verb::Put,
-        Method::PATCH => Verb::Patch,
-        Method::DELETE => Verb::Delete,
-        Method::POST => Verb::Post,
-        _ => return respond(&Refusal { status: 501, detail: Some("not implemented".into()) }.to_answer()),
+    let present = site.active.fetch_add(1, Ordering::SeqCst) + 1;
+    let presence = Presence(site.active.clone());
+    let Some(verb) = verb_of(request.method()) else {
+        return respond(&Refusal { status: 501, detail: Some("not implemented".into()) }.to_answer());
     };
-    let body = match body(request, payload, verb).await {
+    let body = match body(&request, payload, verb).await {
         Ok(body) => body,
         Err(refusal) => return respond(&refusal.to_answer()),
     };
-    let query = query_of(request.query_string());
-    let request = Request { verb, segments, query, body };
-    let answer = match request.segments.first().map(String::as_str) {
-        Some("file") => files::answer(site.world.data_dir(), &request),
-        _ => site.world.request(&request).await,
+    let asked = Request { verb, segments, query: query_of(request.query_string()), body };
+    // A task of its own: neither a client that goes away nor the time limit ends what was begun.
+    let site = site.get_ref().clone();
+    let limit = tokio::time::sleep(site.longest);
+    let mut work = actix_web::rt::spawn(async move {
+        let _presence = presence;
+        work(asked, group, site, verdict, present).await
+    });
+    tokio::select! {
+        biased;
+        done = &mut work => match done {
+            Ok(Reply::Answer(answer)) => respond(&answer),
+            Ok(Reply::Nothing) => cut(&request),
+            Err(_) => respond(&Refusal { status: 500, detail: Some("internal fault of the host".into()) }.to_answer()),
+        },
+        _ = power.wait_for(|power| *power != Power::On) => cut(&request),
+        () = limit => respond(&Refusal::bad("Session closed").to_answer()),
+    }
+}
+
+async fn work(request: Request, group: String, site: Site, verdict: Verdict, present: usize) -> Reply {
+    tokio::time::sleep(site.latency + verdict.delay).await;
+    if verdict.session_limit.is_some_and(|limit| present > limit) {
+        return Reply::refuse(503, "too many sessions");
+    }
+    if let Some(down) = verdict.reboot {
+        // As if somebody had pulled the plug.
+        site.go_down(Power::Off, down);
+        return Reply::Nothing;
+    }
+    if verdict.drop == Some(Cut::Before) {
+        return Reply::Nothing;
+    }
+    if let (Some(status), None) = (verdict.status, verdict.drop) {
+        return Reply::refuse(status, "fault on request");
+    }
+    let reply = match Device::permits(&group, &request) {
+        Ok(()) => answer(request, &site).await,
+        Err(refusal) => refusal.into(),
     };
-    if verdict.drop == Some(Cut::After) { cut() } else { respond(&answer) }
+    match (verdict.drop, verdict.status) {
+        (None, _) => reply,
+        (Some(_), None) => Reply::Nothing,
+        (Some(_), Some(status)) => Reply::refuse(status, "fault on request"),
+    }
+}
+
+async fn answer(request: Request, site: &Site) -> Reply {
+    let words: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+    match (request.verb, words.as_slice()) {
+        (Verb::Post, ["system", "reboot"]) => {
+            site.go_down(Power::Rebooting, REBOOT);
+            Reply::Answer(Answer::done())
+        }
+        (Verb::Post, ["system", "package", "apply-changes"]) => {
+            site.world.device().apply_packages();
+            site.go_down(Power::Rebooting, REBOOT);
+            Reply::Answer(Answer::done())
+        }
+        (Verb::Post, ["system", "device-mode", "update"]) => update_mode(&request.body, site).await,
+        (_, ["file", ..]) => {
+            let data_dir = site.world.data_dir().to_owned();
+            let read = tokio::task::spawn_blocking(move || files::answer(&data_dir, &request)).await;
+            read.map_or_else(|_| Reply::refuse(500, "internal fault of the host"), Reply::Answer)
+        }
+        _ => Reply::Answer(site.world.request(&request).await),
+    }
+}
+
+/// A change of device-mode waits for a power cycle; without one it is given up.
+async fn update_mode(body: &Value, site: &Site) -> Reply {
+    let change = match site.world.device().mode_change(body) {
+        Ok(change) => change,
+        Err(refusal) => return refusal.into(),
+    };
+    let mut power = site.power.subscribe();
+    let confirmed = tokio::time::timeout(change.patience, power.wait_for(|power| *power == Power::Off)).await.is_ok();
+    let reply = if confirmed {
+        site.world.device().confirm_mode(&change);
+        Reply::Nothing
+    } else {
+        site.world.device().cancel_mode().into()
+    };
+    site.world.keep().await;
+    reply
 }
 
 impl Site {
@@ -116,16 +218,17 @@ impl Site {
         let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
         (self.random.hash_one(drawn) % 10_000) as f64 / 10_000.0
     }
-}
 
-fn reboot(site: &Site, down: Duration) {
-    site.down.send_replace(true);
-    let (world, back) = (site.world.clone(), site.down.clone());
-    tokio::spawn(async move {
-        world.reboot().await;
-        tokio::time::sleep(down).await;
-        back.send_replace(false);
-    });
+    fn go_down(&self, how: Power, down: Duration) {
+        self.power.send_replace(how);
+        let (world, power) = (self.world.clone(), self.power.clone());
+        tokio::spawn(async move {
+            world.go_down(how == Power::Off).await;
+            tokio::time::sleep(down).await;
+            world.come_up().await;
+            power.send_replace(Power::On);
+        });
+    }
 }
 
 /// Menus no router has: for tests.
@@ -158,7 +261,8 @@ async fn own(request: &HttpRequest, payload: Payload, segments: &[String], site:
     }
 }
 
-fn authenticate(request: &HttpRequest, world: &World) -> Result<(), Refusal> {
+/// The group of whoever asks.
+fn authenticate(request: &HttpRequest, world: &World) -> Result<String, Refusal> {
     let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let Some(encoded) = header.and_then(|header| header.strip_prefix("Basic ")) else {
         return Err(Refusal::unauthorized());
@@ -170,11 +274,22 @@ fn authenticate(request: &HttpRequest, world: &World) -> Result<(), Refusal> {
     let Some((user, password)) = text.as_deref().and_then(|text| text.split_once(':')) else {
         return Err(Refusal::unauthorized());
     };
-    if world.device().may_enter(user, password) {
-        return Ok(());
+    let group = world.device().group_of(user, password);
+    group.ok_or_else(|| {
+        world.device().login_failed(user, &crate::world::stamp());
+        Refusal::unauthorized()
+    })
+}
+
+fn verb_of(method: &Method) -> Option<Verb> {
+    match *method {
+        Method::GET => Some(Verb::Get),
+        Method::PUT => Some(Verb::Put),
+        Method::PATCH => Some(Verb::Patch),
+        Method::DELETE => Some(Verb::Delete),
+        Method::POST => Some(Verb::Post),
+        _ => None,
     }
-    world.device().login_failed(user, &crate::world::stamp());
-    Err(Refusal::unauthorized())
 }
 
 async fn body(request: &HttpRequest, mut payload: Payload, verb: Verb) -> Result<Value, Refusal> {
@@ -206,8 +321,13 @@ fn respond(answer: &Answer) -> HttpResponse {
     }
 }
 
-/// Ends the connection in the middle of an answer.
-fn cut() -> HttpResponse {
+/// Ends the connection without an answer; where the socket is not at hand, in the middle of one.
+fn cut(request: &HttpRequest) -> HttpResponse {
+    if let Some(Wire(socket)) = request.conn_data::<Wire>()
+        && let Err(error) = socket.shutdown(std::net::Shutdown::Both)
+    {
+        tracing::debug!(%error, "the connection was gone already");
+    }
     let broken = futures_util::stream::once(async { Err::<Bytes, _>(std::io::Error::other("cut")) });
     HttpResponse::Ok().content_type("application/json").streaming(broken)
 }

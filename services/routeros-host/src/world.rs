@@ -1,6 +1,7 @@
 //! The device and its engine together: effects are carried out, what comes of them is told to the device.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,10 @@ use tokio::time::Instant;
 use crate::faults::Faults;
 use crate::keep::Keeper;
 
+/// Where files without a disk are.
+pub const INTERNAL: &str = "internal";
+/// How long a reboot waits for containers to end, beyond what each of them may take.
+const GRACE: Duration = Duration::from_secs(15);
 /// Pause between two looks at what containers use.
 const USAGE: Duration = Duration::from_secs(10);
 
@@ -24,6 +29,9 @@ pub struct World {
     booted: Mutex<Instant>,
     keeper: Mutex<Option<Keeper>>,
     work: Mutex<HashMap<RowNumber, JoinHandle<()>>>,
+    /// The last network command; the next one waits for it.
+    network: Mutex<Option<JoinHandle<()>>>,
+    random: RandomState,
     pub faults: Faults,
 }
 
@@ -43,6 +51,8 @@ impl World {
             booted: Mutex::new(booted),
             keeper: Mutex::new(None),
             work: Mutex::new(HashMap::new()),
+            network: Mutex::new(None),
+            random: RandomState::new(),
             faults,
         })
     }
@@ -55,14 +65,18 @@ impl World {
         lock(&self.device)
     }
 
-    /// A path of the device as one of this machine: under a disk, or the machine's own.
+    /// A path of the device as one of this machine: under a disk, on the internal storage, or the machine's own.
     pub fn local(data_dir: &Path, path: &str) -> PathBuf {
         let bare = path.trim_start_matches('/');
-        let on_disk = bare == "disk1" || bare.starts_with("disk1/") || !path.starts_with('/');
+        let on_disk = bare == "disk1" || bare.starts_with("disk1/");
         // No step upward: a path of the device stays inside its disk.
         let clean: PathBuf =
             Path::new(bare).components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
-        if on_disk { data_dir.join(clean) } else { Path::new("/").join(clean) }
+        match (on_disk, path.starts_with('/')) {
+            (true, _) => data_dir.join(clean),
+            (false, true) => Path::new("/").join(clean),
+            (false, false) => data_dir.join(INTERNAL).join(clean),
+        }
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -73,8 +87,14 @@ impl World {
         let local = |path: &str| Self::local(&self.data_dir, path);
         let exists = |path: &str| Self::local(&self.data_dir, path).exists();
         let uptime = lock(&self.booted).elapsed();
-        let here =
-            Circumstances { stamp: stamp(), uptime, exists: &exists, local: &local, sizes: sizes(), cpus: cpus() };
+        let here = Circumstances {
+            stamp: stamp(),
+            uptime,
+            exists: &exists,
+            local: &local,
+            sizes: sizes(&self.data_dir),
+            cpus: cpus(),
+        };
         look(&mut self.device(), &here)
     }
 
@@ -128,17 +148,39 @@ impl World {
         self.keep().await;
     }
 
-    /// The device goes down and comes back: every process ends, what starts on boot starts.
-    pub async fn reboot(self: &Arc<Self>) {
-        let all = self.device().containers();
-        for (key, number, phase) in all {
-            if matches!(phase, Phase::Running | Phase::Stopping | Phase::Starting) {
-                if let Err(fault) = self.engine.signal(&key, 9).await {
-                    tracing::debug!(%fault, "signal at reboot");
-                }
-                self.happened(Happened::Exited { number, code: 137, out_of_memory: false });
+    /// The device goes down: every process ends, in order or at once.
+    pub async fn go_down(self: &Arc<Self>, power_cut: bool) {
+        let effects = self.device().shut_down(power_cut);
+        let patience = effects.iter().map(|effect| match effect {
+            Effect::Stop { patience, .. } => *patience,
+            _ => Duration::ZERO,
+        });
+        let until = Instant::now() + patience.max().unwrap_or_default() + GRACE;
+        self.carry_out(effects);
+        loop {
+            let left: Vec<RowNumber> = self
+                .device()
+                .containers()
+                .iter()
+                .filter(|(.., phase)| *phase == Phase::Stopping)
+                .map(|one| one.1)
+                .collect();
+            if left.is_empty() {
+                break;
             }
+            if Instant::now() >= until {
+                // The machine would not wait any longer either.
+                left.into_iter()
+                    .for_each(|number| self.happened(Happened::Exited { number, code: 137, out_of_memory: false }));
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        self.keep().await;
+    }
+
+    /// It comes back: what starts on boot starts.
+    pub async fn come_up(self: &Arc<Self>) {
         *lock(&self.booted) = Instant::now();
         let effects = self.with(|device, here| device.booted(here));
         self.carry_out(effects);
@@ -153,11 +195,17 @@ impl World {
                 Effect::EnsureBridge { .. }
                 | Effect::RemoveBridge { .. }
                 | Effect::EnsureAddress { .. }
-                | Effect::RemoveAddress { .. } => {
-                    tokio::spawn(async move {
-                        let _order = NETWORK.lock().await;
+                | Effect::RemoveAddress { .. }
+                | Effect::Attach { .. }
+                | Effect::RemoveVeth { .. } => {
+                    let mut last = lock(&self.network);
+                    let before = last.take();
+                    *last = Some(tokio::spawn(async move {
+                        if let Some(before) = before {
+                            let _ = before.await;
+                        }
                         world.network(effect).await;
-                    });
+                    }));
                 }
                 Effect::RemoveFiles { number, .. } | Effect::Extract { number, .. } => {
                     let number = *number;
@@ -183,6 +231,8 @@ impl World {
             Effect::RemoveBridge { bridge } => self.engine.remove_bridge(bridge).await,
             Effect::EnsureAddress { bridge, address } => self.engine.ensure_address(bridge, *address).await,
             Effect::RemoveAddress { bridge, address } => self.engine.remove_address(bridge, *address).await,
+            Effect::Attach { veth, bridge } => self.engine.attach(veth, bridge.as_deref()).await,
+            Effect::RemoveVeth { veth } => self.engine.remove_veth(veth).await,
             _ => Ok(()),
         };
         if let Err(fault) = done {
@@ -197,10 +247,13 @@ impl World {
             }
         };
         match effect {
-            Effect::Extract { number, key, archive, root_dir } => {
-                let result = match self.faults.extract().await {
-                    Some(why) => Err(EngineFault::Failed(why)),
-                    None => self.engine.extract(&key, archive, root_dir).await,
+            Effect::Extract { number, key, archive, root_dir, aside } => {
+                let moved = if aside { move_aside(&root_dir).await } else { Ok(()) };
+                let chance = || (self.random.hash_one((number, &key)) % 10_000) as f64 / 10_000.0;
+                let result = match (moved, self.faults.extract(chance).await) {
+                    (Err(error), _) => Err(EngineFault::Failed(error.to_string())),
+                    (Ok(()), Some(why)) => Err(EngineFault::Failed(why)),
+                    (Ok(()), None) => self.engine.extract(&key, archive, root_dir).await,
                 };
                 self.happened(Happened::Extracted { number, result: result.map_err(|fault| fault.to_string()) });
             }
@@ -232,37 +285,25 @@ impl World {
             Effect::RemoveFiles { number, root_dir } => {
                 told(self.engine.remove_files(root_dir).await, "remove files");
                 self.happened(Happened::FilesRemoved { number });
+                lock(&self.work).remove(&number);
             }
             Effect::RestartLater { number, start, after } => {
                 tokio::time::sleep(after).await;
                 self.happened(Happened::RestartDue { number, start });
             }
-            Effect::Attach { veth, bridge } => told(self.engine.attach(&veth, bridge.as_deref()).await, "attach"),
-            Effect::RemoveVeth { veth } => told(self.engine.remove_veth(&veth).await, "remove veth"),
-            Effect::EnsureBridge { .. }
-            | Effect::RemoveBridge { .. }
-            | Effect::EnsureAddress { .. }
-            | Effect::RemoveAddress { .. } => {}
+            network => self.network(network).await,
         }
     }
 
     /// Passes on what the engine tells by itself.
     pub async fn listen(self: Arc<Self>, mut events: mpsc::Receiver<EngineEvent>) {
         while let Some(event) = events.recv().await {
-            let numbers: HashMap<String, RowNumber> =
-                self.device().containers().into_iter().map(|(key, number, _)| (key, number)).collect();
-            match event {
-                EngineEvent::Output { key, line, .. } => {
-                    if let Some(number) = numbers.get(&key) {
-                        self.happened(Happened::Output { number: *number, line });
-                    }
-                }
-                EngineEvent::Exited { key, code, out_of_memory, .. } => {
-                    if let Some(number) = numbers.get(&key) {
-                        self.happened(Happened::Exited { number: *number, code, out_of_memory });
-                    }
-                }
-            }
+            let (EngineEvent::Output { key, .. } | EngineEvent::Exited { key, .. }) = &event;
+            let Some(number) = self.device().container_of(key) else { continue };
+            self.happened(match event {
+                EngineEvent::Output { line, .. } => Happened::Output { number, line },
+                EngineEvent::Exited { code, out_of_memory, .. } => Happened::Exited { number, code, out_of_memory },
+            });
         }
     }
 
@@ -286,8 +327,16 @@ impl World {
     }
 }
 
-/// One network command at a time.
-static NETWORK: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+/// What lies in the way of unpacking gets another name; an older one of that name goes.
+async fn move_aside(root_dir: &Path) -> std::io::Result<()> {
+    let mut name = root_dir.as_os_str().to_owned();
+    name.push(".backup");
+    match tokio::fs::remove_dir_all(&name).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    tokio::fs::rename(root_dir, &name).await
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -303,14 +352,16 @@ fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Free and total memory as the machine says; disks are the machine's own affair.
-fn sizes() -> [u64; 4] {
+/// Free and total memory, free and total bytes of the disk the data lies on.
+fn sizes(data_dir: &Path) -> [u64; 4] {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = |name: &str| {
         let line = text.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok()).unwrap_or(0)
     };
-    [kib("MemAvailable:") << 10, kib("MemTotal:") << 10, 0, 0]
+    let [free, total] = rustix::fs::statvfs(data_dir)
+        .map_or([0, 0], |disk| [disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize]);
+    [kib("MemAvailable:") << 10, kib("MemTotal:") << 10, free, total]
 }
 
 #[cfg(test)]
@@ -323,6 +374,7 @@ mod tests {
         assert_eq!(local("disk1/a/b.tar"), "/data/disk1/a/b.tar");
         assert_eq!(local("/disk1/a"), "/data/disk1/a");
         assert_eq!(local("/srv/x"), "/srv/x");
+        assert_eq!(local("device.json"), "/data/internal/device.json");
         assert_eq!(local("disk1/../../etc/passwd"), "/data/disk1/etc/passwd");
     }
 }
