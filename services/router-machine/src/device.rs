@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::answer::{Answer, Refusal};
+use crate::changes::Pending;
 use crate::containers::{Phase, Runtime};
 use crate::effects::Effect;
 use crate::launch::key_of;
@@ -34,7 +35,7 @@ pub struct Device {
     pub(crate) release: Release,
     pub(crate) state: DeviceState,
     pub(crate) log: LogBook,
-    pub(crate) changed: bool,
+    pub(crate) pending: Pending,
 }
 
 /// An answer and what is to be done for it.
@@ -58,7 +59,7 @@ impl Device {
 
     /// A device as it was.
     pub fn restore(release: Release, state: DeviceState) -> Self {
-        Self { release, state, log: LogBook::default(), changed: true }
+        Self { release, state, log: LogBook::default(), pending: Pending::default() }
     }
 
     /// What has to be kept.
@@ -68,15 +69,11 @@ impl Device {
 
     /// Sets name and password of the first user, who is the one the host was started with.
     pub fn set_first_user(&mut self, user: &str, password: &str) {
-        if let Some(row) = self.state.rows.entry(Menu::User).or_default().first_mut() {
+        let Some(number) = self.rows(Menu::User).first().map(|row| row.number) else { return };
+        if let Some(row) = self.row_mut(Menu::User, number) {
             row.fields.insert("name".into(), user.to_owned());
             row.fields.insert("password".into(), password.to_owned());
         }
-    }
-
-    /// Whether anything that has to be kept changed since the last call.
-    pub fn take_changed(&mut self) -> bool {
-        std::mem::take(&mut self.changed)
     }
 
     /// The group of the user whose words these are.
@@ -106,9 +103,27 @@ impl Device {
         self.state.rows.get(&menu).map(Vec::as_slice).unwrap_or_default()
     }
 
-    pub(crate) fn rows_mut(&mut self, menu: Menu) -> &mut Vec<Row> {
-        self.changed = true;
-        self.state.rows.entry(menu).or_default()
+    pub(crate) fn row_mut(&mut self, menu: Menu, number: RowNumber) -> Option<&mut Row> {
+        self.pending.row(menu, number);
+        self.state.rows.get_mut(&menu)?.iter_mut().find(|row| row.number == number)
+    }
+
+    pub(crate) fn push_row(&mut self, menu: Menu, row: Row) {
+        self.pending.row(menu, row.number);
+        self.state.rows.entry(menu).or_default().push(row);
+    }
+
+    pub(crate) fn drop_row(&mut self, menu: Menu, number: RowNumber) {
+        self.pending.row(menu, number);
+        self.state.rows.entry(menu).or_default().retain(|row| row.number != number);
+    }
+
+    pub(crate) fn set_runtime(&mut self, number: RowNumber, runtime: Option<Runtime>) {
+        self.pending.runtime(number);
+        match runtime {
+            Some(runtime) => drop(self.state.runtimes.insert(number, runtime)),
+            None => drop(self.state.runtimes.remove(&number)),
+        }
     }
 
     pub(crate) fn row(&self, menu: Menu, number: RowNumber) -> Option<&Row> {
@@ -125,7 +140,7 @@ impl Device {
     }
 
     pub(crate) fn runtime_mut(&mut self, number: RowNumber) -> Option<&mut Runtime> {
-        self.changed = true;
+        self.pending.runtime(number);
         self.state.runtimes.get_mut(&number)
     }
 

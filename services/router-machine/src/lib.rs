@@ -4,6 +4,7 @@
 //! and touches no disk, so the host, the simulated engine and tests of other rooms all use the same machine.
 
 mod answer;
+mod changes;
 mod check;
 mod containers;
 mod device;
@@ -24,6 +25,7 @@ mod values;
 mod views;
 
 pub use answer::{Answer, Refusal};
+pub use changes::Change;
 pub use containers::{Phase, Runtime};
 pub use device::{Device, DeviceState};
 pub use effects::{Effect, Happened};

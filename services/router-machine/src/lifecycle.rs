@@ -151,8 +151,8 @@ impl Device {
                 }
                 let key = self.row(Menu::Container, number).map(key_of);
                 self.log.note(&now.stamp, "container,info", format!("{}: remove done", self.name(number)));
-                self.rows_mut(Menu::Container).retain(|row| row.number != number);
-                self.state.runtimes.remove(&number);
+                self.drop_row(Menu::Container, number);
+                self.set_runtime(number, None);
                 self.log.forget(number);
                 key.map(|key| vec![Effect::Forget { key }]).unwrap_or_default()
             }
@@ -333,6 +333,7 @@ impl Device {
             }
         }
         self.state.system.scheduled.clear();
+        self.pending.rest();
         effects
     }
 

@@ -116,12 +116,13 @@ impl Device {
         let next = self.state.next.entry(menu.numbered_with().to_owned()).or_insert(1);
         let number = *next;
         *next += 1;
+        self.pending.rest();
         if menu == Menu::Veth {
             self.give_addresses(number, &mut fields);
         }
         let row = Row { number, fields };
         let effects = self.effects_of_add(menu, &row, now);
-        self.rows_mut(menu).push(row);
+        self.push_row(menu, row);
         Ok((number, effects))
     }
 
@@ -140,7 +141,7 @@ impl Device {
     fn effects_of_add(&mut self, menu: Menu, row: &Row, now: &Circumstances<'_>) -> Vec<Effect> {
         match menu {
             Menu::Container => {
-                self.state.runtimes.insert(row.number, Runtime::extracting());
+                self.set_runtime(row.number, Some(Runtime::extracting()));
                 let name = row.get("name");
                 if row.get("file").is_empty() {
                     // There is no registry this host could reach: the row stays, and says why.
@@ -224,7 +225,7 @@ impl Device {
         }
         let renamed_bridge = menu == Menu::Bridge && changed("name");
         let (old, new) = (before.get("name").to_owned(), after.get("name").to_owned());
-        if let Some(row) = self.rows_mut(menu).iter_mut().find(|row| row.number == number) {
+        if let Some(row) = self.row_mut(menu, number) {
             *row = after;
         }
         if renamed_bridge {
@@ -251,9 +252,12 @@ impl Device {
             (Menu::Container, "interface"),
         ];
         for (menu, property) in references {
-            for row in self.rows_mut(menu).iter_mut().filter(|row| row.list(property).contains(&old)) {
+            let referring: Vec<RowNumber> =
+                self.rows(menu).iter().filter(|row| row.list(property).contains(&old)).map(|row| row.number).collect();
+            for number in referring {
+                let Some(row) = self.row_mut(menu, number) else { continue };
                 let words: Vec<&str> =
-                    row.list(property).iter().map(|word| if *word == old { new } else { *word }).collect();
+                    row.list(property).into_iter().map(|word| if word == old { new } else { word }).collect();
                 let words = words.join(",");
                 row.fields.insert(property.to_owned(), words);
             }
@@ -308,7 +312,7 @@ impl Device {
             }
             Menu::Envs | Menu::Mounts | Menu::User => {}
         }
-        self.rows_mut(menu).retain(|one| one.number != number);
+        self.drop_row(menu, number);
         Ok(effects)
     }
 }

@@ -94,7 +94,7 @@ impl Device {
                         return Err(unknown(name));
                     }
                     self.state.identity = to_text(value);
-                    self.changed = true;
+                    self.pending.rest();
                 }
             }
             ["container", "config", "set"] => self.set_container_config(body)?,
@@ -124,7 +124,7 @@ impl Device {
                     "disable" => "scheduled for disable".to_owned(),
                     _ => String::new(),
                 };
-                self.changed = true;
+                self.pending.rest();
             }
             _ => return Ok(None),
         }
@@ -139,7 +139,7 @@ impl Device {
             "scheduled for disable" => system.container_disabled = true,
             _ => {}
         }
-        self.changed = true;
+        self.pending.rest();
     }
 
     /// Reads `POST /system/device-mode/update`: bad input is answered at once, anything else waits for a power cycle.
@@ -177,13 +177,13 @@ impl Device {
         }
         system.container_mode = change.container.unwrap_or(system.container_mode);
         system.attempts = 0;
-        self.changed = true;
+        self.pending.rest();
     }
 
     /// Nobody came.
     pub fn cancel_mode(&mut self) -> Refusal {
         self.state.system.attempts += 1;
-        self.changed = true;
+        self.pending.rest();
         Refusal::bad("update canceled")
     }
 
@@ -217,7 +217,7 @@ impl Device {
             wanted.push((name.clone(), read_scalar(name, kind, value)?));
         }
         self.state.config.extend(wanted);
-        self.changed = true;
+        self.pending.rest();
         Ok(())
     }
 }

@@ -1,20 +1,21 @@
 //! Starting and stopping a host.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpServer, web};
 use mkube_router_machine::engine::{Engine, EngineEvent};
-use mkube_router_machine::{Device, Phase, Release};
+use mkube_router_machine::{Change, Device, Phase, Release};
 use tokio::sync::{mpsc, watch};
 
 use crate::faults::{FaultRule, Faults};
 use crate::http::{Power, Site, dispatch, remember_wire};
-use crate::keep::{self, Keeper, Kept};
+use crate::keep::{self, Keeper, Kept, Source};
 use crate::simulated::{SimulatedEngine, Timings};
 use crate::world::{INTERNAL, World};
 
@@ -90,6 +91,8 @@ pub struct RunningHost {
     server: ServerHandle,
     world: Arc<World>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Held as long as the host is there.
+    _lock: File,
 }
 
 impl RunningHost {
@@ -115,6 +118,38 @@ impl Drop for RunningHost {
     fn drop(&mut self) {
         drop(self.server.stop(false));
         self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// What the writer sees of the world.
+struct KeptWorld {
+    world: Weak<World>,
+    boot: String,
+}
+
+impl Source for KeptWorld {
+    fn changes(&self) -> Option<(Vec<Change>, u64)> {
+        let world = self.world.upgrade()?;
+        let mut device = world.device();
+        Some((device.take_changes(), device.version()))
+    }
+
+    fn everything(&self) -> Option<(Kept, u64)> {
+        let world = self.world.upgrade()?;
+        let mut device = world.device();
+        device.take_changes();
+        Some((Kept { boot: self.boot.clone(), device: device.state().clone() }, device.version()))
+    }
+}
+
+/// A data directory has one host.
+fn lock(data_dir: &Path) -> Result<File, HostFault> {
+    let refused = |error: &dyn std::fmt::Display| HostFault::DataDir(format!("{}: {error}", data_dir.display()));
+    let file = File::create(data_dir.join("lock")).map_err(|error| refused(&error))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(refused(&"another host is using it")),
+        Err(error) => Err(refused(&error)),
     }
 }
 
@@ -174,6 +209,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
         std::fs::create_dir_all(data_dir.join(place)).map_err(|error| HostFault::DataDir(error.to_string()))?;
     }
     let data_dir = data_dir.canonicalize().map_err(|error| HostFault::DataDir(error.to_string()))?;
+    let lock = lock(&data_dir)?;
     let path = data_dir.join("device.json");
     let kept = keep::read(&path).map_err(HostFault::DataDir)?;
     let boot = boot_id();
@@ -199,16 +235,11 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     let faults = Faults::default();
     faults.set(options.faults).map_err(HostFault::Faults)?;
     let world = World::new(device, engine, data_dir, uptime(), faults);
-    let source = Arc::downgrade(&world);
-    world.set_keeper(Keeper::start(path, move || match source.upgrade() {
-        Some(world) => {
-            let kept = Kept { boot: boot.clone(), device: world.device().state().clone() };
-            serde_json::to_vec(&kept).unwrap_or_default()
-        }
-        None => Vec::new(),
-    }));
+    let source = KeptWorld { world: Arc::downgrade(&world), boot };
+    let (keeper, writer) = Keeper::start(path, source).map_err(HostFault::DataDir)?;
+    world.set_keeper(keeper);
     world.recover(machine_rebooted).await;
-    let tasks = vec![tokio::spawn(world.clone().listen(happenings)), tokio::spawn(world.clone().watch_usage())];
+    let tasks = vec![writer, tokio::spawn(world.clone().listen(happenings)), tokio::spawn(world.clone().watch_usage())];
     let site = Site {
         world: world.clone(),
         latency: options.latency,
@@ -243,7 +274,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
             tracing::error!(%error, "the host's server ended");
         }
     });
-    Ok(RunningHost { address, tls_address, server: handle, world, tasks })
+    Ok(RunningHost { address, tls_address, server: handle, world, tasks, _lock: lock })
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, HostFault> {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, Usage};
-use mkube_router_machine::{Answer, Circumstances, Device, Effect, Happened, Phase, Request, RowNumber};
+use mkube_router_machine::{Answer, Circumstances, Device, Effect, Happened, Phase, Refusal, Request, RowNumber};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -100,29 +100,39 @@ impl World {
 
     /// Answers a request; returns when its changes are on disk.
     pub async fn request(self: &Arc<Self>, request: &Request) -> Answer {
-        let (answer, effects) = self.with(|device, here| device.request(request, here));
+        let (answer, effects, changed) = self.with(|device, here| {
+            let before = device.version();
+            let (answer, effects) = device.request(request, here);
+            (answer, effects, device.version() > before)
+        });
         self.carry_out(effects);
-        self.keep().await;
+        if changed && !self.keep().await {
+            // Done, and lost if the host dies now: nobody may rely on it.
+            return Refusal { status: 500, detail: Some("the device's state could not be written".into()) }.to_answer();
+        }
         answer
     }
 
-    pub async fn keep(&self) {
-        if !self.device().take_changed() {
-            return;
-        }
+    /// Returns when everything that is true now is on disk, or with false when it cannot be written.
+    pub async fn keep(&self) -> bool {
+        let version = self.device().version();
         let keeper = lock(&self.keeper).clone();
         if let Some(keeper) = keeper
-            && let Err(error) = keeper.kept().await
+            && let Err(error) = keeper.kept(version).await
         {
             tracing::error!(%error, "the device's state could not be written");
+            return false;
         }
+        true
     }
 
     pub fn happened(self: &Arc<Self>, what: Happened) {
         let effects = self.with(|device, here| device.happened(what, here));
         self.carry_out(effects);
-        let world = self.clone();
-        tokio::spawn(async move { world.keep().await });
+        let keeper = lock(&self.keeper).clone();
+        if let Some(keeper) = keeper {
+            keeper.wake();
+        }
     }
 
     /// Looks for what became of every container, then starts what should run.

@@ -22,9 +22,7 @@ async fn addresses(router: &Router, query: Value) -> Vec<String> {
 #[tokio::test]
 async fn s047_print_is_what_get_is() {
     let router = with_addresses().await;
-    for menu in
-        ["/ip/address", "/interface", "/interface/veth", "/log", "/ip/route", "/disk", "/system/package", "/user"]
-    {
+    for menu in ["/ip/address", "/interface", "/interface/veth", "/log", "/ip/route", "/system/package", "/user"] {
         let printed = router.post(&format!("{menu}/print"), json!({})).await.ok(200);
         assert_eq!(printed, router.get(menu).await.ok(200), "{menu}");
     }

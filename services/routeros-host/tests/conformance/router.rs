@@ -26,7 +26,7 @@ pub fn timings() -> Timings {
 pub struct Router {
     pub host: RunningHost,
     pub client: reqwest::Client,
-    pub directory: TempDir,
+    _directory: TempDir,
     user: (String, String),
 }
 
@@ -72,7 +72,9 @@ impl Reply {
     #[track_caller]
     pub fn ok(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
-        assert_leaves_are_strings(&self.body);
+        if !self.text.is_empty() {
+            assert_leaves_are_strings(&self.body);
+        }
         self.body
     }
 
@@ -123,7 +125,7 @@ impl Router {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let host = start(options).await.expect("a host");
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
-        Self { host, client, directory, user: ("admin".to_owned(), String::new()) }
+        Self { host, client, _directory: directory, user: ("admin".to_owned(), String::new()) }
     }
 
     /// The same router, asked by somebody else.
