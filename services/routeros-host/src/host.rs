@@ -236,7 +236,9 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     faults.set(options.faults).map_err(HostFault::Faults)?;
     let world = World::new(device, engine, data_dir, uptime(), faults);
     let source = KeptWorld { world: Arc::downgrade(&world), boot };
-    let (keeper, writer) = Keeper::start(path, source).map_err(HostFault::DataDir)?;
+    // Simulated containers do not outlive the machine, so neither need what is written about them.
+    let synced = options.engine == EngineKind::Linux;
+    let (keeper, writer) = Keeper::start(path, synced, source).map_err(HostFault::DataDir)?;
     world.set_keeper(keeper);
     world.recover(machine_rebooted).await;
     let tasks = vec![writer, tokio::spawn(world.clone().listen(happenings)), tokio::spawn(world.clone().watch_usage())];

@@ -149,7 +149,11 @@ pub async fn dispatch(request: HttpRequest, payload: Payload, site: Data<Site>) 
 }
 
 async fn work(request: Request, group: String, site: Site, verdict: Verdict, present: usize) -> Reply {
-    tokio::time::sleep(site.latency + verdict.delay).await;
+    let delay = site.latency + verdict.delay;
+    // Even no time at all takes a tick of the timer.
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
     if verdict.session_limit.is_some_and(|limit| present > limit) {
         return Reply::refuse(503, "too many sessions");
     }

@@ -70,6 +70,8 @@ struct Files {
     journal: Option<File>,
     written: u64,
     snapshot: u64,
+    /// Whether a line must outlive the machine's power, not only this process.
+    synced: bool,
 }
 
 impl Files {
@@ -81,7 +83,8 @@ impl Files {
         }
         let mut line = serde_json::to_vec(&changes).map_err(|error| named(&self.path, error))?;
         line.push(b'\n');
-        if let Err(error) = journal.write_all(&line).and_then(|()| journal.sync_data()) {
+        let written = journal.write_all(&line);
+        if let Err(error) = if self.synced { written.and_then(|()| journal.sync_data()) } else { written } {
             // Half a line may be there: only the whole device makes it good.
             self.journal = None;
             return Err(named(&journal_of(&self.path), error));
@@ -119,8 +122,8 @@ pub struct Keeper {
 
 impl Keeper {
     /// Writes everything, then starts the writer; the task ends it.
-    pub fn start(path: PathBuf, source: impl Source) -> Result<(Self, JoinHandle<()>), String> {
-        let mut files = Files { path, journal: None, written: 0, snapshot: 0 };
+    pub fn start(path: PathBuf, synced: bool, source: impl Source) -> Result<(Self, JoinHandle<()>), String> {
+        let mut files = Files { path, journal: None, written: 0, snapshot: 0, synced };
         let version = files.write(&source)?;
         let (finished, done) = watch::channel((version, None));
         let wanted = Arc::new(Notify::new());
@@ -224,7 +227,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("device.json");
         let (device, source) = bench();
-        let (keeper, _writer) = Keeper::start(path.clone(), source).expect("a writer");
+        let (keeper, _writer) = Keeper::start(path.clone(), true, source).expect("a writer");
         for count in 0..2000 {
             ask(
                 &device,
@@ -251,7 +254,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("device.json");
         let (device, source) = bench();
-        let (keeper, _writer) = Keeper::start(path.clone(), source).expect("a writer");
+        let (keeper, _writer) = Keeper::start(path.clone(), true, source).expect("a writer");
         ask(&device, Verb::Put, "interface/bridge", json!({"name": "b"}));
         let version = device.lock().expect("nobody panics").version();
         keeper.kept(version).await.expect("written");
@@ -272,7 +275,7 @@ mod tests {
         let path = directory.path().join("inner/device.json");
         std::fs::create_dir(directory.path().join("inner")).expect("made");
         let (device, source) = bench();
-        let (keeper, _writer) = Keeper::start(path.clone(), source).expect("a writer");
+        let (keeper, _writer) = Keeper::start(path.clone(), true, source).expect("a writer");
         std::fs::rename(directory.path().join("inner"), directory.path().join("away")).expect("moved");
         // The journal is still open where it was; what replaces it is not.
         for count in 0..3 {
