@@ -181,12 +181,28 @@ async fn work(request: Request, group: String, site: Site, verdict: Verdict, pre
 
 async fn answer(request: Request, site: &Site) -> Reply {
     let words: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+    let takes = |known: &[&str]| match request
+        .body
+        .as_object()
+        .into_iter()
+        .flatten()
+        .find(|(name, _)| !known.contains(&name.as_str()))
+    {
+        Some((odd, _)) => Err(Refusal::bad(format!("unknown parameter {odd}"))),
+        None => Ok(()),
+    };
     match (request.verb, words.as_slice()) {
         (Verb::Post, ["system", "reboot"]) => {
+            if let Err(refusal) = takes(&[]) {
+                return refusal.into();
+            }
             site.go_down(Power::Rebooting, REBOOT);
             Reply::Answer(Answer::done())
         }
         (Verb::Post, ["system", "package", "apply-changes"]) => {
+            if let Err(refusal) = takes(&["ignore-missing"]) {
+                return refusal.into();
+            }
             site.world.device().apply_packages();
             site.go_down(Power::Rebooting, REBOOT);
             Reply::Answer(Answer::done())

@@ -77,11 +77,14 @@ pub struct Client {
 
 impl Client {
     pub fn new(options: RestOptions) -> Result<Self, String> {
+        // The HTTP client insists on knowing which library does TLS, even without TLS. Whoever said it first is right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .pool_max_idle_per_host(options.max_in_flight)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .connect_timeout(Duration::from_secs(5));
+            // Well inside the time of a request: what ends while connecting was not sent, what ends later may have been.
+            .connect_timeout(Duration::from_secs(5).min(options.timeout / 2));
         if options.base_url.starts_with("https:") {
             // The roots are said, not looked for: a device's certificate is never one of the public authorities'.
             let mut roots = Vec::new();
@@ -96,12 +99,21 @@ impl Client {
         Ok(Self { http, options: Arc::new(options), room })
     }
 
-    /// `GET <menu>` with filters; an array.
-    pub async fn list(&self, menu: &str, filters: &[(&str, &str)]) -> Result<Vec<Value>, RouterFault> {
-        let operation = format!("GET {menu}");
-        match self.send(Method::GET, menu, filters, None, self.options.timeout).await? {
-            Value::Array(rows) => Ok(rows),
-            _ => Err(RouterFault::Gibberish { operation, detail: "a list was expected".into() }),
+    /// `GET <menu>` with filters; rows that have an id and one of `marks`. Right after boot a device may answer with another
+    /// menu's rows.
+    pub async fn list(&self, menu: &str, filters: &[(&str, &str)], marks: &[&str]) -> Result<Vec<Value>, RouterFault> {
+        let gibberish = |detail: String| RouterFault::Gibberish { operation: format!("GET {menu}"), detail };
+        let Value::Array(rows) = self.send(Method::GET, menu, filters, None, self.options.timeout).await? else {
+            return Err(gibberish("a list was expected".into()));
+        };
+        let is_ours = |row: &&Value| row.get(".id").is_some() && marks.iter().any(|mark| row.get(mark).is_some());
+        match rows.iter().find(|row| !is_ours(row)) {
+            Some(odd) => Err(gibberish(format!(
+                "a row of {} keys without {}",
+                odd.as_object().map_or(0, |row| row.len()),
+                marks.join(" or ")
+            ))),
+            None => Ok(rows),
         }
     }
 

@@ -26,15 +26,13 @@ pub fn of_answer(operation: &str, mutating: bool, status: u16, body: &[u8]) -> R
     if says(&["not enough permissions", "not allowed by device-mode", "no such command"]) {
         return RouterFault::Refused { operation, detail };
     }
-    if says(&["already"]) {
-        return RouterFault::AlreadyExists { operation, detail };
-    }
     // A veth or root directory that is being given up answers like one that does not exist.
     let passes = [
         "cannot remove running",
         "root-dir overlap",
         "any value of interface",
         "in use by container",
+        "already running",
         "is running",
         "not running",
         "not stopped",
@@ -42,6 +40,9 @@ pub fn of_answer(operation: &str, mutating: bool, status: u16, body: &[u8]) -> R
     ];
     if says(&passes) {
         return RouterFault::WrongState { operation, detail };
+    }
+    if says(&["already"]) {
+        return RouterFault::AlreadyExists { operation, detail };
     }
     if status >= 500 {
         return lost_or_not_done(operation, mutating, detail);
@@ -95,6 +96,8 @@ mod tests {
         assert!(matches!(fault(true, 400, "failure: mount with same dst already exists"), F::AlreadyExists { .. }));
         assert!(matches!(fault(true, 400, "failure: cannot remove running"), F::WrongState { .. }));
         assert!(matches!(fault(true, 400, "failure: root-dir overlap"), F::WrongState { .. }));
+        assert!(matches!(fault(true, 400, "failure: already running"), F::WrongState { .. }));
+        assert!(matches!(fault(true, 400, "failure: root-dir already exists"), F::AlreadyExists { .. }));
         assert!(matches!(fault(true, 400, "input does not match any value of interface"), F::WrongState { .. }));
         assert!(matches!(fault(true, 400, "input does not match any value of file"), F::Refused { .. }));
         assert!(matches!(fault(true, 500, "not enough permissions (9)"), F::Refused { .. }));

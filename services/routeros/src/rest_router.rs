@@ -120,51 +120,53 @@ impl Router for RestRouter {
     }
 
     async fn containers(&self) -> Result<Vec<ContainerRow>, RouterFault> {
-        let rows = self.client.list("/container", &[]).await?;
-        if let Some(odd) = rows.iter().find(|row| row.get(".id").is_none()) {
-            let detail = format!("a row without .id: {odd}");
-            return Err(RouterFault::Gibberish { operation: "GET /container".into(), detail });
-        }
-        Ok(rows.iter().map(rows::container).collect())
+        let marks = ["root-dir", "status", "stopped", "running"];
+        Ok(self.client.list("/container", &[], &marks).await?.iter().map(rows::container).collect())
     }
 
     async fn veths(&self) -> Result<Vec<VethRow>, RouterFault> {
-        Ok(self.client.list("/interface/veth", &[]).await?.iter().map(rows::veth).collect())
+        Ok(self.client.list("/interface/veth", &[], &["gateway", "address"]).await?.iter().map(rows::veth).collect())
     }
 
     async fn bridge_ports(&self) -> Result<Vec<BridgePortRow>, RouterFault> {
         let filters = [(".proplist", ".id,bridge,interface,dynamic,comment")];
-        Ok(self.client.list("/interface/bridge/port", &filters).await?.iter().map(rows::bridge_port).collect())
+        Ok(self
+            .client
+            .list("/interface/bridge/port", &filters, &["bridge"])
+            .await?
+            .iter()
+            .map(rows::bridge_port)
+            .collect())
     }
 
     async fn bridges(&self) -> Result<Vec<String>, RouterFault> {
-        let rows = self.client.list("/interface/bridge", &[(".proplist", ".id,name")]).await?;
+        let rows = self.client.list("/interface/bridge", &[(".proplist", ".id,name")], &["name"]).await?;
         Ok(rows.iter().filter_map(|row| row.get("name")?.as_str().map(str::to_owned)).collect())
     }
 
     async fn addresses(&self) -> Result<Vec<AddressRow>, RouterFault> {
-        Ok(self.client.list("/ip/address", &[]).await?.iter().filter_map(rows::address).collect())
+        Ok(self.client.list("/ip/address", &[], &["address"]).await?.iter().filter_map(rows::address).collect())
     }
 
     async fn mounts(&self, list: &str) -> Result<Vec<MountRow>, RouterFault> {
         let shape = self.shape().await?;
-        let rows = self.client.list("/container/mounts", &[(shape.mount_list_name, list)]).await?;
+        let rows = self.client.list("/container/mounts", &[(shape.mount_list_name, list)], &["dst"]).await?;
         Ok(rows.iter().map(rows::mount).collect())
     }
 
     async fn envs(&self, list: &str) -> Result<Vec<EnvRow>, RouterFault> {
         let shape = self.shape().await?;
-        let rows = self.client.list("/container/envs", &[(shape.env_list_name, list)]).await?;
+        let rows = self.client.list("/container/envs", &[(shape.env_list_name, list)], &["key"]).await?;
         Ok(rows.iter().map(rows::env).collect())
     }
 
     async fn log(&self) -> Result<Vec<LogRow>, RouterFault> {
-        Ok(self.client.list("/log", &[]).await?.iter().map(rows::log).collect())
+        Ok(self.client.list("/log", &[], &["message"]).await?.iter().map(rows::log).collect())
     }
 
     async fn container_log(&self, container: &str) -> Result<Vec<LogRow>, RouterFault> {
         if self.shape().await?.container_log {
-            let rows = self.client.list("/container/log", &[("container", container)]).await?;
+            let rows = self.client.list("/container/log", &[("container", container)], &["message"]).await?;
             return Ok(rows.iter().map(rows::log).collect());
         }
         // Older releases have one log for everything; lines of containers begin with their name.
