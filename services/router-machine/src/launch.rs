@@ -77,7 +77,7 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
         name: row.get("name").to_owned(),
         root_dir: (given.local)(row.get("root-dir")),
         argv,
-        env: environment(row, image, given.envs),
+        env: environment(row, &image.env, given.envs),
         workdir: if workdir.is_empty() { "/".to_owned() } else { workdir },
         user: first(row.get("user"), &image.user),
         hostname: first(row.get("hostname"), row.get("name")),
@@ -91,14 +91,14 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
 }
 
 /// Variables: the image's, over them those of the lists in order, over them those written in the row.
-pub fn environment(row: &Row, image: &ImageConfig, listed: &[&Row]) -> BTreeMap<String, String> {
+pub fn environment(row: &Row, of_image: &[String], listed: &[&Row]) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     let mut put = |pair: &str| {
         if let Some((key, value)) = pair.split_once('=') {
             env.insert(key.to_owned(), value.to_owned());
         }
     };
-    image.env.iter().for_each(|pair| put(pair));
+    of_image.iter().for_each(|pair| put(pair));
     listed.iter().for_each(|variable| put(&format!("{}={}", variable.get("key"), variable.get("value"))));
     row.list("env").into_iter().for_each(put);
     env

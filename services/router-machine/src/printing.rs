@@ -45,8 +45,8 @@ impl Device {
             Menu::Container => {
                 if let Some(runtime) = self.runtime(row.number) {
                     if self.release.from(21) {
-                        let image = runtime.image.clone().unwrap_or_default();
-                        let pairs = environment(row, &image, &self.env_rows(row));
+                        let of_image = runtime.image.as_ref().map_or(&[][..], |image| &image.env);
+                        let pairs = environment(row, of_image, &self.env_rows(row));
                         let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
                         set("env-current", &pairs.join(","));
                     }

@@ -4,11 +4,12 @@
 #[allow(dead_code, reason = "shared with the conformance tests, which use more of it")]
 mod router;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use router::{Router, until};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 async fn with(rules: Value) -> Router {
     let router = Router::new().await;

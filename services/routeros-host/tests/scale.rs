@@ -4,10 +4,11 @@
 #[allow(dead_code, reason = "shared with the conformance tests, which use more of it")]
 mod router;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use router::{Router, until};
 use serde_json::json;
+use tokio::time::Instant;
 
 const MANY: usize = 1000;
 

@@ -3,11 +3,12 @@
 #[allow(dead_code, reason = "shared by tests that each need a part of it")]
 mod device;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use device::{Act, Asked, Device};
 use mkube_model::neighbours::router::{Outcome, Router, RouterFault as F, RowId};
 use mkube_routeros::{RestOptions, RestRouter};
+use tokio::time::Instant;
 
 /// A device to which this happens whenever it is asked to start a container, or for its containers.
 async fn suffering(act: Act) -> Device {

@@ -1,9 +1,10 @@
 //! H. Containers.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::router::{NOT_FOUND, Router, id_of, until};
 

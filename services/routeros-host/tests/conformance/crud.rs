@@ -39,7 +39,7 @@ async fn s025_a_row_is_found_in_the_list_by_id_and_by_name() {
     let id = router.bridge().await;
     let listed = router.rows("/interface/bridge").await;
     let by_id = router.get(&format!("/interface/bridge/{id}")).await.ok(200);
-    assert_eq!(listed, [by_id.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&by_id));
     assert_eq!(router.get("/interface/bridge/br-t").await.ok(200), by_id);
     router.get("/interface/bridge/nobody").await.is_exactly(404, NOT_FOUND);
 }
