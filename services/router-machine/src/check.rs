@@ -169,7 +169,10 @@ impl Device {
         if others().any(|row| inside(row.get("root-dir"), &root) || inside(&root, row.get("root-dir"))) {
             return Err(Refusal::failure("root-dir overlap"));
         }
-        if self.release.from(23) && (now.exists)(&root) {
+        // Before 7.23 it is moved aside; what is not on a disk of the device belongs to somebody else and is not touched.
+        let on_disk =
+            root.trim_matches('/').split('/').next().is_some_and(|name| self.disks.iter().any(|disk| disk == name));
+        if (self.release.from(23) || !on_disk) && (now.exists)(&root) {
             return Err(Refusal::failure("root-dir already exists"));
         }
         Ok(())

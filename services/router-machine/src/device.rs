@@ -36,6 +36,7 @@ pub struct Device {
     pub(crate) state: DeviceState,
     pub(crate) log: LogBook,
     pub(crate) pending: Pending,
+    pub(crate) disks: Vec<String>,
 }
 
 /// An answer and what is to be done for it.
@@ -59,12 +60,18 @@ impl Device {
 
     /// A device as it was.
     pub fn restore(release: Release, state: DeviceState) -> Self {
-        Self { release, state, log: LogBook::default(), pending: Pending::default() }
+        let disks = vec!["disk1".to_owned()];
+        Self { release, state, log: LogBook::default(), pending: Pending::default(), disks }
     }
 
     /// What has to be kept.
     pub fn state(&self) -> &DeviceState {
         &self.state
+    }
+
+    /// Names of the disks, where they are not the one every device has.
+    pub fn set_disks(&mut self, names: Vec<String>) {
+        self.disks = names;
     }
 
     /// Sets name and password of the first user, who is the one the host was started with.

@@ -95,14 +95,7 @@ impl Device {
             ["interface", "veth" | "bridge", ..] => return None,
             ["interface", rest @ ..] => return Some((View::Rows(self.interfaces(), Some("name")), rest)),
             ["ip", "route", ..] => View::Rows(self.routes(), None),
-            ["disk", rest @ ..] => {
-                let disk = json!({
-                    ".id": "*1", "slot": "disk1", "type": "hardware", "mount-point": "disk1", "mounted": "true",
-                    "fs": "ext4", "size": now.sizes[3].to_string(), "free": now.sizes[2].to_string(),
-                    "use": (100 - 100 * now.sizes[2] / now.sizes[3].max(1)).to_string(), "disabled": "false",
-                });
-                return Some((View::Rows(vec![object(disk)], Some("slot")), rest));
-            }
+            ["disk", rest @ ..] => return Some((View::Rows(self.disks(now), Some("slot")), rest)),
             ["log", rest @ ..] => return Some((View::Rows(self.log.print(), None), rest)),
             _ => return None,
         };
@@ -141,6 +134,18 @@ impl Device {
             }
         }
         rows
+    }
+
+    fn disks(&self, now: &Circumstances<'_>) -> Vec<Map<String, Value>> {
+        let [.., free, size] = now.sizes;
+        let disk = |(index, name): (usize, &String)| {
+            object(json!({
+                ".id": format!("*{:X}", index + 1), "slot": name, "type": "hardware", "mount-point": name,
+                "mounted": "true", "fs": "ext4", "size": size.to_string(), "free": free.to_string(),
+                "use": (100 - free.min(size) * 100 / size.max(1)).to_string(), "disabled": "false",
+            }))
+        };
+        self.disks.iter().enumerate().map(disk).collect()
     }
 
     /// Connected routes: those of the device's own addresses.

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use mkube_router_machine::{Answer, Refusal, Request, Verb, print_or_count, select, to_array};
 use serde_json::{Map, Value, json};
 
-use crate::world::{INTERNAL, World};
+use crate::disks::Disks;
 
 /// Bytes of a file's contents that go through JSON.
 const CONTENTS: usize = 61_440;
@@ -17,12 +17,12 @@ const CHUNK: usize = 32_768;
 const LISTED: usize = 10_000;
 
 /// Answers a request; blocks on the disk.
-pub fn answer(data_dir: &Path, request: &Request) -> Answer {
-    Files { data_dir }.route(request).unwrap_or_else(|refusal| refusal.to_answer())
+pub fn answer(disks: &Disks, request: &Request) -> Answer {
+    Files { disks }.route(request).unwrap_or_else(|refusal| refusal.to_answer())
 }
 
 struct Files<'a> {
-    data_dir: &'a Path,
+    disks: &'a Disks,
 }
 
 fn failed(error: std::io::Error) -> Refusal {
@@ -109,11 +109,11 @@ impl Files<'_> {
 
     /// A name in `/file` has no leading slash, and no way out of the device: neither by dots nor by links.
     fn place(&self, name: &str) -> Result<PathBuf, Refusal> {
-        let path = World::local(self.data_dir, name.trim_start_matches('/'));
+        let path = self.disks.local(name.trim_start_matches('/'));
         let mut above = path.parent();
         while let Some(directory) = above {
             if let Ok(real) = directory.canonicalize() {
-                return if real.starts_with(self.data_dir) { Ok(path) } else { Err(Refusal::not_found()) };
+                return if real.starts_with(self.disks.data_dir()) { Ok(path) } else { Err(Refusal::not_found()) };
             }
             above = directory.parent();
         }
@@ -123,18 +123,13 @@ impl Files<'_> {
     /// By number or by name; what it is must exist.
     fn find(&self, target: &str) -> Result<PathBuf, Refusal> {
         let path = if target.starts_with('*') {
-            let same = |path: &PathBuf| self.name_of(path).is_some_and(|name| id(&name).eq_ignore_ascii_case(target));
+            let same =
+                |path: &PathBuf| self.disks.name_of(path).is_some_and(|name| id(&name).eq_ignore_ascii_case(target));
             self.walk().into_iter().find(same).ok_or_else(Refusal::not_found)?
         } else {
             self.place(target)?
         };
         if path.symlink_metadata().is_ok() { Ok(path) } else { Err(Refusal::not_found()) }
-    }
-
-    fn name_of(&self, path: &Path) -> Option<String> {
-        let inside = path.strip_prefix(self.data_dir).ok()?;
-        let shown = inside.strip_prefix(INTERNAL).unwrap_or(inside);
-        Some(shown.to_string_lossy().into_owned()).filter(|name| !name.is_empty())
     }
 
     fn add(&self, body: &Value) -> Result<Map<String, Value>, Refusal> {
@@ -187,9 +182,9 @@ impl Files<'_> {
     }
 
     fn row(&self, path: &Path, with_contents: bool) -> Option<Map<String, Value>> {
-        let name = self.name_of(path)?;
+        let name = self.disks.name_of(path)?;
         let meta = std::fs::symlink_metadata(path).ok()?;
-        let kind = if name == "disk1" {
+        let kind = if self.disks.names().contains(&name) {
             "disk".to_owned()
         } else if meta.is_dir() {
             "directory".to_owned()
@@ -218,8 +213,8 @@ impl Files<'_> {
 
     /// Every file and directory, links not followed.
     fn walk(&self) -> Vec<PathBuf> {
-        let mut found = vec![self.data_dir.join("disk1")];
-        let mut todo = vec![self.data_dir.join(INTERNAL), self.data_dir.join("disk1")];
+        let mut todo: Vec<PathBuf> = self.disks.roots().collect();
+        let mut found: Vec<PathBuf> = todo.iter().filter(|root| self.disks.name_of(root).is_some()).cloned().collect();
         while let Some(directory) = todo.pop() {
             for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
                 if found.len() >= LISTED {
@@ -269,27 +264,28 @@ fn remove(path: &Path) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
-    fn ask(data_dir: &Path, verb: Verb, path: &str, body: Value) -> Answer {
+    fn ask(disks: &Disks, verb: Verb, path: &str, body: Value) -> Answer {
         let segments = path.split('/').map(str::to_owned).collect();
-        answer(data_dir, &Request { verb, segments, query: vec![], body })
+        answer(disks, &Request { verb, segments, query: vec![], body })
     }
 
     #[test]
     fn neither_dots_nor_links_nor_the_hosts_own_state_lead_out_of_the_device() {
         let directory = tempfile::tempdir().expect("a directory");
-        let data_dir = directory.path().canonicalize().expect("a path");
+        let disks = Disks::open(directory.path()).expect("disks");
+        let data_dir = disks.data_dir();
         std::fs::create_dir_all(data_dir.join("disk1/c1")).expect("made");
         std::fs::write(data_dir.join("device.json"), "secret").expect("written");
         std::os::unix::fs::symlink("/etc", data_dir.join("disk1/c1/link")).expect("linked");
         for name in ["device.json", "/etc/passwd", "disk1/../device.json", "disk1/c1/link/passwd"] {
-            let read = ask(&data_dir, Verb::Post, "file/read", json!({"file": name}));
+            let read = ask(&disks, Verb::Post, "file/read", json!({"file": name}));
             assert_eq!(read.status, 404, "{name}: {read:?}");
-            let removed = ask(&data_dir, Verb::Post, "file/remove", json!({"numbers": name}));
+            let removed = ask(&disks, Verb::Post, "file/remove", json!({"numbers": name}));
             assert_eq!(removed.status, 404, "{name}: {removed:?}");
         }
-        let made = ask(&data_dir, Verb::Put, "file", json!({"name": "disk1/c1/link/new", "contents": "x"}));
+        let made = ask(&disks, Verb::Put, "file", json!({"name": "disk1/c1/link/new", "contents": "x"}));
         assert_eq!(made.status, 404);
-        assert_eq!(ask(&data_dir, Verb::Delete, "file/disk1/c1", Value::Null).status, 204);
+        assert_eq!(ask(&disks, Verb::Delete, "file/disk1/c1", Value::Null).status, 204);
         assert!(Path::new("/etc/passwd").exists() && data_dir.join("device.json").exists());
     }
 }

@@ -13,11 +13,12 @@ use mkube_router_machine::engine::{Engine, EngineEvent};
 use mkube_router_machine::{Change, Device, Phase, Release};
 use tokio::sync::{mpsc, watch};
 
+use crate::disks::Disks;
 use crate::faults::{FaultRule, Faults};
 use crate::http::{Power, Site, dispatch, remember_wire};
 use crate::keep::{self, Keeper, Kept, Source};
 use crate::simulated::{SimulatedEngine, Timings};
-use crate::world::{INTERNAL, World};
+use crate::world::World;
 
 /// Events an engine may be ahead by.
 const EVENTS: usize = 4096;
@@ -165,7 +166,7 @@ fn uptime() -> Duration {
 
 #[cfg(target_os = "linux")]
 fn linux_engine(data_dir: &Path, events: mpsc::Sender<EngineEvent>) -> Result<Arc<dyn Engine>, HostFault> {
-    let options = mkube_linux_containers::LinuxOptions::new(data_dir.join("engine"));
+    let options = mkube_linux_containers::LinuxOptions::new(Disks::engine_dir(data_dir));
     mkube_linux_containers::LinuxEngine::new(options, events)
         .map(|engine| Arc::new(engine) as Arc<dyn Engine>)
         .map_err(|fault| HostFault::Engine(fault.to_string()))
@@ -204,11 +205,8 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
         Release::parse(&options.ros_version).ok_or_else(|| HostFault::Release(options.ros_version.clone()))?;
     let listener = listen(options.listen)?;
     let address = listener.local_addr().map_err(|error| refused(options.listen, &error))?;
-    let data_dir = options.data_dir.clone();
-    for place in ["disk1", INTERNAL] {
-        std::fs::create_dir_all(data_dir.join(place)).map_err(|error| HostFault::DataDir(error.to_string()))?;
-    }
-    let data_dir = data_dir.canonicalize().map_err(|error| HostFault::DataDir(error.to_string()))?;
+    let disks = Disks::open(&options.data_dir).map_err(|error| HostFault::DataDir(error.to_string()))?;
+    let data_dir = disks.data_dir().to_owned();
     let lock = lock(&data_dir)?;
     let path = data_dir.join("device.json");
     let kept = keep::read(&path).map_err(HostFault::DataDir)?;
@@ -219,6 +217,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
         None => Device::new(release, &options.user, &options.password),
     };
     device.set_first_user(&options.user, &options.password);
+    device.set_disks(disks.names().to_vec());
     let (events, happenings) = mpsc::channel(EVENTS);
     let engine: Arc<dyn Engine> = match options.engine {
         EngineKind::Linux => linux_engine(&data_dir, events)?,
@@ -234,7 +233,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     };
     let faults = Faults::default();
     faults.set(options.faults).map_err(HostFault::Faults)?;
-    let world = World::new(device, engine, data_dir, uptime(), faults);
+    let world = World::new(device, engine, disks, uptime(), faults);
     let source = KeptWorld { world: Arc::downgrade(&world), boot };
     // Simulated containers do not outlive the machine, so neither need what is written about them.
     let synced = options.engine == EngineKind::Linux;

@@ -209,8 +209,8 @@ async fn answer(request: Request, site: &Site) -> Reply {
         }
         (Verb::Post, ["system", "device-mode", "update"]) => update_mode(&request.body, site).await,
         (_, ["file", ..]) => {
-            let data_dir = site.world.data_dir().to_owned();
-            let read = tokio::task::spawn_blocking(move || files::answer(&data_dir, &request)).await;
+            let disks = site.world.disks().clone();
+            let read = tokio::task::spawn_blocking(move || files::answer(&disks, &request)).await;
             read.map_or_else(|_| Reply::refuse(500, "internal fault of the host"), Reply::Answer)
         }
         _ => Reply::Answer(site.world.request(&request).await),

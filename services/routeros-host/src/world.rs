@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,11 +12,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::disks::Disks;
 use crate::faults::Faults;
 use crate::keep::Keeper;
 
-/// Where files without a disk are.
-pub const INTERNAL: &str = "internal";
 /// How long a reboot waits for containers to end, beyond what each of them may take.
 const GRACE: Duration = Duration::from_secs(15);
 /// Pause between two looks at what containers use.
@@ -25,7 +24,7 @@ const USAGE: Duration = Duration::from_secs(10);
 pub struct World {
     device: Mutex<Device>,
     engine: Arc<dyn Engine>,
-    data_dir: PathBuf,
+    disks: Disks,
     booted: Mutex<Instant>,
     keeper: Mutex<Option<Keeper>>,
     work: Mutex<HashMap<RowNumber, JoinHandle<()>>>,
@@ -36,18 +35,12 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(
-        device: Device,
-        engine: Arc<dyn Engine>,
-        data_dir: PathBuf,
-        uptime: Duration,
-        faults: Faults,
-    ) -> Arc<Self> {
+    pub fn new(device: Device, engine: Arc<dyn Engine>, disks: Disks, uptime: Duration, faults: Faults) -> Arc<Self> {
         let booted = Instant::now().checked_sub(uptime).unwrap_or_else(Instant::now);
         Arc::new(Self {
             device: Mutex::new(device),
             engine,
-            data_dir,
+            disks,
             booted: Mutex::new(booted),
             keeper: Mutex::new(None),
             work: Mutex::new(HashMap::new()),
@@ -65,34 +58,20 @@ impl World {
         lock(&self.device)
     }
 
-    /// A path of the device as one of this machine: under a disk, on the internal storage, or the machine's own.
-    pub fn local(data_dir: &Path, path: &str) -> PathBuf {
-        let bare = path.trim_start_matches('/');
-        let on_disk = bare == "disk1" || bare.starts_with("disk1/");
-        // No step upward: a path of the device stays inside its disk.
-        let clean: PathBuf =
-            Path::new(bare).components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
-        match (on_disk, path.starts_with('/')) {
-            (true, _) => data_dir.join(clean),
-            (false, true) => Path::new("/").join(clean),
-            (false, false) => data_dir.join(INTERNAL).join(clean),
-        }
-    }
-
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
+    pub fn disks(&self) -> &Disks {
+        &self.disks
     }
 
     fn with<R>(&self, look: impl FnOnce(&mut Device, &Circumstances<'_>) -> R) -> R {
-        let local = |path: &str| Self::local(&self.data_dir, path);
-        let exists = |path: &str| Self::local(&self.data_dir, path).exists();
+        let local = |path: &str| self.disks.local(path);
+        let exists = |path: &str| self.disks.local(path).exists();
         let uptime = lock(&self.booted).elapsed();
         let here = Circumstances {
             stamp: stamp(),
             uptime,
             exists: &exists,
             local: &local,
-            sizes: sizes(&self.data_dir),
+            sizes: sizes(self.disks.data_dir()),
             cpus: cpus(),
         };
         look(&mut self.device(), &here)
@@ -372,19 +351,4 @@ fn sizes(data_dir: &Path) -> [u64; 4] {
     let [free, total] = rustix::fs::statvfs(data_dir)
         .map_or([0, 0], |disk| [disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize]);
     [kib("MemAvailable:") << 10, kib("MemTotal:") << 10, free, total]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_the_device_stay_inside_its_disk() {
-        let local = |path: &str| World::local(Path::new("/data"), path).display().to_string();
-        assert_eq!(local("disk1/a/b.tar"), "/data/disk1/a/b.tar");
-        assert_eq!(local("/disk1/a"), "/data/disk1/a");
-        assert_eq!(local("/srv/x"), "/srv/x");
-        assert_eq!(local("device.json"), "/data/internal/device.json");
-        assert_eq!(local("disk1/../../etc/passwd"), "/data/disk1/etc/passwd");
-    }
 }

@@ -125,6 +125,9 @@ async fn a_root_that_is_there_is_refused_from_7_23_and_moved_aside_before() {
     older.reaches(&id, "stopped").await;
     assert_eq!(older.rows("/file?name=disk1/c1/old").await.len(), 0);
     assert_eq!(older.get("/file/disk1/c1.backup/old").await.ok(200)["contents"], "x");
+    // What is not the device's own is left alone in every release.
+    let own = tempfile::tempdir().expect("a directory");
+    older.put("/container", body(json!({"root-dir": own.path(), "name": "d"}))).await.refuses(400, "already exists");
 }
 
 #[tokio::test]
