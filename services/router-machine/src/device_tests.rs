@@ -377,3 +377,12 @@ fn a_restart_policy_restarts_and_gives_up_at_its_limit() {
     let effects = bench.happen(Happened::Exited { number: 1, code: 1, out_of_memory: false });
     assert_eq!(effects, [Effect::CleanUp { key: "c1".into() }]);
 }
+
+#[test]
+fn every_disk_is_listed_and_found_by_its_slot() {
+    let mut bench = Bench::of("7.23.2");
+    bench.device.set_disks(vec!["disk1".into(), "raid1".into()]);
+    let disks = bench.get("disk");
+    assert_eq!((disks.as_array().map(Vec::len), &disks[1]["slot"]), (Some(2), &json!("raid1")));
+    assert_eq!(bench.get("disk/raid1")[".id"], "*2");
+}

@@ -10,6 +10,7 @@ mod files;
 mod lists;
 mod networks;
 mod print;
+mod restarts;
 mod router;
 mod settings;
 mod system;
