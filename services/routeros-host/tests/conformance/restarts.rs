@@ -1,8 +1,11 @@
 //! Starting again: by command, by policy, and stops that come early.
 
+use std::time::Duration;
+
+use mkube_routeros_host::Timings;
 use serde_json::json;
 
-use crate::router::{Router, until};
+use crate::router::{Router, timings, until};
 
 #[tokio::test]
 async fn restart_stops_and_starts_again() {
@@ -51,8 +54,10 @@ async fn what_was_asked_to_stop_is_not_started_again() {
 
 #[tokio::test]
 async fn a_stop_before_the_process_is_there_ends_it_all_the_same() {
-    let router = Router::new().await;
-    let id = router.container(json!({})).await;
+    // The signal goes out long before there is anybody to hear it.
+    let timings = Timings { start: Duration::from_millis(400), stop: Duration::from_millis(10), ..timings() };
+    let router = Router::with("7.23.2", timings).await;
+    let id = router.container(json!({"stop-time": "1m"})).await;
     router.post("/container/start", json!({".id": id})).await.ok(200);
     assert_eq!(router.get(&format!("/container/{id}")).await.ok(200)["starting"], "true");
     router.post("/container/stop", json!({".id": id})).await.ok(200);
