@@ -179,6 +179,11 @@ fn linux_engine(_data_dir: &Path, _events: mpsc::Sender<EngineEvent>) -> Result<
 
 /// Removes everything an earlier host left: containers, networks, files.
 pub async fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), HostFault> {
+    if !data_dir.exists() {
+        return Ok(());
+    }
+    // Not under the feet of a host that is there.
+    let _lock = lock(data_dir)?;
     if engine == EngineKind::Linux {
         let (events, _nobody) = mpsc::channel(1);
         let engine = linux_engine(data_dir, events)?;

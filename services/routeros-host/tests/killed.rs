@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use mkube_routeros_host::{EngineKind, HostFault, HostOptions, start};
+use mkube_routeros_host::{EngineKind, HostFault, HostOptions, clean, start};
 use router::{timings, until};
 use serde_json::{Value, json};
 
@@ -105,12 +105,16 @@ async fn rows_and_running_containers_survive() {
     let before = look(&host).await;
     let refused = start(options(directory.path())).await.err();
     assert!(matches!(&refused, Some(HostFault::DataDir(why)) if why.contains("another host")), "{refused:?}");
+    let refused = clean(directory.path(), EngineKind::Simulated).await.err();
+    assert!(matches!(&refused, Some(HostFault::DataDir(why)) if why.contains("another host")), "{refused:?}");
     host.kill();
     let mut host = Process::start(directory.path());
     assert_eq!(look(&host).await, before, "no container was started, stopped or lost");
     host.post("/container/stop", json!({"numbers": "a"})).await;
     until("it is stopped", || async { (count(&host, "stopped").await == 2).then_some(()) }).await;
     host.kill();
+    clean(directory.path(), EngineKind::Simulated).await.expect("nobody is there");
+    assert!(!directory.path().exists());
 }
 
 async fn nothing_acknowledged_is_lost_however_often_it_is_killed() {
