@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use mkube_model::neighbours::router::RouterFault;
 use reqwest::{Certificate, Method};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::fault;
+use crate::wire::{Wire, WireAnswer, WireRequest};
 
 /// Bytes of an answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -67,15 +69,14 @@ impl Default for RestOptions {
     }
 }
 
-/// The wire.
-#[derive(Clone)]
-pub struct Client {
+/// HTTP to a real device.
+pub struct HttpWire {
     http: reqwest::Client,
-    options: Arc<RestOptions>,
-    room: Arc<Semaphore>,
+    options: RestOptions,
+    room: Semaphore,
 }
 
-impl Client {
+impl HttpWire {
     pub fn new(options: RestOptions) -> Result<Self, String> {
         // The HTTP client insists on knowing which library does TLS, even without TLS. Whoever said it first is right.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -95,15 +96,72 @@ impl Client {
             builder = builder.tls_certs_only(roots).tls_danger_accept_invalid_certs(options.insecure);
         }
         let http = builder.build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
-        let room = Arc::new(Semaphore::new(options.max_in_flight.max(1)));
-        Ok(Self { http, options: Arc::new(options), room })
+        let room = Semaphore::new(options.max_in_flight.max(1));
+        Ok(Self { http, options, room })
+    }
+}
+
+#[async_trait]
+impl Wire for HttpWire {
+    async fn exchange(&self, request: WireRequest<'_>) -> Result<WireAnswer, RouterFault> {
+        let operation = request.operation();
+        let mutating = request.method != Method::GET;
+        let waiting = tokio::time::timeout(request.timeout, self.room.acquire()).await;
+        let _place = match waiting {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) | Err(_) => {
+                let detail = "other requests to the device take too long".to_owned();
+                return Err(RouterFault::Overloaded { operation, detail });
+            }
+        };
+        let url = format!("{}{}", self.options.base_url.trim_end_matches('/'), request.path);
+        let mut sending = self
+            .http
+            .request(request.method, url)
+            .basic_auth(&self.options.user, Some(&self.options.password.0))
+            .header("accept", "application/json")
+            .timeout(request.timeout);
+        if !request.query.is_empty() {
+            sending = sending.query(request.query);
+        }
+        if let Some(body) = request.body {
+            // Exactly this media type: some releases compare it literally.
+            sending = sending.header("content-type", "application/json").body(body.to_string());
+        }
+        let started = tokio::time::Instant::now();
+        let answer = sending.send().await.map_err(|error| fault::of_transport(&operation, mutating, &error))?;
+        let status = answer.status().as_u16();
+        let body = read_body(answer, &operation, mutating).await?;
+        tracing::debug!(%operation, status, took = ?started.elapsed(), "device");
+        Ok(WireAnswer { status, body })
+    }
+}
+
+/// The verbs of RouterOS over a wire.
+#[derive(Clone)]
+pub struct Client {
+    wire: Arc<dyn Wire>,
+    timeout: Duration,
+    long_timeout: Duration,
+}
+
+impl Client {
+    pub fn new(options: RestOptions) -> Result<Self, String> {
+        let (timeout, long_timeout) = (options.timeout, options.long_timeout);
+        Ok(Self { wire: Arc::new(HttpWire::new(options)?), timeout, long_timeout })
+    }
+
+    /// Over another wire than HTTP, with the usual times.
+    pub fn over(wire: Arc<dyn Wire>) -> Self {
+        let RestOptions { timeout, long_timeout, .. } = RestOptions::default();
+        Self { wire, timeout, long_timeout }
     }
 
     /// `GET <menu>` with filters; rows that have an id and one of `marks`. Right after boot a device may answer with another
     /// menu's rows.
     pub async fn list(&self, menu: &str, filters: &[(&str, &str)], marks: &[&str]) -> Result<Vec<Value>, RouterFault> {
         let gibberish = |detail: String| RouterFault::Gibberish { operation: format!("GET {menu}"), detail };
-        let Value::Array(rows) = self.send(Method::GET, menu, filters, None, self.options.timeout).await? else {
+        let Value::Array(rows) = self.send(Method::GET, menu, filters, None, self.timeout).await? else {
             return Err(gibberish("a list was expected".into()));
         };
         let is_ours = |row: &&Value| row.get(".id").is_some() && marks.iter().any(|mark| row.get(mark).is_some());
@@ -120,7 +178,7 @@ impl Client {
     /// `GET <menu>` of a settings menu; an object.
     pub async fn settings(&self, menu: &str) -> Result<Value, RouterFault> {
         let operation = format!("GET {menu}");
-        let value = self.send(Method::GET, menu, &[], None, self.options.timeout).await?;
+        let value = self.send(Method::GET, menu, &[], None, self.timeout).await?;
         if value.is_object() {
             Ok(value)
         } else {
@@ -130,13 +188,13 @@ impl Client {
 
     /// `POST <menu>/<command>`.
     pub async fn command(&self, path: &str, body: Value) -> Result<Value, RouterFault> {
-        self.send(Method::POST, path, &[], Some(body), self.options.timeout).await
+        self.send(Method::POST, path, &[], Some(body), self.timeout).await
     }
 
     /// `POST <menu>/add`; the new row's id. `long` for what may unpack an image.
     pub async fn add(&self, menu: &str, body: Value, long: bool) -> Result<String, RouterFault> {
         let path = format!("{menu}/add");
-        let timeout = if long { self.options.long_timeout } else { self.options.timeout };
+        let timeout = if long { self.long_timeout } else { self.timeout };
         let answer = self.send(Method::POST, &path, &[], Some(body), timeout).await?;
         match answer.get("ret").and_then(Value::as_str) {
             Some(id) => Ok(id.to_owned()),
@@ -153,35 +211,10 @@ impl Client {
         body: Option<Value>,
         timeout: Duration,
     ) -> Result<Value, RouterFault> {
-        let operation = format!("{method} {path}");
         let mutating = method != Method::GET;
-        let waiting = tokio::time::timeout(timeout, self.room.acquire()).await;
-        let _place = match waiting {
-            Ok(Ok(place)) => place,
-            Ok(Err(_)) | Err(_) => {
-                let detail = "other requests to the device take too long".to_owned();
-                return Err(RouterFault::Overloaded { operation, detail });
-            }
-        };
-        let url = format!("{}{path}", self.options.base_url.trim_end_matches('/'));
-        let mut request = self
-            .http
-            .request(method, url)
-            .basic_auth(&self.options.user, Some(&self.options.password.0))
-            .header("accept", "application/json")
-            .timeout(timeout);
-        if !query.is_empty() {
-            request = request.query(query);
-        }
-        if let Some(body) = body {
-            // Exactly this media type: some releases compare it literally.
-            request = request.header("content-type", "application/json").body(body.to_string());
-        }
-        let started = tokio::time::Instant::now();
-        let answer = request.send().await.map_err(|error| fault::of_transport(&operation, mutating, &error))?;
-        let status = answer.status().as_u16();
-        let bytes = read_body(answer, &operation, mutating).await?;
-        tracing::debug!(%operation, status, took = ?started.elapsed(), "device");
+        let request = WireRequest { method, path, query, body: body.as_ref(), timeout };
+        let operation = request.operation();
+        let WireAnswer { status, body: bytes } = self.wire.exchange(request).await?;
         if !(200..300).contains(&status) {
             return Err(fault::of_answer(&operation, mutating, status, &bytes));
         }

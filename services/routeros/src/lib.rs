@@ -7,7 +7,9 @@ mod fault;
 mod rest_router;
 mod rows;
 mod shape;
+mod wire;
 
 pub use client::{Password, RestOptions};
 pub use rest_router::RestRouter;
 pub use shape::{Release, Shape};
+pub use wire::{Wire, WireAnswer, WireRequest};

@@ -1,6 +1,6 @@
 //! The trait [`Router`] over the wire.
 
-use std::sync::RwLock;
+use std::sync::{Arc, RwLock};
 
 use async_trait::async_trait;
 use mkube_model::IpNet;
@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::client::{Client, RestOptions};
 use crate::rows;
 use crate::shape::{Release, Shape};
+use crate::wire::Wire;
 
 /// A device behind its REST interface.
 pub struct RestRouter {
@@ -25,6 +26,11 @@ impl RestRouter {
     /// A client; nothing is sent yet. An error is about the options.
     pub fn new(options: RestOptions) -> Result<Self, String> {
         Ok(Self { client: Client::new(options)?, shape: RwLock::new(None) })
+    }
+
+    /// A client over another wire than HTTP.
+    pub fn over(wire: Arc<dyn Wire>) -> Self {
+        Self { client: Client::over(wire), shape: RwLock::new(None) }
     }
 
     async fn shape(&self) -> Result<Shape, RouterFault> {
