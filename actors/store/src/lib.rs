@@ -11,6 +11,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFu
 use mkube_messages::store::{CommitChanges, LoadContents};
 use mkube_model::neighbours::desired_store::{DesiredStore, Revision, StoreContents, StoreFault};
 use mkube_supervision::ChildSpecBuilder;
+use tokio::sync::Semaphore;
 
 /// Pause between two compactions.
 const COMPACT: Duration = Duration::from_secs(3600);
@@ -18,6 +19,8 @@ const COMPACT: Duration = Duration::from_secs(3600);
 /// See the room's card.
 pub struct StoreActor {
     store: Arc<dyn DesiredStore>,
+    /// Orders follow one another: whoever reads sees what was asked to be written before, also when who asked is gone.
+    turn: Arc<Semaphore>,
 }
 
 /// Registers everything the actor answers.
@@ -28,7 +31,7 @@ pub fn answers(spec: ChildSpecBuilder<StoreActor>) -> ChildSpecBuilder<StoreActo
 impl StoreActor {
     /// A new incarnation.
     pub fn new(store: Arc<dyn DesiredStore>) -> Self {
-        Self { store }
+        Self { store, turn: Arc::new(Semaphore::new(1)) }
     }
 
     fn compact_later(&self, ctx: &mut Context<Self>) {
@@ -56,15 +59,23 @@ impl Actor for StoreActor {
 impl Handler<LoadContents> for StoreActor {
     type Result = ResponseActFuture<Self, Result<StoreContents, StoreFault>>;
     fn handle(&mut self, _question: LoadContents, _ctx: &mut Self::Context) -> Self::Result {
-        let store = self.store.clone();
-        Box::pin(async move { store.load().await }.into_actor(self))
+        let (store, turn) = (self.store.clone(), self.turn.clone());
+        let loading = async move {
+            let _turn = turn.acquire().await;
+            store.load().await
+        };
+        Box::pin(loading.into_actor(self))
     }
 }
 
 impl Handler<CommitChanges> for StoreActor {
     type Result = ResponseActFuture<Self, Result<Vec<Revision>, StoreFault>>;
     fn handle(&mut self, order: CommitChanges, _ctx: &mut Self::Context) -> Self::Result {
-        let store = self.store.clone();
-        Box::pin(async move { store.commit(order.changes).await }.into_actor(self))
+        let (store, turn) = (self.store.clone(), self.turn.clone());
+        let committing = async move {
+            let _turn = turn.acquire().await;
+            store.commit(order.changes).await
+        };
+        Box::pin(committing.into_actor(self))
     }
 }

@@ -24,6 +24,9 @@ const FORMAT: u64 = 1;
 #[derive(Clone)]
 pub struct EmbeddedStore {
     database: Arc<std::sync::RwLock<Database>>,
+    /// Commits and loads follow one another. The turn goes with the work: a caller that leaves does not end it, and a load asked
+    /// for after it must not miss what it does.
+    turn: Arc<tokio::sync::Mutex<()>>,
     path: PathBuf,
 }
 
@@ -50,7 +53,8 @@ impl EmbeddedStore {
             sync_directory(&path)?;
             database
         };
-        let store = Self { database: Arc::new(std::sync::RwLock::new(database)), path: path.clone() };
+        let database = Arc::new(std::sync::RwLock::new(database));
+        let store = Self { database, turn: Arc::default(), path: path.clone() };
         if existed {
             store.check_format()?;
         } else {
@@ -206,13 +210,23 @@ async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl DesiredStore for EmbeddedStore {
     async fn load(&self) -> Result<StoreContents, StoreFault> {
-        let store = self.clone();
-        blocking(move || store.load_now()).await
+        let (store, turn) = (self.clone(), self.turn.clone().lock_owned().await);
+        blocking(move || {
+            let loaded = store.load_now();
+            drop(turn);
+            loaded
+        })
+        .await
     }
 
     async fn commit(&self, changes: Vec<StoreChange>) -> Result<Vec<Revision>, StoreFault> {
-        let store = self.clone();
-        blocking(move || store.commit_now(&changes)).await
+        let (store, turn) = (self.clone(), self.turn.clone().lock_owned().await);
+        blocking(move || {
+            let committed = store.commit_now(&changes);
+            drop(turn);
+            committed
+        })
+        .await
     }
 
     async fn compact(&self) -> Result<(), StoreFault> {
