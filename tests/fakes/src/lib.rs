@@ -1,1 +1,26 @@
-//! (being built)
+//! Stand-ins for everything outside an actor, in memory and under paused time.
+//!
+//! [`FakeRouter`] is no second imitation of RouterOS: it is the host's own state machine behind the real client, without a
+//! socket between them. The others keep what they are told and fail on cue. [`Recorder`] stands in for a peer actor,
+//! [`Crossings`] counts every call between neighbours and does something at one of them.
+
+mod cue;
+mod fake_clock;
+mod fake_device;
+mod fake_disk;
+mod fake_router;
+mod fake_tarballs;
+mod memory_store;
+mod recorder;
+mod relay;
+
+pub use cue::Cue;
+pub use fake_clock::FakeClock;
+pub use fake_device::Timings;
+pub use fake_disk::FakeDisk;
+pub use fake_router::{Call, FakeRouter};
+pub use fake_tarballs::FakeTarballs;
+pub use memory_store::{MemoryStore, StoreCue};
+pub use mkube_router_machine::Verb;
+pub use recorder::Recorder;
+pub use relay::{Crossings, relay};
