@@ -5,18 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
 use mkube_messages::door::Door;
 use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
 use mkube_messages::objects::ObjectsReader;
+use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DescribeNetworks, DeviceReader, EnsureBridge};
 use mkube_model::kinds::KindId;
-use mkube_model::names;
 use mkube_model::network::Network;
 use mkube_supervision::ChildSpecBuilder;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::lease_table::{LeaseTable, Wish};
 
@@ -55,8 +54,8 @@ pub struct IpamActor {
     claimed: bool,
     /// Networks whose bridge and gateway were found or made.
     ready: HashSet<String>,
-    /// Networks being looked at: equal requests share the look.
-    preparing: HashMap<String, Preparing>,
+    /// Networks being made ready: whoever asks meanwhile waits for the same outcome.
+    preparing: HashMap<String, watch::Receiver<Option<Result<(), IpamFault>>>>,
 }
 
 impl IpamActor {
@@ -83,8 +82,8 @@ impl IpamActor {
                 return Err(IpamFault::NotReady("the store is being read".into()));
             }
             for (key, pod) in view.kind(&self.parts.pods).objects.iter() {
-                for (index, address) in pod_addresses(&pod.value()).into_iter().enumerate() {
-                    self.table.claim(&names::veth_name(&key.namespace, &key.name, index), address);
+                for address in pod_addresses(&pod.value()) {
+                    self.table.claim(key, address);
                 }
             }
             self.claimed = true;
@@ -96,6 +95,7 @@ impl IpamActor {
         self.catch_up()?;
         self.table.lease(Wish {
             veth: &order.veth,
+            pod: &order.pod,
             network: order.network.as_deref(),
             wanted: order.wanted,
             previous: order.previous,
@@ -108,26 +108,32 @@ impl IpamActor {
             return;
         }
         let view = self.parts.objects.view();
+        let pods = view.kind(&self.parts.pods);
         let device = self.parts.device.borrow().clone();
-        let wanted: HashSet<String> = view
-            .kind(&self.parts.pods)
-            .objects
-            .iter()
-            .flat_map(|(key, pod)| {
-                let containers = pod.value().pointer("/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
-                (0..containers).map(|index| names::veth_name(&key.namespace, &key.name, index))
-            })
-            .collect();
-        let idle: Vec<String> = self
-            .table
-            .holders()
-            .filter(|veth| !device.veths.contains_key(*veth) && !wanted.contains(*veth))
-            .map(str::to_owned)
-            .collect();
-        for veth in idle {
+        let forgotten =
+            self.table.forget_pods(|pod| pods.objects.contains_key(pod), |veth| device.veths.contains_key(veth));
+        for veth in forgotten {
             tracing::info!(%veth, "address lease without pod and interface given back");
-            self.table.release(&veth);
         }
+    }
+
+    /// Looks for, or makes, what the network needs on the device; once, however many ask.
+    fn prepare(&mut self, network: Network, ctx: &mut Context<Self>) -> watch::Receiver<Option<Result<(), IpamFault>>> {
+        if let Some(outcome) = self.preparing.get(&network.name) {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        self.preparing.insert(network.name.clone(), outcome.clone());
+        let name = network.name.clone();
+        let (ensure, describe) = (self.parts.ensure_bridge.clone(), self.parts.describe_networks.clone());
+        ctx.spawn(prepare(network, ensure, describe).into_actor(self).map(move |prepared, actor, _ctx| {
+            actor.preparing.remove(&name);
+            if prepared.is_ok() {
+                actor.ready.insert(name);
+            }
+            tell.send_replace(Some(prepared));
+        }));
+        outcome
     }
 
     fn sweep_later(&self, ctx: &mut Context<Self>) {
@@ -144,15 +150,12 @@ fn pod_addresses(pod: &Value) -> Vec<Ipv4Addr> {
     ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok()).collect()
 }
 
-/// Finds or makes a network's bridge and gateway.
-type Preparing = Shared<BoxFuture<'static, Result<(), IpamFault>>>;
-
 async fn prepare(
     network: Network,
-    context: RequestContext,
     ensure: Door<EnsureBridge>,
     describe: Door<DescribeNetworks>,
 ) -> Result<(), IpamFault> {
+    let context = RequestContext::new("network", patience::LEASE);
     let away = |error: String| IpamFault::NotReady(format!("network {}: {error}", network.name));
     if network.managed {
         let address = mkube_model::IpNet::new(IpAddr::V4(network.gateway), network.cidr.prefix_len())
@@ -183,7 +186,7 @@ impl Actor for IpamActor {
 impl Handler<LeaseAddress> for IpamActor {
     type Result = ResponseActFuture<Self, Result<AddressLease, IpamFault>>;
 
-    fn handle(&mut self, order: LeaseAddress, _ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, order: LeaseAddress, ctx: &mut Self::Context) -> Self::Result {
         let network = match self.table.network(order.network.as_deref()) {
             Ok(network) => network.clone(),
             Err(fault) => return Box::pin(actix::fut::ready(Err(fault))),
@@ -191,18 +194,15 @@ impl Handler<LeaseAddress> for IpamActor {
         if self.ready.contains(&network.name) {
             return Box::pin(actix::fut::ready(self.lease(&order)));
         }
-        let name = network.name.clone();
-        let parts = &self.parts;
-        let preparing = self.preparing.entry(name.clone()).or_insert_with(|| {
-            let (ensure, describe) = (parts.ensure_bridge.clone(), parts.describe_networks.clone());
-            prepare(network, order.context.clone(), ensure, describe).boxed().shared()
-        });
-        Box::pin(preparing.clone().into_actor(self).map(move |prepared, actor, _ctx| {
-            actor.preparing.remove(&name);
-            prepared?;
-            actor.ready.insert(name);
-            actor.lease(&order)
-        }))
+        let mut outcome = self.prepare(network, ctx);
+        let waiting = async move {
+            let prepared = outcome.wait_for(Option::is_some).await.map(|outcome| (*outcome).clone());
+            prepared
+                .ok()
+                .flatten()
+                .unwrap_or_else(|| Err(IpamFault::NotReady("the network is being looked for".into())))
+        };
+        Box::pin(waiting.into_actor(self).map(move |prepared, actor, _ctx| prepared.and_then(|()| actor.lease(&order))))
     }
 }
 
