@@ -13,5 +13,6 @@ mod event_book;
 mod objects_actor;
 mod publish;
 mod queue;
+mod refusals;
 
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use mkube_messages::door::{CallError, Door, NotAnswered};
+use mkube_messages::door::{CallError, Door};
 use mkube_messages::objects::{
     FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, StoredObject,
     Verb, WriteObject, Written,
@@ -29,6 +29,7 @@ use crate::contents::{catch_up, store_key, to_bytes};
 use crate::event_book::{EventBook, EventWrite};
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
+use crate::refusals::{gone, not_loaded, not_stored};
 
 /// Writes that may wait for a commit.
 const QUEUE: usize = 1024;
@@ -216,6 +217,8 @@ impl ObjectsActor {
         for name in missing {
             self.make_namespace(name);
         }
+        // What an earlier incarnation had begun to empty is emptied on.
+        self.sweep_namespaces();
         Ok(())
     }
 
@@ -251,7 +254,11 @@ impl ObjectsActor {
 
     /// Forms the next batch, if none is in flight, and sends it off.
     fn pump(&mut self, ctx: &mut Context<Self>) {
-        if self.busy || !self.in_step || self.queue.is_empty() {
+        if self.busy || !self.in_step {
+            return;
+        }
+        self.take_due_reports();
+        if self.queue.is_empty() {
             return;
         }
         let view = self.view();
@@ -266,13 +273,21 @@ impl ObjectsActor {
                 later.push_back((task, answer));
                 continue;
             }
+            let reports = matches!(task, Task::Status { .. });
             match self.admit(&view, task) {
                 Outcome::Refused(status) => reply(answer, Err(status)),
                 Outcome::Done(written) => reply(answer, Ok(*written)),
                 Outcome::Write { kind, key, value, expected, warnings } => {
                     let Some(row) = self.parts.kinds.get(&kind) else { continue };
                     let at = store_key(row, &key);
-                    taken.insert((kind, key.clone()));
+                    if !taken.insert((kind, key.clone())) {
+                        // A name that was made up just now, twice.
+                        reply(answer, Err(Status::already_exists(row, &key.name)));
+                        continue;
+                    }
+                    if reports {
+                        self.reported.insert((kind, key.clone()), Instant::now());
+                    }
                     let change = StoreChange { at, value: value.as_ref().map(to_bytes), expected };
                     batch.push(Ready { change, kind, key, value, warnings, answer });
                 }
@@ -320,23 +335,7 @@ impl ObjectsActor {
 
     fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
         tracing::error!(%error, writes = batch.len(), "a commit failed");
-        let status = match error {
-            CallError::Fault(StoreFault::Unwritable(why)) => {
-                Status::unavailable(format!("the store cannot be written: {why}"), 5)
-            }
-            CallError::Fault(StoreFault::Conflict { .. }) => {
-                Status::new(409, "Conflict", "the object was changed in the store by somebody else; please try again")
-            }
-            CallError::Fault(StoreFault::Unreadable(why)) => {
-                Status::unavailable(format!("the store cannot be read: {why}"), 5)
-            }
-            CallError::NotAnswered(NotAnswered::Busy | NotAnswered::Away) => {
-                Status::unavailable("the store is not available", 1)
-            }
-            CallError::Fault(StoreFault::Away(_)) | CallError::NotAnswered(NotAnswered::Gone | NotAnswered::Late) => {
-                Status::timeout("the store did not answer; the outcome of the write is unknown")
-            }
-        };
+        let status = not_stored(error);
         for ready in batch {
             reply(ready.answer, Err(status.clone()));
         }
@@ -503,21 +502,25 @@ impl ObjectsActor {
     fn sweep_namespaces(&mut self) {
         let Some(namespaces) = self.parts.kinds.named("Namespace").map(Kind::id) else { return };
         let view = self.view();
-        let going: Vec<ObjectKey> = view
+        let going: Vec<(ObjectKey, bool)> = view
             .kind(&namespaces)
             .objects
             .iter()
             .filter(|(_, namespace)| namespace.is_deleting())
-            .map(|(key, _)| key.clone())
+            .map(|(key, namespace)| (key.clone(), metadata::has_finalizers(&namespace.value())))
             .collect();
-        for namespace in going {
-            let mut empty = true;
+        if going.is_empty() {
+            return;
+        }
+        let waiting: HashSet<(KindId, ObjectKey)> = self.queue.iter().filter_map(|(task, _)| task.target()).collect();
+        for (namespace, held) in going {
+            let mut empty = !held && !waiting.contains(&(namespaces, namespace.clone()));
             for kind in self.parts.kinds.clone().iter().filter(|kind| kind.namespaced) {
                 let content = view.kind(&kind.id());
                 let inside = content.objects.iter().filter(|(key, _)| key.namespace == namespace.name);
                 for (key, object) in inside {
                     empty = false;
-                    if object.is_deleting() {
+                    if object.is_deleting() || waiting.contains(&(kind.id(), key.clone())) {
                         continue;
                     }
                     let write = WriteObject {
@@ -541,38 +544,32 @@ impl ObjectsActor {
     // Reports and events, merged.
 
     fn report(&mut self, report: ReportStatus, ctx: &mut Context<Self>) {
-        let target = (report.kind, report.key);
-        let now = Instant::now();
-        let due = self.reported.get(&target).is_none_or(|last| now.duration_since(*last) >= STATUS_PACE);
-        if due && !self.reports.contains_key(&target) {
-            self.reported.insert(target.clone(), now);
-            let (kind, key) = target;
-            self.queue.push_back((Task::Status { kind, key, uid: report.uid, status: report.status }, None));
-            self.pump(ctx);
-        } else {
-            self.reports.insert(target, (report.uid, report.status));
-        }
+        self.reports.insert((report.kind, report.key), (report.uid, report.status));
+        self.pump(ctx);
         self.arm_report_timer(ctx);
     }
 
+    /// Queues the reports whose second has passed. Called when a batch is about to be formed and not before: meanwhile newer
+    /// reports replace older ones, and the second is counted from write to write.
+    fn take_due_reports(&mut self) {
+        let now = Instant::now();
+        self.reported.retain(|_, last| now.duration_since(*last) < STATUS_PACE);
+        let due: Vec<_> = self.reports.keys().filter(|target| !self.reported.contains_key(*target)).cloned().collect();
+        for target in due {
+            if let Some((uid, status)) = self.reports.remove(&target) {
+                let (kind, key) = target;
+                self.queue.push_back((Task::Status { kind, key, uid, status }, None));
+            }
+        }
+    }
+
     fn arm_report_timer(&mut self, ctx: &mut Context<Self>) {
-        if self.report_timer || (self.reports.is_empty() && self.reported.is_empty()) {
+        if self.report_timer || self.reports.is_empty() {
             return;
         }
         self.report_timer = true;
         ctx.run_later(STATUS_PACE / 4, |actor, ctx| {
             actor.report_timer = false;
-            let now = Instant::now();
-            actor.reported.retain(|_, last| now.duration_since(*last) < STATUS_PACE);
-            let due: Vec<_> =
-                actor.reports.keys().filter(|target| !actor.reported.contains_key(*target)).cloned().collect();
-            for target in due {
-                if let Some((uid, status)) = actor.reports.remove(&target) {
-                    actor.reported.insert(target.clone(), now);
-                    let (kind, key) = target;
-                    actor.queue.push_back((Task::Status { kind, key, uid, status }, None));
-                }
-            }
             actor.pump(ctx);
             actor.arm_report_timer(ctx);
         });
@@ -592,6 +589,12 @@ impl ObjectsActor {
         });
     }
 
+    fn takes_events(&self, view: &ObjectsView, namespace: &str) -> bool {
+        let Some(kind) = self.parts.kinds.named("Namespace") else { return true };
+        let found = view.get(&kind.id(), &ObjectKey::new("", namespace));
+        found.is_some_and(|namespace| !namespace.is_deleting())
+    }
+
     fn write_events(&mut self, ctx: &mut Context<Self>) {
         let Some(kind) = self.parts.kinds.named("Event").map(Kind::id) else { return };
         if !self.in_step {
@@ -603,6 +606,8 @@ impl ObjectsActor {
         let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value()));
         for write in self.events.flush(&node, now, current) {
             let task = match write {
+                // A namespace that is going takes no new objects, and one that is gone must not get any.
+                EventWrite::Put(key, _) if !self.takes_events(&view, &key.namespace) => continue,
                 EventWrite::Put(key, mut value) => {
                     let meta = metadata::of_mut(&mut value);
                     meta.entry("uid").or_insert_with(|| json!(uuid::Uuid::new_v4().to_string()));
@@ -639,14 +644,6 @@ fn replace(kind: &Kind, key: ObjectKey, current: &Arc<StoredObject>, admitted: a
 
 fn unchanged(object: Arc<StoredObject>, warnings: Vec<String>) -> Outcome {
     Outcome::Done(Box::new(Written { object, changed: false, gone: false, warnings }))
-}
-
-fn gone() -> Status {
-    Status::new(404, "NotFound", "the object is gone")
-}
-
-fn not_loaded(why: &str) -> Status {
-    Status::unavailable(format!("objects are not loaded: {why}"), 1)
 }
 
 fn reply(answer: Answer, result: Result<Written, Status>) {

@@ -2,6 +2,7 @@
 
 use mkube_messages::objects::{ObjectKey, Verb, WriteObject, Written};
 use mkube_model::kinds::KindId;
+use mkube_model::metadata;
 use mkube_model::status::Status;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -56,8 +57,12 @@ impl Task {
     pub fn target(&self) -> Option<(KindId, ObjectKey)> {
         match self {
             Self::Write(write) => {
-                let named = !write.key.name.is_empty() || !matches!(write.verb, Verb::Create { .. });
-                named.then(|| (write.kind, write.key.clone()))
+                let name = match &write.verb {
+                    // A new object is named by its body.
+                    Verb::Create { body } if write.key.name.is_empty() => metadata::name(body),
+                    _ => &write.key.name,
+                };
+                (!name.is_empty()).then(|| (write.kind, ObjectKey::new(write.key.namespace.clone(), name)))
             }
             Self::Status { kind, key, .. }
             | Self::Finish { kind, key, .. }

@@ -1,0 +1,36 @@
+//! Why a write is not accepted, when the reason lies with us and not with the write.
+
+use mkube_messages::door::{CallError, NotAnswered};
+use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::status::Status;
+
+/// What the writers of a batch hear when its commit failed.
+pub fn not_stored(error: &CallError<StoreFault>) -> Status {
+    match error {
+        CallError::Fault(StoreFault::Unwritable(why)) => {
+            Status::unavailable(format!("the store cannot be written: {why}"), 5)
+        }
+        CallError::Fault(StoreFault::Conflict { .. }) => {
+            Status::new(409, "Conflict", "the object was changed in the store by somebody else; please try again")
+        }
+        CallError::Fault(StoreFault::Unreadable(why)) => {
+            Status::unavailable(format!("the store cannot be read: {why}"), 5)
+        }
+        CallError::NotAnswered(NotAnswered::Busy | NotAnswered::Away) => {
+            Status::unavailable("the store is not available", 1)
+        }
+        CallError::Fault(StoreFault::Away(_)) | CallError::NotAnswered(NotAnswered::Gone | NotAnswered::Late) => {
+            Status::timeout("the store did not answer; the outcome of the write is unknown")
+        }
+    }
+}
+
+/// The object went meanwhile.
+pub fn gone() -> Status {
+    Status::new(404, "NotFound", "the object is gone")
+}
+
+/// The store was not read yet.
+pub fn not_loaded(why: &str) -> Status {
+    Status::unavailable(format!("objects are not loaded: {why}"), 1)
+}
