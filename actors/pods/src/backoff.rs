@@ -54,6 +54,11 @@ impl Backoff {
         pause
     }
 
+    /// Waits so long, without counting it as a use.
+    pub fn hold(&mut self, now: Instant, pause: Duration) {
+        self.due = Some(now + pause);
+    }
+
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.uses = 0;

@@ -1,5 +1,6 @@
 //! Does one step of one container, by asking the neighbours. Every step may be repeated.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use mkube_messages::door::{CallError, NotAnswered};
@@ -18,7 +19,7 @@ use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::{Tarball, TarballFault};
 
 use crate::next_step::{Exit, Memory, Step};
-use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark};
+use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark, veth_comment};
 use crate::pod_actor::PodDoors;
 use crate::status::Trouble;
 
@@ -46,7 +47,7 @@ pub struct Failed {
     pub trouble: Trouble,
     /// The root directory may exist: use another one next time.
     pub root_dir_taken: bool,
-    /// Nobody had room or was there: it never started, and trying again soon costs nothing.
+    /// Nobody began with it: nothing is wrong, it is only a matter of time.
     pub not_started: bool,
 }
 
@@ -54,11 +55,6 @@ impl Failed {
     fn new(reason: &str, message: impl std::fmt::Display) -> Self {
         let trouble = Trouble { reason: reason.to_owned(), message: message.to_string() };
         Self { trouble, root_dir_taken: false, not_started: false }
-    }
-
-    fn of<F: std::fmt::Display>(reason: &str, error: &CallError<F>) -> Self {
-        let not_started = matches!(error, CallError::NotAnswered(NotAnswered::Busy | NotAnswered::Away));
-        Self { not_started, ..Self::new(reason, error) }
     }
 }
 
@@ -87,17 +83,7 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
     let (doors, container) = (&job.doors, &job.container);
     let row = container.row.clone();
     match step {
-        Step::LeaseAddress => {
-            let order = LeaseAddress {
-                context: context(patience::LEASE),
-                veth: container.veth.clone(),
-                pod: ObjectKey::new(job.pod.namespace.clone(), job.pod.name.clone()),
-                network: job.pod.network.clone(),
-                wanted: job.pod.static_ip.filter(|_| container.index == 0),
-                previous: job.previous_address,
-            };
-            doors.lease.ask(order).await.map(Learnt::Lease).map_err(no_address)
-        }
+        Step::LeaseAddress => lease(&job).await.map(Learnt::Lease),
         Step::EnsureTarball => match &container.file {
             Some(file) => Ok(Learnt::Tarball(Tarball { device_path: file.clone(), digest: None })),
             None => {
@@ -114,15 +100,17 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             Ok(Learnt::Volumes(directories))
         }
         Step::EnsureVeth => {
-            let lease = job.memory.lease.as_ref().ok_or_else(|| Failed::new("NoAddress", "no address yet"))?;
+            // Asked for again: an IpamActor that was replaced since knows nothing of a lease without an interface.
+            let lease = lease(&job).await?;
             let veth = NewVeth {
                 name: container.veth.clone(),
                 address: lease.address,
                 gateway: Some(lease.gateway.into()),
-                comment: format!("mkube {}/{}", job.pod.namespace, job.pod.name),
+                comment: veth_comment(&container.owner),
             };
             let order = EnsureVeth { context: device(), veth, bridge: lease.bridge.clone() };
-            doors.ensure_veth.ask(order).await.map(|()| Learnt::Nothing).map_err(no_sandbox)
+            doors.ensure_veth.ask(order).await.map_err(no_sandbox)?;
+            Ok(Learnt::Lease(lease))
         }
         Step::EnsureLists => ensure_lists(&job).await,
         Step::EnsureContainer => ensure_container(&job).await,
@@ -148,7 +136,8 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             doors.remove.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
         }
         Step::RemoveVeth => {
-            let order = RemoveVeth { context: device(), name: container.veth.clone() };
+            let owner = veth_comment(&container.owner);
+            let order = RemoveVeth { context: device(), name: container.veth.clone(), owner };
             doors.remove_veth.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
         }
         Step::ClearLists => clear_lists(&job).await,
@@ -166,10 +155,27 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
     }
 }
 
+async fn lease(job: &Job) -> Result<AddressLease, Failed> {
+    let container = &job.container;
+    let held = job.memory.lease.as_ref().and_then(|lease| match lease.address.addr() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    let order = LeaseAddress {
+        context: RequestContext::new("pod address", patience::LEASE),
+        veth: container.veth.clone(),
+        pod: ObjectKey::new(job.pod.namespace.clone(), job.pod.name.clone()),
+        network: container.network.clone(),
+        wanted: container.wanted,
+        previous: held.or(job.previous_address),
+    };
+    job.doors.lease.ask(order).await.map_err(no_address)
+}
+
 async fn ensure_lists(job: &Job) -> Result<Learnt, Failed> {
     let (doors, container) = (&job.doors, &job.container);
     let context = || RequestContext::new("pod lists", patience::DEVICE);
-    if !container.mounts.is_empty() {
+    if !container.mounts.is_empty() || job.memory.has_mounts {
         let directories = job.memory.volumes.as_ref().map(|(_, paths)| paths.as_slice()).unwrap_or_default();
         let mut mounts = Vec::new();
         for mount in &container.mounts {
@@ -192,7 +198,7 @@ async fn ensure_lists(job: &Job) -> Result<Learnt, Failed> {
         let order = EnsureMounts { context: context(), list: container.row.clone(), mounts };
         doors.mounts.ask(order).await.map_err(|error| named("FailedMount", error))?;
     }
-    if !container.envs.is_empty() {
+    if !container.envs.is_empty() || job.memory.has_envs {
         let order = EnsureEnvs { context: context(), list: container.row.clone(), envs: container.envs.clone() };
         doors.envs.ask(order).await.map_err(|error| named("CreateContainerConfigError", error))?;
     }
@@ -202,15 +208,16 @@ async fn ensure_lists(job: &Job) -> Result<Learnt, Failed> {
 async fn clear_lists(job: &Job) -> Result<Learnt, Failed> {
     let (doors, container) = (&job.doors, &job.container);
     let context = || RequestContext::new("pod lists", patience::DEVICE);
-    if !container.mounts.is_empty() {
+    // By what the spec declares: what was mounted may not be known any more, such as when its ConfigMap went first.
+    if container.mounts_declared || job.memory.has_mounts {
         let order = EnsureMounts { context: context(), list: container.row.clone(), mounts: vec![] };
         doors.mounts.ask(order).await.map_err(device_fault)?;
     }
-    if !container.envs.is_empty() {
+    if container.envs_declared || job.memory.has_envs {
         let order = EnsureEnvs { context: context(), list: container.row.clone(), envs: vec![] };
         doors.envs.ask(order).await.map_err(device_fault)?;
     }
-    if !container.volumes.is_empty() {
+    if container.mounts_declared || job.memory.has_mounts {
         job.disk.remove_volumes(&container.row).await.map_err(|fault| Failed::new("FailedUnmount", fault))?;
     }
     Ok(Learnt::Nothing)
@@ -218,7 +225,7 @@ async fn clear_lists(job: &Job) -> Result<Learnt, Failed> {
 
 async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
     let container = &job.container;
-    let (Some(lease), Some(tarball)) = (&job.memory.lease, &job.memory.tarball) else {
+    let (Some(lease), Some(tarball)) = (job.memory.lease_for(container), &job.memory.tarball) else {
         return Err(Failed::new("ContainerCreating", "address or archive is missing"));
     };
     let mut generation = job.memory.generation;
@@ -258,7 +265,7 @@ async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
             let text = error.to_string();
             let reason = if text.contains("value of file") { "ErrImageNeverPull" } else { "CreateContainerError" };
             let root_dir_taken = text.contains("root-dir");
-            Err(Failed { root_dir_taken, ..Failed::of(reason, &error) })
+            Err(Failed { root_dir_taken, ..named(reason, error) })
         }
     }
 }
@@ -274,20 +281,21 @@ fn exit_in_log(rows: &[LogRow]) -> Option<Exit> {
     })
 }
 
-fn named(reason: &str, error: CallError<RouterFault>) -> Failed {
-    Failed::of(reason, &error)
+fn named<F: std::fmt::Display>(reason: &str, error: CallError<F>) -> Failed {
+    let not_started = matches!(error, CallError::NotAnswered(NotAnswered::Busy | NotAnswered::Away));
+    Failed { not_started, ..Failed::new(reason, error) }
 }
 
 fn device_fault(error: CallError<RouterFault>) -> Failed {
-    Failed::of("DeviceError", &error)
+    named("DeviceError", error)
 }
 
 fn no_sandbox(error: CallError<RouterFault>) -> Failed {
-    Failed::of("FailedCreatePodSandBox", &error)
+    named("FailedCreatePodSandBox", error)
 }
 
 fn no_address(error: CallError<IpamFault>) -> Failed {
-    Failed::of("FailedCreatePodSandBox", &error)
+    named("FailedCreatePodSandBox", error)
 }
 
 fn no_image(error: CallError<TarballFault>) -> Failed {
@@ -295,7 +303,7 @@ fn no_image(error: CallError<TarballFault>) -> Failed {
         CallError::Fault(TarballFault::BadReference { .. }) => "InvalidImageName",
         _ => "ErrImagePull",
     };
-    Failed::of(reason, &error)
+    named(reason, error)
 }
 
 #[cfg(test)]

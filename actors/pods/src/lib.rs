@@ -22,9 +22,10 @@ mod node_actor;
 mod plan;
 mod pod_actor;
 mod pods_actor;
+mod sight;
 mod status;
 
 pub use node_actor::{NodeActor, NodeParts};
-pub use plan::{PlanSettings, PodPlan};
+pub use plan::{ContainerNames, PlanSettings, PodPlan};
 pub use pod_actor::{Desired, PodActor, PodDoors, PodParts, Turns};
 pub use pods_actor::{PodsActor, PodsParts};

@@ -3,13 +3,15 @@
 //! The same function creates, repairs, changes and deletes. A step is only named here; `carry_out` does it, and whatever
 //! comes of it is seen in the next observation.
 
+use std::net::Ipv4Addr;
+
 use mkube_messages::ipam::AddressLease;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, VethRow};
 use mkube_model::neighbours::tarballs::Tarball;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::plan::{ContainerPlan, RestartPolicy, hash_in_mark};
+use crate::plan::{ContainerPlan, RestartPolicy, hash_in_mark, is_our_veth, is_ours};
 
 /// How a container's last run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub enum Started {
 pub struct Memory {
     /// The address.
     pub lease: Option<AddressLease>,
+    /// The network and address that were asked for when it was leased.
+    pub wish: (Option<String>, Option<Ipv4Addr>),
     /// The archive.
     pub tarball: Option<Tarball>,
     /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
@@ -62,14 +66,26 @@ pub struct Memory {
     pub restart_scheduled: bool,
     /// Restarts so far.
     pub restart_count: u64,
+    /// Since when the process is seen running.
+    pub running_since: Option<Instant>,
+    /// A row was seen.
+    pub had_row: bool,
+    /// We removed the row: it does not go behind our back.
+    pub removing: bool,
     /// The present row was made by us and has not been seen ready yet: should it vanish, its archive was bad.
     pub unpacking: bool,
     /// Pace of new rows after one whose image could not be unpacked.
     pub remakes: Backoff,
     /// The pause before the coming row was started.
     pub remake_scheduled: bool,
-    /// Since when the process is seen running.
-    pub running_since: Option<Instant>,
+    /// Some row used our mount list, and it was not emptied since.
+    pub has_mounts: bool,
+    /// Some row used our environment list, and it was not emptied since.
+    pub has_envs: bool,
+    /// Pace of tries after a step failed.
+    pub retry: Backoff,
+    /// What the pace belongs to: a new wish is tried at once, whatever became of the last one.
+    pub tried: (String, bool),
     /// Lists were emptied and files deleted (deletion).
     pub lists_cleared: bool,
     /// The address was given back (deletion).
@@ -80,6 +96,7 @@ impl Default for Memory {
     fn default() -> Self {
         Self {
             lease: None,
+            wish: (None, None),
             tarball: None,
             volumes: None,
             lists: None,
@@ -89,13 +106,27 @@ impl Default for Memory {
             restarts: Backoff::of_restarts(),
             restart_scheduled: false,
             restart_count: 0,
+            running_since: None,
+            had_row: false,
+            removing: false,
             unpacking: false,
             remakes: Backoff::of_remakes(),
             remake_scheduled: false,
-            running_since: None,
+            has_mounts: false,
+            has_envs: false,
+            retry: Backoff::of_retries(),
+            tried: (String::new(), false),
             lists_cleared: false,
             released: false,
         }
+    }
+}
+
+impl Memory {
+    /// The address, if it is the one the plan asks for.
+    pub fn lease_for(&self, plan: &ContainerPlan) -> Option<&AddressLease> {
+        let same = self.wish.0 == plan.network && self.wish.1 == plan.wanted;
+        self.lease.as_ref().filter(|_| same)
     }
 }
 
@@ -185,6 +216,9 @@ impl Why {
 /// What to do next for a container that should exist.
 pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, memory: &Memory, now: Instant) -> Step {
     if let Some(row) = seen.row {
+        if !is_ours(row, plan) {
+            return Step::Blocked(format!("the device has a container {} that mkube did not make", row.name));
+        }
         return step_of_row(plan, restart, row, seen, memory, now);
     }
     if let Some(why) = &plan.blocked {
@@ -193,7 +227,7 @@ pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, m
     if let Some(step) = pause_before_remake(memory, now) {
         return step;
     }
-    let Some(lease) = &memory.lease else {
+    let Some(lease) = memory.lease_for(plan) else {
         return Step::LeaseAddress;
     };
     if memory.tarball.is_none() {
@@ -205,7 +239,8 @@ pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, m
     if !veth_fits(seen, lease) {
         return Step::EnsureVeth;
     }
-    if (!plan.mounts.is_empty() || !plan.envs.is_empty()) && memory.lists.as_ref() != Some(&plan.hash) {
+    let lists = !plan.mounts.is_empty() || !plan.envs.is_empty() || memory.has_mounts || memory.has_envs;
+    if lists && memory.lists.as_ref() != Some(&plan.hash) {
         return Step::EnsureLists;
     }
     Step::EnsureContainer
@@ -287,22 +322,25 @@ fn step_of_stopped(restart: RestartPolicy, memory: &Memory, now: Instant) -> Ste
     }
 }
 
-/// What to do next for a container that should not exist.
-pub fn next_teardown(seen: Seen<'_>, memory: &Memory) -> Step {
-    if let Some(row) = seen.row {
+/// What to do next for a container that should not exist. What is somebody else's stays.
+pub fn next_teardown(plan: &ContainerPlan, seen: Seen<'_>, memory: &Memory) -> Step {
+    let foreign_row = seen.row.is_some_and(|row| !is_ours(row, plan));
+    if let Some(row) = seen.row.filter(|_| !foreign_row) {
         return match row.state {
             ContainerState::Running | ContainerState::Starting => Step::Stop(Why::Deleted),
             ContainerState::Stopped | ContainerState::Failed | ContainerState::Extracting => Step::Remove(Why::Deleted),
             ContainerState::Stopping | ContainerState::Deleting | ContainerState::Unknown => Step::Wait,
         };
     }
-    if seen.veth.is_some() || seen.port {
+    // Without a name the interface goes on with another container of the pod.
+    let own_veth = !plan.veth.is_empty() && seen.veth.is_none_or(|veth| is_our_veth(veth, plan));
+    if own_veth && (seen.veth.is_some() || seen.port) {
         return Step::RemoveVeth;
     }
-    if !memory.lists_cleared {
+    if !foreign_row && !memory.lists_cleared {
         return Step::ClearLists;
     }
-    if !memory.released {
+    if own_veth && !memory.released {
         return Step::ReleaseAddress;
     }
     Step::Gone
@@ -321,6 +359,9 @@ mod tests {
         ContainerPlan {
             name: "web".into(),
             index: 0,
+            owner: "default/web".into(),
+            network: None,
+            wanted: None,
             row: "default_web_web".into(),
             veth: "veth_default_web_0".into(),
             image: "web".into(),
@@ -334,6 +375,8 @@ mod tests {
             envs: vec![("A".into(), "1".into())],
             mounts: vec![],
             volumes: vec![],
+            mounts_declared: false,
+            envs_declared: true,
             hash: HASH.into(),
             blocked: None,
         }
@@ -441,7 +484,7 @@ mod tests {
         let veth = a_veth();
         assert_eq!(step(Some(&a_row(ContainerState::Unknown)), Some(&veth), &Memory::default()), Step::Wait);
         let seen = Seen { row: Some(&a_row(ContainerState::Unknown)), veth: Some(&veth), port: true };
-        assert_eq!(next_teardown(seen, &Memory::default()), Step::Wait);
+        assert_eq!(next_teardown(&a_plan(), seen, &Memory::default()), Step::Wait);
     }
 
     #[test]
@@ -503,7 +546,7 @@ mod tests {
         let veth = a_veth();
         let mut memory = Memory::default();
         let at = |row: Option<&ContainerRow>, veth: Option<&VethRow>, memory: &Memory| {
-            next_teardown(Seen { row, veth, port: veth.is_some() }, memory)
+            next_teardown(&a_plan(), Seen { row, veth, port: veth.is_some() }, memory)
         };
         assert_eq!(at(Some(&a_row(ContainerState::Running)), Some(&veth), &memory), Step::Stop(Why::Deleted));
         assert_eq!(at(Some(&a_row(ContainerState::Stopping)), Some(&veth), &memory), Step::Wait);
@@ -515,5 +558,38 @@ mod tests {
         assert_eq!(at(None, None, &memory), Step::ReleaseAddress);
         memory.released = true;
         assert_eq!(at(None, None, &memory), Step::Gone);
+    }
+
+    #[test]
+    fn what_only_has_the_name_is_neither_changed_nor_removed() {
+        let veth = a_veth();
+        for theirs in [
+            ContainerRow { comment: mark("default", "other", HASH), ..a_row(ContainerState::Running) },
+            ContainerRow {
+                comment: "nas".into(),
+                interfaces: vec!["veth-nas".into()],
+                ..a_row(ContainerState::Stopped)
+            },
+        ] {
+            assert!(matches!(step(Some(&theirs), Some(&veth), &Memory::default()), Step::Blocked(_)), "{theirs:?}");
+            let seen = Seen { row: Some(&theirs), veth: None, port: false };
+            let memory = Memory { released: true, ..Memory::default() };
+            assert_eq!(next_teardown(&a_plan(), seen, &memory), Step::Gone);
+        }
+        let theirs = VethRow { comment: "camera".into(), ..a_veth() };
+        let seen = Seen { row: None, veth: Some(&theirs), port: true };
+        let memory = Memory { lists_cleared: true, ..Memory::default() };
+        assert_eq!(next_teardown(&a_plan(), seen, &memory), Step::Gone);
+    }
+
+    #[test]
+    fn another_network_or_address_needs_another_lease() {
+        let memory = Memory { lease: Some(a_lease()), ..Memory::default() };
+        let seen = Seen { row: None, veth: None, port: false };
+        let moved = ContainerPlan { network: Some("g10".into()), ..a_plan() };
+        let next = |plan: ContainerPlan| next_step(&plan, RestartPolicy::Always, seen, &memory, Instant::now());
+        assert_eq!(next(moved), Step::LeaseAddress);
+        assert_eq!(next(ContainerPlan { wanted: Some(Ipv4Addr::new(10, 90, 0, 9)), ..a_plan() }), Step::LeaseAddress);
+        assert_eq!(next(a_plan()), Step::EnsureTarball);
     }
 }

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::VolumeFile;
 use mkube_model::{command_line, metadata, names};
 use serde_json::{Value, json};
@@ -45,10 +46,6 @@ pub struct PodPlan {
     pub name: String,
     /// Uid.
     pub uid: String,
-    /// `vkube.io/network`.
-    pub network: Option<String>,
-    /// `vkube.io/static-ip`.
-    pub static_ip: Option<Ipv4Addr>,
     /// When containers are restarted.
     pub restart: RestartPolicy,
     /// A deletion timestamp is set.
@@ -84,6 +81,12 @@ pub struct ContainerPlan {
     pub name: String,
     /// Position in the pod.
     pub index: usize,
+    /// `<namespace>/<pod>`, as in marks and comments.
+    pub owner: String,
+    /// `vkube.io/network`.
+    pub network: Option<String>,
+    /// `vkube.io/static-ip`; the first container's only.
+    pub wanted: Option<Ipv4Addr>,
     /// Name of the row, of its mount list and of its environment list.
     pub row: String,
     /// Name of its interface.
@@ -110,6 +113,10 @@ pub struct ContainerPlan {
     pub mounts: Vec<MountPlan>,
     /// Volumes whose files mkube writes: name and files.
     pub volumes: Vec<(String, Vec<VolumeFile>)>,
+    /// The spec mounts something, also when it is not known what.
+    pub mounts_declared: bool,
+    /// The spec sets variables, also when it is not known which.
+    pub envs_declared: bool,
     /// Changes when a new container is needed.
     pub hash: String,
     /// What keeps the container from being made, such as a missing ConfigMap.
@@ -128,6 +135,31 @@ pub struct ContainerNames {
 /// The mark in a row's comment.
 pub fn mark(namespace: &str, pod: &str, hash: &str) -> String {
     format!("mkube {namespace}/{pod} {hash}")
+}
+
+/// The comment of a pod's interfaces and bridge ports.
+pub fn veth_comment(owner: &str) -> String {
+    format!("mkube {owner}")
+}
+
+/// The owner in a row's comment, if it is our mark.
+pub fn owner_in_mark(comment: &str) -> Option<&str> {
+    hash_in_mark(comment)?;
+    comment.split(' ').nth(1)
+}
+
+/// Whether a row is this container's: by its mark, or, without one, by the interface that the naming rules give it. A row
+/// that only happens to have the name is somebody else's.
+pub fn is_ours(row: &ContainerRow, plan: &ContainerPlan) -> bool {
+    match owner_in_mark(&row.comment) {
+        Some(owner) => owner == plan.owner,
+        None => row.interfaces.contains(&plan.veth),
+    }
+}
+
+/// Whether an interface is this container's: by its comment, or, without one, by its name.
+pub fn is_our_veth(row: &VethRow, plan: &ContainerPlan) -> bool {
+    row.comment.is_empty() || row.comment == veth_comment(&plan.owner)
 }
 
 /// The hash in a row's comment, if it is our mark.
@@ -159,12 +191,11 @@ pub fn plan(
         Some("OnFailure") => RestartPolicy::OnFailure,
         _ => RestartPolicy::Always,
     };
+    let all_names = names;
     PodPlan {
         namespace: metadata::namespace(pod).to_owned(),
         name: metadata::name(pod).to_owned(),
         uid: metadata::uid(pod).to_owned(),
-        network: annotation("vkube.io/network").map(str::to_owned),
-        static_ip: annotation("vkube.io/static-ip").and_then(|text| text.parse().ok()),
         restart,
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
         containers: containers
@@ -173,7 +204,7 @@ pub fn plan(
             .enumerate()
             .map(|(index, (container, names))| {
                 container_plan(
-                    Given { pod, container, index, names, maps, settings, pod_ip },
+                    Given { pod, container, index, names, all_names, maps, settings, pod_ip },
                     annotation("vkube.io/file"),
                 )
             })
@@ -186,13 +217,14 @@ struct Given<'a> {
     container: &'a Value,
     index: usize,
     names: &'a ContainerNames,
+    all_names: &'a [ContainerNames],
     maps: &'a ConfigMaps,
     settings: &'a PlanSettings,
     pod_ip: &'a str,
 }
 
 fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
-    let Given { pod, container, index, names, maps, settings, pod_ip } = given;
+    let Given { pod, container, index, names, all_names, maps, settings, pod_ip } = given;
     let mut blocked = None;
     let mut or_block = |result: Result<Vec<(String, String)>, String>| {
         result.unwrap_or_else(|why| {
@@ -215,7 +247,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         })
     };
     let (entrypoint, cmd) = (join(&entrypoint), join(&cmd));
-    let (mounts, volumes) = match mounts_of(pod, container, names, maps, settings) {
+    let (mounts, volumes) = match mounts_of(pod, container, names, all_names, maps, settings) {
         Ok(found) => found,
         Err(why) => {
             blocked.get_or_insert(why);
@@ -229,8 +261,9 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let memory = container.pointer("/resources/limits/memory").and_then(Value::as_str).and_then(bytes_of_quantity);
     let grace = pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(30);
     let restart = pod.pointer("/spec/restartPolicy");
-    let network = pod.pointer("/metadata/annotations/vkube.io~1network");
-    let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip");
+    let network = pod.pointer("/metadata/annotations/vkube.io~1network").and_then(Value::as_str);
+    let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip").and_then(Value::as_str);
+    let declared = |field: &str| container.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     let identity = json!([
         image,
         file,
@@ -251,6 +284,9 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     ContainerPlan {
         name: text("/name"),
         index,
+        owner: format!("{}/{}", metadata::namespace(pod), metadata::name(pod)),
+        network: network.filter(|name| !name.is_empty()).map(str::to_owned),
+        wanted: address.filter(|_| index == 0).and_then(|text| text.parse().ok()),
         row: names.row.clone(),
         veth: names.veth.clone(),
         image,
@@ -264,6 +300,8 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         envs,
         mounts,
         volumes,
+        mounts_declared: declared("volumeMounts"),
+        envs_declared: declared("env") || declared("envFrom"),
         hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),
         blocked,
     }
@@ -301,6 +339,7 @@ fn mounts_of(
     pod: &Value,
     container: &Value,
     names: &ContainerNames,
+    all_names: &[ContainerNames],
     maps: &ConfigMaps,
     settings: &PlanSettings,
 ) -> Result<(Vec<MountPlan>, Volumes), String> {
@@ -327,7 +366,7 @@ fn mounts_of(
             MountSource::Files(index, sub_path.to_owned())
         } else {
             let owner = if declared.is_some_and(|v| v.get("emptyDir").is_some()) {
-                first_mounting(pod, volume, names)
+                first_mounting(pod, volume, all_names).unwrap_or(names).row.clone()
             } else {
                 names.row.clone()
             };
@@ -343,18 +382,15 @@ fn mounts_of(
 }
 
 /// An emptyDir is one directory for all containers of the pod: it lies where the first of them would have its own.
-fn first_mounting(pod: &Value, volume: &str, names: &ContainerNames) -> String {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
-    let mounts_it = |container: &&Value| {
+fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
+    let containers = pod.pointer("/spec/containers").and_then(Value::as_array)?;
+    let mounts_it = |container: &Value| {
         container
             .get("volumeMounts")
             .and_then(Value::as_array)
             .is_some_and(|mounts| mounts.iter().any(|m| m.get("name").and_then(Value::as_str) == Some(volume)))
     };
-    containers.and_then(|all| all.iter().find(mounts_it)).and_then(|first| first.get("name")?.as_str()).map_or_else(
-        || names.row.clone(),
-        |first| names::container_name(metadata::namespace(pod), metadata::name(pod), first),
-    )
+    names.get(containers.iter().position(mounts_it)?)
 }
 
 fn config_files(reference: &Value, maps: &ConfigMaps) -> Result<Vec<VolumeFile>, String> {
@@ -486,6 +522,19 @@ mod tests {
         assert_eq!(hash_in_mark(&mark("g10", "dns", &base)), Some(base.as_str()));
         assert_eq!(hash_in_mark("mkube something else entirely"), None);
         assert_eq!(hash_in_mark("could not acquire interface"), None);
+    }
+
+    #[test]
+    fn an_empty_dir_lies_under_the_name_the_row_really_has() {
+        let pod = pod(json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [
+            {"name": "a", "image": "x"},
+            {"name": "b", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
+            {"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/w"}]}]}));
+        let names = ["a", "b-0123abcd", "c"].map(|row| ContainerNames { row: row.into(), veth: format!("veth_{row}") });
+        let plan = plan(&pod, &names, &ConfigMaps::new(), &settings(), "");
+        for container in &plan.containers[1..] {
+            assert_eq!(container.mounts[0].source, MountSource::Directory("/raid1/volumes/b-0123abcd/v".into()));
+        }
     }
 
     #[test]

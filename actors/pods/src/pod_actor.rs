@@ -1,8 +1,6 @@
 //! One pod. Looks, takes one step, looks again; when there is nothing to do it waits to be told or for its next moment.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
-use std::net::Ipv4Addr;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +29,11 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::carry_out::{Failed, Job, Learnt, carry_out};
 use crate::env_vars::ConfigMaps;
-use crate::next_step::{Memory, Seen, Started, Step, next_step, next_teardown};
-use crate::plan::{ContainerNames, ContainerPlan, PlanSettings, PodPlan, RestartPolicy, plan};
-use crate::status::{ContainerFacts, Facts, Trouble, recorded_restarts, recorded_start, status};
+use crate::next_step::{Exit, Memory, Seen, Started, Step, next_step, next_teardown};
+use crate::plan::{ContainerNames, ContainerPlan, PlanSettings, PodPlan, RestartPolicy, is_ours, owner_in_mark, plan};
+use crate::sight::{address_of, event_reason, generation, leaver, previous_address, seen, short_pause, without_shared};
+use crate::status::{ContainerFacts, Facts, Recorded, Trouble, recorded_restarts, recorded_run, status};
 
-/// Shortest pause of a pod whose neighbour had no room; the longest is four times as long.
-const TURN: Duration = Duration::from_millis(50);
 /// Longest time between two looks while something is expected.
 const TICK: Duration = Duration::from_secs(10);
 /// Longest time between two looks when nothing is: whatever happens to the pod is told at once.
@@ -114,6 +111,8 @@ pub struct Desired {
     pub pod: Arc<StoredObject>,
     /// Device names, one for each container.
     pub names: Vec<ContainerNames>,
+    /// The names were compared with the device; before that nothing is done to it under them.
+    pub settled: bool,
 }
 
 /// See the room's card.
@@ -126,12 +125,12 @@ pub struct PodActor {
     leaving: HashMap<String, ContainerPlan>,
     /// What keeps a container from running, by the name of its row.
     troubles: HashMap<String, Trouble>,
-    /// Pace of tries after a step failed.
-    retry: Backoff,
-    /// The generation of the spec the pace belongs to.
-    generation: u64,
+    /// Pace of tries to finish a deletion.
+    finishing: Backoff,
     /// A step is being carried out.
     busy: bool,
+    /// The step, while it may be given up for a newer wish, and the generation it was begun for.
+    waiting: Option<(SpawnHandle, u64)>,
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
     /// The status last reported, and when, until the published pod shows it.
@@ -151,9 +150,9 @@ impl PodActor {
             memories: HashMap::new(),
             leaving: HashMap::new(),
             troubles: HashMap::new(),
-            retry: Backoff::of_retries(),
-            generation: 0,
+            finishing: Backoff::of_retries(),
             busy: false,
+            waiting: None,
             timer: None,
             reported: None,
             turn: None,
@@ -191,23 +190,19 @@ impl PodActor {
         let desired = self.desired.borrow_and_update().clone();
         let device = self.parts.device.borrow().clone();
         let pod = desired.pod.value();
-        let generation = pod.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0);
-        let deleting = desired.pod.is_deleting();
-        // A new wish is tried at once, whatever became of the last one.
-        let wish = generation * 2 + u64::from(deleting);
-        if wish != self.generation {
-            self.generation = wish;
-            self.retry.reset();
-            self.memories.values_mut().for_each(|memory| memory.remakes.reset());
-        }
         let plan = Arc::new(self.plan(&desired, &pod, &device));
-        if !device.complete {
+        if !device.complete || !desired.settled {
             let message = device.fault.clone().unwrap_or_else(|| "the device is being read".into());
+            let message =
+                format!("{message}; nothing is done before it was read completely, which is tried all the time");
             for container in &plan.containers {
                 let trouble = Trouble { reason: "DeviceUnreachable".into(), message: message.clone() };
                 self.troubles.insert(container.row.clone(), trouble);
             }
             // What an earlier incarnation reported stays: not seeing the device says nothing about the pod.
+            if pod.pointer("/status/containerStatuses").is_none() {
+                self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
+            }
             return self.look_later(ctx, TICK);
         }
         self.remember(&pod["status"], &plan, &device);
@@ -215,17 +210,33 @@ impl PodActor {
         let mut next_moment = None;
         let mut action = None;
         let (mut gone, mut settled) = (0, true);
+        let leaving: Vec<ContainerPlan> = self.leaving.values().map(|leaver| without_shared(leaver, &plan)).collect();
+        // An interface goes over to its next container when the last one is gone.
+        let held: HashSet<&String> = leaving
+            .iter()
+            .filter_map(|leaver| device.containers.get(&leaver.row))
+            .flat_map(|row| &row.interfaces)
+            .collect();
         let all: Vec<(ContainerPlan, bool)> = plan
             .containers
             .iter()
             .map(|container| (container.clone(), plan.deleting))
-            .chain(self.leaving.values().map(|container| (container.clone(), true)))
+            .chain(leaving.iter().map(|container| (container.clone(), true)))
             .collect();
         for (container, teardown) in &all {
             let memory = self.memories.entry(container.row.clone()).or_default();
+            let tried = (container.hash.clone(), *teardown);
+            if memory.tried != tried {
+                // A new wish is tried at once, whatever became of the last one.
+                memory.tried = tried;
+                memory.retry.reset();
+                memory.remakes.reset();
+            }
             let seen = seen(&device, container);
             let step = if *teardown {
-                next_teardown(seen, memory)
+                next_teardown(container, seen, memory)
+            } else if seen.row.is_none() && held.contains(&container.veth) {
+                Step::Wait
             } else {
                 next_step(container, plan.restart, seen, memory, now)
             };
@@ -244,15 +255,16 @@ impl PodActor {
                 }
                 Step::ScheduleRestart => Some(now + self.schedule_restart(&plan, container, now)),
                 Step::ScheduleRemake => Some(now + self.schedule_remake(&plan, container, seen, now)),
-                step if action.is_none() && self.retry.is_over(now) => {
-                    action = Some((step, container.clone()));
+                step if memory.retry.is_over(now) => {
+                    // One step at a time: the others are looked at again after it.
+                    action.get_or_insert_with(|| (step, container.clone()));
                     None
                 }
-                _ => self.retry.due().map(|due| due.max(now)),
+                _ => memory.retry.due(),
             };
             next_moment = next_moment.into_iter().chain(due).min();
         }
-        self.forget_leavers(&device);
+        self.forget_leavers(&plan, &device);
         self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
         if plan.deleting && gone == all.len() {
             return self.finish(&plan, ctx);
@@ -307,13 +319,16 @@ impl PodActor {
     }
 
     /// Containers that left the spec and are gone now.
-    fn forget_leavers(&mut self, device: &DeviceSnapshot) {
+    fn forget_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
         let Self { leaving, memories, troubles, .. } = self;
         leaving.retain(|row, container| {
             let memory = memories.get(row);
-            let left = memory.is_none_or(|memory| next_teardown(seen(device, container), memory) != Step::Gone);
+            let container = without_shared(container, plan);
+            let seen = seen(device, &container);
+            let left = memory.is_none_or(|memory| next_teardown(&container, seen, memory) != Step::Gone);
             if !left {
                 troubles.remove(row);
+                memories.remove(row);
             }
             left
         });
@@ -329,7 +344,10 @@ impl PodActor {
             });
             let base = &self.parts.settings.images_base;
             match device.containers.get(&container.row) {
-                Some(row) => {
+                Some(row) if is_ours(row, container) => {
+                    memory.had_row = true;
+                    memory.has_mounts |= row.mount_lists.contains(&container.row);
+                    memory.has_envs |= row.env_lists.contains(&container.row);
                     if let Some(generation) = names::root_dir_generation(base, &container.row, &row.root_dir) {
                         memory.generation = memory.generation.max(generation);
                     }
@@ -350,7 +368,13 @@ impl PodActor {
                         memory.running_since = None;
                     }
                 }
+                Some(_) => {}
                 None => {
+                    if std::mem::take(&mut memory.had_row) && !std::mem::take(&mut memory.removing) {
+                        // Gone behind our back. Its directory may be there still.
+                        memory.generation += 1;
+                        memory.tarball = None;
+                    }
                     memory.started = Started::No;
                     memory.exit = None;
                     memory.restart_scheduled = false;
@@ -364,12 +388,12 @@ impl PodActor {
     /// Rows of this pod whose container is not in the spec any more.
     fn find_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
         let wanted = |row: &str| plan.containers.iter().any(|container| container.row == row);
-        let mark = format!("mkube {}/{} ", plan.namespace, plan.name);
-        let prefix = names::container_name(&plan.namespace, &plan.name, "");
+        let owner = format!("{}/{}", plan.namespace, plan.name);
         for row in device.containers.values() {
-            let ours = row.name.starts_with(&prefix) && row.comment.starts_with(&mark);
+            // The mark decides: names of different pods can begin alike.
+            let ours = owner_in_mark(&row.comment) == Some(&owner);
             if ours && !wanted(&row.name) && !self.leaving.contains_key(&row.name) {
-                self.leaving.insert(row.name.clone(), leaver(row));
+                self.leaving.insert(row.name.clone(), leaver(row, &owner));
             }
         }
         self.leaving.retain(|row, _| !wanted(row));
@@ -395,25 +419,52 @@ impl PodActor {
             memory,
         };
         self.busy = true;
-        let was_started = recorded_start(status, &container.name);
+        let row = self.parts.device.borrow().containers.get(&container.row).map(|row| row.id.clone());
+        let before = recorded_run(status, &container.name, row.as_ref());
+        let begun = self.desired.borrow().pod.clone();
+        // Only this step may take minutes, and only this one leaves nothing half done when it is given up.
+        let may_wait = step == Step::EnsureTarball;
         let work = carry_out(step.clone(), job);
-        ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
+        let handle = ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
             actor.busy = false;
+            actor.waiting = None;
             match result {
                 Ok(learnt) => {
-                    actor.retry.reset();
-                    actor.learn(&step, &container, learnt, was_started);
+                    actor.learn(&step, &container, learnt, before);
                     actor.look(ctx);
                 }
                 Err(failed) => actor.failed(&step, &container, &plan, failed, ctx),
             }
         }));
+        self.waiting = may_wait.then(|| (handle, generation(&begun.value())));
     }
 
-    fn learn(&mut self, step: &Step, container: &ContainerPlan, learnt: Learnt, was_started: bool) {
+    /// Gives up a step that waits for something nobody wants any more.
+    fn give_up_waiting(&mut self, ctx: &mut Context<Self>) {
+        if self.waiting.is_none() {
+            return;
+        }
+        let pod = self.desired.borrow().pod.clone();
+        let outdated = |(_, begun): &mut (SpawnHandle, u64)| pod.is_deleting() || *begun != generation(&pod.value());
+        if let Some((handle, _)) = self.waiting.take_if(outdated) {
+            ctx.cancel_future(handle);
+            self.busy = false;
+        }
+    }
+
+    /// `before`: what the stored status said of the row when the step began.
+    fn learn(&mut self, step: &Step, container: &ContainerPlan, learnt: Learnt, before: Recorded) {
         let memory = self.memories.entry(container.row.clone()).or_default();
+        memory.retry.reset();
         match (step, learnt) {
-            (_, Learnt::Lease(lease)) => memory.lease = Some(lease),
+            (_, Learnt::Lease(lease)) => {
+                if memory.lease.as_ref() != Some(&lease) {
+                    // Variables may hold the address.
+                    memory.lists = None;
+                }
+                memory.lease = Some(lease);
+                memory.wish = (container.network.clone(), container.wanted);
+            }
             (_, Learnt::Tarball(tarball)) => memory.tarball = Some(tarball),
             (_, Learnt::Volumes(paths)) => memory.volumes = Some((container.hash.clone(), paths)),
             (_, Learnt::RowMade(generation)) => {
@@ -424,13 +475,18 @@ impl PodActor {
                 memory.remake_scheduled = false;
             }
             (_, Learnt::Exit(exit)) => {
-                let ran = exit.is_some() || was_started || memory.started == Started::Yes;
+                // The device's log is short and does not survive a reboot; what was seen once stands in the status.
+                let exit = exit.or(before.exit.filter(|_| memory.started != Started::Yes));
+                let ran = exit.is_some() || before.started || memory.started == Started::Yes;
                 memory.started = if ran { Started::Yes } else { Started::No };
-                memory.exit = exit.or_else(|| {
-                    ran.then(|| crate::next_step::Exit { code: None, message: "the exit code is not known".into() })
-                });
+                memory.exit =
+                    exit.or_else(|| ran.then(|| Exit { code: None, message: "the exit code is not known".into() }));
             }
-            (Step::EnsureLists, _) => memory.lists = Some(container.hash.clone()),
+            (Step::EnsureLists, _) => {
+                memory.lists = Some(container.hash.clone());
+                memory.has_mounts = !container.mounts.is_empty();
+                memory.has_envs = !container.envs.is_empty();
+            }
             (Step::Start, _) => {
                 if memory.exit.take().is_some() {
                     memory.restart_count += 1;
@@ -441,6 +497,7 @@ impl PodActor {
             (Step::Remove(_), _) => {
                 // The next row is another generation: nothing of this one may be taken for it.
                 memory.generation += 1;
+                memory.removing = true;
                 memory.unpacking = false;
                 memory.tarball = None;
                 memory.lists = None;
@@ -462,20 +519,20 @@ impl PodActor {
         failed: Failed,
         ctx: &mut Context<Self>,
     ) {
+        let memory = self.memories.entry(container.row.clone()).or_default();
         if failed.not_started {
             tracing::debug!(pod = %plan.name, namespace = %plan.namespace, step = ?step, "waits for its turn");
-            return self.look_later(ctx, self.turn());
+            memory.retry.hold(Instant::now(), short_pause(&container.row));
+            return self.look(ctx);
         }
-        if failed.root_dir_taken
-            && let Some(memory) = self.memories.get_mut(&container.row)
-        {
+        if failed.root_dir_taken {
             memory.generation += 1;
         }
+        let pause = memory.retry.pause(Instant::now());
         if matches!(step, Step::Mark) {
             // Without a mark drift cannot be seen, and nothing else is wrong.
             tracing::warn!(container = %container.row, why = %failed.trouble.message, "the container could not be marked");
         }
-        let pause = self.retry.pause(Instant::now());
         let Trouble { reason, message } = failed.trouble;
         tracing::info!(pod = %plan.name, namespace = %plan.namespace, step = ?step, %message, ?pause, "a step failed");
         self.event(plan, true, event_reason(&reason), message.clone());
@@ -604,16 +661,11 @@ impl PodActor {
             Ok(()) => ctx.stop(),
             Err(error) => {
                 actor.busy = false;
-                let pause = actor.retry.pause(Instant::now());
+                let pause = actor.finishing.pause(Instant::now());
                 tracing::info!(%error, ?pause, "a deletion could not be finished yet");
                 actor.look_later(ctx, pause);
             }
         }));
-    }
-
-    /// The pause of a pod that waits for its turn: different for each, so that a thousand do not ask at once.
-    fn turn(&self) -> Duration {
-        TURN + TURN.mul_f64((RandomState::new().hash_one(self.generation) % 300) as f64 / 100.0)
     }
 
     /// Waits for this pod's turn, in order of arrival.
@@ -642,65 +694,6 @@ impl PodActor {
     }
 }
 
-/// A container that left the spec: enough of a plan to take it down.
-fn leaver(row: &mkube_model::neighbours::router::ContainerRow) -> ContainerPlan {
-    ContainerPlan {
-        name: row.name.clone(),
-        index: usize::MAX,
-        row: row.name.clone(),
-        veth: row.interfaces.first().cloned().unwrap_or_default(),
-        image: String::new(),
-        file: None,
-        cmd: String::new(),
-        entrypoint: String::new(),
-        workdir: String::new(),
-        user: String::new(),
-        memory: None,
-        grace: Duration::ZERO,
-        // Non-empty, so that the lists are emptied.
-        envs: row.env_lists.iter().map(|list| (list.clone(), String::new())).collect(),
-        mounts: row
-            .mount_lists
-            .iter()
-            .map(|list| crate::plan::MountPlan {
-                source: crate::plan::MountSource::Directory(list.clone()),
-                destination: String::new(),
-                read_only: false,
-            })
-            .collect(),
-        volumes: vec![(String::new(), vec![])],
-        hash: String::new(),
-        blocked: None,
-    }
-}
-
-fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'a> {
-    Seen {
-        row: device.containers.get(&container.row).map(Arc::as_ref),
-        veth: device.veths.get(&container.veth).map(Arc::as_ref),
-        port: device.ports.contains_key(&container.veth),
-    }
-}
-
-fn address_of(device: &DeviceSnapshot, veth: &str) -> Option<String> {
-    device.veths.get(veth)?.addresses.first().map(|address| address.addr().to_string())
-}
-
-fn previous_address(status: &Value, index: usize) -> Option<Ipv4Addr> {
-    status.get("podIPs")?.get(index)?.get("ip")?.as_str()?.parse().ok()
-}
-
-/// Event reasons are fixed words.
-fn event_reason(reason: &str) -> &'static str {
-    match reason {
-        "ErrImagePull" | "InvalidImageName" | "ErrImageUnpack" | "ErrImageNeverPull" => "Failed",
-        "FailedMount" | "FailedUnmount" => "FailedMount",
-        "FailedCreatePodSandBox" => "FailedCreatePodSandBox",
-        "DeviceError" => "DeviceError",
-        _ => "Failed",
-    }
-}
-
 impl Actor for PodActor {
     type Context = Context<Self>;
 
@@ -712,6 +705,7 @@ impl Actor for PodActor {
 impl Handler<DesiredChanged> for PodActor {
     type Result = ();
     fn handle(&mut self, _event: DesiredChanged, ctx: &mut Self::Context) {
+        self.give_up_waiting(ctx);
         self.look(ctx);
     }
 }

@@ -17,7 +17,7 @@ use mkube_supervision::{ChildSpec, RestartRule, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::plan::ContainerNames;
+use crate::plan::{ContainerNames, owner_in_mark};
 use crate::pod_actor::{Desired, PodActor, PodParts};
 
 /// Messages a pod actor may have waiting; they carry nothing, so a few are as good as many.
@@ -55,6 +55,8 @@ pub struct PodsActor {
     veth_names: NameBook,
     /// The picture the pods were last told about.
     device: Arc<DeviceSnapshot>,
+    /// The names were compared with what the device has; until then they are only what they would be on an empty one.
+    settled: bool,
     /// ConfigMaps as the pods were last told about them.
     config_maps: HashMap<ObjectKey, Revision>,
 }
@@ -69,6 +71,7 @@ impl PodsActor {
             row_names: NameBook::default(),
             veth_names: NameBook::default(),
             device: Arc::default(),
+            settled: false,
             config_maps: HashMap::new(),
         }
     }
@@ -111,13 +114,24 @@ impl PodsActor {
         let key = &object.key;
         let pod = object.value();
         let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
+        let device = self.parts.pod.device.borrow().clone();
+        let pods = self.parts.pod.objects.view().kind(&self.parts.pod.kind);
+        let owner = key.to_string();
+        let exists = |other: &str| {
+            let (namespace, name) = other.split_once('/').unwrap_or_default();
+            other != owner && pods.objects.contains_key(&ObjectKey::new(namespace, name))
+        };
+        let row_owner = |name: &str| device.containers.get(name).and_then(|row| owner_in_mark(&row.comment));
+        let veth_owner = |name: &str| device.veths.get(name).and_then(|row| row.comment.strip_prefix("mkube "));
         let mut found = Vec::new();
         for (index, container) in containers.into_iter().flatten().enumerate() {
             let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
-            let row = names::container_name(&key.namespace, &key.name, name);
-            let row = self.row_names.claim(&row, &format!("{key}/{name}"), Some(names::container_name_limit()));
-            let veth = names::veth_name(&key.namespace, &key.name, index);
-            let veth = self.veth_names.claim(&veth, &format!("{key}/{index}"), None);
+            let plain = names::container_name(&key.namespace, &key.name, name);
+            let (identity, limit) = (format!("{key}/{name}"), Some(names::container_name_limit()));
+            let row = as_on_device(&mut self.row_names, &plain, &identity, limit, &owner, &row_owner, &exists);
+            let plain = names::veth_name(&key.namespace, &key.name, index);
+            let identity = format!("{key}/{index}");
+            let veth = as_on_device(&mut self.veth_names, &plain, &identity, None, &owner, &veth_owner, &exists);
             self.owners.insert(row.clone(), key.clone());
             self.owners.insert(veth.clone(), key.clone());
             found.push(ContainerNames { row, veth });
@@ -125,10 +139,28 @@ impl PodsActor {
         found
     }
 
+    /// The device was read for the first time: names are given anew, so that everybody keeps the one that is there.
+    fn settle(&mut self) {
+        self.settled = true;
+        self.row_names = NameBook::default();
+        self.veth_names = NameBook::default();
+        let mut pods: Vec<Arc<StoredObject>> =
+            self.pods.values().map(|entry| entry.desired.borrow().pod.clone()).collect();
+        pods.sort_by_cached_key(|pod| age(pod));
+        for pod in pods {
+            let names = self.names_of(&pod);
+            if let Some(entry) = self.pods.get_mut(&pod.key) {
+                entry.rows = rows_of(&names);
+                entry.desired.send_replace(Desired { pod, names, settled: true });
+                tell(&entry.look, DesiredChanged);
+            }
+        }
+    }
+
     fn welcome(&mut self, object: &Arc<StoredObject>, tree: &Tree) {
         let names = self.names_of(object);
-        let rows = names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect();
-        let (desired, reader) = watch::channel(Desired { pod: object.clone(), names });
+        let rows = rows_of(&names);
+        let (desired, reader) = watch::channel(Desired { pod: object.clone(), names, settled: self.settled });
         let name = format!("pod/{}/{}", object.key.namespace, object.key.name);
         let doorway = Doorway::new(name.clone(), POD_BOUND);
         let (look, device) = (doorway.door(), doorway.door());
@@ -152,8 +184,8 @@ impl PodsActor {
         let Some(entry) = self.pods.get_mut(key) else { return };
         let before = entry.desired.borrow().pod.clone();
         entry.revision = object.revision;
-        entry.rows = names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect();
-        entry.desired.send_replace(Desired { pod: object.clone(), names });
+        entry.rows = rows_of(&names);
+        entry.desired.send_replace(Desired { pod: object.clone(), names, settled: self.settled });
         // A status the pod wrote itself is no news to it.
         let mut without_status = [before.value(), object.value()];
         for value in &mut without_status {
@@ -209,6 +241,9 @@ impl PodsActor {
     fn device_changed(&mut self) {
         let now = self.parts.pod.device.borrow().clone();
         let before = std::mem::replace(&mut self.device, now.clone());
+        if now.complete && !self.settled {
+            self.settle();
+        }
         if now.complete != before.complete {
             for entry in self.pods.values() {
                 tell(&entry.device, DeviceChanged);
@@ -276,6 +311,28 @@ impl PodsActor {
             }
         }));
     }
+}
+
+fn rows_of(names: &[ContainerNames]) -> Vec<String> {
+    names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect()
+}
+
+/// The name a thing has on the device already; else the plain one, unless another pod's thing has that.
+fn as_on_device<'a>(
+    book: &mut NameBook,
+    plain: &str,
+    identity: &str,
+    limit: Option<usize>,
+    owner: &str,
+    owner_on_device: &impl Fn(&str) -> Option<&'a str>,
+    exists: &impl Fn(&str) -> bool,
+) -> String {
+    let suffixed = names::suffixed(plain, identity, limit);
+    let plain_is_taken = owner_on_device(plain).is_some_and(exists);
+    if plain_is_taken || owner_on_device(&suffixed) == Some(owner) {
+        return book.hold(suffixed, identity);
+    }
+    book.claim(plain, identity, limit)
 }
 
 /// Equal in everything a pod acts upon; figures and free text aside.

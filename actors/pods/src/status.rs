@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use mkube_model::neighbours::router::ContainerState;
+use mkube_model::neighbours::router::{ContainerState, RowId};
 use serde_json::{Value, json};
 
 use crate::next_step::{Exit, Started};
@@ -124,11 +124,32 @@ pub fn recorded_restarts(previous: &Value, name: &str) -> u64 {
     previous_container(previous, name).and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or(0)
 }
 
-/// Whether a stored status says that the container's process was started at some time.
-pub fn recorded_start(previous: &Value, name: &str) -> bool {
-    previous_container(previous, name).is_some_and(|status| {
-        status.pointer("/state/running").is_some() || status.pointer("/state/terminated").is_some()
-    })
+/// What a stored status says of a run of the row it was about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// The row's process was started at some time.
+    pub started: bool,
+    /// How its last run ended, if nothing ran since.
+    pub exit: Option<Exit>,
+}
+
+/// What a stored status says of this row; nothing, when it speaks of an earlier one.
+pub fn recorded_run(previous: &Value, name: &str, row_id: Option<&RowId>) -> Recorded {
+    let same_row = |status: &&Value| {
+        let id = status.get("containerID").and_then(Value::as_str);
+        row_id.is_some_and(|row| id == Some(container_id(&row.0).as_str()))
+    };
+    let Some(status) = previous_container(previous, name).filter(same_row) else { return Recorded::default() };
+    let ended = status.pointer("/state/terminated");
+    let exit = ended.map(|ended| Exit {
+        code: ended.get("exitCode").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok()),
+        message: ended.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+    });
+    Recorded { started: ended.is_some() || status.pointer("/state/running").is_some(), exit }
+}
+
+fn container_id(row_id: &str) -> String {
+    format!("routeros://{}", row_id.trim_start_matches('*'))
 }
 
 fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &str, deleting: bool) -> Value {
@@ -172,7 +193,7 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
         "lastState": last,
     });
     if let Some(id) = &container.row_id {
-        status["containerID"] = json!(format!("routeros://{}", id.trim_start_matches('*')));
+        status["containerID"] = json!(container_id(id));
     }
     status
 }
@@ -184,11 +205,14 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
         _ if exit.message.contains("out of memory") => "OOMKilled",
         _ => "Error",
     };
+    let started = started.unwrap_or(json!(now));
+    // A clock that stepped backwards must not end a run before it began.
+    let finished = if started.as_str().is_some_and(|started| started > now) { started.clone() } else { json!(now) };
     let mut value = json!({
         "exitCode": code,
         "reason": reason,
-        "startedAt": started.unwrap_or(json!(now)),
-        "finishedAt": now,
+        "startedAt": started,
+        "finishedAt": finished,
     });
     if !exit.message.is_empty() {
         value["message"] = json!(exit.message);
@@ -302,6 +326,17 @@ mod tests {
             (failed["phase"].as_str(), &failed["containerStatuses"][0]["state"]["terminated"]["exitCode"]),
             (Some("Failed"), &json!(3))
         );
+    }
+
+    #[test]
+    fn what_a_status_says_of_an_earlier_row_is_not_taken_for_this_one() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Never, &Value::Null, 100);
+        let done = of(ended(3), RestartPolicy::Never, &running, 200);
+        let id = |text: &str| RowId(text.into());
+        let same = recorded_run(&done, "web", Some(&id("*1")));
+        assert_eq!((same.started, same.exit.and_then(|exit| exit.code)), (true, Some(3)));
+        assert_eq!(recorded_run(&done, "web", Some(&id("*2"))), Recorded::default());
+        assert_eq!(recorded_run(&running, "web", Some(&id("*1"))), Recorded { started: true, exit: None });
     }
 
     #[test]

@@ -13,5 +13,6 @@
 mod hands;
 mod picture;
 mod router_actor;
+mod turns;
 
 pub use router_actor::{RouterActor, RouterParts, answers, device_picture};

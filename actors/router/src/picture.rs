@@ -53,7 +53,8 @@ pub struct Picture {
     snapshot: DeviceSnapshot,
     age: Age,
     touched: HashMap<(Table, String), Age>,
-    read: (bool, bool, bool),
+    /// The age of the list each table was last read from; an older one that comes late says nothing new.
+    lists: HashMap<Table, Age>,
 }
 
 impl Picture {
@@ -102,25 +103,28 @@ impl Picture {
     pub fn learn(&mut self, age: Age, learned: Learned) {
         match learned {
             Learned::Containers(rows) => {
-                self.read.0 = true;
-                let fresh = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
-                let Self { snapshot, touched, .. } = self;
-                merge(&mut snapshot.containers, fresh, |name| newer(touched, Table::Containers, name, age));
-                self.forget(Table::Containers, age);
+                if self.is_newest(Table::Containers, age) {
+                    let fresh = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+                    let Self { snapshot, touched, .. } = self;
+                    merge(&mut snapshot.containers, fresh, |name| newer(touched, Table::Containers, name, age));
+                    self.forget(Table::Containers, age);
+                }
             }
             Learned::Veths(rows) => {
-                self.read.1 = true;
-                let fresh = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
-                let Self { snapshot, touched, .. } = self;
-                merge(&mut snapshot.veths, fresh, |name| newer(touched, Table::Veths, name, age));
-                self.forget(Table::Veths, age);
+                if self.is_newest(Table::Veths, age) {
+                    let fresh = rows.into_iter().map(|row| (row.name.clone(), row)).collect();
+                    let Self { snapshot, touched, .. } = self;
+                    merge(&mut snapshot.veths, fresh, |name| newer(touched, Table::Veths, name, age));
+                    self.forget(Table::Veths, age);
+                }
             }
             Learned::Ports(rows) => {
-                self.read.2 = true;
-                let fresh = rows.into_iter().map(|row| (row.interface.clone(), row)).collect();
-                let Self { snapshot, touched, .. } = self;
-                merge(&mut snapshot.ports, fresh, |name| newer(touched, Table::Ports, name, age));
-                self.forget(Table::Ports, age);
+                if self.is_newest(Table::Ports, age) {
+                    let fresh = rows.into_iter().map(|row| (row.interface.clone(), row)).collect();
+                    let Self { snapshot, touched, .. } = self;
+                    merge(&mut snapshot.ports, fresh, |name| newer(touched, Table::Ports, name, age));
+                    self.forget(Table::Ports, age);
+                }
             }
             Learned::Resource(resource) => self.snapshot.resource = Some(resource),
             Learned::Container(row) => {
@@ -156,13 +160,36 @@ impl Picture {
                 self.snapshot.ports.remove(&name);
             }
         }
-        self.snapshot.complete = self.read == (true, true, true);
+        self.snapshot.complete = self.lists.len() == 3;
     }
 
     /// Numbers the picture for publication.
     pub fn number(&mut self) -> DeviceSnapshot {
         self.snapshot.sequence += 1;
         self.snapshot.clone()
+    }
+
+    /// Whether a reading is too strange to be believed at once: a table is empty that was not, and nothing in it was going.
+    /// A device that is just starting, or about to stop, answers like that.
+    pub fn doubts(&self, reading: &[Learned]) -> Option<String> {
+        reading.iter().find_map(|learned| {
+            let (what, rows) = match learned {
+                Learned::Containers(rows) if rows.is_empty() => {
+                    let staying = |row: &&Arc<ContainerRow>| row.state != ContainerState::Deleting;
+                    ("containers", self.snapshot.containers.values().filter(staying).count())
+                }
+                Learned::Veths(rows) if rows.is_empty() => ("interfaces", self.snapshot.veths.len()),
+                _ => return None,
+            };
+            (rows > 0).then(|| format!("the device shows no {what}, and had {rows}"))
+        })
+    }
+
+    fn is_newest(&mut self, table: Table, age: Age) -> bool {
+        let last = self.lists.entry(table).or_insert(age);
+        let newest = *last <= age;
+        *last = age.max(*last);
+        newest
     }
 
     fn touch(&mut self, table: Table, name: &str) {
@@ -234,6 +261,16 @@ mod tests {
         let reading = picture.next_age();
         picture.learn(reading, Learned::Veths(vec![]));
         assert!(picture.snapshot().veths.is_empty());
+    }
+
+    #[test]
+    fn a_list_that_comes_late_does_not_undo_a_newer_one() {
+        let mut picture = Picture::default();
+        let slow = picture.next_age();
+        let quick = picture.next_age();
+        picture.learn(quick, Learned::Veths(vec![veth("made")]));
+        picture.learn(slow, Learned::Veths(vec![]));
+        assert!(picture.snapshot().veths.contains_key("made"));
     }
 
     #[test]

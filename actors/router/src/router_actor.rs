@@ -1,6 +1,5 @@
 //! The actor: takes orders, runs them through `hands`, folds what was learnt into the picture, publishes it.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
 use crate::picture::{Age, Learned, Picture};
+use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -64,10 +64,14 @@ pub fn answers(spec: ChildSpecBuilder<RouterActor>) -> ChildSpecBuilder<RouterAc
 pub struct RouterActor {
     parts: RouterParts,
     picture: Picture,
-    /// What the mount lists hold, by list; only those we have read or written.
-    mounts: HashMap<String, Vec<MountRow>>,
-    /// What the environment lists hold, by list; only those we have read or written.
-    envs: HashMap<String, Vec<EnvRow>>,
+    /// Orders about containers; remembered is whether an outcome is in doubt.
+    containers: Turns<bool>,
+    /// Orders about interfaces; remembered is whether an outcome is in doubt.
+    veths: Turns<bool>,
+    /// Orders about mount lists; remembered is what they hold, as far as we have read or written them.
+    mounts: Turns<Option<Vec<MountRow>>>,
+    /// Orders about environment lists; remembered is what they hold.
+    envs: Turns<Option<Vec<EnvRow>>>,
     /// When the next full reading is due.
     next_tick: Instant,
     /// Pause before the next look while something moves.
@@ -77,11 +81,13 @@ pub struct RouterActor {
     /// Pause before the next try while the device is away.
     retry_pause: Duration,
     /// The timer of the next reading, when none is in flight.
-    timer: Option<SpawnHandle>,
+    timer: Option<(SpawnHandle, Instant)>,
     /// A reading is in flight; there is never a second one.
     reading: bool,
     /// Counts full readings: bridge ports and figures take turns.
     ticks: u64,
+    /// The last reading was too strange to be believed; if the next one says the same, it is.
+    doubted: bool,
 }
 
 impl RouterActor {
@@ -92,8 +98,10 @@ impl RouterActor {
         Self {
             parts,
             picture: Picture::resume(last),
-            mounts: HashMap::new(),
-            envs: HashMap::new(),
+            containers: Turns::default(),
+            veths: Turns::default(),
+            mounts: Turns::default(),
+            envs: Turns::default(),
             next_tick: now,
             look_pause: FIRST_LOOK,
             alert_until: now,
@@ -101,6 +109,7 @@ impl RouterActor {
             timer: None,
             reading: false,
             ticks: 0,
+            doubted: false,
         }
     }
 
@@ -109,26 +118,25 @@ impl RouterActor {
         self.parts.picture.send_replace(Arc::new(snapshot));
     }
 
-    fn seen(&self) -> Arc<DeviceSnapshot> {
-        Arc::new(self.picture.snapshot().clone())
-    }
-
     /// Arms the timer for the next reading.
     fn schedule(&mut self, ctx: &mut Context<Self>, pause: Duration) {
-        if let Some(timer) = self.timer.take() {
+        if let Some((timer, _)) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        self.timer = Some(ctx.run_later(pause, |actor, ctx| {
+        let timer = ctx.run_later(pause, |actor, ctx| {
             actor.timer = None;
             actor.read(ctx);
-        }));
+        });
+        self.timer = Some((timer, Instant::now() + pause));
     }
 
-    /// A command was accepted: look soon.
+    /// A command was accepted: look soon. A look that is due sooner stays, or a stream of commands would put it off for ever.
     fn look_soon(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
         self.look_pause = FIRST_LOOK;
-        self.alert_until = Instant::now() + ALERT;
-        if !self.reading {
+        self.alert_until = now + ALERT;
+        let sooner = self.timer.as_ref().is_some_and(|(_, due)| *due <= now + FIRST_LOOK);
+        if !self.reading && !sooner {
             self.schedule(ctx, FIRST_LOOK);
         }
     }
@@ -164,30 +172,55 @@ impl RouterActor {
         };
         let folded = reading.into_actor(self).map(move |(learned, result), actor, ctx| {
             actor.reading = false;
-            for one in learned {
-                actor.picture.learn(age, one);
-            }
+            let result = result.map_err(|fault| fault.to_string()).and_then(|()| actor.believe(&learned));
             let pause = match result {
                 Ok(()) => {
                     if actor.picture.snapshot().fault.is_some() {
                         tracing::info!("the device answers again");
                     }
+                    for one in learned {
+                        actor.picture.learn(age, one);
+                    }
                     actor.picture.worked();
                     actor.retry_pause = FIRST_RETRY;
                     actor.pause_after_success(full)
                 }
+                // Half a reading is none: what was read before the failure is not looked at.
                 Err(fault) => {
                     tracing::warn!(%fault, "the device could not be read");
-                    actor.picture.failed(fault.to_string());
+                    actor.picture.failed(fault);
                     let pause = actor.retry_pause;
                     actor.retry_pause = (pause * 2).min(actor.parts.tick);
                     pause
                 }
             };
             actor.publish();
+            actor.tidy();
             actor.schedule(ctx, pause);
         });
         ctx.spawn(folded);
+    }
+
+    /// Whether a reading may be learnt from; a strange one only when it comes twice.
+    fn believe(&mut self, learned: &[Learned]) -> Result<(), String> {
+        match self.picture.doubts(learned) {
+            Some(why) if !self.doubted => {
+                self.doubted = true;
+                Err(why)
+            }
+            _ => {
+                self.doubted = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn tidy(&mut self) {
+        let holds_rows = |rows: Option<usize>| rows.is_some_and(|rows| rows > 0);
+        self.containers.tidy(|doubt| *doubt);
+        self.veths.tidy(|doubt| *doubt);
+        self.mounts.tidy(|known| holds_rows(known.as_ref().map(Vec::len)));
+        self.envs.tidy(|known| holds_rows(known.as_ref().map(Vec::len)));
     }
 
     fn pause_after_success(&mut self, full: bool) -> Duration {
@@ -207,26 +240,49 @@ impl RouterActor {
         }
     }
 
-    /// Runs a step and folds what it taught us. `moves`: a container will change by it.
-    fn carry_out(
+    /// Runs a step about `name` when it is its turn, and folds what it taught us before the next one begins. The step gets and
+    /// leaves whether an outcome is in doubt. `moves`: a container will change by it.
+    fn carry_out<W>(
         &mut self,
-        work: impl Future<Output = Done> + 'static,
+        turns: fn(&mut Self) -> &mut Turns<bool>,
+        name: String,
+        step: impl FnOnce(Arc<dyn Router>, Arc<DeviceSnapshot>, bool) -> W + 'static,
         moves: bool,
-    ) -> ResponseActFuture<Self, Result<(), RouterFault>> {
-        let age: Age = self.picture.next_age();
-        Box::pin(work.into_actor(self).map(move |done, actor, ctx| {
-            if !done.learned.is_empty() {
-                for one in done.learned {
-                    // Lists are as old as the step; single rows are news.
-                    actor.picture.learn(age, one);
+    ) -> ResponseActFuture<Self, Result<(), RouterFault>>
+    where
+        W: Future<Output = (Done, bool)> + 'static,
+    {
+        let waiting = turns(self).take(&name).into_actor(self).then(move |turn, actor: &mut Self, _ctx| {
+            let age: Age = actor.picture.next_age();
+            let seen = Arc::new(actor.picture.snapshot().clone());
+            // What an earlier incarnation saw is not enough to conclude that something is missing.
+            let doubt = *turns(actor).kept(&name) || !seen.complete;
+            let work = step(actor.parts.router.clone(), seen, doubt);
+            work.into_actor(actor).map(move |(done, doubt), actor: &mut Self, ctx| {
+                *turns(actor).kept(&name) = doubt;
+                if !done.learned.is_empty() {
+                    for one in done.learned {
+                        // Lists are as old as the step; single rows are news.
+                        actor.picture.learn(age, one);
+                    }
+                    actor.publish();
                 }
-                actor.publish();
-            }
-            if moves && done.result.is_ok() {
-                actor.look_soon(ctx);
-            }
-            done.result
-        }))
+                if moves && done.result.is_ok() {
+                    actor.look_soon(ctx);
+                }
+                drop(turn);
+                done.result
+            })
+        });
+        Box::pin(waiting)
+    }
+
+    fn move_to(&mut self, name: String, to: Move) -> ResponseActFuture<Self, Result<(), RouterFault>> {
+        let about = name.clone();
+        let step = async move |router, seen, mut doubt: bool| {
+            (hands::move_container(router, seen, name, to, &mut doubt).await, doubt)
+        };
+        self.carry_out(|actor| &mut actor.containers, about, step, true)
     }
 }
 
@@ -258,79 +314,105 @@ impl Handler<DescribeNetworks> for RouterActor {
 impl Handler<EnsureVeth> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureVeth, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::ensure_veth(self.parts.router.clone(), self.seen(), order.veth, order.bridge), false)
+        let name = order.veth.name.clone();
+        let step = async move |router, seen, mut doubt: bool| {
+            (hands::ensure_veth(router, seen, order.veth, order.bridge, &mut doubt).await, doubt)
+        };
+        self.carry_out(|actor| &mut actor.veths, name, step, false)
     }
 }
 
 impl Handler<RemoveVeth> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: RemoveVeth, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::remove_veth(self.parts.router.clone(), self.seen(), order.name), false)
+        let name = order.name.clone();
+        let step = async move |router, seen, mut doubt: bool| {
+            (hands::remove_veth(router, seen, order.name, order.owner, &mut doubt).await, doubt)
+        };
+        self.carry_out(|actor| &mut actor.veths, name, step, false)
     }
 }
 
 impl Handler<EnsureMounts> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureMounts, _ctx: &mut Self::Context) -> Self::Result {
-        let list = order.list.clone();
-        let known = self.mounts.remove(&list);
-        let work = hands::ensure_mounts(self.parts.router.clone(), known, order.list, order.mounts);
-        Box::pin(work.into_actor(self).map(move |(rows, result), actor, _ctx| {
-            if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
-                actor.mounts.insert(list, rows);
-            }
-            result
-        }))
+        let waiting = self.mounts.take(&order.list).into_actor(self).then(move |turn, actor: &mut Self, _ctx| {
+            let (router, list) = (actor.parts.router.clone(), order.list.clone());
+            let mut known = actor.mounts.kept(&list).take();
+            let work = async move {
+                let result = hands::ensure_mounts(router, &mut known, order.list, order.mounts).await;
+                (known, result)
+            };
+            work.into_actor(actor).map(move |(known, result), actor: &mut Self, _ctx| {
+                *actor.mounts.kept(&list) = known;
+                drop(turn);
+                result
+            })
+        });
+        Box::pin(waiting)
     }
 }
 
 impl Handler<EnsureEnvs> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureEnvs, _ctx: &mut Self::Context) -> Self::Result {
-        let list = order.list.clone();
-        let known = self.envs.remove(&list);
-        let work = hands::ensure_envs(self.parts.router.clone(), known, order.list, order.envs);
-        Box::pin(work.into_actor(self).map(move |(rows, result), actor, _ctx| {
-            if let Some(rows) = rows.filter(|rows| !rows.is_empty()) {
-                actor.envs.insert(list, rows);
-            }
-            result
-        }))
+        let waiting = self.envs.take(&order.list).into_actor(self).then(move |turn, actor: &mut Self, _ctx| {
+            let (router, list) = (actor.parts.router.clone(), order.list.clone());
+            let mut known = actor.envs.kept(&list).take();
+            let work = async move {
+                let result = hands::ensure_envs(router, &mut known, order.list, order.envs).await;
+                (known, result)
+            };
+            work.into_actor(actor).map(move |(known, result), actor: &mut Self, _ctx| {
+                *actor.envs.kept(&list) = known;
+                drop(turn);
+                result
+            })
+        });
+        Box::pin(waiting)
     }
 }
 
 impl Handler<EnsureContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::ensure_container(self.parts.router.clone(), self.seen(), order.container), true)
+        let name = order.container.name.clone();
+        let step = async move |router, seen, mut doubt: bool| {
+            (hands::ensure_container(router, seen, order.container, &mut doubt).await, doubt)
+        };
+        self.carry_out(|actor| &mut actor.containers, name, step, true)
     }
 }
 
 impl Handler<StartContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: StartContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::move_container(self.parts.router.clone(), self.seen(), order.name, Move::Start), true)
+        self.move_to(order.name, Move::Start)
     }
 }
 
 impl Handler<StopContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: StopContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::move_container(self.parts.router.clone(), self.seen(), order.name, Move::Stop), true)
+        self.move_to(order.name, Move::Stop)
     }
 }
 
 impl Handler<RemoveContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: RemoveContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::move_container(self.parts.router.clone(), self.seen(), order.name, Move::Remove), true)
+        self.move_to(order.name, Move::Remove)
     }
 }
 
 impl Handler<MarkContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: MarkContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.carry_out(hands::mark_container(self.parts.router.clone(), self.seen(), order.name, order.comment), false)
+        let name = order.name.clone();
+        let step = async move |router, seen, doubt: bool| {
+            (hands::mark_container(router, seen, order.name, order.comment).await, doubt)
+        };
+        self.carry_out(|actor| &mut actor.containers, name, step, false)
     }
 }
 

@@ -78,7 +78,8 @@ router_request! {
 }
 
 router_request! {
-    /// The veth exists with this address and is a port of the bridge. Sent by PodActor. Safe to repeat.
+    /// The veth exists with this address and is a port of the bridge. Sent by PodActor. Safe to repeat. An interface of that
+    /// name with another comment, or another interface with that address, is left alone and answered with `AlreadyExists`.
     EnsureVeth {
         /// The row.
         veth: NewVeth,
@@ -88,10 +89,13 @@ router_request! {
 }
 
 router_request! {
-    /// Neither the veth nor its bridge port exists. Safe to repeat.
+    /// Neither the veth nor its bridge port exists. Safe to repeat. An interface with another comment is left alone and
+    /// answered with `AlreadyExists`.
     RemoveVeth {
         /// Name of the veth.
         name: String,
+        /// The comment it was made with; one without a comment was adopted by its name.
+        owner: String,
     } -> ()
 }
 

@@ -76,27 +76,38 @@ pub struct NameBook {
 impl NameBook {
     /// The name `owner` (its full, untruncated identity) uses instead of `plain`. Asking again gives the same answer.
     pub fn claim(&mut self, plain: &str, owner: &str, limit: Option<usize>) -> String {
+        let suffixed = suffixed(plain, owner, limit);
+        if self.owners.get(&suffixed).is_some_and(|holder| holder == owner) {
+            return suffixed;
+        }
         match self.owners.get(plain) {
             None => {
                 self.owners.insert(plain.to_owned(), owner.to_owned());
                 plain.to_owned()
             }
             Some(holder) if holder == owner => plain.to_owned(),
-            Some(_) => {
-                let suffix = format!("-{:08x}", fnv1a(owner));
-                let room = limit.map_or(plain.len(), |limit| limit.saturating_sub(suffix.len()));
-                let stem: String = plain.chars().take(room).collect();
-                let name = format!("{stem}{suffix}");
-                self.owners.entry(name.clone()).or_insert_with(|| owner.to_owned());
-                name
-            }
+            Some(_) => self.hold(suffixed, owner),
         }
+    }
+
+    /// `owner` uses this name, and no other from now on.
+    pub fn hold(&mut self, name: String, owner: &str) -> String {
+        self.owners.entry(name.clone()).or_insert_with(|| owner.to_owned());
+        name
     }
 
     /// Frees every name of owners for which `gone` holds.
     pub fn release(&mut self, gone: impl Fn(&str) -> bool) {
         self.owners.retain(|_, owner| !gone(owner));
     }
+}
+
+/// What `owner` is called where `plain` is somebody else's.
+pub fn suffixed(plain: &str, owner: &str, limit: Option<usize>) -> String {
+    let suffix = format!("-{:08x}", fnv1a(owner));
+    let room = limit.map_or(plain.len(), |limit| limit.saturating_sub(suffix.len()));
+    let stem: String = plain.chars().take(room).collect();
+    format!("{stem}{suffix}")
 }
 
 /// The longest container name.
@@ -145,6 +156,11 @@ mod tests {
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-2/0", None), second);
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-1/0", None), plain);
         book.release(|owner| owner.contains("name-1"));
+        assert_eq!(
+            book.claim(plain, "default/a-very-long-pod-name-2/0", None),
+            second,
+            "a name is kept once it is used"
+        );
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-3/0", None), plain);
         assert!(
             NameBook { owners: [("x".repeat(64), "o".into())].into() }.claim(&"x".repeat(64), "p", Some(64)).len()

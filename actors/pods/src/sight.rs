@@ -1,0 +1,95 @@
+//! What a pod sees of itself: on the device, in its stored status, and of containers that left its spec.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mkube_messages::router::DeviceSnapshot;
+use mkube_model::names;
+use mkube_model::neighbours::router::{BridgePortRow, ContainerRow};
+use serde_json::Value;
+
+use crate::next_step::Seen;
+use crate::plan::{ContainerPlan, PodPlan, veth_comment};
+
+/// Shortest pause of a container whose neighbour had no room; the longest is four times as long.
+const TURN: Duration = Duration::from_millis(50);
+
+/// A container that left the spec: enough of a plan to take it down.
+pub fn leaver(row: &ContainerRow, owner: &str) -> ContainerPlan {
+    ContainerPlan {
+        name: row.name.clone(),
+        index: usize::MAX,
+        owner: owner.to_owned(),
+        network: None,
+        wanted: None,
+        row: row.name.clone(),
+        veth: row.interfaces.first().cloned().unwrap_or_default(),
+        image: String::new(),
+        file: None,
+        cmd: String::new(),
+        entrypoint: String::new(),
+        workdir: String::new(),
+        user: String::new(),
+        memory: None,
+        grace: Duration::ZERO,
+        envs: vec![],
+        mounts: vec![],
+        volumes: vec![],
+        mounts_declared: row.mount_lists.contains(&row.name),
+        envs_declared: row.env_lists.contains(&row.name),
+        hash: String::new(),
+        blocked: None,
+    }
+}
+
+/// A leaver whose interface goes on with a container of the present spec leaves that alone.
+pub fn without_shared(leaver: &ContainerPlan, plan: &PodPlan) -> ContainerPlan {
+    let mut leaver = leaver.clone();
+    if plan.containers.iter().any(|container| container.veth == leaver.veth) {
+        leaver.veth.clear();
+    }
+    leaver
+}
+
+/// What the device shows of a container.
+pub fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'a> {
+    let veth = device.veths.get(&container.veth).map(Arc::as_ref);
+    // The port of an interface that was lost is found by its comment alone.
+    let orphan = |port: &Arc<BridgePortRow>| {
+        port.interface.starts_with('*') && !port.dynamic && port.comment == veth_comment(&container.owner)
+    };
+    let port = device.ports.contains_key(&container.veth) || (veth.is_none() && device.ports.values().any(orphan));
+    Seen { row: device.containers.get(&container.row).map(Arc::as_ref), veth, port }
+}
+
+/// The generation of a spec.
+pub fn generation(pod: &Value) -> u64 {
+    pod.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0)
+}
+
+/// The pause of a container whose neighbour had no room: different for each, so that a thousand do not ask at once.
+pub fn short_pause(row: &str) -> Duration {
+    TURN + TURN.mul_f64(f64::from(names::fnv1a(row) % 300) / 100.0)
+}
+
+/// The address an interface has on the device.
+pub fn address_of(device: &DeviceSnapshot, veth: &str) -> Option<String> {
+    device.veths.get(veth)?.addresses.first().map(|address| address.addr().to_string())
+}
+
+/// The address a container had by a stored status.
+pub fn previous_address(status: &Value, index: usize) -> Option<Ipv4Addr> {
+    status.get("podIPs")?.get(index)?.get("ip")?.as_str()?.parse().ok()
+}
+
+/// Event reasons are fixed words.
+pub fn event_reason(reason: &str) -> &'static str {
+    match reason {
+        "ErrImagePull" | "InvalidImageName" | "ErrImageUnpack" | "ErrImageNeverPull" => "Failed",
+        "FailedMount" | "FailedUnmount" => "FailedMount",
+        "FailedCreatePodSandBox" => "FailedCreatePodSandBox",
+        "DeviceError" => "DeviceError",
+        _ => "Failed",
+    }
+}
