@@ -1,0 +1,362 @@
+//! The real actors from store to pods under a real supervisor, over fakes, under paused time.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
+use mkube_images::ImageActor;
+use mkube_ipam::{IpamActor, IpamParts};
+use mkube_messages::door::{CallError, Door, Doorway};
+use mkube_messages::images::EnsureTarball;
+use mkube_messages::objects::{
+    FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
+};
+use mkube_messages::request::{Request, RequestContext};
+use mkube_model::kinds::KindTable;
+use mkube_model::network::Network;
+use mkube_model::status::Status;
+use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_router::{RouterActor, RouterParts, device_picture};
+use mkube_store::StoreActor;
+use mkube_supervision::{
+    Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// Longer than anything takes that is not broken.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What outlives mkube: device, store, cache, disk.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub device: FakeRouter,
+    pub store: Arc<MemoryStore>,
+    pub images: Arc<FakeTarballs>,
+    pub disk: Arc<FakeDisk>,
+    pub clock: Arc<FakeClock>,
+    pub crossings: Crossings,
+}
+
+impl Surroundings {
+    /// The first of a test: time stands still from now on.
+    pub fn new() -> Self {
+        tokio::time::pause();
+        Self::another()
+    }
+
+    /// A further one.
+    pub fn another() -> Self {
+        let device = FakeRouter::new("7.23.2");
+        let images = Arc::new(FakeTarballs::beside(&device));
+        for image in ["web:1", "web:2", "side:1"] {
+            images.add(image);
+        }
+        Self {
+            images,
+            disk: Arc::new(FakeDisk::shared_with(&device)),
+            store: Arc::new(MemoryStore::default()),
+            clock: Arc::new(FakeClock::default()),
+            crossings: Crossings::default(),
+            device,
+        }
+    }
+}
+
+/// A running mkube.
+pub struct World {
+    pub around: Surroundings,
+    pub device: FakeRouter,
+    pub tree: Tree,
+    reader: ObjectsReader,
+    write: Door<WriteObject>,
+}
+
+fn supervisor(name: &str, on_limit: OnLimit, children: Vec<Child>) -> SupervisorSpec {
+    SupervisorSpec {
+        name: name.into(),
+        strategy: Strategy::OneForOne,
+        intensity: Intensity { restarts: 50, within: Duration::from_secs(60) },
+        on_limit,
+        pace: RestartPace { jitter: 0.0, ..RestartPace::default() },
+        children,
+    }
+}
+
+fn network() -> Network {
+    let ip = |text: &str| text.parse().expect("a literal");
+    Network {
+        name: "gt".into(),
+        cidr: "10.90.0.0/24".parse().expect("a literal"),
+        gateway: ip("10.90.0.1"),
+        bridge: "bridge-gt".into(),
+        managed: true,
+        first: ip("10.90.0.2"),
+        last: ip("10.90.0.254"),
+        dns: vec![],
+        reserved: vec![],
+    }
+}
+
+fn other_network() -> Network {
+    let ip = |text: &str| text.parse().expect("a literal");
+    Network {
+        name: "g10".into(),
+        cidr: "10.91.0.0/24".parse().expect("a literal"),
+        gateway: ip("10.91.0.1"),
+        bridge: "bridge-g10".into(),
+        first: ip("10.91.0.2"),
+        last: ip("10.91.0.254"),
+        ..network()
+    }
+}
+
+impl World {
+    /// A fresh device and store.
+    pub async fn new() -> Self {
+        Self::over(Surroundings::new()).await
+    }
+
+    /// mkube starts in these surroundings.
+    pub async fn over(around: Surroundings) -> Self {
+        let kinds = KindTable::builtin();
+        let kind = |name: &str| kinds.named(name).expect("a kind").id();
+        let (publisher, reader) = objects_view(kinds.clone());
+        let (publish, picture) = device_picture();
+        let [store, router, objects, ipam, images, pods] =
+            ["store", "router", "objects", "ipam", "images", "pods"].map(|name| Doorway::new(name, 256));
+        let crossings = around.crossings.clone();
+        let gate = RouterParts { router: around.device.router(), picture: publish, tick: Duration::from_secs(10) };
+        let one_way = ObjectsParts {
+            kinds: kinds.clone(),
+            publisher,
+            load: relay(store.door(), "LoadContents", &crossings),
+            commit: relay(store.door(), "CommitChanges", &crossings),
+            clock: around.clock.clone(),
+            node_name: "rose1".into(),
+        };
+        let addresses = IpamParts {
+            networks: vec![network(), other_network()],
+            pods: kind("Pod"),
+            objects: reader.clone(),
+            device: picture.clone(),
+            ensure_bridge: relay(router.door(), "EnsureBridge", &crossings),
+            describe_networks: relay(router.door(), "DescribeNetworks", &crossings),
+        };
+        let doors = PodDoors {
+            lease: relay(ipam.door(), "LeaseAddress", &crossings),
+            release: relay(ipam.door(), "ReleaseAddress", &crossings),
+            tarball: relay(images.door(), "EnsureTarball", &crossings),
+            ensure_veth: relay(router.door(), "EnsureVeth", &crossings),
+            remove_veth: relay(router.door(), "RemoveVeth", &crossings),
+            mounts: relay(router.door(), "EnsureMounts", &crossings),
+            envs: relay(router.door(), "EnsureEnvs", &crossings),
+            container: relay(router.door(), "EnsureContainer", &crossings),
+            start: relay(router.door(), "StartContainer", &crossings),
+            stop: relay(router.door(), "StopContainer", &crossings),
+            remove: relay(router.door(), "RemoveContainer", &crossings),
+            mark: relay(router.door(), "MarkContainer", &crossings),
+            log: relay(router.door(), "DescribeContainerLog", &crossings),
+            report: relay(objects.door(), "ReportStatus", &crossings),
+            finish: relay(objects.door(), "FinishDeletion", &crossings),
+            event: objects.door(),
+        };
+        let (tree_cell, tree_reader) = watch::channel(None);
+        let settings = PlanSettings {
+            images_base: "/images".into(),
+            volumes_base: "/volumes".into(),
+            host_ip: "10.90.0.1".into(),
+            node_name: "rose1".into(),
+        };
+        let watcher = PodsParts {
+            pod: PodParts {
+                doors,
+                objects: reader.clone(),
+                device: picture,
+                disk: around.disk.clone(),
+                clock: around.clock.clone(),
+                turns: Turns::default(),
+                settings: Arc::new(settings),
+                kind: kind("Pod"),
+                config_maps: kind("ConfigMap"),
+            },
+            tree: tree_reader,
+            supervisor: "mkube/pods".into(),
+        };
+        let (kept, tarballs) = (around.store.clone(), around.images.clone());
+        let permanent = RestartRule::Permanent;
+        let write = objects.door();
+        let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(tarballs.clone()))
+            .answers::<EnsureTarball>();
+        let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
+        let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
+        let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
+        let ipam_spec = ChildSpec::actor("ipam", permanent, ipam, move |_| IpamActor::new(addresses.clone()));
+        let pods_spec = ChildSpec::actor("watcher", permanent, pods, move |_| PodsActor::new(watcher.clone())).done();
+        let root = supervisor(
+            "mkube",
+            OnLimit::Escalate,
+            vec![
+                Child::Actor(mkube_store::answers(store_spec).done()),
+                Child::Actor(mkube_router::answers(router_spec).done()),
+                Child::Actor(mkube_objects::answers(objects_spec).done()),
+                Child::Actor(mkube_ipam::answers(ipam_spec).done()),
+                Child::Actor(images_spec.done()),
+                Child::Supervisor(supervisor("pods", OnLimit::HoldChild, vec![Child::Actor(pods_spec)])),
+            ],
+        );
+        let tree = mkube_supervision::start(root, around.clock.clone());
+        tree_cell.send_replace(Some(tree.clone()));
+        let world = Self { device: around.device.clone(), around, tree, reader, write };
+        world.until("the store is read", |world| world.reader.view().loaded).await;
+        sleep(Duration::from_millis(20)).await;
+        world
+    }
+
+    /// mkube ends; device and store stay.
+    pub async fn stop(self) -> Surroundings {
+        self.tree.stop(Duration::from_secs(5)).await;
+        self.around
+    }
+
+    /// Waits for a condition; panics with what there is when it takes too long.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if Instant::now() > deadline {
+                let pods = self.reader.view().kind(&self.reader.kinds().named("Pod").expect("a kind").id());
+                let pods: Vec<Value> = pods.objects.values().map(|pod| pod.value()["status"].clone()).collect();
+                panic!("not so: {what}\ndevice: {:#}\npods: {pods:#?}", self.device.state());
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn ask<M: Request>(door: &Door<M>, message: M) -> Result<M::Reply, CallError<M::Fault>> {
+        door.ask(message).await
+    }
+
+    pub async fn write(&self, kind: &str, name: &str, verb: Verb) -> Result<Written, Status> {
+        let kind = self.reader.kinds().named(kind).expect("a kind");
+        let order = WriteObject {
+            context: RequestContext::new("test", Duration::from_secs(20)),
+            kind: kind.id(),
+            key: ObjectKey::new("default", name),
+            verb,
+            subresource: "",
+            dry_run: false,
+            field_validation: FieldValidation::Strict,
+        };
+        Self::ask(&self.write, order).await.map_err(|error| match error {
+            CallError::Fault(status) => status,
+            CallError::NotAnswered(why) => Status::timeout(why.to_string()),
+        })
+    }
+
+    /// As a client does: an unknown outcome is followed by another try.
+    pub async fn insist(&self, kind: &str, name: &str, verb: Verb) {
+        for _ in 0..60 {
+            match self.write(kind, name, verb.clone()).await {
+                Ok(_) => return,
+                Err(status) if status.reason == "AlreadyExists" || status.reason == "NotFound" => return,
+                Err(_) => sleep(Duration::from_secs(1)).await,
+            }
+        }
+        panic!("{name} could not be written");
+    }
+
+    pub async fn create(&self, kind: &str, body: Value) {
+        self.insist(kind, "", Verb::Create { body }).await;
+    }
+
+    pub async fn patch(&self, kind: &str, name: &str, body: Value) {
+        self.insist(kind, name, Verb::Patch { patch: PatchType::Merge, body }).await;
+    }
+
+    pub async fn delete(&self, kind: &str, name: &str) {
+        self.insist(kind, name, Verb::Delete { options: Value::Null }).await;
+    }
+
+    pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        let kind = self.reader.kinds().named(kind).expect("a kind").id();
+        self.reader.view().get(&kind, &ObjectKey::new("default", name)).map(|object| object.value())
+    }
+
+    pub fn status(&self, pod: &str) -> Value {
+        self.get("Pod", pod).map(|pod| pod["status"].clone()).unwrap_or_default()
+    }
+
+    /// The first container's `state.waiting.reason`.
+    pub fn waits_for(&self, pod: &str, reason: &str) -> bool {
+        self.status(pod).pointer("/containerStatuses/0/state/waiting/reason") == Some(&json!(reason))
+    }
+
+    pub fn phase(&self, pod: &str) -> String {
+        self.status(pod)["phase"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn is_ready(&self, pod: &str) -> bool {
+        let status = self.status(pod);
+        let conditions = status["conditions"].as_array();
+        conditions.into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
+    }
+
+    pub async fn until_ready(&self, pod: &str) {
+        self.until("the pod is ready", |world| world.is_ready(pod)).await;
+    }
+
+    pub async fn until_gone(&self, pod: &str) {
+        self.until("the pod is gone", |world| world.get("Pod", pod).is_none()).await;
+    }
+
+    /// Messages of all events of a reason.
+    pub fn events(&self, reason: &str) -> Vec<String> {
+        let kind = self.reader.kinds().named("Event").expect("a kind").id();
+        let events = self.reader.view().kind(&kind);
+        let texts = events.objects.values().filter(|event| event.value()["reason"] == reason);
+        texts.map(|event| event.value()["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Nothing of any pod is on the device, on the disk or in the store.
+    pub fn nothing_is_left(&self) {
+        let state = self.device.state();
+        for part in ["containers", "veths", "ports", "mounts", "envs"] {
+            assert_eq!(state[part], json!([]), "{part}");
+        }
+        assert_eq!(self.around.disk.containers(), Vec::<String>::new());
+    }
+}
+
+/// A pod of one container.
+pub fn pod(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"containers": [{"name": "c", "image": "web:1"}]}})
+}
+
+/// A pod of one container with a command line.
+pub fn job(name: &str, restart: &str, command: &[&str]) -> Value {
+    let mut body = pod(name);
+    body["spec"]["restartPolicy"] = json!(restart);
+    body["spec"]["containers"][0]["command"] = json!(command[..1]);
+    body["spec"]["containers"][0]["args"] = json!(command[1..]);
+    body
+}
+
+/// A pod that uses everything a pod can use.
+pub fn full_pod(name: &str, image: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {
+        "volumes": [{"name": "config", "configMap": {"name": "settings"}}],
+        "containers": [
+            {"name": "c", "image": image, "env": [{"name": "A", "value": "1"},
+                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+             "volumeMounts": [{"name": "config", "mountPath": "/etc/web"}, {"name": "data", "mountPath": "/data"}]},
+            {"name": "side", "image": "side:1"}]}})
+}
+
+/// The ConfigMap of [`full_pod`].
+pub fn settings(text: &str) -> Value {
+    json!({"metadata": {"name": "settings"}, "data": {"web.conf": text}})
+}
