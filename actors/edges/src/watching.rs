@@ -9,7 +9,9 @@ use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use mkube_messages::objects::{ChangeType, ObjectsReader, ObjectsView, StoredObject};
 use mkube_model::kinds::Kind;
+use mkube_model::metadata;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use mkube_model::table::{self, IncludeObject};
 use serde_json::{Value, json};
@@ -47,6 +49,12 @@ struct Watch {
 pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;
     let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let how = query.get("resourceVersionMatch").map(String::as_str).unwrap_or_default();
+    let asks_initial = query.get("sendInitialEvents").is_some_and(|value| !value.is_empty());
+    if asks_initial != (how == "NotOlderThan") || !["", "NotOlderThan"].contains(&how) {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, and the other way round";
+        return Err(Status::invalid_option("ListOptions", &Problem::forbidden("resourceVersionMatch", why)));
+    }
     let from = match query.get("resourceVersion").map(String::as_str).unwrap_or_default() {
         "" | "0" => None,
         text => Some(
@@ -54,9 +62,17 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
                 .map_err(|_| Status::bad_request(format!("resourceVersion {text:?} is not a number")))?,
         ),
     };
-    let seconds = query.get("timeoutSeconds").and_then(|text| text.parse::<u64>().ok()).filter(|seconds| *seconds > 0);
-    let life = seconds.map_or(LIFE, Duration::from_secs).min(LIFE * 4);
-    let initial = from.is_none() || flag("sendInitialEvents");
+    let seconds = match query.get("timeoutSeconds").filter(|text| !text.is_empty()) {
+        None => 0,
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| Status::bad_request(format!("timeoutSeconds {text:?} is not a number of seconds")))?,
+    };
+    let life = if seconds == 0 { LIFE } else { Duration::from_secs(seconds).min(LIFE * 4) };
+    if let Some(version) = from.filter(|version| asks_initial && *version > view.revision) {
+        return Err(Status::too_new(version, view.revision));
+    }
+    let initial = if asks_initial { flag("sendInitialEvents") } else { from.is_none() };
     let mut watch = Watch {
         kind: target.kind,
         selection: Selection::of(target, query)?,
@@ -144,6 +160,10 @@ impl Watch {
                 () = lines.closed() => return,
                 () = tokio::time::sleep_until(next_bookmark.min(self.until)) => {
                     if Instant::now() >= self.until {
+                        // The last word says from where to go on.
+                        if self.bookmarks {
+                            let _ = lines.send_timeout(Ok(self.bookmark(false)), BOOKMARK).await;
+                        }
                         return;
                     }
                     next_bookmark = Instant::now() + BOOKMARK;
@@ -156,12 +176,13 @@ impl Watch {
     }
 
     fn check_history(&self, view: &ObjectsView) -> Result<(), Status> {
+        // A version this server has not given out came from another store: clients list again when it is called expired.
         if self.sent > view.revision {
-            let message = format!("Too large resource version: {}, current: {}", self.sent, view.revision);
-            return Err(Status::timeout(message));
+            return Err(Status::expired(format!("too large resource version: {} ({})", self.sent, view.revision)));
         }
-        if self.sent < view.kind(&self.kind.id()).history_after {
-            return Err(Status::expired(format!("too old resource version: {}", self.sent)));
+        let oldest = view.kind(&self.kind.id()).history_after;
+        if self.sent < oldest {
+            return Err(Status::expired(format!("too old resource version: {} ({oldest})", self.sent)));
         }
         Ok(())
     }
@@ -181,7 +202,18 @@ impl Watch {
                 (true, false) => "DELETED",
                 (false, false) => continue,
             };
-            let line = self.line(word, &change.object);
+            // What left the selection is shown as it was when it belonged to it, at the version at which it left.
+            let left = (before && !after && change.change != ChangeType::Deleted).then_some(change.previous.as_deref());
+            let line = match left.flatten() {
+                Some(previous) => {
+                    let mut object = previous.clone();
+                    object.revision = change.revision;
+                    metadata::of_mut(&mut object.value)
+                        .insert("resourceVersion".into(), json!(change.revision.to_string()));
+                    self.line(word, &object)
+                }
+                None => self.line(word, &change.object),
+            };
             lines.push(line);
         }
         self.sent = view.revision;
@@ -208,13 +240,8 @@ impl Watch {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = match self.form {
-            Form::Table => {
-                let object =
-                    json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
-                json!({
-                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": self.sent.to_string()},
-                    "columnDefinitions": [], "rows": [{"cells": vec![Value::Null; self.kind.columns.len()], "object": object}],
-                })
+            Form::Partial => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
             _ => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
         };

@@ -15,3 +15,4 @@ mod publish;
 mod queue;
 
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};
+pub use publish::HISTORY;

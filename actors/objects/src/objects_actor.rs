@@ -40,6 +40,8 @@ const STATUS_PACE: Duration = Duration::from_secs(1);
 const EVENT_PACE: Duration = Duration::from_secs(1);
 /// Pause before the store is read again.
 const RELOAD: Duration = Duration::from_secs(1);
+/// Further names tried when a generated one is taken.
+const GENERATED_TRIES: usize = 8;
 /// Namespaces that always exist.
 const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
@@ -435,12 +437,21 @@ impl ObjectsActor {
         body: Value,
         given: &Circumstances,
     ) -> Result<Outcome, Status> {
-        let admitted = admission::create(kind, &key.namespace, body, given)?;
+        let generated = metadata::name(&body).is_empty();
+        let mut admitted = admission::create(kind, &key.namespace, body, given)?;
         let name = metadata::name(&admitted.value).to_owned();
         if kind.namespaced {
             self.check_namespace(view, kind, &key.namespace, &name)?;
         }
-        let key = ObjectKey::new(key.namespace.clone(), name);
+        let mut key = ObjectKey::new(key.namespace.clone(), name);
+        for _ in 0..GENERATED_TRIES {
+            if !generated || view.get(&kind.id(), &key).is_none() {
+                break;
+            }
+            let prefix = admitted.value["metadata"]["generateName"].as_str().unwrap_or_default();
+            key.name = metadata::generated_name(prefix, self.draw());
+            metadata::of_mut(&mut admitted.value).insert("name".into(), json!(key.name));
+        }
         if view.get(&kind.id(), &key).is_some() {
             return Err(Status::already_exists(kind, &key.name));
         }
