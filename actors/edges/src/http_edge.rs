@@ -84,6 +84,8 @@ impl HttpEdge {
         .workers(1)
         .max_connections(CONNECTIONS)
         .shutdown_timeout(DRAIN_SECONDS)
+        // A client that has gone is noticed at once, not with the next line of its watch.
+        .h1_allow_half_closed(false)
         .disable_signals()
         .listen(listener)?
         .run();

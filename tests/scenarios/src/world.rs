@@ -145,6 +145,9 @@ impl World {
         tokio::time::timeout(PATIENCE, device.wait_for(|picture| picture.complete))
             .await
             .context("the device was never read")??;
+        let has_node =
+            |view: &ObjectsView| view.kinds.iter().any(|(id, kind)| id.plural == "nodes" && !kind.objects.is_empty());
+        world.until("the node", has_node).await?;
         Ok(world)
     }
 
