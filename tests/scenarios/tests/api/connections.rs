@@ -41,13 +41,18 @@ async fn percent_encoding_does_not_move_a_path() -> anyhow::Result<()> {
         "/api/v1/namespaces/default%2Fconfigmaps%2Fm",
         "/api/v1/namespaces/default/configmaps/..%2Fconfigmaps%2Fm",
         "/api/v1/namespaces/default/configmaps/m%00",
-        "/api/v1/namespaces/default/configmaps/%2E%2E",
         "/api/v1/namespaces/default/configmaps/m%2F",
         "/api/v1/namespaces/default/pods/m%2Flog",
         "/api%2Fv1/pods",
     ] {
         assert_eq!(api.get(path).await?.code, 404, "{path}");
         assert_eq!(api.delete(path).await?.code, 404, "{path}");
+    }
+    // Libraries of clients tidy such paths up; here they arrive as they are.
+    let here = "/api/v1/namespaces/default/configmaps";
+    for path in [format!("{here}/%2E%2E"), format!("{here}/../configmaps/m"), format!("{here}/./m")] {
+        let request = format!("DELETE {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw(&world, &request).await?, "404", "{path}");
     }
     for path in ["/api/v1/namespaces/default/configmaps/%", "/api/v1/pods?labelSelector=%ff", "/api/v1/pods?%zz=1"] {
         assert_eq!(
