@@ -32,6 +32,8 @@ pub struct Admitted {
     pub warnings: Vec<String>,
 }
 
+/// Parts of metadata that are left out when there is nothing in them.
+const METADATA_LISTS: [&str; 4] = ["labels", "annotations", "finalizers", "ownerReferences"];
 /// Bytes of all annotations of an object.
 const ANNOTATIONS: usize = 256 << 10;
 /// Bytes of an object. Patches of allowed size could else make it grow without end.
@@ -240,9 +242,15 @@ fn decode(kind: &Kind, body: &mut Value, validation: FieldValidation) -> Result<
         return Err(Status::bad_request(message));
     }
     prune(body, &known);
+    // An empty map or list of metadata says nothing, and is not to make a difference.
+    metadata::of_mut(body).retain(|field, value| !(METADATA_LISTS.contains(&field.as_str()) && is_empty(value)));
     let mut warnings = if validation == FieldValidation::Warn { unknown } else { Vec::new() };
     warnings.extend((kind.warnings)(body));
     Ok(warnings)
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn name_it(kind: &Kind, namespace: &str, body: &mut Value, given: &Circumstances) -> Result<(), Status> {
@@ -438,6 +446,16 @@ mod tests {
         let current = created("a");
         let mut body = current.clone();
         body["spec"].as_object_mut().expect("a spec").remove("nodeName");
+        let next = update(&kind("Pod"), &current, body, "", &given(FieldValidation::Strict)).expect("good").value;
+        assert_eq!(next, without_version(&current));
+    }
+
+    #[test]
+    fn empty_metadata_makes_no_difference() {
+        let current = created("a");
+        let mut body = current.clone();
+        body["metadata"]["annotations"] = json!({});
+        body["metadata"]["finalizers"] = json!([]);
         let next = update(&kind("Pod"), &current, body, "", &given(FieldValidation::Strict)).expect("good").value;
         assert_eq!(next, without_version(&current));
     }
