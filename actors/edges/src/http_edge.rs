@@ -57,6 +57,8 @@ pub struct Figures {
     pub(crate) errors: AtomicU64,
     pub(crate) watches: AtomicUsize,
     pub(crate) in_flight: AtomicUsize,
+    /// Bytes of bodies that are being read or worked on.
+    pub(crate) body_bytes: AtomicUsize,
 }
 
 /// See the room's card.

@@ -137,24 +137,25 @@ async fn resource(
         (&Method::GET | &Method::HEAD, false) if !watch => read::list(parts, &target, &query, wants),
         (&Method::GET, false) => watching::answer(parts, &target, &query, wants),
         (&Method::POST, false) => {
-            let body = body(request, payload, target.kind.protobuf).await?;
+            let body = body(request, payload, parts, target.kind.protobuf).await?;
             write::create(parts, &target, &query, body, wants).await
         }
         (&Method::PUT, true) => {
-            let body = body(request, payload, target.kind.protobuf).await?;
+            let body = body(request, payload, parts, target.kind.protobuf).await?;
             write::update(parts, &target, &query, body, wants).await
         }
         (&Method::PATCH, true) => {
             let kind = content_type(request).to_owned();
-            let bytes = request_body::read(payload).await?;
+            let mut counted = request_body::Counted::new(parts.figures.clone());
+            let bytes = request_body::read(payload, &mut counted).await?;
             write::patch(parts, &target, &query, &kind, &bytes, wants).await
         }
         (&Method::DELETE, true) => {
-            let body = body(request, payload, DELETE_OPTIONS).await?;
+            let body = body(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete(parts, &target, &query, body.value).await
         }
         (&Method::DELETE, false) => {
-            let body = body(request, payload, DELETE_OPTIONS).await?;
+            let body = body(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete_collection(parts, &target, &query, body.value).await
         }
         _ => Err(Status::method_not_allowed()),
@@ -165,9 +166,16 @@ fn content_type(request: &HttpRequest) -> &str {
     request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-async fn body(request: &HttpRequest, payload: web::Payload, protobuf: &[Field]) -> Result<request_body::Body, Status> {
-    let bytes = request_body::read(payload).await?;
-    request_body::parse(content_type(request), &bytes, protobuf)
+async fn body(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    protobuf: &[Field],
+) -> Result<request_body::Body, Status> {
+    let mut counted = request_body::Counted::new(parts.figures.clone());
+    let bytes = request_body::read(payload, &mut counted).await?;
+    let body = request_body::parse(content_type(request), &bytes, protobuf)?;
+    Ok(request_body::Body { counted: Some(counted), ..body })
 }
 
 /// Finds kind, namespace, name and subresource in the rest of a path.
@@ -250,7 +258,8 @@ async fn supervisor(
             Ok(respond::json(200, &json!({"released": path.join("/")})))
         }
         (&Method::POST, [path @ .., "crash"]) if parts.allow_chaos => {
-            let body = request_body::parse("", &request_body::read(payload).await?, &[])?;
+            let mut counted = request_body::Counted::new(parts.figures.clone());
+            let body = request_body::parse("", &request_body::read(payload, &mut counted).await?, &[])?;
             let how = serde_json::from_value(body.value["how"].clone())
                 .map_err(|_| Status::bad_request("`how` must be panic, error or stop"))?;
             tree.crash(&path.join("/"), how).await.map_err(fault)?;

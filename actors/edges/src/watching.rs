@@ -27,7 +27,7 @@ use crate::route::{Query, Target};
 /// Watches at the same time.
 const WATCHES: usize = 256;
 /// Events waiting for a slow client; then it is dropped.
-const WAITING: usize = 1024;
+const WAITING: usize = 64;
 /// Pause between bookmarks.
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// Longest life of a watch the client gave no timeout.
@@ -92,24 +92,19 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
     let mut first = Vec::new();
     if initial {
         let kind = view.kind(&target.kind.id());
-        let selection = watch.selection.clone();
-        for object in kind.objects.values().filter(|object| selection.matches(object)) {
-            first.push(watch.line("ADDED", object));
-        }
+        first.extend(kind.objects.values().filter(|object| watch.selection.matches(object)).cloned());
         watch.sent = view.revision;
-        if flag("sendInitialEvents") && watch.bookmarks {
-            first.push(watch.bookmark(true));
-        }
     } else if let Err(status) = watch.check_history(&view) {
         // An old version is told inside the stream, where clients look for it.
         let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
         return Ok(HttpResponse::Ok().content_type("application/json").body(line));
     }
+    let marks_end = flag("sendInitialEvents") && watch.bookmarks;
     let (lines, stream) = mpsc::channel::<Result<Bytes, actix_web::Error>>(WAITING);
     let reader = parts.objects.clone();
     actix_web::rt::spawn(async move {
         let _counted = counted;
-        watch.run(reader, first, lines).await;
+        watch.run(reader, first, marks_end, lines).await;
     });
     Ok(HttpResponse::Ok().content_type("application/json").streaming(ReceiverStream::new(stream)))
 }
@@ -127,13 +122,19 @@ impl Watch {
     async fn run(
         mut self,
         reader: ObjectsReader,
-        first: Vec<Bytes>,
+        first: Vec<Arc<StoredObject>>,
+        marks_end: bool,
         lines: mpsc::Sender<Result<Bytes, actix_web::Error>>,
     ) {
-        for line in first {
-            if lines.send(Ok(line)).await.is_err() {
+        // Written out one by one: what waits for a slow client is bounded.
+        for object in first {
+            let line = self.line("ADDED", &object);
+            if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
                 return;
             }
+        }
+        if marks_end && lines.send_timeout(Ok(self.bookmark(true)), BOOKMARK).await.is_err() {
+            return;
         }
         let mut notices = reader.notices();
         let mut next_bookmark = Instant::now() + BOOKMARK;
@@ -142,7 +143,8 @@ impl Watch {
             let view = reader.view();
             match self.news(&view) {
                 Ok(news) => {
-                    for line in news {
+                    for (word, object) in news {
+                        let line = self.line(word, &object);
                         // A client that does not read is dropped rather than remembered without end.
                         if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
                             return;
@@ -188,11 +190,11 @@ impl Watch {
     }
 
     /// What happened since the last line, as this watch sees it.
-    fn news(&mut self, view: &ObjectsView) -> Result<Vec<Bytes>, Status> {
+    fn news(&mut self, view: &ObjectsView) -> Result<Vec<(&'static str, Arc<StoredObject>)>, Status> {
         self.check_history(view)?;
         let kind = view.kind(&self.kind.id());
         let start = kind.history.iter().rev().take_while(|change| change.revision > self.sent).count();
-        let mut lines = Vec::new();
+        let mut news = Vec::new();
         for change in kind.history.iter().skip(kind.history.len() - start) {
             let before = change.previous.as_ref().is_some_and(|object| self.selection.matches(object));
             let after = change.change != ChangeType::Deleted && self.selection.matches(&change.object);
@@ -203,21 +205,21 @@ impl Watch {
                 (false, false) => continue,
             };
             // What left the selection is shown as it was when it belonged to it, at the version at which it left.
-            let left = (before && !after && change.change != ChangeType::Deleted).then_some(change.previous.as_deref());
-            let line = match left.flatten() {
-                Some(previous) => {
-                    let mut object = previous.clone();
+            let left = before && !after && change.change != ChangeType::Deleted;
+            let object = match &change.previous {
+                Some(previous) if left => {
+                    let mut object = (**previous).clone();
                     object.revision = change.revision;
                     metadata::of_mut(&mut object.value)
                         .insert("resourceVersion".into(), json!(change.revision.to_string()));
-                    self.line(word, &object)
+                    Arc::new(object)
                 }
-                None => self.line(word, &change.object),
+                _ => change.object.clone(),
             };
-            lines.push(line);
+            news.push((word, object));
         }
         self.sent = view.revision;
-        Ok(lines)
+        Ok(news)
     }
 
     fn line(&mut self, word: &str, object: &StoredObject) -> Bytes {

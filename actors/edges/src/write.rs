@@ -102,7 +102,7 @@ pub async fn create(
     body: Body,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
-    let Body { value: body, repeated } = body;
+    let Body { value: body, repeated, counted: _counted } = body;
     if !metadata::resource_version(&body).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -126,7 +126,7 @@ pub async fn update(
     body: Body,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
-    let Body { value: body, repeated } = body;
+    let Body { value: body, repeated, counted: _counted } = body;
     let written = ask(parts, target, key_of(target), Verb::Update { body }, query, false, &repeated).await?;
     Ok(answer(parts, target, query, &written, 200, wants))
 }
@@ -153,7 +153,7 @@ pub async fn patch(
             )));
         }
     };
-    let Body { value: body, repeated } = request_body::parse(media, bytes, &[])?;
+    let Body { value: body, repeated, .. } = request_body::parse(media, bytes, &[])?;
     let written = ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false, &repeated).await?;
     Ok(answer(parts, target, query, &written, 200, wants))
 }

@@ -302,6 +302,15 @@ mod tests {
     }
 
     #[test]
+    fn lists_that_would_take_forever_to_merge_are_refused() {
+        let many: Vec<Value> = (0..=ITEMS).map(|n| json!({"name": n.to_string()})).collect();
+        let refused = strategic_merge_patch(&json!({}), &json!({"env": many})).expect_err("too many");
+        assert_eq!((refused.code, refused.message.starts_with("env:")), (400, true));
+        let plain = strategic(json!({}), json!({"args": vec!["x"; ITEMS + 1]}));
+        assert_eq!(plain["args"].as_array().map(Vec::len), Some(ITEMS + 1), "lists without a key are replaced");
+    }
+
+    #[test]
     fn null_removes_and_a_missing_merge_key_is_refused() {
         assert_eq!(strategic(json!({"a": 1, "b": 2}), json!({"a": null})), json!({"b": 2}));
         let error =

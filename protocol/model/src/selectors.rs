@@ -135,7 +135,9 @@ impl FieldSelector {
                 Some(Value::Null) | None => wanted.is_empty() || wanted == "false",
                 // The source of an event: its component is what clients mean.
                 Some(Value::Object(fields)) => fields.get("component").and_then(Value::as_str) == Some(wanted),
-                Some(other) => other.to_string() == *wanted,
+                Some(Value::Bool(flag)) => wanted == if *flag { "true" } else { "false" },
+                Some(Value::Number(number)) => wanted.parse().is_ok_and(|wanted: serde_json::Number| wanted == *number),
+                Some(Value::Array(_)) => false,
             };
             same == *equal
         })

@@ -148,3 +148,42 @@ async fn requests_that_clients_abandon_do_not_use_up_the_server() -> anyhow::Res
     world.stop().await;
     Ok(())
 }
+
+#[actix_rt::test]
+async fn bodies_that_arrive_slowly_do_not_fill_the_memory() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let address = world.api().address();
+    let flood = move || -> anyhow::Result<(Vec<TcpStream>, usize)> {
+        let (mut open, mut refused) = (Vec::new(), 0);
+        for _ in 0..24 {
+            let mut stream = TcpStream::connect(address)?;
+            stream.set_write_timeout(Some(Duration::from_secs(20)))?;
+            let length = 3 << 20;
+            write!(
+                stream,
+                "POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Length: {length}\r\n\r\n"
+            )?;
+            // All but the last byte; a refusal may come before that.
+            let _ = stream.write_all(&vec![b' '; length - 1]);
+            stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+            let mut answer = [0; 64];
+            if let Ok(bytes) = stream.read(&mut answer)
+                && String::from_utf8_lossy(&answer[..bytes]).contains(" 429 ")
+            {
+                refused += 1;
+            }
+            open.push(stream);
+        }
+        Ok((open, refused))
+    };
+    let (open, refused) = tokio::task::spawn_blocking(flood).await??;
+    assert!((4..=20).contains(&refused), "{refused} of 24 were refused");
+    world.api().get(MAPS).await?.expect(200);
+    drop(open);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.api().post(MAPS, &map("after", json!({}))).await?.code != 201 {
+        assert!(Instant::now() < deadline, "bodies of clients that left are still counted");
+    }
+    world.stop().await;
+    Ok(())
+}
