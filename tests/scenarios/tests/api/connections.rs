@@ -117,6 +117,30 @@ async fn garbage_on_a_connection_ends_that_connection_only() -> anyhow::Result<(
 }
 
 #[actix_rt::test]
+async fn a_slow_client_that_sends_everything_before_it_reads_gets_its_413() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let address = world.api().address();
+    let slow = move || -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let length = 6 << 20;
+        write!(stream, "POST {MAPS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n")?;
+        for _ in 0..6 {
+            // Longer in all than a server waits for a client it has answered.
+            std::thread::sleep(Duration::from_millis(500));
+            stream.write_all(&vec![b' '; length / 6])?;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = tokio::task::spawn_blocking(slow).await??;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
 async fn requests_that_clients_abandon_do_not_use_up_the_server() -> anyhow::Result<()> {
     let world = quiet().await?;
     let address = world.api().address();
