@@ -114,6 +114,11 @@ pub fn update(
             None => drop(body.as_object_mut().map(|fields| fields.remove("status"))),
         }
     }
+    if let Some(added) = added_finalizer(&old, &body) {
+        let why = "no new finalizers can be added if the object is being deleted, found new finalizer";
+        let problem = Problem::forbidden("metadata.finalizers", format!("{why} {added:?}"));
+        return Err(Status::invalid(kind, &name, &[problem]));
+    }
     (kind.default)(&mut body);
     (kind.place)(&mut body, &given.node);
     if what_is_wanted(&body) != what_is_wanted(&current) {
@@ -276,6 +281,13 @@ fn name_it(kind: &Kind, namespace: &str, body: &mut Value, given: &Circumstances
         metadata::of_mut(body).insert("name".into(), json!(name));
     }
     Ok(())
+}
+
+/// A finalizer that an object on its way out did not have before.
+fn added_finalizer<'a>(old: &Value, body: &'a Value) -> Option<&'a Value> {
+    old.get("deletionTimestamp").filter(|at| !at.is_null())?;
+    let before = old.get("finalizers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    body.pointer("/metadata/finalizers")?.as_array()?.iter().find(|one| !before.contains(one))
 }
 
 fn check_identity(kind: &Kind, current: &Value, body: &Value) -> Result<(), Status> {

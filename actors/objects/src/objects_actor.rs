@@ -612,8 +612,17 @@ impl ObjectsActor {
         let now = self.parts.clock.now();
         let node = self.parts.node_name.clone();
         let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value()));
+        let namespaces = self.parts.kinds.named("Namespace").map(|kind| view.kind(&kind.id()));
         for write in self.events.flush(&node, now, current) {
             let task = match write {
+                // Told late, about something in a namespace that is gone: nobody would ever remove it.
+                EventWrite::Put(key, _)
+                    if namespaces
+                        .as_ref()
+                        .is_some_and(|all| !all.objects.contains_key(&ObjectKey::new("", key.namespace.as_str()))) =>
+                {
+                    continue;
+                }
                 EventWrite::Put(key, mut value) => {
                     let meta = metadata::of_mut(&mut value);
                     meta.entry("uid").or_insert_with(|| json!(uuid::Uuid::new_v4().to_string()));

@@ -228,6 +228,9 @@ async fn a_finalizer_holds_an_object_until_it_is_taken_away() -> anyhow::Result<
     assert!(marked.body["metadata"]["deletionTimestamp"].is_string());
     let again = api.delete(&one).await?.expect(200);
     assert_eq!(again.version(), marked.version());
+    let more = json!({"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}});
+    let refused = api.patch(&one, "merge", &more).await?.refused(422, "Invalid");
+    assert_eq!(refused.fields(), ["metadata.finalizers"]);
     let unset = api.patch(&one, "merge", &json!({"metadata": {"deletionTimestamp": null}})).await?.expect(200);
     assert!(unset.body["metadata"]["deletionTimestamp"].is_string(), "a deletion cannot be taken back");
     api.patch(&one, "merge", &json!({"metadata": {"finalizers": null}})).await?.expect(200);
@@ -291,6 +294,54 @@ async fn a_pod_becomes_running_and_is_gone_after_its_deletion() -> anyhow::Resul
         !view.kinds.values().any(|kind| kind.objects.keys().any(|key| key.name == "p"))
     });
     gone.await?;
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn a_pod_with_a_finalizer_goes_when_device_and_finalizer_are_done_with_it() -> anyhow::Result<()> {
+    let world = mkube_scenarios::World::start().await?;
+    let api = world.api();
+    let mut held = pod("p");
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    api.post(PODS, &held).await?.expect(201);
+    world.until_pod("p", "Running").await?;
+    api.delete(&format!("{PODS}/p")).await?.expect(200);
+    let rows = world.controller().device.clone().wait_for(|picture| picture.containers.is_empty()).await.map(drop);
+    assert!(rows.is_ok(), "the container goes, whoever holds the object");
+    api.get(&format!("{PODS}/p")).await?.expect(200);
+    api.patch(&format!("{PODS}/p"), "merge", &json!({"metadata": {"finalizers": null}})).await?.expect(200);
+    world
+        .until("the end of the pod", |view| {
+            !view.kinds.values().any(|kind| kind.objects.keys().any(|key| key.name == "p"))
+        })
+        .await?;
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn no_event_outlives_its_namespace() -> anyhow::Result<()> {
+    let world = mkube_scenarios::World::start().await?;
+    let api = world.api();
+    api.post("/api/v1/namespaces", &json!({"metadata": {"name": "team"}})).await?.expect(201);
+    api.post("/api/v1/namespaces/team/pods", &pod("p")).await?.expect(201);
+    let event_of = |view: &mkube_messages::objects::ObjectsView, namespace: &str| {
+        view.kinds
+            .iter()
+            .any(|(id, kind)| id.plural == "events" && kind.objects.keys().any(|key| key.namespace == namespace))
+    };
+    world.until("an event of the pod", |view| event_of(view, "team")).await?;
+    api.delete("/api/v1/namespaces/team").await?.expect(200);
+    world
+        .until("the end of the namespace", |view| {
+            !view.kinds.values().any(|kind| kind.objects.keys().any(|key| key.name == "team"))
+        })
+        .await?;
+    // Events are written in order: when this one is there, those of before are.
+    api.post(PODS, &pod("q")).await?.expect(201);
+    world.until("an event of the other pod", |view| event_of(view, "default")).await?;
+    assert!(!event_of(&world.view(), "team"));
     world.stop().await;
     Ok(())
 }

@@ -203,3 +203,21 @@ async fn too_many_watches_are_told_to_come_back_later() -> anyhow::Result<()> {
     world.stop().await;
     Ok(())
 }
+
+#[actix_rt::test]
+async fn a_watch_outlives_the_actor_that_feeds_it() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let mut watch = api.watch(&format!("{MAPS}?watch=true"), JSON).await?;
+    api.post(MAPS, &map("before", json!({}))).await?.expect(201);
+    assert_eq!(watch.event().await?, told("ADDED", "before"));
+    let actor = "/api/v1/supervisor/mkube/object-layer/objects";
+    api.post(&format!("{actor}/crash"), &json!({"how": "panic"})).await?.expect(200);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while api.post(MAPS, &map("after", json!({}))).await?.code == 503 {
+        assert!(Instant::now() < deadline, "the actor does not come back");
+    }
+    assert_eq!(watch.event().await?, told("ADDED", "after"), "nothing is repeated, nothing is missing");
+    world.stop().await;
+    Ok(())
+}
