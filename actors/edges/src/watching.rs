@@ -208,11 +208,9 @@ impl Watch {
             let left = before && !after && change.change != ChangeType::Deleted;
             let object = match &change.previous {
                 Some(previous) if left => {
-                    let mut object = (**previous).clone();
-                    object.revision = change.revision;
-                    metadata::of_mut(&mut object.value)
-                        .insert("resourceVersion".into(), json!(change.revision.to_string()));
-                    Arc::new(object)
+                    let mut value = previous.value();
+                    metadata::of_mut(&mut value).insert("resourceVersion".into(), json!(change.revision.to_string()));
+                    Arc::new(StoredObject::new(previous.kind, previous.key.clone(), &value, change.revision))
                 }
                 _ => change.object.clone(),
             };

@@ -11,6 +11,7 @@ mod admission;
 mod contents;
 mod event_book;
 mod objects_actor;
+mod outcome;
 mod publish;
 mod queue;
 

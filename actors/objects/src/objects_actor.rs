@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::admission::{self, Circumstances};
 use crate::contents::{catch_up, store_key, to_bytes};
 use crate::event_book::{EventBook, EventWrite};
+use crate::outcome::{Outcome, existing, gone, replace, unchanged};
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
 
@@ -97,16 +98,6 @@ struct Ready {
     value: Option<Value>,
     warnings: Vec<String>,
     answer: Answer,
-}
-
-/// What admission made of a task.
-enum Outcome {
-    /// To be committed.
-    Write { kind: KindId, key: ObjectKey, value: Option<Value>, expected: Expected, warnings: Vec<String> },
-    /// Nothing to write.
-    Done(Box<Written>),
-    /// Refused.
-    Refused(Status),
 }
 
 impl ObjectsActor {
@@ -603,6 +594,12 @@ impl ObjectsActor {
         });
     }
 
+    fn takes_events(&self, view: &ObjectsView, namespace: &str) -> bool {
+        let Some(kind) = self.parts.kinds.named("Namespace") else { return true };
+        let found = view.get(&kind.id(), &ObjectKey::new("", namespace));
+        found.is_some_and(|namespace| !namespace.is_deleting())
+    }
+
     fn write_events(&mut self, ctx: &mut Context<Self>) {
         let Some(kind) = self.parts.kinds.named("Event").map(Kind::id) else { return };
         if !self.in_step {
@@ -612,17 +609,10 @@ impl ObjectsActor {
         let now = self.parts.clock.now();
         let node = self.parts.node_name.clone();
         let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value()));
-        let namespaces = self.parts.kinds.named("Namespace").map(|kind| view.kind(&kind.id()));
         for write in self.events.flush(&node, now, current) {
             let task = match write {
-                // Told late, about something in a namespace that is gone: nobody would ever remove it.
-                EventWrite::Put(key, _)
-                    if namespaces
-                        .as_ref()
-                        .is_some_and(|all| !all.objects.contains_key(&ObjectKey::new("", key.namespace.as_str()))) =>
-                {
-                    continue;
-                }
+                // A namespace that is going takes no new objects, and one that is gone must not get any.
+                EventWrite::Put(key, _) if !self.takes_events(&view, &key.namespace) => continue,
                 EventWrite::Put(key, mut value) => {
                     let meta = metadata::of_mut(&mut value);
                     meta.entry("uid").or_insert_with(|| json!(uuid::Uuid::new_v4().to_string()));
@@ -635,34 +625,6 @@ impl ObjectsActor {
         }
         self.pump(ctx);
     }
-}
-
-fn existing(view: &ObjectsView, kind: &Kind, key: &ObjectKey) -> Result<Arc<StoredObject>, Status> {
-    view.get(&kind.id(), key).ok_or_else(|| Status::not_found(kind, &key.name))
-}
-
-fn replace(kind: &Kind, key: ObjectKey, current: &Arc<StoredObject>, admitted: admission::Admitted) -> Outcome {
-    let tree = current.value();
-    // The last finalizer is gone: so is the object.
-    let released = metadata::is_deleting(&admitted.value)
-        && !kind.graceful
-        && kind.kind != "Namespace"
-        && metadata::has_finalizers(&tree)
-        && !metadata::has_finalizers(&admitted.value);
-    if !released && admitted.value == admission::without_version(&tree) {
-        return unchanged(current.clone(), admitted.warnings);
-    }
-    let value = (!released).then_some(admitted.value);
-    let expected = Expected::At(current.revision);
-    Outcome::Write { kind: kind.id(), key, value, expected, warnings: admitted.warnings }
-}
-
-fn unchanged(object: Arc<StoredObject>, warnings: Vec<String>) -> Outcome {
-    Outcome::Done(Box::new(Written { object, changed: false, gone: false, warnings }))
-}
-
-fn gone() -> Status {
-    Status::new(404, "NotFound", "the object is gone")
 }
 
 fn not_loaded(why: &str) -> Status {

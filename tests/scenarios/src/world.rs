@@ -196,7 +196,7 @@ impl World {
         let id = self.controller.objects.kinds().named("Pod").context("there are pods")?.id();
         let key = ObjectKey::new("default", name);
         self.until(&format!("pod {name} in phase {phase}"), |view| {
-            view.get(&id, &key).is_some_and(|pod| pod.value["status"]["phase"] == phase)
+            view.get(&id, &key).is_some_and(|pod| pod.value()["status"]["phase"] == phase)
         })
         .await
     }

@@ -315,7 +315,7 @@ async fn an_unknown_network_leaves_the_pod_pending_with_the_reason() -> anyhow::
         .until("the reason in the pod's status", |view| {
             let pods = view.kinds.values().flat_map(|kind| kind.objects.values());
             pods.filter(|object| object.key.name == "x").any(|pod| {
-                let status = &pod.value["status"];
+                let status = pod.value()["status"].clone();
                 status["phase"] == "Pending"
                     && status.to_string().contains("nosuch")
                     && status.to_string().contains("gt")

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mkube_scenarios::{Setup, World};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{JSON, MAPS, PODS, map, quiet};
 
@@ -127,6 +128,7 @@ async fn a_slow_client_that_sends_everything_before_it_reads_gets_its_413() -> a
         write!(stream, "POST {MAPS} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n")?;
         for _ in 0..6 {
             // Longer in all than a server waits for a client it has answered.
+            #[allow(clippy::disallowed_methods, reason = "a client of its own thread that is slow")]
             std::thread::sleep(Duration::from_millis(500));
             stream.write_all(&vec![b' '; length / 6])?;
         }

@@ -259,7 +259,7 @@ async fn a_namespace_takes_its_content_with_it_and_default_stays() -> anyhow::Re
             view.kinds
                 .values()
                 .flat_map(|kind| kind.objects.values())
-                .any(|object| object.key.name == "m" && object.value["metadata"]["deletionTimestamp"].is_string())
+                .any(|object| object.key.name == "m" && object.value()["metadata"]["deletionTimestamp"].is_string())
         })
         .await?;
     api.get(inside).await?.expect(200);

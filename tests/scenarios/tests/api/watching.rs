@@ -1,9 +1,10 @@
 //! Watches: what is there, what changes, where to go on, and when not to.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{JSON, MAPS, TABLE, map, quiet};
 
