@@ -485,14 +485,19 @@ impl ObjectsActor {
         }
         let expected = Expected::At(current.revision);
         let write = |value| Outcome::Write { kind: kind.id(), key: key.clone(), value, expected, warnings: vec![] };
+        let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
         if current.is_deleting() {
-            return Ok(unchanged(current, vec![]));
+            // Whoever deletes again may make it sooner, not later.
+            let before = tree.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
+            return Ok(match asked.filter(|asked| *asked < before) {
+                Some(asked) => write(Some(admission::mark_deleted(&tree, asked, given.now))),
+                None => unchanged(current, vec![]),
+            });
         }
         let waits = kind.graceful || metadata::has_finalizers(&tree) || is_namespace;
         if !waits {
             return Ok(write(None));
         }
-        let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
         let own = tree.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
         let mut value = admission::mark_deleted(&tree, asked.or(own).unwrap_or(0), given.now);
         if is_namespace {

@@ -306,7 +306,15 @@ async fn a_pod_with_a_finalizer_goes_when_device_and_finalizer_are_done_with_it(
     held["metadata"]["finalizers"] = json!(["example.com/hold"]);
     api.post(PODS, &held).await?.expect(201);
     world.until_pod("p", "Running").await?;
-    api.delete(&format!("{PODS}/p")).await?.expect(200);
+    let one = format!("{PODS}/p");
+    for (asked, expected) in [(Some(30), 30), (Some(5), 5), (Some(60), 5), (None, 5)] {
+        let options = asked.map_or(json!({}), |seconds| json!({"gracePeriodSeconds": seconds}));
+        let marked = api.delete_with(&one, &options).await?.expect(200).body;
+        assert_eq!(
+            marked["metadata"]["deletionGracePeriodSeconds"], expected,
+            "a grace is shortened, never lengthened"
+        );
+    }
     let rows = world.controller().device.clone().wait_for(|picture| picture.containers.is_empty()).await.map(drop);
     assert!(rows.is_ok(), "the container goes, whoever holds the object");
     api.get(&format!("{PODS}/p")).await?.expect(200);
