@@ -94,6 +94,7 @@ impl World {
                 start: Duration::from_millis(10),
                 stop: Duration::from_millis(10),
                 remove: Duration::from_millis(10),
+                ..Timings::default()
             },
         })
         .await
