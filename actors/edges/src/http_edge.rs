@@ -57,6 +57,8 @@ pub struct Figures {
     pub(crate) errors: AtomicU64,
     pub(crate) watches: AtomicUsize,
     pub(crate) in_flight: AtomicUsize,
+    /// Bytes of bodies that are being read or worked on.
+    pub(crate) body_bytes: AtomicUsize,
 }
 
 /// See the room's card.
@@ -84,6 +86,8 @@ impl HttpEdge {
         .workers(1)
         .max_connections(CONNECTIONS)
         .shutdown_timeout(DRAIN_SECONDS)
+        // A client that has gone is noticed at once, not with the next line of its watch.
+        .h1_allow_half_closed(false)
         .disable_signals()
         .listen(listener)?
         .run();

@@ -7,6 +7,7 @@
 
 mod health;
 mod http_edge;
+mod json_body;
 mod logs;
 mod metrics;
 mod negotiate;

@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use mkube_model::names;
 use mkube_model::neighbours::pod_logs::LogOptions;
+use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,7 +55,10 @@ fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {
         None => Ok(None),
         Some(text) => {
             let number = text.parse::<u32>();
-            number.map(Some).map_err(|_| Status::bad_request(format!("{name} {text:?} is not a number of at least 0")))
+            number.map(Some).map_err(|_| {
+                let problem = Problem::invalid(name, text.as_str(), "must be a number greater than or equal to 0");
+                Status::invalid_option("PodLogOptions", &problem)
+            })
         }
     };
     let since_seconds = number("sinceSeconds")?.map(|seconds| now - SignedDuration::from_secs(i64::from(seconds)));

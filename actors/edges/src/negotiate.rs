@@ -26,10 +26,8 @@ pub fn form(accept: Option<&str>) -> Form {
             |name: &str| parameters.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim());
         let json = matches!(media.as_str(), "application/json" | "*/*" | "application/*");
         match (parameter("as"), parameter("v"), parameter("g")) {
-            (None, ..) if json || media == "application/yaml" || media == "application/vnd.kubernetes.protobuf" => {
-                // Whoever asks for protobuf takes JSON labelled as such.
-                return Form::Plain;
-            }
+            // Whoever asks for protobuf takes JSON labelled as such.
+            (None, ..) if json || media == "application/vnd.kubernetes.protobuf" => return Form::Plain,
             (Some("Table"), Some("v1"), Some("meta.k8s.io")) if json => return Form::Table,
             (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("v1"), Some("meta.k8s.io")) if json => {
                 return Form::Partial;
@@ -60,6 +58,9 @@ mod tests {
             ),
             (Some("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"), Form::Partial),
             (Some("text/html"), Form::None),
+            (Some("application/yaml"), Form::None),
+            (Some("application/json;stream=watch"), Form::Plain),
+            (Some("text/html, */*;q=0.1"), Form::Plain),
         ] {
             assert_eq!(form(accept), expected, "{accept:?}");
         }

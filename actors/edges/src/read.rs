@@ -7,6 +7,7 @@ use actix_web::HttpResponse;
 use base64::Engine as _;
 use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
 use mkube_model::kinds::Kind;
+use mkube_model::problem::Problem;
 use mkube_model::selectors::{FieldSelector, LabelSelector};
 use mkube_model::status::Status;
 use mkube_model::table::{self, IncludeObject};
@@ -121,6 +122,12 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
     check_version(&view, query)?;
     let after = query.get("continue").filter(|token| !token.is_empty()).map(|token| parse_token(token)).transpose()?;
     let kind = view.kind(&target.kind.id());
+    // A list that took so long that no watch can continue from it must begin again.
+    if after.as_ref().is_some_and(|(version, _)| *version < kind.history_after || *version > view.revision) {
+        return Err(Status::expired(
+            "The provided continue parameter is too old: please start the list again without it",
+        ));
+    }
     let start = match &after {
         Some((_, key)) => Bound::Excluded(key.clone()),
         None => Bound::Included(ObjectKey::new(selection.namespace.clone().unwrap_or_default(), "")),
@@ -176,13 +183,31 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
     Ok(respond::json(200, &body))
 }
 
+fn list_option(problem: &Problem) -> Status {
+    Status::invalid_option("ListOptions", problem)
+}
+
 /// A version from the future is one this server never gave.
 fn check_version(view: &ObjectsView, query: &Query) -> Result<(), Status> {
-    let Some(version) = query.get("resourceVersion").filter(|version| !version.is_empty()) else { return Ok(()) };
+    let how = query.get("resourceVersionMatch").map(String::as_str).unwrap_or_default();
+    if !["", "Exact", "NotOlderThan"].contains(&how) {
+        let problem = Problem::not_supported("resourceVersionMatch", how, &["Exact", "NotOlderThan"]);
+        return Err(list_option(&problem));
+    }
+    if query.get("sendInitialEvents").is_some_and(|value| !value.is_empty()) {
+        return Err(list_option(&Problem::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")));
+    }
+    let Some(version) = query.get("resourceVersion").filter(|version| !version.is_empty()) else {
+        if how.is_empty() {
+            return Ok(());
+        }
+        let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        return Err(list_option(&Problem::forbidden("resourceVersionMatch", why)));
+    };
     let version: u64 =
         version.parse().map_err(|_| Status::bad_request(format!("resourceVersion {version:?} is not a number")))?;
     if version > view.revision {
-        return Err(Status::timeout(format!("Too large resource version: {version}, current: {}", view.revision)));
+        return Err(Status::too_new(version, view.revision));
     }
     if query.get("resourceVersionMatch").is_some_and(|how| how == "Exact") && version != view.revision {
         return Err(Status::expired(format!("The provided resource version is too old: {version}")));

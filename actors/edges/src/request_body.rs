@@ -1,34 +1,103 @@
-//! Bodies: bounded, JSON or YAML.
+//! Bodies: bounded in size and time; JSON, YAML, or the protobuf of Kubernetes.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::StreamExt;
+use mkube_model::protobuf::{self, Field};
 use mkube_model::status::Status;
 use serde_json::Value;
 
+use crate::http_edge::Figures;
+use crate::json_body;
+
 /// Bytes of a body.
 pub const LIMIT: usize = 3 << 20;
+/// Bytes of a body that is too large that are read and forgotten: a client that is still sending does not read the answer.
+const FORGOTTEN: usize = 32 << 20;
+/// Bytes of all bodies that are read or worked on at the same time.
+const TOGETHER: usize = 48 << 20;
+/// Time a client may take to send a body.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Reads a body, refusing one that is too large without reading the rest of it.
-pub async fn read(mut payload: Payload) -> Result<Bytes, Status> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
-        if body.len() + chunk.len() > LIMIT {
-            return Err(Status::too_large(LIMIT));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
+/// A body that was read.
+#[derive(Debug, Default)]
+pub struct Body {
+    /// What it says; null when it is empty.
+    pub value: Value,
+    /// Paths of fields written more than once.
+    pub repeated: Vec<String>,
+    /// Counts its bytes for as long as it is worked on.
+    pub counted: Option<Counted>,
 }
 
-/// A body as JSON, by its content type; none means JSON. An empty body is null.
-pub fn parse(content_type: &str, body: &[u8]) -> Result<Value, Status> {
+/// Bytes that are counted until they are dropped.
+#[derive(Debug)]
+pub struct Counted {
+    figures: Arc<Figures>,
+    bytes: usize,
+}
+
+impl Counted {
+    /// Nothing yet.
+    pub fn new(figures: Arc<Figures>) -> Self {
+        Self { figures, bytes: 0 }
+    }
+
+    /// More of them; refused when there are too many in all bodies together.
+    fn add(&mut self, bytes: usize) -> Result<(), Status> {
+        self.bytes += bytes;
+        let before = self.figures.body_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > TOGETHER { Err(Status::busy(1)) } else { Ok(()) }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.figures.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads a body, refusing one that is too large.
+pub async fn read(payload: Payload, counted: &mut Counted) -> Result<Bytes, Status> {
+    let late = |_| Status::new(408, "Timeout", format!("the body did not arrive within {} s", PATIENCE.as_secs()));
+    tokio::time::timeout(PATIENCE, read_all(payload, counted)).await.map_err(late)?
+}
+
+async fn read_all(mut payload: Payload, counted: &mut Counted) -> Result<Bytes, Status> {
+    let mut body = BytesMut::new();
+    let mut length = 0;
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+        length += chunk.len();
+        if length <= LIMIT {
+            counted.add(chunk.len())?;
+            body.extend_from_slice(&chunk);
+        } else {
+            body = BytesMut::new();
+            if length > FORGOTTEN {
+                break;
+            }
+        }
+    }
+    if length > LIMIT { Err(Status::too_large(LIMIT)) } else { Ok(body.freeze()) }
+}
+
+/// A body by its content type; none means JSON. `fields` are those of the object in a protobuf body, none when such are not
+/// understood.
+pub fn parse(content_type: &str, body: &[u8], fields: &[Field]) -> Result<Body, Status> {
     let media = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let once = |value| Body { value, ..Body::default() };
     match media.as_str() {
         "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
             let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
-            mkube_manifests::parse_one(text)
-                .map_err(|fault| Status::bad_request(format!("the body is not YAML: {fault}")))
+            let parsed = mkube_manifests::parse_one(text);
+            parsed.map(once).map_err(|fault| Status::bad_request(format!("the body is not YAML: {fault}")))
+        }
+        "application/vnd.kubernetes.protobuf" if !fields.is_empty() => {
+            protobuf::decode(body, fields).map(once).map_err(|fault| Status::bad_request(fault.to_string()))
         }
         "application/vnd.kubernetes.protobuf" => Err(Status::unsupported_media(
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
@@ -37,12 +106,15 @@ pub fn parse(content_type: &str, body: &[u8]) -> Result<Value, Status> {
             if media.is_empty() || media == "*/*" || media.ends_with("json") || media == "application/octet-stream" =>
         {
             if body.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Value::Null);
+                return Ok(Body::default());
             }
-            serde_json::from_slice(body).map_err(|error| Status::bad_request(format!("the body is not JSON: {error}")))
+            let parsed = json_body::parse(body);
+            let (value, repeated) =
+                parsed.map_err(|error| Status::bad_request(format!("the body is not JSON: {error}")))?;
+            Ok(Body { value, repeated, counted: None })
         }
         other => Err(Status::unsupported_media(format!(
-            "media type {other:?} is not supported, use application/json or application/yaml"
+            "the body of the request was in an unknown format ({other:?}) - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf"
         ))),
     }
 }

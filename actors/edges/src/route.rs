@@ -1,23 +1,25 @@
 //! From method and path to the one function that answers. Resources are found in the table of kinds, none is named here.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_model::discovery;
 use mkube_model::kinds::Kind;
+use mkube_model::protobuf::{DELETE_OPTIONS, Field};
 use mkube_model::status::Status;
 use serde_json::json;
 
-use crate::http_edge::HttpParts;
+use crate::http_edge::{Figures, HttpParts};
 use crate::negotiate::{Form, form};
 use crate::{logs, metrics, read, request_body, respond, watching, write};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
 
-/// Decoded query parameters; of several values the last counts.
+/// Decoded query parameters; of several values the first counts, as in Kubernetes.
 pub type Query = HashMap<String, String>;
 
 /// Where in the tree of resources a request points.
@@ -36,20 +38,38 @@ pub struct Target {
 /// Answers every request.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::Data<HttpParts>) -> HttpResponse {
     parts.figures.requests.fetch_add(1, Ordering::Relaxed);
-    let busy = parts.figures.in_flight.fetch_add(1, Ordering::Relaxed) >= IN_FLIGHT;
-    let answer = if busy { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await };
-    parts.figures.in_flight.fetch_sub(1, Ordering::Relaxed);
+    let (_counted, before) = InFlight::count(parts.figures.clone());
+    let answer = if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await };
     answer.unwrap_or_else(|status| {
         parts.figures.errors.fetch_add(1, Ordering::Relaxed);
         respond::refusal(&status)
     })
 }
 
+/// Counts a request until it is answered, or until its client has left.
+struct InFlight(Arc<Figures>);
+
+impl InFlight {
+    /// Also answers how many there were before.
+    fn count(figures: Arc<Figures>) -> (Self, usize) {
+        let before = figures.in_flight.fetch_add(1, Ordering::Relaxed);
+        (Self(figures), before)
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts) -> Result<HttpResponse, Status> {
     check_origin(request, parts)?;
-    let path = percent_decoded(request.path())?;
-    let query = query_of(request.query_string());
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let query = query_of(request.query_string())?;
+    // Split before decoding: an encoded slash is part of a name.
+    let segments = request.path().split('/').filter(|segment| !segment.is_empty());
+    let segments: Vec<String> = segments.map(percent_decoded).collect::<Result<_, _>>()?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wants = form(request.headers().get("accept").and_then(|value| value.to_str().ok()));
     let verbose = query.contains_key("verbose");
@@ -112,29 +132,31 @@ async fn resource(
     }
     let watch = query.get("watch").is_some_and(|value| value != "false" && value != "0");
     match (request.method(), target.name.is_some()) {
-        (&Method::GET | &Method::HEAD, true) if !watch => read::get(parts, &target, &query, wants),
+        // One object is not watched: clients watch its collection with a field selector.
+        (&Method::GET | &Method::HEAD, true) => read::get(parts, &target, &query, wants),
         (&Method::GET | &Method::HEAD, false) if !watch => read::list(parts, &target, &query, wants),
-        (&Method::GET, _) => watching::answer(parts, &target, &query, wants),
+        (&Method::GET, false) => watching::answer(parts, &target, &query, wants),
         (&Method::POST, false) => {
-            let body = body(request, payload).await?;
+            let body = body(request, payload, parts, target.kind.protobuf).await?;
             write::create(parts, &target, &query, body, wants).await
         }
         (&Method::PUT, true) => {
-            let body = body(request, payload).await?;
+            let body = body(request, payload, parts, target.kind.protobuf).await?;
             write::update(parts, &target, &query, body, wants).await
         }
         (&Method::PATCH, true) => {
             let kind = content_type(request).to_owned();
-            let bytes = request_body::read(payload).await?;
+            let mut counted = request_body::Counted::new(parts.figures.clone());
+            let bytes = request_body::read(payload, &mut counted).await?;
             write::patch(parts, &target, &query, &kind, &bytes, wants).await
         }
         (&Method::DELETE, true) => {
-            let body = body(request, payload).await?;
-            write::delete(parts, &target, &query, body).await
+            let body = body(request, payload, parts, DELETE_OPTIONS).await?;
+            write::delete(parts, &target, &query, body.value).await
         }
         (&Method::DELETE, false) => {
-            let body = body(request, payload).await?;
-            write::delete_collection(parts, &target, &query, body).await
+            let body = body(request, payload, parts, DELETE_OPTIONS).await?;
+            write::delete_collection(parts, &target, &query, body.value).await
         }
         _ => Err(Status::method_not_allowed()),
     }
@@ -144,10 +166,16 @@ fn content_type(request: &HttpRequest) -> &str {
     request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-async fn body(request: &HttpRequest, payload: web::Payload) -> Result<serde_json::Value, Status> {
-    let kind = content_type(request).to_owned();
-    let bytes = request_body::read(payload).await?;
-    request_body::parse(&kind, &bytes)
+async fn body(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    protobuf: &[Field],
+) -> Result<request_body::Body, Status> {
+    let mut counted = request_body::Counted::new(parts.figures.clone());
+    let bytes = request_body::read(payload, &mut counted).await?;
+    let body = request_body::parse(content_type(request), &bytes, protobuf)?;
+    Ok(request_body::Body { counted: Some(counted), ..body })
 }
 
 /// Finds kind, namespace, name and subresource in the rest of a path.
@@ -230,8 +258,9 @@ async fn supervisor(
             Ok(respond::json(200, &json!({"released": path.join("/")})))
         }
         (&Method::POST, [path @ .., "crash"]) if parts.allow_chaos => {
-            let body = request_body::parse("", &request_body::read(payload).await?)?;
-            let how = serde_json::from_value(body["how"].clone())
+            let mut counted = request_body::Counted::new(parts.figures.clone());
+            let body = request_body::parse("", &request_body::read(payload, &mut counted).await?, &[])?;
+            let how = serde_json::from_value(body.value["how"].clone())
                 .map_err(|_| Status::bad_request("`how` must be panic, error or stop"))?;
             tree.crash(&path.join("/"), how).await.map_err(fault)?;
             Ok(respond::json(200, &json!({"crashed": path.join("/")})))
@@ -256,17 +285,16 @@ fn check_origin(request: &HttpRequest, parts: &HttpParts) -> Result<(), Status> 
     Err(Status::new(403, "Forbidden", format!("requests for host {host:?} are refused")))
 }
 
-/// Query parameters; empty names are skipped.
-pub fn query_of(text: &str) -> Query {
-    text.split('&')
-        .map(|part| part.trim_start_matches('?'))
-        .filter(|part| !part.is_empty())
-        .map(|part| part.split_once('=').unwrap_or((part, "")))
-        .filter_map(|(name, value)| {
-            let decode = |text: &str| percent_decoded(&text.replace('+', " ")).ok();
-            Some((decode(name)?, decode(value)?))
-        })
-        .collect()
+/// Query parameters; empty names are skipped. One that cannot be decoded is refused: without a selector, a deletion would
+/// mean everything.
+pub fn query_of(text: &str) -> Result<Query, Status> {
+    let mut query = Query::new();
+    let parts = text.split('&').map(|part| part.trim_start_matches('?')).filter(|part| !part.is_empty());
+    for (name, value) in parts.map(|part| part.split_once('=').unwrap_or((part, ""))) {
+        let decode = |text: &str| percent_decoded(&text.replace('+', " "));
+        query.entry(decode(name)?).or_insert(decode(value)?);
+    }
+    Ok(query)
 }
 
 fn percent_decoded(text: &str) -> Result<String, Status> {
@@ -291,11 +319,12 @@ mod tests {
 
     #[test]
     fn queries_are_decoded_and_odd_ones_survive() {
-        let query = query_of("?&labelSelector=app%3Dweb&limit=500&watch&x=a+b");
+        let query = query_of("?&labelSelector=app%3Dweb&limit=500&watch&x=a+b&limit=1").expect("good");
         assert_eq!(query.get("labelSelector").map(String::as_str), Some("app=web"));
         assert_eq!(query.get("limit").map(String::as_str), Some("500"));
         assert_eq!(query.get("watch").map(String::as_str), Some(""));
         assert_eq!(query.get("x").map(String::as_str), Some("a b"));
+        assert!(query_of("labelSelector=%zz").is_err());
         assert!(percent_decoded("%zz").is_err());
         assert!(percent_decoded("%ff").is_err());
     }

@@ -9,7 +9,9 @@ use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use mkube_messages::objects::{ChangeType, ObjectsReader, ObjectsView, StoredObject};
 use mkube_model::kinds::Kind;
+use mkube_model::metadata;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use mkube_model::table::{self, IncludeObject};
 use serde_json::{Value, json};
@@ -25,7 +27,7 @@ use crate::route::{Query, Target};
 /// Watches at the same time.
 const WATCHES: usize = 256;
 /// Events waiting for a slow client; then it is dropped.
-const WAITING: usize = 1024;
+const WAITING: usize = 64;
 /// Pause between bookmarks.
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// Longest life of a watch the client gave no timeout.
@@ -47,6 +49,12 @@ struct Watch {
 pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;
     let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let how = query.get("resourceVersionMatch").map(String::as_str).unwrap_or_default();
+    let asks_initial = query.get("sendInitialEvents").is_some_and(|value| !value.is_empty());
+    if asks_initial != (how == "NotOlderThan") || !["", "NotOlderThan"].contains(&how) {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, and the other way round";
+        return Err(Status::invalid_option("ListOptions", &Problem::forbidden("resourceVersionMatch", why)));
+    }
     let from = match query.get("resourceVersion").map(String::as_str).unwrap_or_default() {
         "" | "0" => None,
         text => Some(
@@ -54,9 +62,17 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
                 .map_err(|_| Status::bad_request(format!("resourceVersion {text:?} is not a number")))?,
         ),
     };
-    let seconds = query.get("timeoutSeconds").and_then(|text| text.parse::<u64>().ok()).filter(|seconds| *seconds > 0);
-    let life = seconds.map_or(LIFE, Duration::from_secs).min(LIFE * 4);
-    let initial = from.is_none() || flag("sendInitialEvents");
+    let seconds = match query.get("timeoutSeconds").filter(|text| !text.is_empty()) {
+        None => 0,
+        Some(text) => text
+            .parse::<u64>()
+            .map_err(|_| Status::bad_request(format!("timeoutSeconds {text:?} is not a number of seconds")))?,
+    };
+    let life = if seconds == 0 { LIFE } else { Duration::from_secs(seconds).min(LIFE * 4) };
+    if let Some(version) = from.filter(|version| asks_initial && *version > view.revision) {
+        return Err(Status::too_new(version, view.revision));
+    }
+    let initial = if asks_initial { flag("sendInitialEvents") } else { from.is_none() };
     let mut watch = Watch {
         kind: target.kind,
         selection: Selection::of(target, query)?,
@@ -76,24 +92,19 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
     let mut first = Vec::new();
     if initial {
         let kind = view.kind(&target.kind.id());
-        let selection = watch.selection.clone();
-        for object in kind.objects.values().filter(|object| selection.matches(object)) {
-            first.push(watch.line("ADDED", object));
-        }
+        first.extend(kind.objects.values().filter(|object| watch.selection.matches(object)).cloned());
         watch.sent = view.revision;
-        if flag("sendInitialEvents") && watch.bookmarks {
-            first.push(watch.bookmark(true));
-        }
     } else if let Err(status) = watch.check_history(&view) {
         // An old version is told inside the stream, where clients look for it.
         let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
         return Ok(HttpResponse::Ok().content_type("application/json").body(line));
     }
+    let marks_end = flag("sendInitialEvents") && watch.bookmarks;
     let (lines, stream) = mpsc::channel::<Result<Bytes, actix_web::Error>>(WAITING);
     let reader = parts.objects.clone();
     actix_web::rt::spawn(async move {
         let _counted = counted;
-        watch.run(reader, first, lines).await;
+        watch.run(reader, first, marks_end, lines).await;
     });
     Ok(HttpResponse::Ok().content_type("application/json").streaming(ReceiverStream::new(stream)))
 }
@@ -111,13 +122,19 @@ impl Watch {
     async fn run(
         mut self,
         reader: ObjectsReader,
-        first: Vec<Bytes>,
+        first: Vec<Arc<StoredObject>>,
+        marks_end: bool,
         lines: mpsc::Sender<Result<Bytes, actix_web::Error>>,
     ) {
-        for line in first {
-            if lines.send(Ok(line)).await.is_err() {
+        // Written out one by one: what waits for a slow client is bounded.
+        for object in first {
+            let line = self.line("ADDED", &object);
+            if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
                 return;
             }
+        }
+        if marks_end && lines.send_timeout(Ok(self.bookmark(true)), BOOKMARK).await.is_err() {
+            return;
         }
         let mut notices = reader.notices();
         let mut next_bookmark = Instant::now() + BOOKMARK;
@@ -126,7 +143,8 @@ impl Watch {
             let view = reader.view();
             match self.news(&view) {
                 Ok(news) => {
-                    for line in news {
+                    for (word, object) in news {
+                        let line = self.line(word, &object);
                         // A client that does not read is dropped rather than remembered without end.
                         if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
                             return;
@@ -144,6 +162,10 @@ impl Watch {
                 () = lines.closed() => return,
                 () = tokio::time::sleep_until(next_bookmark.min(self.until)) => {
                     if Instant::now() >= self.until {
+                        // The last word says from where to go on.
+                        if self.bookmarks {
+                            let _ = lines.send_timeout(Ok(self.bookmark(false)), BOOKMARK).await;
+                        }
                         return;
                     }
                     next_bookmark = Instant::now() + BOOKMARK;
@@ -156,22 +178,23 @@ impl Watch {
     }
 
     fn check_history(&self, view: &ObjectsView) -> Result<(), Status> {
+        // A version this server has not given out came from another store: clients list again when it is called expired.
         if self.sent > view.revision {
-            let message = format!("Too large resource version: {}, current: {}", self.sent, view.revision);
-            return Err(Status::timeout(message));
+            return Err(Status::expired(format!("too large resource version: {} ({})", self.sent, view.revision)));
         }
-        if self.sent < view.kind(&self.kind.id()).history_after {
-            return Err(Status::expired(format!("too old resource version: {}", self.sent)));
+        let oldest = view.kind(&self.kind.id()).history_after;
+        if self.sent < oldest {
+            return Err(Status::expired(format!("too old resource version: {} ({oldest})", self.sent)));
         }
         Ok(())
     }
 
     /// What happened since the last line, as this watch sees it.
-    fn news(&mut self, view: &ObjectsView) -> Result<Vec<Bytes>, Status> {
+    fn news(&mut self, view: &ObjectsView) -> Result<Vec<(&'static str, Arc<StoredObject>)>, Status> {
         self.check_history(view)?;
         let kind = view.kind(&self.kind.id());
         let start = kind.history.iter().rev().take_while(|change| change.revision > self.sent).count();
-        let mut lines = Vec::new();
+        let mut news = Vec::new();
         for change in kind.history.iter().skip(kind.history.len() - start) {
             let before = change.previous.as_ref().is_some_and(|object| self.selection.matches(object));
             let after = change.change != ChangeType::Deleted && self.selection.matches(&change.object);
@@ -181,11 +204,20 @@ impl Watch {
                 (true, false) => "DELETED",
                 (false, false) => continue,
             };
-            let line = self.line(word, &change.object);
-            lines.push(line);
+            // What left the selection is shown as it was when it belonged to it, at the version at which it left.
+            let left = before && !after && change.change != ChangeType::Deleted;
+            let object = match &change.previous {
+                Some(previous) if left => {
+                    let mut value = previous.value();
+                    metadata::of_mut(&mut value).insert("resourceVersion".into(), json!(change.revision.to_string()));
+                    Arc::new(StoredObject::new(previous.kind, previous.key.clone(), &value, change.revision))
+                }
+                _ => change.object.clone(),
+            };
+            news.push((word, object));
         }
         self.sent = view.revision;
-        Ok(lines)
+        Ok(news)
     }
 
     fn line(&mut self, word: &str, object: &StoredObject) -> Bytes {
@@ -208,13 +240,8 @@ impl Watch {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = match self.form {
-            Form::Table => {
-                let object =
-                    json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata});
-                json!({
-                    "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": self.sent.to_string()},
-                    "columnDefinitions": [], "rows": [{"cells": vec![Value::Null; self.kind.columns.len()], "object": object}],
-                })
+            Form::Partial => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
             _ => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
         };

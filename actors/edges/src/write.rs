@@ -1,18 +1,24 @@
 //! create, update, patch, delete: decode, one message, encode.
 
 use actix_web::HttpResponse;
+use futures_util::StreamExt;
 use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Written};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::metadata;
+use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use serde_json::{Value, json};
 
 use crate::http_edge::HttpParts;
 use crate::negotiate::Form;
 use crate::read::{Selection, key_of, loaded_view, shown};
+use crate::request_body::Body;
 use crate::route::{Query, Target};
 use crate::{request_body, respond};
+
+/// Deletions of a collection under way at the same time.
+const TOGETHER: usize = 64;
 
 async fn ask(
     parts: &HttpParts,
@@ -21,20 +27,31 @@ async fn ask(
     verb: Verb,
     query: &Query,
     extra_dry_run: bool,
+    repeated: &[String],
 ) -> Result<Written, Status> {
     let field_validation = match query.get("fieldValidation").map(String::as_str) {
         None | Some("" | "Warn") => FieldValidation::Warn,
         Some("Strict") => FieldValidation::Strict,
         Some("Ignore") => FieldValidation::Ignore,
         Some(other) => {
-            return Err(Status::bad_request(format!("fieldValidation {other:?} is not Ignore, Warn or Strict")));
+            let problem = Problem::not_supported("fieldValidation", other, &["Ignore", "Strict", "Warn"]);
+            return Err(Status::invalid_option(options_of(&verb), &problem));
         }
     };
     let dry_run = match query.get("dryRun").map(String::as_str) {
         None | Some("") => extra_dry_run,
         Some("All") => true,
-        Some(other) => return Err(Status::bad_request(format!("dryRun {other:?} is not All"))),
+        Some(other) => return Err(not_a_dry_run(options_of(&verb), other)),
     };
+    let repeated: Vec<String> = repeated.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    if field_validation == FieldValidation::Strict && !repeated.is_empty() {
+        return Err(Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: strict decoding error: {}",
+            target.kind.version,
+            repeated.join(", "),
+            kind = target.kind.kind
+        )));
+    }
     let order = WriteObject {
         context: RequestContext::new("http write", patience::WRITE),
         kind: target.kind.id(),
@@ -44,7 +61,25 @@ async fn ask(
         dry_run,
         field_validation,
     };
-    parts.write.ask(order).await.map_err(respond::status_of)
+    let mut written = parts.write.ask(order).await.map_err(respond::status_of)?;
+    if field_validation == FieldValidation::Warn {
+        written.warnings.extend(repeated);
+    }
+    Ok(written)
+}
+
+/// What Kubernetes calls the parameters of a request.
+fn options_of(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Create { .. } => "CreateOptions",
+        Verb::Update { .. } => "UpdateOptions",
+        Verb::Patch { .. } => "PatchOptions",
+        Verb::Delete { .. } => "DeleteOptions",
+    }
+}
+
+fn not_a_dry_run(options: &str, found: &str) -> Status {
+    Status::invalid_option(options, &Problem::not_supported("dryRun", found, &["All"]))
 }
 
 fn answer(
@@ -64,9 +99,13 @@ pub async fn create(
     parts: &HttpParts,
     target: &Target,
     query: &Query,
-    body: Value,
+    body: Body,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
+    let Body { value: body, repeated, counted: _counted } = body;
+    if !metadata::resource_version(&body).is_empty() {
+        return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+    }
     // A namespaced object posted to the cluster-wide collection says its namespace itself.
     let in_body = metadata::namespace(&body).to_owned();
     let namespace = match (&target.namespace, target.kind.namespaced) {
@@ -76,7 +115,7 @@ pub async fn create(
         (None, true) => "default".to_owned(),
     };
     let key = ObjectKey::new(namespace, metadata::name(&body).to_owned());
-    let written = ask(parts, target, key, Verb::Create { body }, query, false).await?;
+    let written = ask(parts, target, key, Verb::Create { body }, query, false, &repeated).await?;
     Ok(answer(parts, target, query, &written, 201, wants))
 }
 
@@ -84,10 +123,11 @@ pub async fn update(
     parts: &HttpParts,
     target: &Target,
     query: &Query,
-    body: Value,
+    body: Body,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
-    let written = ask(parts, target, key_of(target), Verb::Update { body }, query, false).await?;
+    let Body { value: body, repeated, counted: _counted } = body;
+    let written = ask(parts, target, key_of(target), Verb::Update { body }, query, false, &repeated).await?;
     Ok(answer(parts, target, query, &written, 200, wants))
 }
 
@@ -113,29 +153,66 @@ pub async fn patch(
             )));
         }
     };
-    let body = request_body::parse(media, bytes)?;
-    let written = ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false).await?;
+    let Body { value: body, repeated, .. } = request_body::parse(media, bytes, &[])?;
+    let written = ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false, &repeated).await?;
     Ok(answer(parts, target, query, &written, 200, wants))
 }
 
-/// `DeleteOptions` from body and query; both may say the same things.
-fn delete_options(query: &Query, body: Value) -> Value {
-    let mut options = if body.is_object() { body } else { json!({}) };
-    if let Some(seconds) = query.get("gracePeriodSeconds").and_then(|text| text.parse::<u64>().ok()) {
+/// `DeleteOptions` from body and query; both may say the same things. What cannot be understood is refused: a deletion is not
+/// to mean more than its sender meant.
+fn delete_options(query: &Query, body: Value) -> Result<Value, Status> {
+    let mut options = match body {
+        Value::Null => json!({}),
+        Value::Object(fields) => Value::Object(fields),
+        _ => return Err(Status::bad_request("the body of a deletion must be DeleteOptions")),
+    };
+    let kind = options["kind"].as_str().unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        return Err(Status::bad_request(format!("the body of a deletion must be DeleteOptions, it is {kind:?}")));
+    }
+    if let Some(text) = query.get("gracePeriodSeconds").filter(|text| !text.is_empty()) {
+        let seconds = text.parse::<i64>();
+        let seconds =
+            seconds.map_err(|_| Status::bad_request(format!("gracePeriodSeconds {text:?} is not a number")))?;
         options["gracePeriodSeconds"] = json!(seconds);
     }
-    options
+    match &options["gracePeriodSeconds"] {
+        Value::Null => {}
+        Value::Number(seconds) if seconds.is_u64() => {}
+        Value::Number(seconds) => {
+            let problem = Problem::invalid("gracePeriodSeconds", seconds.clone(), "must be greater than or equal to 0");
+            return Err(Status::invalid_option("DeleteOptions", &problem));
+        }
+        other => return Err(Status::bad_request(format!("gracePeriodSeconds {other} is not a number"))),
+    }
+    let policy = query.get("propagationPolicy").map(String::as_str).or(options["propagationPolicy"].as_str());
+    let policies = ["Background", "Foreground", "Orphan"];
+    if let Some(other) = policy.filter(|policy| !policy.is_empty() && !policies.contains(policy)) {
+        let problem = Problem::not_supported("propagationPolicy", other, &policies);
+        return Err(Status::invalid_option("DeleteOptions", &problem));
+    }
+    if !(options["preconditions"].is_null() || options["preconditions"].is_object()) {
+        return Err(Status::bad_request("preconditions must be an object"));
+    }
+    Ok(options)
 }
 
-fn asks_for_dry_run(options: &Value) -> bool {
-    options["dryRun"].as_array().is_some_and(|values| values.iter().any(|value| value == "All"))
+fn asks_for_dry_run(options: &Value) -> Result<bool, Status> {
+    match &options["dryRun"] {
+        Value::Null => Ok(false),
+        Value::Array(values) => match values.iter().find(|value| *value != "All") {
+            Some(other) => Err(not_a_dry_run("DeleteOptions", &other.to_string())),
+            None => Ok(!values.is_empty()),
+        },
+        other => Err(not_a_dry_run("DeleteOptions", &other.to_string())),
+    }
 }
 
 pub async fn delete(parts: &HttpParts, target: &Target, query: &Query, body: Value) -> Result<HttpResponse, Status> {
-    let options = delete_options(query, body);
-    let dry_run = asks_for_dry_run(&options);
+    let options = delete_options(query, body)?;
+    let dry_run = asks_for_dry_run(&options)?;
     let key = key_of(target);
-    let written = ask(parts, target, key.clone(), Verb::Delete { options }, query, dry_run).await?;
+    let written = ask(parts, target, key.clone(), Verb::Delete { options }, query, dry_run, &[]).await?;
     if !written.gone {
         return Ok(respond::json_text(200, written.object.text().to_owned()));
     }
@@ -160,15 +237,20 @@ pub async fn delete_collection(
     if target.kind.namespaced && target.namespace.is_none() {
         return Err(Status::method_not_allowed());
     }
-    let options = delete_options(query, body);
-    let dry_run = asks_for_dry_run(&options);
+    let options = delete_options(query, body)?;
+    let dry_run = asks_for_dry_run(&options)?;
     let selection = Selection::of(target, query)?;
     let view = loaded_view(parts)?;
     let kind = view.kind(&target.kind.id());
+    let chosen: Vec<ObjectKey> =
+        kind.objects.values().filter(|object| selection.matches(object)).map(|object| object.key.clone()).collect();
+    // Several at a time, so that they are made durable together.
+    let mut deleted = futures_util::stream::iter(chosen)
+        .map(|key| ask(parts, target, key, Verb::Delete { options: options.clone() }, query, dry_run, &[]))
+        .buffered(TOGETHER);
     let mut items = Vec::new();
-    for object in kind.objects.values().filter(|object| selection.matches(object)) {
-        let verb = Verb::Delete { options: options.clone() };
-        match ask(parts, target, object.key.clone(), verb, query, dry_run).await {
+    while let Some(result) = deleted.next().await {
+        match result {
             Ok(written) => items.push(written.object.value()),
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}

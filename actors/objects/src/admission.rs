@@ -1,6 +1,6 @@
 //! Whether a write is acceptable, and what the object looks like after it. Pure but for the ids and times handed in.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mkube_messages::objects::{FieldValidation, PatchType};
 use mkube_model::kinds::{Kind, prune, unknown_fields};
 use mkube_model::metadata;
@@ -31,6 +31,13 @@ pub struct Admitted {
     /// Texts for `Warning:` headers.
     pub warnings: Vec<String>,
 }
+
+/// Parts of metadata that are left out when there is nothing in them.
+const METADATA_LISTS: [&str; 4] = ["labels", "annotations", "finalizers", "ownerReferences"];
+/// Bytes of all annotations of an object.
+const ANNOTATIONS: usize = 256 << 10;
+/// Bytes of an object. Patches of allowed size could else make it grow without end.
+const OBJECT: usize = 3 << 20;
 
 /// RFC 3339, whole seconds.
 pub fn stamp(at: Timestamp) -> String {
@@ -107,7 +114,13 @@ pub fn update(
             None => drop(body.as_object_mut().map(|fields| fields.remove("status"))),
         }
     }
+    if let Some(added) = added_finalizer(&old, &body) {
+        let why = "no new finalizers can be added if the object is being deleted, found new finalizer";
+        let problem = Problem::forbidden("metadata.finalizers", format!("{why} {added:?}"));
+        return Err(Status::invalid(kind, &name, &[problem]));
+    }
     (kind.default)(&mut body);
+    (kind.place)(&mut body, &given.node);
     if what_is_wanted(&body) != what_is_wanted(&current) {
         let generation = old.get("generation").and_then(Value::as_u64).unwrap_or(0) + 1;
         metadata::of_mut(&mut body).insert("generation".into(), json!(generation));
@@ -124,6 +137,13 @@ pub fn patched(
     subresource: &str,
     given: &Circumstances,
 ) -> Result<Admitted, Status> {
+    if how == PatchType::Strategic && !kind.has_strategic_merge() {
+        return Err(Status::unsupported_media(format!(
+            "application/strategic-merge-patch+json is not supported by {} {}: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json",
+            kind.api_version(),
+            kind.kind
+        )));
+    }
     let result = match how {
         PatchType::Json => patch::json_patch(current, body),
         PatchType::Merge => patch::merge_patch(current, body),
@@ -132,6 +152,11 @@ pub fn patched(
             "server-side apply is not supported by this server yet; use client-side apply",
         )),
     }?;
+    let (old, new) = (metadata::uid(current), metadata::uid(&result));
+    if !new.is_empty() && new != old {
+        let problem = Problem::invalid("metadata.uid", new, "field is immutable");
+        return Err(Status::invalid(kind, metadata::name(current), &[problem]));
+    }
     update(kind, current, result, subresource, given)
 }
 
@@ -139,7 +164,10 @@ pub fn patched(
 pub fn mark_deleted(current: &Value, grace: u64, now: Timestamp) -> Value {
     let mut next = without_version(current);
     let meta = metadata::of_mut(&mut next);
-    meta.insert("deletionTimestamp".into(), json!(stamp(now)));
+    // The time by which it is to be gone. A grace that reaches beyond all calendars ends now.
+    let seconds = i64::try_from(grace).unwrap_or(i64::MAX);
+    let until = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(now);
+    meta.insert("deletionTimestamp".into(), json!(stamp(until)));
     meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
     next
 }
@@ -219,9 +247,15 @@ fn decode(kind: &Kind, body: &mut Value, validation: FieldValidation) -> Result<
         return Err(Status::bad_request(message));
     }
     prune(body, &known);
+    // An empty map or list of metadata says nothing, and is not to make a difference.
+    metadata::of_mut(body).retain(|field, value| !(METADATA_LISTS.contains(&field.as_str()) && is_empty(value)));
     let mut warnings = if validation == FieldValidation::Warn { unknown } else { Vec::new() };
     warnings.extend((kind.warnings)(body));
     Ok(warnings)
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
 }
 
 fn name_it(kind: &Kind, namespace: &str, body: &mut Value, given: &Circumstances) -> Result<(), Status> {
@@ -240,12 +274,20 @@ fn name_it(kind: &Kind, namespace: &str, body: &mut Value, given: &Circumstances
     if metadata::name(body).is_empty() {
         let prefix = body.pointer("/metadata/generateName").and_then(Value::as_str).unwrap_or_default();
         if prefix.is_empty() {
-            return Err(Status::invalid(kind, "", &[Problem::required("metadata.name")]));
+            let problem = Problem::required_because("metadata.name", "name or generateName is required");
+            return Err(Status::invalid(kind, "", &[problem]));
         }
-        let name = format!("{prefix}{}", metadata::generated_suffix(given.random));
+        let name = metadata::generated_name(prefix, given.random);
         metadata::of_mut(body).insert("name".into(), json!(name));
     }
     Ok(())
+}
+
+/// A finalizer that an object on its way out did not have before.
+fn added_finalizer<'a>(old: &Value, body: &'a Value) -> Option<&'a Value> {
+    old.get("deletionTimestamp").filter(|at| !at.is_null())?;
+    let before = old.get("finalizers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    body.pointer("/metadata/finalizers")?.as_array()?.iter().find(|one| !before.contains(one))
 }
 
 fn check_identity(kind: &Kind, current: &Value, body: &Value) -> Result<(), Status> {
@@ -294,7 +336,20 @@ fn finish(
             problems.push(Problem::invalid("metadata.labels", value.clone(), why));
         }
     }
+    let mut annotations = 0;
+    for (key, value) in value.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten() {
+        annotations += key.len() + value.as_str().map_or(0, str::len);
+        if let Some(why) = metadata::key_problem(&key.to_ascii_lowercase()) {
+            problems.push(Problem::invalid("metadata.annotations", key.as_str(), why));
+        }
+    }
+    if annotations > ANNOTATIONS {
+        problems.push(Problem::too_long("metadata.annotations", ANNOTATIONS));
+    }
     problems.extend((kind.validate)(&value, old));
+    if problems.is_empty() && value.to_string().len() > OBJECT {
+        return Err(Status::too_large(OBJECT));
+    }
     if problems.is_empty() { Ok(Admitted { value, warnings }) } else { Err(Status::invalid(kind, name, &problems)) }
 }
 
@@ -396,6 +451,52 @@ mod tests {
         assert_eq!(next["status"]["phase"], "Running");
         assert_eq!(next["spec"], current["spec"]);
         assert_eq!(next["metadata"]["generation"], 1);
+    }
+
+    #[test]
+    fn a_replacement_without_a_node_stays_where_it_is() {
+        let current = created("a");
+        let mut body = current.clone();
+        body["spec"].as_object_mut().expect("a spec").remove("nodeName");
+        let next = update(&kind("Pod"), &current, body, "", &given(FieldValidation::Strict)).expect("good").value;
+        assert_eq!(next, without_version(&current));
+    }
+
+    #[test]
+    fn empty_metadata_makes_no_difference() {
+        let current = created("a");
+        let mut body = current.clone();
+        body["metadata"]["annotations"] = json!({});
+        body["metadata"]["finalizers"] = json!([]);
+        let next = update(&kind("Pod"), &current, body, "", &given(FieldValidation::Strict)).expect("good").value;
+        assert_eq!(next, without_version(&current));
+    }
+
+    #[test]
+    fn annotations_are_checked_and_bounded() {
+        for (key, value, count) in [("not a key", "x".to_owned(), 1), ("fine/key", "x".repeat(ANNOTATIONS), 1)] {
+            let mut body = pod("a");
+            body["metadata"]["annotations"] = json!({key: value});
+            let refused = create(&kind("Pod"), "default", body, &given(FieldValidation::Strict)).expect_err("bad");
+            assert_eq!(refused.details["causes"].as_array().map(Vec::len), Some(count));
+            assert_eq!(refused.details["causes"][0]["field"], "metadata.annotations");
+        }
+    }
+
+    #[test]
+    fn an_object_cannot_grow_beyond_a_request() {
+        let mut body = pod("a");
+        body["spec"]["containers"][0]["args"] = json!([" ".repeat(OBJECT)]);
+        let refused = create(&kind("Pod"), "default", body, &given(FieldValidation::Strict)).expect_err("too large");
+        assert_eq!(refused.code, 413);
+    }
+
+    #[test]
+    fn a_deletion_is_due_after_its_grace() {
+        let now = "2026-01-02T03:04:05Z".parse().expect("a literal");
+        let marked = mark_deleted(&created("a"), 30, now);
+        assert_eq!(marked["metadata"]["deletionTimestamp"], "2026-01-02T03:04:35Z");
+        assert_eq!(mark_deleted(&created("a"), u64::MAX, now)["metadata"]["deletionTimestamp"], "2026-01-02T03:04:05Z");
     }
 
     #[test]

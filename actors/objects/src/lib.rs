@@ -11,8 +11,10 @@ mod admission;
 mod contents;
 mod event_book;
 mod objects_actor;
+mod outcome;
 mod publish;
 mod queue;
 mod refusals;
 
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};
+pub use publish::HISTORY;

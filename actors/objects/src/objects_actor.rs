@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use crate::admission::{self, Circumstances};
 use crate::contents::{catch_up, store_key, to_bytes};
 use crate::event_book::{EventBook, EventWrite};
+use crate::outcome::{Outcome, existing, replace, unchanged};
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
 use crate::refusals::{gone, not_loaded, not_stored};
@@ -41,6 +42,8 @@ const STATUS_PACE: Duration = Duration::from_secs(1);
 const EVENT_PACE: Duration = Duration::from_secs(1);
 /// Pause before the store is read again.
 const RELOAD: Duration = Duration::from_secs(1);
+/// Further names tried when a generated one is taken.
+const GENERATED_TRIES: usize = 8;
 /// Namespaces that always exist.
 const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
@@ -96,16 +99,6 @@ struct Ready {
     value: Option<Value>,
     warnings: Vec<String>,
     answer: Answer,
-}
-
-/// What admission made of a task.
-enum Outcome {
-    /// To be committed.
-    Write { kind: KindId, key: ObjectKey, value: Option<Value>, expected: Expected, warnings: Vec<String> },
-    /// Nothing to write.
-    Done(Box<Written>),
-    /// Refused.
-    Refused(Status),
 }
 
 impl ObjectsActor {
@@ -434,12 +427,21 @@ impl ObjectsActor {
         body: Value,
         given: &Circumstances,
     ) -> Result<Outcome, Status> {
-        let admitted = admission::create(kind, &key.namespace, body, given)?;
+        let generated = metadata::name(&body).is_empty();
+        let mut admitted = admission::create(kind, &key.namespace, body, given)?;
         let name = metadata::name(&admitted.value).to_owned();
         if kind.namespaced {
             self.check_namespace(view, kind, &key.namespace, &name)?;
         }
-        let key = ObjectKey::new(key.namespace.clone(), name);
+        let mut key = ObjectKey::new(key.namespace.clone(), name);
+        for _ in 0..GENERATED_TRIES {
+            if !generated || view.get(&kind.id(), &key).is_none() {
+                break;
+            }
+            let prefix = admitted.value["metadata"]["generateName"].as_str().unwrap_or_default();
+            key.name = metadata::generated_name(prefix, self.draw());
+            metadata::of_mut(&mut admitted.value).insert("name".into(), json!(key.name));
+        }
         if view.get(&kind.id(), &key).is_some() {
             return Err(Status::already_exists(kind, &key.name));
         }
@@ -482,14 +484,19 @@ impl ObjectsActor {
         }
         let expected = Expected::At(current.revision);
         let write = |value| Outcome::Write { kind: kind.id(), key: key.clone(), value, expected, warnings: vec![] };
+        let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
         if current.is_deleting() {
-            return Ok(unchanged(current, vec![]));
+            // Whoever deletes again may make it sooner, not later.
+            let before = tree.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
+            return Ok(match asked.filter(|asked| *asked < before) {
+                Some(asked) => write(Some(admission::mark_deleted(&tree, asked, given.now))),
+                None => unchanged(current, vec![]),
+            });
         }
         let waits = kind.graceful || metadata::has_finalizers(&tree) || is_namespace;
         if !waits {
             return Ok(write(None));
         }
-        let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
         let own = tree.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
         let mut value = admission::mark_deleted(&tree, asked.or(own).unwrap_or(0), given.now);
         if is_namespace {
@@ -620,30 +627,6 @@ impl ObjectsActor {
         }
         self.pump(ctx);
     }
-}
-
-fn existing(view: &ObjectsView, kind: &Kind, key: &ObjectKey) -> Result<Arc<StoredObject>, Status> {
-    view.get(&kind.id(), key).ok_or_else(|| Status::not_found(kind, &key.name))
-}
-
-fn replace(kind: &Kind, key: ObjectKey, current: &Arc<StoredObject>, admitted: admission::Admitted) -> Outcome {
-    let tree = current.value();
-    // The last finalizer is gone: so is the object.
-    let released = metadata::is_deleting(&admitted.value)
-        && !kind.graceful
-        && kind.kind != "Namespace"
-        && metadata::has_finalizers(&tree)
-        && !metadata::has_finalizers(&admitted.value);
-    if !released && admitted.value == admission::without_version(&tree) {
-        return unchanged(current.clone(), admitted.warnings);
-    }
-    let value = (!released).then_some(admitted.value);
-    let expected = Expected::At(current.revision);
-    Outcome::Write { kind: kind.id(), key, value, expected, warnings: admitted.warnings }
-}
-
-fn unchanged(object: Arc<StoredObject>, warnings: Vec<String>) -> Outcome {
-    Outcome::Done(Box::new(Written { object, changed: false, gone: false, warnings }))
 }
 
 fn reply(answer: Answer, result: Result<Written, Status>) {

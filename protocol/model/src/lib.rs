@@ -11,6 +11,7 @@ pub mod neighbours;
 pub mod network;
 pub mod patch;
 pub mod problem;
+pub mod protobuf;
 pub mod secret;
 pub mod selectors;
 pub mod settings;

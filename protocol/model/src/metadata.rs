@@ -66,8 +66,9 @@ pub fn of_mut(object: &mut Value) -> &mut Map<String, Value> {
 pub fn label_problem(name: &str) -> Option<&'static str> {
     let ok = !name.is_empty() && name.len() <= 63 && is_label(name);
     (!ok).then_some(
-        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', must start and end with \
-         an alphanumeric character, and be at most 63 characters",
+        "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end \
+         with an alphanumeric character (e.g. 'my-name', at most 63 characters, regex used for validation is \
+         '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
     )
 }
 
@@ -75,8 +76,9 @@ pub fn label_problem(name: &str) -> Option<&'static str> {
 pub fn subdomain_problem(name: &str) -> Option<&'static str> {
     let ok = !name.is_empty() && name.len() <= 253 && name.split('.').all(is_label);
     (!ok).then_some(
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', must start and \
-         end with an alphanumeric character, and be at most 253 characters",
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
+         and end with an alphanumeric character (e.g. 'example.com', at most 253 characters, regex used for validation \
+         is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
     )
 }
 
@@ -109,8 +111,17 @@ fn is_qualified(name: &str) -> bool {
         && name.ends_with(inner)
 }
 
+/// Characters of a `generateName` that become part of the name.
+const GENERATED_PREFIX: usize = 58;
+
+/// A name out of `generateName` and a random number: the prefix, cut so that a label results, and five characters.
+pub fn generated_name(prefix: &str, random: u64) -> String {
+    let prefix: String = prefix.chars().take(GENERATED_PREFIX).collect();
+    format!("{prefix}{}", generated_suffix(random))
+}
+
 /// The five characters Kubernetes appends to `generateName`, from a random number. No vowels, nothing to misread.
-pub fn generated_suffix(mut random: u64) -> String {
+fn generated_suffix(mut random: u64) -> String {
     const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     (0..5)
         .map(|_| {
@@ -124,6 +135,13 @@ pub fn generated_suffix(mut random: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generated_names_are_labels_whatever_the_length_of_the_prefix() {
+        let name = generated_name(&"p".repeat(80), 123_456_789);
+        assert_eq!((name.len(), label_problem(&name)), (63, None));
+        assert_ne!(generated_name("a-", 1), generated_name("a-", 2));
+    }
 
     #[test]
     fn names_follow_rfc_1123() {

@@ -4,23 +4,34 @@ use serde_json::{Map, Value};
 
 use crate::status::Status;
 
+/// Operations of one JSON patch.
+const OPERATIONS: usize = 10_000;
+/// Bytes that all copies of one JSON patch may make together: each can double the object.
+const COPIED: usize = 3 << 20;
+/// Items of a list that is merged by key: each is looked for among all.
+const ITEMS: usize = 10_000;
+
 /// Applies an RFC 6902 patch.
 pub fn json_patch(current: &Value, patch: &Value) -> Result<Value, Status> {
     let operations: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| Status::bad_request(format!("the patch is not a JSON patch: {error}")))?;
+    if operations.0.len() > OPERATIONS {
+        return Err(Status::too_large(OPERATIONS));
+    }
     let mut patched = current.clone();
-    json_patch::patch(&mut patched, &operations).map_err(|error| {
-        let text = error.to_string();
-        let mut status = Status::new(
-            422,
-            "Invalid",
-            format!("the server rejected our request due to an error in our request: {text}"),
-        );
-        if text.contains("test failed") {
-            status.message = format!("the test of the patch failed: {text}");
+    let mut copied = 0;
+    for operation in operations.0 {
+        if let json_patch::PatchOperation::Copy(copy) = &operation {
+            copied += patched.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied > COPIED {
+                return Err(Status::too_large(COPIED));
+            }
         }
-        status
-    })?;
+        json_patch::patch(&mut patched, &[operation]).map_err(|error| {
+            let text = format!("the server rejected our request due to an error in our request: {error}");
+            Status::new(422, "Invalid", text)
+        })?;
+    }
     Ok(patched)
 }
 
@@ -56,7 +67,6 @@ fn merge_key(list: &str, items: &[&Value]) -> Option<&'static str> {
         "hostAliases" => "ip",
         "topologySpreadConstraints" => "topologyKey",
         "podIPs" | "hostIPs" => "ip",
-        "taints" => "key",
         _ => return None,
     })
 }
@@ -125,7 +135,8 @@ fn merge_objects(
         {
             let items_seen: Vec<&Value> = items.iter().collect();
             let key = merge_key(list, &items_seen);
-            sort_by_order(items, order, key);
+            let before = items.clone();
+            *items = in_order(std::mem::take(items), order, &before, key);
         }
     }
     Ok(result)
@@ -147,10 +158,17 @@ fn merge_lists(
     if new.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace")) {
         return Ok(new.iter().filter(|item| item.get("$patch").is_none()).cloned().collect());
     }
+    let keyed = is_set(name) || merge_key(name, &old.iter().chain(new).collect::<Vec<_>>()).is_some();
+    if keyed && old.len() + new.len() > ITEMS {
+        return Err(Status::bad_request(format!("{path}: a list of more than {ITEMS} items cannot be merged")));
+    }
     if is_set(name) {
         let mut merged = old.to_vec();
         merged.extend(new.iter().filter(|item| !old.contains(item)).cloned());
-        return Ok(merged);
+        return Ok(match order {
+            Some(order) => in_order(merged, order, old, None),
+            None => merged,
+        });
     }
     let seen: Vec<&Value> = old.iter().chain(new).collect();
     let Some(key) = merge_key(name, &seen) else { return Ok(new.to_vec()) };
@@ -174,10 +192,8 @@ fn merge_lists(
             None => merged.push(after),
         }
     }
-    if let Some(order) = order {
-        sort_by_order(&mut merged, order, Some(key));
-    }
-    Ok(merged)
+    // Without an order the patch itself is one.
+    Ok(in_order(merged, order.map_or(new, Vec::as_slice), old, Some(key)))
 }
 
 /// Two ports of one number differ when their protocols do.
@@ -186,14 +202,27 @@ fn same_protocol(list: &str, one: &Value, other: &Value) -> bool {
     list != "ports" || protocol(one) == protocol(other)
 }
 
-fn sort_by_order(items: &mut [Value], order: &[Value], key: Option<&str>) {
-    let rank = |item: &Value| {
-        order.iter().position(|wanted| match key {
-            Some(key) => wanted.get(key) == item.get(key),
-            None => wanted == item,
-        })
+/// Items that `order` names, in that order; the others keep their place before those they stood before, else they follow.
+fn in_order(items: Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) -> Vec<Value> {
+    let same = |one: &Value, other: &Value| match key {
+        Some(key) => one.get(key).is_some() && one.get(key) == other.get(key),
+        None => one == other,
     };
-    items.sort_by_key(|item| rank(item).unwrap_or(usize::MAX));
+    let place = |list: &[Value], item: &Value| list.iter().position(|one| same(one, item));
+    let (mut named, others): (Vec<Value>, Vec<Value>) =
+        items.into_iter().partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    let mut others = others.into_iter().peekable();
+    let mut result = Vec::with_capacity(named.len() + others.len());
+    for item in named {
+        let at = place(before, &item);
+        while let Some(other) = others.next_if(|other| at.is_some() && place(before, other) < at) {
+            result.push(other);
+        }
+        result.push(item);
+    }
+    result.extend(others);
+    result
 }
 
 #[cfg(test)]
@@ -215,7 +244,7 @@ mod tests {
         assert_eq!(
             strategic(pod, patch),
             json!({"spec": {"containers": [
-                {"name": "a", "image": "1", "args": ["y", "z"], "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]},
+                {"name": "a", "image": "1", "args": ["y", "z"], "env": [{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]},
                 {"name": "c", "image": "3"}]}})
         );
     }
@@ -233,6 +262,52 @@ mod tests {
             strategic(current, patch),
             json!({"a": {"z": 3}, "finalizers": ["two"], "volumes": [{"name": "w"}, {"name": "v", "hostPath": {"path": "/x"}}]})
         );
+    }
+
+    #[test]
+    fn new_items_come_first_and_items_the_patch_does_not_name_keep_their_place() {
+        let list = |names: &str| json!(names.chars().map(|c| json!({"name": c.to_string()})).collect::<Vec<_>>());
+        let merge = |old: &str, patch: &str, order: Option<&str>| {
+            let mut patch = json!({"env": list(patch)});
+            if let Some(order) = order {
+                patch["$setElementOrder/env"] = list(order);
+            }
+            strategic(json!({"env": list(old)}), patch)["env"].clone()
+        };
+        assert_eq!(merge("abc", "x", None), list("xabc"));
+        assert_eq!(merge("abc", "bx", None), list("abxc"));
+        assert_eq!(merge("abc", "x", Some("axbc")), list("axbc"));
+        assert_eq!(merge("abc", "a", Some("cba")), list("cba"));
+        assert_eq!(merge("abz", "x", Some("axb")), list("axbz"));
+        assert_eq!(
+            strategic(json!({"env": list("ab")}), json!({"$setElementOrder/env": list("ba")}))["env"],
+            list("ba")
+        );
+    }
+
+    #[test]
+    fn taints_have_no_merge_key_and_are_replaced() {
+        let taints = |key: &str| json!({"spec": {"taints": [{"key": key, "effect": "NoSchedule"}]}});
+        assert_eq!(strategic(taints("a"), taints("b")), taints("b"));
+    }
+
+    #[test]
+    fn a_json_patch_cannot_grow_an_object_without_end() {
+        let doubling = |n: usize| json!([{"op": "copy", "from": "/a", "path": format!("/a/{n}")}])[0].clone();
+        let bomb: Vec<Value> = (0..60).map(doubling).collect();
+        let refused = json_patch(&json!({"a": {"x": "some text"}}), &json!(bomb)).expect_err("a bomb");
+        assert_eq!(refused.code, 413);
+        let many: Vec<Value> = (0..=OPERATIONS).map(|_| json!({"op": "test", "path": "", "value": {}})).collect();
+        assert_eq!(json_patch(&json!({}), &json!(many)).map_err(|s| s.code), Err(413));
+    }
+
+    #[test]
+    fn lists_that_would_take_forever_to_merge_are_refused() {
+        let many: Vec<Value> = (0..=ITEMS).map(|n| json!({"name": n.to_string()})).collect();
+        let refused = strategic_merge_patch(&json!({}), &json!({"env": many})).expect_err("too many");
+        assert_eq!((refused.code, refused.message.starts_with("env:")), (400, true));
+        let plain = strategic(json!({}), json!({"args": vec!["x"; ITEMS + 1]}));
+        assert_eq!(plain["args"].as_array().map(Vec::len), Some(ITEMS + 1), "lists without a key are replaced");
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub enum ProblemKind {
     NotSupported,
     /// Must not be there, or not be changed.
     Forbidden,
+    /// Is larger than allowed.
+    TooLong,
 }
 
 /// One problem.
@@ -32,6 +34,17 @@ impl Problem {
     /// A required field is missing.
     pub fn required(field: impl Into<String>) -> Self {
         Self { field: field.into(), kind: ProblemKind::Required, message: "Required value".into() }
+    }
+
+    /// A required field is missing, and there is more to say.
+    pub fn required_because(field: impl Into<String>, why: impl std::fmt::Display) -> Self {
+        Self { field: field.into(), kind: ProblemKind::Required, message: format!("Required value: {why}") }
+    }
+
+    /// A field holds more bytes than it may.
+    pub fn too_long(field: impl Into<String>, limit: usize) -> Self {
+        let message = format!("Too long: may not be more than {limit} bytes");
+        Self { field: field.into(), kind: ProblemKind::TooLong, message }
     }
 
     /// A field's value is not allowed.
@@ -67,6 +80,7 @@ impl Problem {
             ProblemKind::Duplicate => "FieldValueDuplicate",
             ProblemKind::NotSupported => "FieldValueNotSupported",
             ProblemKind::Forbidden => "FieldValueForbidden",
+            ProblemKind::TooLong => "FieldValueTooLong",
         };
         json!({"reason": reason, "message": self.message, "field": self.field})
     }

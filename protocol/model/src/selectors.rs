@@ -129,12 +129,17 @@ impl FieldSelector {
     pub fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(path, wanted, equal)| {
             let found = object.pointer(&format!("/{}", path.replace('.', "/")));
-            let found = match found {
-                Some(Value::String(text)) => text.clone(),
-                Some(Value::Null) | None => String::new(),
-                Some(other) => other.to_string(),
+            let same = match found {
+                Some(Value::String(text)) => text == wanted,
+                // A flag that is not set is a flag that is false.
+                Some(Value::Null) | None => wanted.is_empty() || wanted == "false",
+                // The source of an event: its component is what clients mean.
+                Some(Value::Object(fields)) => fields.get("component").and_then(Value::as_str) == Some(wanted),
+                Some(Value::Bool(flag)) => wanted == if *flag { "true" } else { "false" },
+                Some(Value::Number(number)) => wanted.parse().is_ok_and(|wanted: serde_json::Number| wanted == *number),
+                Some(Value::Array(_)) => false,
             };
-            (found == *wanted) == *equal
+            same == *equal
         })
     }
 
@@ -180,5 +185,12 @@ mod tests {
         assert_eq!(parse("status.phase=Failed").map(|s| s.matches(&object)), Ok(false));
         assert_eq!(parse("spec.x=1"), Err("field label not supported: spec.x".into()));
         assert!(parse("nonsense").is_err());
+        let flag = |text| {
+            FieldSelector::parse(text, &["spec.unschedulable", "source"])
+                .map(|s| s.matches(&json!({"spec": {}, "source": {"component": "mkube"}})))
+        };
+        assert_eq!(flag("spec.unschedulable=false,source=mkube"), Ok(true));
+        assert_eq!(flag("spec.unschedulable=true"), Ok(false));
+        assert_eq!(flag("source!=mkube"), Ok(false));
     }
 }

@@ -84,13 +84,29 @@ impl Status {
 
     /// 413.
     pub fn too_large(limit: usize) -> Self {
-        let message = format!("the request body is larger than the limit of {limit} bytes");
+        let message = format!("Request entity too large: limit is {limit}");
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
     /// 415.
     pub fn unsupported_media(message: impl Into<String>) -> Self {
         Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 422 for a parameter of the request rather than a field of an object. `options` is such as `CreateOptions`.
+    pub fn invalid_option(options: &str, problem: &Problem) -> Self {
+        let mut status = Self::new(422, "Invalid", format!("{options}.meta.k8s.io \"\" is invalid: {problem}"));
+        status.details = json!({"group": "meta.k8s.io", "kind": options, "causes": [problem.to_cause()]});
+        status
+    }
+
+    /// 504: a version this server has not given out yet.
+    pub fn too_new(version: u64, current: u64) -> Self {
+        let message = format!("Timeout: Too large resource version: {version}, current: {current}");
+        let mut status = Self::new(504, "Timeout", message).retry(1);
+        status.details["causes"] =
+            json!([{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]);
+        status
     }
 
     /// 405.

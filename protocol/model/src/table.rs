@@ -17,7 +17,7 @@ pub enum IncludeObject {
     None,
 }
 
-/// A table of `objects`. `list_meta` becomes the table's metadata; `headings` false leaves the column definitions out
+/// A table of `objects`. `list_meta` becomes the table's metadata; `headings` false gives null for the column definitions
 /// (watch events after the first).
 pub fn render<'a>(
     kind: &Kind,
@@ -28,7 +28,7 @@ pub fn render<'a>(
     now: Timestamp,
 ) -> Value {
     let rows: Vec<Value> = objects.map(|object| row(kind, object, include, now)).collect();
-    let definitions: Vec<Value> = if headings { kind.columns.iter().map(definition).collect() } else { Vec::new() };
+    let definitions: Value = if headings { kind.columns.iter().map(definition).collect() } else { Value::Null };
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -86,6 +86,6 @@ mod tests {
             json!({"metadata": {"name": "m", "creationTimestamp": "2026-01-01T00:00:00Z"}, "data": {"a": "1"}});
         let table = render(map, [&object].into_iter(), IncludeObject::None, json!({}), false, now);
         assert_eq!(table["rows"][0]["cells"], json!(["m", 1, "5m"]));
-        assert_eq!(table["columnDefinitions"], json!([]));
+        assert_eq!(table["columnDefinitions"], Value::Null);
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{AGE, Kind, NAME, column, no_default, no_warnings, nowhere, typed};
 use crate::problem::Problem;
+use crate::protobuf::{Field, METADATA, Wire};
 
 /// Bytes of all values together, as Kubernetes limits them.
 const LIMIT: usize = 1 << 20;
@@ -30,6 +31,12 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     validate,
     typed: typed::<ConfigMap>,
     warnings: no_warnings,
+    protobuf: &[
+        Field::new(1, "metadata", Wire::Message(METADATA)),
+        Field::new(2, "data", Wire::TextMap),
+        Field::new(3, "binaryData", Wire::BytesMap),
+        Field::new(4, "immutable", Wire::Boolean),
+    ],
 };
 
 fn entries(object: &Value) -> usize {
@@ -54,7 +61,7 @@ fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
         }
     }
     if size > LIMIT {
-        problems.push(Problem::invalid("data", "", format!("must be at most {LIMIT} bytes together")));
+        problems.push(Problem::too_long("data", LIMIT));
     }
     if let Some(old) = old
         && old.get("immutable") == Some(&Value::Bool(true))

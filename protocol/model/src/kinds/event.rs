@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 
-use super::{Kind, age, at, column, no_default, no_problems, no_warnings, nowhere, typed};
+use crate::problem::Problem;
+
+use super::{Kind, age, at, column, no_default, no_warnings, nowhere, typed};
 
 pub(super) const EVENT: Kind = Kind {
     group: "",
@@ -20,15 +22,17 @@ pub(super) const EVENT: Kind = Kind {
     has_status: false,
     subresources: &[],
     columns: &[
-        column("Last Seen", "string", 0, |object, now| age(at(object, "/lastTimestamp"), now).into()),
+        column("Last Seen", "string", 0, |object, now| {
+            seen(object, &["/lastTimestamp", "/series/lastObservedTime", "/firstTimestamp", "/eventTime"], now)
+        }),
         column("Type", "string", 0, |object, _| at(object, "/type").into()),
         column("Reason", "string", 0, |object, _| at(object, "/reason").into()),
         column("Object", "string", 0, involved),
         column("Subobject", "string", 1, |object, _| at(object, "/involvedObject/fieldPath").into()),
         column("Source", "string", 1, |object, _| at(object, "/source/component").into()),
         column("Message", "string", 0, |object, _| at(object, "/message").into()),
-        column("First Seen", "string", 1, |object, now| age(at(object, "/firstTimestamp"), now).into()),
-        column("Count", "string", 1, |object, _| object["count"].clone()),
+        column("First Seen", "string", 1, |object, now| seen(object, &["/firstTimestamp", "/eventTime"], now)),
+        column("Count", "string", 1, |object, _| object["count"].as_u64().unwrap_or(1).max(1).to_string().into()),
         column("Name", "string", 1, |object, _| at(object, "/metadata/name").into()),
     ],
     selectable: &[
@@ -47,10 +51,25 @@ pub(super) const EVENT: Kind = Kind {
     dotted_names: true,
     default: no_default,
     place: nowhere,
-    validate: no_problems,
+    validate,
     typed: typed::<Event>,
     warnings: no_warnings,
+    protobuf: &[],
 };
+
+/// The age of the first of several times that is there.
+fn seen(object: &Value, places: &[&str], now: Timestamp) -> Value {
+    age(places.iter().map(|place| at(object, place)).find(|time| !time.is_empty()).unwrap_or_default(), now).into()
+}
+
+fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
+    let (own, of_object) = (at(new, "/metadata/namespace"), at(new, "/involvedObject/namespace"));
+    let of_object = if of_object.is_empty() { "default" } else { of_object };
+    if own == of_object {
+        return Vec::new();
+    }
+    vec![Problem::invalid("involvedObject.namespace", of_object, "does not match event.namespace")]
+}
 
 fn involved(object: &Value, _now: Timestamp) -> Value {
     let kind = at(object, "/involvedObject/kind").to_lowercase();

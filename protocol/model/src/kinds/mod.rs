@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::problem::Problem;
+use crate::protobuf::Field;
 
 pub use event::{EventFacts, coalesce, new_event};
 pub use typed::{prune, typed, unknown_fields};
@@ -77,6 +78,8 @@ pub struct Kind {
     pub typed: fn(&Value) -> Result<Value, String>,
     /// Fields that are accepted and have no effect here.
     pub warnings: fn(&Value) -> Vec<String>,
+    /// Its fields in protobuf, for the kinds that clients send so; empty refuses such bodies.
+    pub protobuf: &'static [Field],
 }
 
 /// Group and plural: the key of a kind.
@@ -107,6 +110,11 @@ impl Kind {
     /// `v1`, `apps/v1`.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Whether strategic merge patches are understood: only for kinds whose types Kubernetes has, as clients expect.
+    pub fn has_strategic_merge(&self) -> bool {
+        !self.group.contains('.') || self.group.ends_with(".k8s.io")
     }
 
     /// Verbs every kind has.

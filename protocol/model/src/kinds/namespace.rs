@@ -3,6 +3,8 @@
 use k8s_openapi::api::core::v1::Namespace;
 use serde_json::{Value, json};
 
+use crate::protobuf::{Field, METADATA, Wire};
+
 use super::{AGE, Kind, NAME, at, column, no_problems, no_warnings, nowhere, typed};
 
 pub(super) const NAMESPACE: Kind = Kind {
@@ -26,6 +28,11 @@ pub(super) const NAMESPACE: Kind = Kind {
     validate: no_problems,
     typed: typed::<Namespace>,
     warnings: no_warnings,
+    protobuf: &[
+        Field::new(1, "metadata", Wire::Message(METADATA)),
+        Field::new(2, "spec", Wire::Message(&[Field::new(1, "finalizers", Wire::Texts)])),
+        Field::new(3, "status", Wire::Message(&[Field::new(1, "phase", Wire::Text)])),
+    ],
 };
 
 fn default(object: &mut Value) {

@@ -27,10 +27,12 @@ pub(super) const NODE: Kind = Kind {
         column("Version", "string", 0, |object, _| at(object, "/status/nodeInfo/kubeletVersion").into()),
         column("Internal-IP", "string", 1, |object, _| address(object, "InternalIP").into()),
         column("External-IP", "string", 1, |_, _| "<none>".into()),
-        column("OS-Image", "string", 1, |object, _| at(object, "/status/nodeInfo/osImage").into()),
-        column("Kernel-Version", "string", 1, |object, _| at(object, "/status/nodeInfo/kernelVersion").into()),
+        column("OS-Image", "string", 1, |object, _| or_unknown(at(object, "/status/nodeInfo/osImage")).into()),
+        column("Kernel-Version", "string", 1, |object, _| {
+            or_unknown(at(object, "/status/nodeInfo/kernelVersion")).into()
+        }),
         column("Container-Runtime", "string", 1, |object, _| {
-            at(object, "/status/nodeInfo/containerRuntimeVersion").into()
+            or_unknown(at(object, "/status/nodeInfo/containerRuntimeVersion")).into()
         }),
     ],
     selectable: &["spec.unschedulable"],
@@ -40,16 +42,23 @@ pub(super) const NODE: Kind = Kind {
     validate: no_problems,
     typed: typed::<Node>,
     warnings: no_warnings,
+    protobuf: &[],
 };
+
+fn or_unknown(text: &str) -> &str {
+    if text.is_empty() { "<unknown>" } else { text }
+}
 
 fn ready(object: &Value, _now: Timestamp) -> Value {
     let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
     let ready = conditions.and_then(|all| all.iter().find(|one| one["type"] == "Ready"));
-    match ready.map(|one| &one["status"]) {
-        Some(status) if status == "True" => "Ready".into(),
-        Some(_) => "NotReady".into(),
-        None => "Unknown".into(),
-    }
+    let word = match ready.map(|one| &one["status"]) {
+        Some(status) if status == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    let closed = object.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
+    if closed { format!("{word},SchedulingDisabled").into() } else { word.into() }
 }
 
 fn roles(object: &Value, _now: Timestamp) -> Value {
@@ -59,8 +68,9 @@ fn roles(object: &Value, _now: Timestamp) -> Value {
         .flatten()
         .filter_map(|(key, value)| {
             key.strip_prefix("node-role.kubernetes.io/")
-                .or_else(|| (key == "node.kubernetes.io/role").then(|| value.as_str()).flatten())
+                .or_else(|| (key == "kubernetes.io/role").then(|| value.as_str()).flatten())
         })
+        .filter(|role| !role.is_empty())
         .collect();
     if roles.is_empty() { "<none>".into() } else { roles.join(",").into() }
 }

@@ -37,13 +37,27 @@ pub(super) const POD: Kind = Kind {
         column("Nominated Node", "string", 1, |_, _| "<none>".into()),
         column("Readiness Gates", "string", 1, |_, _| "<none>".into()),
     ],
-    selectable: &["spec.nodeName", "spec.restartPolicy", "status.phase", "status.podIP"],
+    selectable: &[
+        "spec.hostNetwork",
+        "spec.nodeName",
+        "spec.restartPolicy",
+        "spec.schedulerName",
+        "spec.serviceAccountName",
+        "status.nominatedNodeName",
+        "status.phase",
+        "status.podIP",
+    ],
     dotted_names: true,
     default,
     place,
     validate,
-    typed: typed::<Pod>,
+    typed: |object| {
+        let mut object = object.clone();
+        quantities_as_text(&mut object);
+        typed::<Pod>(&object)
+    },
     warnings,
+    protobuf: &[],
 };
 
 /// There is one node: every pod is on it.
@@ -109,10 +123,26 @@ fn status_word(object: &Value) -> String {
     if metadata::is_deleting(object) { "Terminating".to_owned() } else { word }
 }
 
+/// A quantity may be written as a number; it is kept as text.
+fn quantities_as_text(object: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        let containers = object.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            for set in ["/resources/limits", "/resources/requests"] {
+                let quantities = container.pointer_mut(set).and_then(Value::as_object_mut).into_iter().flatten();
+                for (_, quantity) in quantities.filter(|(_, quantity)| quantity.is_number()) {
+                    *quantity = quantity.to_string().into();
+                }
+            }
+        }
+    }
+}
+
 fn default(object: &mut Value) {
     if !object["spec"].is_object() {
         return;
     }
+    quantities_as_text(object);
     let set = |target: &mut Value, field: &str, value: Value| {
         if target.get(field).is_none_or(Value::is_null) {
             target[field] = value;
@@ -445,6 +475,15 @@ mod tests {
         assert_eq!(pod["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
         assert_eq!(pod["status"]["phase"], "Pending");
         assert_eq!(warnings(&pod), Vec::<String>::new());
+    }
+
+    #[test]
+    fn quantities_may_be_written_as_numbers() {
+        let limits = json!({"cpu": 1, "memory": 67108864});
+        let raw = json!({"spec": {"containers": [{"name": "c", "image": "x", "resources": {"limits": limits}}]}});
+        assert!((POD.typed)(&raw).is_ok());
+        let pod = pod(raw["spec"].clone());
+        assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "67108864"}));
     }
 
     #[test]

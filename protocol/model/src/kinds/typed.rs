@@ -28,8 +28,8 @@ fn compare(object: &Value, known: &Value, path: String, found: &mut Vec<String>)
                 let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
                 match known.get(name) {
                     Some(known) => compare(value, known, path, found),
-                    // Types leave out what is empty: only a value that says something can be unknown.
-                    None if is_empty(value) => {}
+                    // Types leave out what is null: a client that says nothing can say it anywhere.
+                    None if value.is_null() => {}
                     None => found.push(path),
                 }
             }
@@ -43,20 +43,11 @@ fn compare(object: &Value, known: &Value, path: String, found: &mut Vec<String>)
     }
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
-}
-
 /// Removes what is not in `known`, and nulls.
 pub fn prune(object: &mut Value, known: &Value) {
     match (object, known) {
         (Value::Object(fields), Value::Object(known)) => {
-            fields.retain(|name, value| !value.is_null() && (known.contains_key(name) || is_empty(value)));
+            fields.retain(|name, value| !value.is_null() && known.contains_key(name));
             for (name, value) in fields {
                 if let Some(known) = known.get(name) {
                     prune(value, known);
@@ -81,10 +72,10 @@ mod tests {
     fn unknown_fields_are_named_with_their_path_and_pruned() {
         let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
-            "spec": {"containers": [{"name": "c", "image": "x", "imagee": "y", "env": []}], "nonsense": {"a": 1}}
+            "spec": {"containers": [{"name": "c", "image": "x", "imagee": "y", "env": []}], "nonsense": {"a": 1}, "nothing": {}}
         });
         let known = typed::<k8s_openapi::api::core::v1::Pod>(&pod).expect("a pod");
-        assert_eq!(unknown_fields(&pod, &known), ["spec.containers[0].imagee", "spec.nonsense"]);
+        assert_eq!(unknown_fields(&pod, &known), ["spec.containers[0].imagee", "spec.nonsense", "spec.nothing"]);
         prune(&mut pod, &known);
         assert_eq!(pod["spec"], json!({"containers": [{"name": "c", "image": "x", "env": []}]}));
     }

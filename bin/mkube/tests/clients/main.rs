@@ -1,0 +1,13 @@
+//! Programs of others against `mkube dev`: kubectl and the Python client.
+
+mod kubectl;
+mod kubectl_tool;
+mod python;
+mod server;
+
+use std::io::Write;
+
+/// Says, past the capture of the test runner, that something could not be tried.
+fn skip(what: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "!!! SKIPPED: {what}: {why}");
+}

@@ -1,0 +1,255 @@
+//! Starting and stopping everything.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use mkube::compose::{Controller, ControllerSettings, Neighbours, start};
+use mkube_desired_store::EmbeddedStore;
+use mkube_messages::objects::{ObjectKey, ObjectsView};
+use mkube_messages::router::DeviceReader;
+use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::router::ContainerState;
+use mkube_model::neighbours::wall_clock::SystemClock;
+use mkube_model::network::Network;
+use mkube_pods::PlanSettings;
+use mkube_routeros::{Password, RestOptions, RestRouter};
+use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
+use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, RowState, VolumeFiles};
+use tempfile::TempDir;
+
+use crate::api::Api;
+
+/// Longest time a test waits for anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Time the tree may take to stop.
+const STOPPING: Duration = Duration::from_secs(10);
+const PASSWORD: &str = "secret";
+
+/// What differs between worlds.
+#[derive(Clone)]
+pub struct Setup {
+    /// Kinds of the API.
+    pub kinds: KindTable,
+    /// Refuse foreign hosts and web pages, as `mkube dev` does.
+    pub guarded: bool,
+    /// Pause between two readings of the device.
+    pub tick: Duration,
+    /// Names of images whose archives are in the cache.
+    pub images: Vec<&'static str>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            kinds: KindTable::builtin(),
+            guarded: false,
+            tick: mkube::compose::TICK,
+            images: vec!["hello:latest", "other:1"],
+        }
+    }
+}
+
+/// A running mkube with everything around it.
+pub struct World {
+    directory: TempDir,
+    host: RunningHost,
+    controller: Controller,
+    api: Api,
+}
+
+impl World {
+    /// The usual one; returns when pods can be created.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::with(Setup::default()).await
+    }
+
+    /// Another one.
+    pub async fn with(setup: Setup) -> anyhow::Result<Self> {
+        // A second call means that another test was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir()?;
+        let disk = directory.path().join("host/disk1");
+        let cache = disk.join("cache");
+        std::fs::create_dir_all(&cache)?;
+        for image in setup.images {
+            // The simulated engine looks at the size only.
+            std::fs::write(cache.join(format!("{}.tar", mkube_model::names::archive_name(image))), b"an archive")?;
+        }
+        let host = mkube_routeros_host::start(HostOptions {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls_listen: None,
+            data_dir: directory.path().join("host"),
+            engine: EngineKind::Simulated,
+            ros_version: "7.23.2".to_owned(),
+            user: "mkube".to_owned(),
+            password: PASSWORD.to_owned(),
+            latency: Duration::ZERO,
+            faults: Vec::new(),
+            timings: Timings {
+                extract: Duration::from_millis(20),
+                start: Duration::from_millis(10),
+                stop: Duration::from_millis(10),
+                remove: Duration::from_millis(10),
+                ..Timings::default()
+            },
+        })
+        .await
+        .context("the host does not start")?;
+        let router = Arc::new(
+            RestRouter::new(RestOptions {
+                base_url: format!("http://{}/rest", host.address()),
+                user: "mkube".to_owned(),
+                password: Password::new(PASSWORD),
+                ..RestOptions::default()
+            })
+            .map_err(anyhow::Error::msg)?,
+        );
+        let store = EmbeddedStore::open(directory.path().join("state.redb")).await?;
+        let map = DiskMap::new(vec![(disk, "disk1".to_owned())], None);
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let address = listener.local_addr()?;
+        let neighbours = Neighbours {
+            router: router.clone(),
+            store: Arc::new(store),
+            disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
+            tarballs: Arc::new(ArchiveCache::new(cache, map)),
+            logs: Arc::new(move |device| container_logs(&router, device)),
+            clock: Arc::new(SystemClock),
+        };
+        let own = [address.to_string(), format!("localhost:{}", address.port())];
+        let controller = start(
+            neighbours,
+            ControllerSettings {
+                kinds: setup.kinds,
+                networks: vec![network()?],
+                plan: PlanSettings {
+                    volumes_base: "/disk1/volumes".to_owned(),
+                    host_ip: "10.90.0.1".to_owned(),
+                    node_name: "mkube".to_owned(),
+                    images_base: "/disk1/images".to_owned(),
+                },
+                boot_manifest: Vec::new(),
+                manifests: Vec::new(),
+                listener,
+                allowed_hosts: setup.guarded.then(|| own.to_vec()),
+                allow_chaos: true,
+                tick: setup.tick,
+            },
+        );
+        let world = Self { directory, host, controller, api: Api::new(address)? };
+        world.until("the permanent namespaces", |view| view.loaded && has_namespace(view, "default")).await?;
+        let mut device = world.controller.device.clone();
+        tokio::time::timeout(PATIENCE, device.wait_for(|picture| picture.complete))
+            .await
+            .context("the device was never read")??;
+        let has_node =
+            |view: &ObjectsView| view.kinds.iter().any(|(id, kind)| id.plural == "nodes" && !kind.objects.is_empty());
+        world.until("the node", has_node).await?;
+        Ok(world)
+    }
+
+    /// The client of its API.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
+    /// The controller itself.
+    pub fn controller(&self) -> &Controller {
+        &self.controller
+    }
+
+    /// Where the host's REST interface is.
+    pub fn host_address(&self) -> SocketAddr {
+        self.host.address()
+    }
+
+    /// Directory of everything this world keeps.
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// What is published now.
+    pub fn view(&self) -> Arc<ObjectsView> {
+        self.controller.objects.view()
+    }
+
+    /// Waits until `test` holds for what is published.
+    pub async fn until(&self, what: &str, test: impl Fn(&ObjectsView) -> bool) -> anyhow::Result<()> {
+        let mut notices = self.controller.objects.notices();
+        let waiting = async {
+            loop {
+                notices.mark_unchanged();
+                if test(&self.view()) {
+                    return Ok(());
+                }
+                notices.changed().await?;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("waited in vain for {what}"))?
+    }
+
+    /// Waits until a pod of namespace `default` is in this phase.
+    pub async fn until_pod(&self, name: &str, phase: &str) -> anyhow::Result<()> {
+        let id = self.controller.objects.kinds().named("Pod").context("there are pods")?.id();
+        let key = ObjectKey::new("default", name);
+        self.until(&format!("pod {name} in phase {phase}"), |view| {
+            view.get(&id, &key).is_some_and(|pod| pod.value()["status"]["phase"] == phase)
+        })
+        .await
+    }
+
+    /// What users have stored: each object's key and revision. Nodes and events change by themselves and are left out.
+    pub fn stored(&self) -> Vec<(String, u64)> {
+        let view = self.view();
+        let mut all: Vec<(String, u64)> = view
+            .kinds
+            .iter()
+            .filter(|(id, _)| id.plural != "nodes" && id.plural != "events")
+            .flat_map(|(id, kind)| {
+                kind.objects.iter().map(|(key, object)| (format!("{}/{key}", id.plural), object.revision))
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Takes everything down: first the controller, then the host.
+    pub async fn stop(self) {
+        self.controller.tree.stop(STOPPING).await;
+        self.host.stop().await;
+    }
+}
+
+fn has_namespace(view: &ObjectsView, name: &str) -> bool {
+    view.kinds
+        .iter()
+        .any(|(id, kind)| id.plural == "namespaces" && kind.objects.contains_key(&ObjectKey::new("", name)))
+}
+
+fn network() -> anyhow::Result<Network> {
+    Ok(Network {
+        name: "gt".to_owned(),
+        cidr: "10.90.0.0/24".parse()?,
+        gateway: "10.90.0.1".parse()?,
+        bridge: "bridge-gt".to_owned(),
+        managed: true,
+        first: "10.90.0.2".parse()?,
+        last: "10.90.0.254".parse()?,
+        dns: Vec::new(),
+        reserved: Vec::new(),
+    })
+}
+
+fn container_logs(router: &Arc<RestRouter>, device: DeviceReader) -> Arc<dyn PodLogs> {
+    let find = move |row: &str| {
+        device.borrow().containers.get(row).map(|row| RowState {
+            id: row.id.0.clone(),
+            running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
+        })
+    };
+    Arc::new(ContainerLogs::new(None, router.clone(), Arc::new(find)))
+}

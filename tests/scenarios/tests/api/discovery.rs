@@ -1,0 +1,126 @@
+//! What clients ask first.
+
+use serde_json::{Value, json};
+
+use crate::quiet;
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+
+#[actix_rt::test]
+async fn both_forms_of_discovery_name_the_same_resources() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let aggregated = api.get_as("/api?timeout=32s", AGGREGATED).await?.expect(200);
+    assert_eq!(
+        aggregated.header("content-type"),
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    );
+    let resources = aggregated.body["items"][0]["versions"][0]["resources"].as_array().cloned().unwrap_or_default();
+    let mut names: Vec<String> = Vec::new();
+    for resource in &resources {
+        let name = resource["resource"].as_str().unwrap_or_default();
+        names.push(name.to_owned());
+        for sub in resource["subresources"].as_array().into_iter().flatten() {
+            names.push(format!("{name}/{}", sub["subresource"].as_str().unwrap_or_default()));
+        }
+    }
+    let legacy = api.get("/api/v1").await?.expect(200).body;
+    assert_eq!((&legacy["kind"], &legacy["groupVersion"]), (&json!("APIResourceList"), &json!("v1")));
+    let listed: Vec<String> = legacy["resources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one["name"].as_str().map(str::to_owned))
+        .collect();
+    names.sort();
+    let mut sorted = listed.clone();
+    sorted.sort();
+    assert_eq!(names, sorted);
+    for expected in ["pods", "pods/log", "pods/status", "configmaps", "namespaces", "nodes", "events"] {
+        assert!(names.iter().any(|name| name == expected), "{expected} is not in {names:?}");
+    }
+    let pods = resources.iter().find(|one| one["resource"] == "pods").cloned().unwrap_or_default();
+    assert_eq!(
+        (&pods["scope"], &pods["shortNames"], &pods["singularResource"]),
+        (&json!("Namespaced"), &json!(["po"]), &json!("pod"))
+    );
+    assert_eq!(pods["responseKind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
+    assert_eq!(pods["verbs"].as_array().map(Vec::len), Some(8));
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn plain_discovery_is_for_those_who_do_not_know_the_other_and_trailing_slashes_are_allowed() -> anyhow::Result<()>
+{
+    let world = quiet().await?;
+    let api = world.api();
+    for (path, kind) in [
+        ("/api", "APIVersions"),
+        ("/api/", "APIVersions"),
+        ("/apis", "APIGroupList"),
+        ("/apis/", "APIGroupList"),
+        ("/api/v1/", "APIResourceList"),
+    ] {
+        let answer = api.get_as(path, "application/json").await?.expect(200);
+        assert_eq!((&answer.body["kind"], answer.header("content-type")), (&json!(kind), "application/json"), "{path}");
+    }
+    let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+    assert_eq!(api.get_as("/api", old).await?.expect(200).body["kind"], "APIVersions");
+    for path in ["/apis/nosuch/v1", "/apis/nosuch", "/api/v2", "/api/v1/nosuch", "/nosuch", "/openapi/v2"] {
+        assert_eq!(api.get(path).await?.code, 404, "{path}");
+    }
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn the_version_is_the_one_kubectl_is_chosen_by() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    for path in ["/version", "/version/", "/version?timeout=5s"] {
+        let version = api.get(path).await?.expect(200).body;
+        assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("32")));
+        assert_eq!(version["gitVersion"], format!("v1.32.0+mkube-{}", mkube::compose::VERSION));
+    }
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn openapi_says_for_each_kind_that_the_server_validates_fields() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let index = api.get("/openapi/v3?timeout=32s").await?.expect(200).body;
+    let url = index["paths"]["api/v1"]["serverRelativeURL"].as_str().unwrap_or_default().to_owned();
+    assert!(url.starts_with("/openapi/v3/api/v1?hash="), "{url}");
+    let document = api.get(&url).await?.expect(200).body;
+    for kind in ["Pod", "ConfigMap", "Namespace", "Node", "Event"] {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let validates = paths.filter_map(|(_, path)| path.get("patch")).any(|patch: &Value| {
+            patch["x-kubernetes-group-version-kind"] == json!({"group": "", "version": "v1", "kind": kind})
+                && patch["parameters"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|one| one["name"] == "fieldValidation" && one["in"] == "query"))
+        });
+        assert!(validates, "{kind}");
+    }
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn health_is_said_in_plain_text() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(api.get(path).await?.expect(200).text, "ok", "{path}");
+    }
+    let verbose = api.get("/readyz?verbose").await?.expect(200).text;
+    assert!(verbose.contains("[+]store ok") && verbose.contains("[+]device ok"), "{verbose}");
+    let head = api.send("HEAD", "/", &[], "").await?.expect(200);
+    assert_eq!(head.text, "");
+    assert!(api.get("/metrics").await?.expect(200).text.contains("mkube_http_requests_total"));
+    world.stop().await;
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The API over real HTTP: one file for each theme.
+
+mod bad_input;
+mod connections;
+mod crud;
+mod discovery;
+mod lists;
+mod new_kind;
+mod patches;
+mod protobuf;
+mod rust_client;
+mod watching;
+
+use std::time::Duration;
+
+use mkube_scenarios::{Setup, World};
+use serde_json::{Value, json};
+
+/// Collections of namespace `default`.
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+/// What kubectl accepts for a list.
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+const JSON: &str = "application/json";
+
+fn pod(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"containers": [{"name": "c", "image": "hello:latest"}]},
+    })
+}
+
+fn map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+/// A world in which nothing happens by itself.
+async fn quiet() -> anyhow::Result<World> {
+    World::with(Setup { tick: Duration::from_secs(3600), ..Setup::default() }).await
+}

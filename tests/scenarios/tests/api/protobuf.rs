@@ -1,0 +1,74 @@
+//! Bodies that kubectl 1.32 sends for objects it makes itself, byte for byte.
+
+use serde_json::json;
+
+use crate::{MAPS, PODS, quiet};
+
+const MEDIA: &[(&str, &str)] = &[
+    ("content-type", "application/vnd.kubernetes.protobuf"),
+    ("accept", "application/vnd.kubernetes.protobuf,application/json"),
+];
+
+/// A field with bytes in it; short ones only.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
+}
+
+fn envelope(kind: &str, object: &[u8]) -> Vec<u8> {
+    let types = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
+    [b"k8s\0".to_vec(), field(1, &types), field(2, object), field(3, b""), field(4, b"")].concat()
+}
+
+fn metadata(name: &str) -> Vec<u8> {
+    let empty = [2, 3, 4, 5, 6].map(|number| field(number, b"")).concat();
+    field(1, &[field(1, name.as_bytes()), empty, vec![7 << 3, 0], field(8, b"")].concat())
+}
+
+#[actix_rt::test]
+async fn objects_in_protobuf_equal_those_their_json_would_make() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let body = envelope("Namespace", &[metadata("team"), field(2, b""), field(3, b"")].concat());
+    let path = "/api/v1/namespaces?fieldManager=kubectl-create&fieldValidation=Strict";
+    let made = api.send("POST", path, MEDIA, body).await?.expect(201);
+    assert_eq!(made.header("content-type"), "application/json");
+    assert_eq!((&made.body["metadata"]["name"], &made.body["status"]["phase"]), (&json!("team"), &json!("Active")));
+    let entry = field(2, &[field(1, b"key"), field(2, b"value")].concat());
+    let body = envelope("ConfigMap", &[metadata("m"), entry].concat());
+    let made = api.send("POST", MAPS, MEDIA, body).await?.expect(201);
+    assert_eq!(made.body["data"], json!({"key": "value"}));
+    let other = api.post(MAPS, &json!({"metadata": {"name": "n"}, "data": {"key": "value"}})).await?.expect(201);
+    let keys = |answer: &mkube_scenarios::Answer| {
+        answer.body["metadata"].as_object().map(|meta| meta.keys().cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(keys(&made), keys(&other));
+    let options = envelope("DeleteOptions", &[vec![1 << 3, 0], field(5, b"All")].concat());
+    api.send("DELETE", &format!("{MAPS}/m"), MEDIA, options).await?.expect(200);
+    api.get(&format!("{MAPS}/m")).await?.expect(200);
+    let options = envelope("DeleteOptions", &[vec![1 << 3, 0], field(4, b"Background")].concat());
+    api.send("DELETE", &format!("{MAPS}/m"), MEDIA, options).await?.expect(200);
+    api.get(&format!("{MAPS}/m")).await?.refused(404, "NotFound");
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn protobuf_that_is_broken_or_of_another_kind_is_refused() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let before = world.stored();
+    let good = envelope("ConfigMap", &metadata("m"));
+    for (path, body, code) in [
+        (MAPS, b"k8s\0\xff\xff\xff".to_vec(), 400),
+        (MAPS, b"{}".to_vec(), 400),
+        (MAPS, good[..good.len() - 9].to_vec(), 400),
+        (MAPS, envelope("Secret", &metadata("m")), 400),
+        (MAPS, envelope("ConfigMap", &field(9, b"new")), 400),
+        (PODS, envelope("Pod", &metadata("m")), 415),
+    ] {
+        assert_eq!(api.send("POST", path, MEDIA, body.clone()).await?.code, code, "{body:?}");
+    }
+    assert_eq!(world.stored(), before);
+    world.stop().await;
+    Ok(())
+}
