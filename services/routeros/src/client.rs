@@ -10,8 +10,8 @@ use reqwest::{Certificate, Method};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::fault;
 use crate::wire::{Wire, WireAnswer, WireRequest};
+use crate::{answer, fault};
 
 /// Bytes of an answer.
 const ANSWER_LIMIT: usize = 64 << 20;
@@ -157,22 +157,18 @@ impl Client {
         Self { wire, timeout, long_timeout }
     }
 
-    /// `GET <menu>` with filters; rows that have an id and one of `marks`. Right after boot a device may answer with another
-    /// menu's rows.
-    pub async fn list(&self, menu: &str, filters: &[(&str, &str)], marks: &[&str]) -> Result<Vec<Value>, RouterFault> {
-        let gibberish = |detail: String| RouterFault::Gibberish { operation: format!("GET {menu}"), detail };
-        let Value::Array(rows) = self.send(Method::GET, menu, filters, None, self.timeout).await? else {
-            return Err(gibberish("a list was expected".into()));
-        };
-        let is_ours = |row: &&Value| row.get(".id").is_some() && marks.iter().any(|mark| row.get(mark).is_some());
-        match rows.iter().find(|row| !is_ours(row)) {
-            Some(odd) => Err(gibberish(format!(
-                "a row of {} keys without {}",
-                odd.as_object().map_or(0, |row| row.len()),
-                marks.join(" or ")
-            ))),
-            None => Ok(rows),
-        }
+    /// `GET <menu>` with filters; rows that have an id and one of `marks`, each as `decode` reads it. Right after boot a device
+    /// may answer with another menu's rows.
+    pub async fn list<Row>(
+        &self,
+        menu: &str,
+        filters: &[(&str, &str)],
+        marks: &[&str],
+        decode: impl Fn(&Value) -> Row,
+    ) -> Result<Vec<Row>, RouterFault> {
+        let bytes = self.exchange(Method::GET, menu, filters, None, self.timeout).await?;
+        answer::rows(&bytes, marks, decode)
+            .map_err(|detail| RouterFault::Gibberish { operation: format!("GET {menu}"), detail })
     }
 
     /// `GET <menu>` of a settings menu; an object.
@@ -211,17 +207,28 @@ impl Client {
         body: Option<Value>,
         timeout: Duration,
     ) -> Result<Value, RouterFault> {
-        let mutating = method != Method::GET;
-        let request = WireRequest { method, path, query, body: body.as_ref(), timeout };
-        let operation = request.operation();
-        let WireAnswer { status, body: bytes } = self.wire.exchange(request).await?;
-        if !(200..300).contains(&status) {
-            return Err(fault::of_answer(&operation, mutating, status, &bytes));
-        }
+        let operation = format!("{method} {path}");
+        let bytes = self.exchange(method, path, query, body, timeout).await?;
         if bytes.is_empty() {
             return Ok(Value::Array(Vec::new()));
         }
-        parse(&bytes).map_err(|error| RouterFault::Gibberish { operation, detail: error.to_string() })
+        answer::value(&bytes).map_err(|error| RouterFault::Gibberish { operation, detail: error.to_string() })
+    }
+
+    /// The body of an answer that is no refusal.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Value>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, RouterFault> {
+        let mutating = method != Method::GET;
+        let request = WireRequest { method, path, query, body: body.as_ref(), timeout };
+        let operation = request.operation();
+        let WireAnswer { status, body } = self.wire.exchange(request).await?;
+        if (200..300).contains(&status) { Ok(body) } else { Err(fault::of_answer(&operation, mutating, status, &body)) }
     }
 }
 
@@ -237,45 +244,9 @@ async fn read_body(mut answer: reqwest::Response, operation: &str, mutating: boo
     Ok(bytes)
 }
 
-/// RouterOS may leave control characters in strings as they are, which JSON forbids.
-fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-    match serde_json::from_slice(bytes) {
-        Ok(value) => Ok(value),
-        Err(error)
-            if bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\n' | b'\r' | b'\t')) || error.is_syntax() =>
-        {
-            let mut clean = Vec::with_capacity(bytes.len());
-            let mut in_string = false;
-            let mut escaped = false;
-            for byte in bytes {
-                if in_string && *byte < 0x20 {
-                    clean.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-                    escaped = false;
-                    continue;
-                }
-                match byte {
-                    b'"' if !escaped => in_string = !in_string,
-                    _ => {}
-                }
-                escaped = *byte == b'\\' && !escaped;
-                clean.push(*byte);
-            }
-            serde_json::from_slice(&clean)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn raw_control_characters_in_strings_are_tolerated() {
-        let value = parse(b"[{\"message\":\"a\x01b\tc\\\"d\"}]").expect("tolerated");
-        assert_eq!(value[0]["message"], "a\u{1}b\tc\"d");
-        assert!(parse(b"<html>").is_err());
-    }
 
     #[test]
     fn a_password_never_shows() {

@@ -2,6 +2,7 @@
 //!
 //! It never repeats a request: whoever owns the thing knows whether repeating is safe.
 
+mod answer;
 mod client;
 mod fault;
 mod rest_router;

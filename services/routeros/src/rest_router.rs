@@ -127,53 +127,45 @@ impl Router for RestRouter {
 
     async fn containers(&self) -> Result<Vec<ContainerRow>, RouterFault> {
         let marks = ["root-dir", "status", "stopped", "running"];
-        Ok(self.client.list("/container", &[], &marks).await?.iter().map(rows::container).collect())
+        self.client.list("/container", &[], &marks, rows::container).await
     }
 
     async fn veths(&self) -> Result<Vec<VethRow>, RouterFault> {
-        Ok(self.client.list("/interface/veth", &[], &["gateway", "address"]).await?.iter().map(rows::veth).collect())
+        self.client.list("/interface/veth", &[], &["gateway", "address"], rows::veth).await
     }
 
     async fn bridge_ports(&self) -> Result<Vec<BridgePortRow>, RouterFault> {
         let filters = [(".proplist", ".id,bridge,interface,dynamic,comment")];
-        Ok(self
-            .client
-            .list("/interface/bridge/port", &filters, &["bridge"])
-            .await?
-            .iter()
-            .map(rows::bridge_port)
-            .collect())
+        self.client.list("/interface/bridge/port", &filters, &["bridge"], rows::bridge_port).await
     }
 
     async fn bridges(&self) -> Result<Vec<String>, RouterFault> {
-        let rows = self.client.list("/interface/bridge", &[(".proplist", ".id,name")], &["name"]).await?;
-        Ok(rows.iter().filter_map(|row| row.get("name")?.as_str().map(str::to_owned)).collect())
+        let name = |row: &Value| row.get("name").and_then(Value::as_str).map(str::to_owned);
+        let names = self.client.list("/interface/bridge", &[(".proplist", ".id,name")], &["name"], name).await?;
+        Ok(names.into_iter().flatten().collect())
     }
 
     async fn addresses(&self) -> Result<Vec<AddressRow>, RouterFault> {
-        Ok(self.client.list("/ip/address", &[], &["address"]).await?.iter().filter_map(rows::address).collect())
+        Ok(self.client.list("/ip/address", &[], &["address"], rows::address).await?.into_iter().flatten().collect())
     }
 
     async fn mounts(&self, list: &str) -> Result<Vec<MountRow>, RouterFault> {
         let shape = self.shape().await?;
-        let rows = self.client.list("/container/mounts", &[(shape.mount_list_name, list)], &["dst"]).await?;
-        Ok(rows.iter().map(rows::mount).collect())
+        self.client.list("/container/mounts", &[(shape.mount_list_name, list)], &["dst"], rows::mount).await
     }
 
     async fn envs(&self, list: &str) -> Result<Vec<EnvRow>, RouterFault> {
         let shape = self.shape().await?;
-        let rows = self.client.list("/container/envs", &[(shape.env_list_name, list)], &["key"]).await?;
-        Ok(rows.iter().map(rows::env).collect())
+        self.client.list("/container/envs", &[(shape.env_list_name, list)], &["key"], rows::env).await
     }
 
     async fn log(&self) -> Result<Vec<LogRow>, RouterFault> {
-        Ok(self.client.list("/log", &[], &["message"]).await?.iter().map(rows::log).collect())
+        self.client.list("/log", &[], &["message"], rows::log).await
     }
 
     async fn container_log(&self, container: &str) -> Result<Vec<LogRow>, RouterFault> {
         if self.shape().await?.container_log {
-            let rows = self.client.list("/container/log", &[("container", container)], &["message"]).await?;
-            return Ok(rows.iter().map(rows::log).collect());
+            return self.client.list("/container/log", &[("container", container)], &["message"], rows::log).await;
         }
         // Older releases have one log for everything; lines of containers begin with their name.
         let prefix = format!("{container}: ");
