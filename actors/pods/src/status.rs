@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::next_step::{Exit, Started};
 use crate::plan::RestartPolicy;
 
+/// Reason of a container that is being made or started and is in no trouble.
+const CREATING: &str = "ContainerCreating";
+
 /// Why a container is not running, when that is so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trouble {
@@ -156,9 +159,11 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
     let was = |pointer: &str| before.and_then(|status| status.pointer(pointer)).cloned();
     let running = container.state == Some(ContainerState::Running)
         || (container.state == Some(ContainerState::Stopping) && deleting);
+    // A run that ended before it was ever seen running leaves the record of the run before it.
+    let same_run = was("/restartCount").is_none_or(|count| count == json!(container.restarts));
     let mut last = was("/lastState").unwrap_or(json!({}));
     let state = if running {
-        let started = was("/state/running/startedAt").unwrap_or(json!(now));
+        let started = was("/state/running/startedAt").filter(|_| same_run).unwrap_or(json!(now));
         if was("/state/running").is_none()
             && let Some(ended) = was("/state/terminated")
         {
@@ -166,12 +171,19 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
         }
         json!({"running": {"startedAt": started}})
     } else if let (Some(exit), true) = (&container.exit, container.started == Started::Yes) {
-        let terminated = was("/state/terminated")
-            .or_else(|| {
-                // While waiting for a restart the run that ended is the last state already.
-                was("/state/waiting").and_then(|_| was("/lastState/terminated"))
-            })
-            .unwrap_or_else(|| terminated(exit, was("/state/running/startedAt"), now));
+        let recorded = was("/state/terminated").or_else(|| {
+            // While waiting for a restart the run that ended is the last state already.
+            let waits_for_restart = was("/state/waiting/reason").is_some_and(|reason| reason != CREATING);
+            if waits_for_restart { was("/lastState/terminated") } else { None }
+        });
+        let terminated = match recorded {
+            Some(recorded) if same_run => recorded,
+            Some(before) => {
+                last = json!({"terminated": before});
+                terminated(exit, None, now)
+            }
+            None => terminated(exit, was("/state/running/startedAt"), now),
+        };
         if container.will_restart {
             last = json!({"terminated": terminated});
             waiting(container.trouble.as_ref())
@@ -223,7 +235,7 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
 fn waiting(trouble: Option<&Trouble>) -> Value {
     match trouble {
         Some(trouble) => json!({"waiting": {"reason": trouble.reason, "message": trouble.message}}),
-        None => json!({"waiting": {"reason": "ContainerCreating"}}),
+        None => json!({"waiting": {"reason": CREATING}}),
     }
 }
 
@@ -358,6 +370,26 @@ mod tests {
         );
         assert_eq!(again["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
         assert_eq!(again["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:06:40Z");
+    }
+
+    #[test]
+    fn a_second_run_that_was_never_seen_running_has_its_own_end() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::OnFailure, &Value::Null, 100);
+        let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: "back-off 0s restarting".into() };
+        let waits = ContainerFacts { will_restart: true, trouble: Some(trouble), ..ended(5) };
+        let waiting = of(waits, RestartPolicy::OnFailure, &running, 200);
+        let second = ContainerFacts { restarts: 1, ..ended(0) };
+        let done = of(second.clone(), RestartPolicy::OnFailure, &waiting, 300);
+        assert_eq!(done["phase"], "Succeeded");
+        let status = &done["containerStatuses"][0];
+        assert_eq!(status["state"]["terminated"]["exitCode"], 0);
+        assert_eq!(status["state"]["terminated"]["finishedAt"], "1970-01-01T00:05:00Z");
+        assert_eq!(status["lastState"]["terminated"]["exitCode"], 5);
+        assert_eq!(of(second.clone(), RestartPolicy::OnFailure, &done, 900), done);
+        // The same with a look in between, while it was being started.
+        let starting = ContainerFacts { restarts: 1, exit: None, ..container(Some(ContainerState::Starting)) };
+        let seen = of(starting, RestartPolicy::OnFailure, &waiting, 250);
+        assert_eq!(of(second, RestartPolicy::OnFailure, &seen, 300), done);
     }
 
     #[test]

@@ -1,0 +1,103 @@
+//! Any actor may die at any moment: nothing is lost, no container notices, and a second later all is as before.
+
+mod dev;
+
+use std::time::{Duration, Instant};
+
+use dev::http::Http;
+use dev::{Machine, SOON, eventually, pod, real_containers};
+use serde_json::{Value, json};
+
+/// All actors of the tree: path and restarts.
+fn actors(tree: &Value) -> Vec<(String, Value)> {
+    fn walk(node: &Value, above: &str, found: &mut Vec<(String, Value)>) {
+        let name = node["name"].as_str().expect("a name");
+        let path = if above.is_empty() { name.to_owned() } else { format!("{above}/{name}") };
+        if node["kind"] == "actor" {
+            found.push((path.clone(), node.clone()));
+        }
+        for child in node["children"].as_array().into_iter().flatten() {
+            walk(child, &path, found);
+        }
+    }
+    let mut found = Vec::new();
+    walk(tree, "", &mut found);
+    found
+}
+
+fn actor(api: &Http, path: &str) -> Result<Value, String> {
+    let text = api.page("/api/v1/supervisor")?;
+    let tree: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    actors(&tree).into_iter().find(|(at, _)| at == path).map(|(_, node)| node).ok_or_else(|| format!("no {path}"))
+}
+
+fn crash(api: &Http, path: &str, how: &str) {
+    let answer = api.call("POST", &format!("/api/v1/supervisor/{path}/crash"), Some(&json!({"how": how})));
+    match answer {
+        Ok((status, _)) if (200..300).contains(&status) => {}
+        // The one that answers is the one that dies.
+        Err(_) if path.ends_with("/http") => {}
+        other => panic!("crash of {path}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_actor_may_be_struck_in_every_way_and_nothing_is_lost() {
+    if !real_containers("chaos") {
+        return;
+    }
+    let machine = Machine::new("chaos");
+    let dev = machine.dev(&[]);
+    let api = machine.api();
+    api.create(&pod("lasting", json!({}), json!({})));
+    let before = api.wait_running("lasting");
+    let process = machine.process(&before, "main");
+    let paths: Vec<String> = actors(&api.get("/api/v1/supervisor")).into_iter().map(|(path, _)| path).collect();
+    for wanted in ["objects", "ipam", "images", "pod/default/lasting", "store", "router", "http"] {
+        assert!(paths.iter().any(|path| path.ends_with(wanted)), "{wanted} in {paths:?}");
+    }
+    for (round, how) in ["panic", "error", "stop"].into_iter().enumerate() {
+        let reason = [&["panicked"][..], &["failed", "error"], &["stopped", "completed"]][round];
+        for path in &paths {
+            let restarts = actor(&api, path).expect("it is in the tree")["restarts"].as_u64().expect("a count");
+            let struck = Instant::now();
+            crash(&api, path, how);
+            let back = eventually(&format!("{path} is back after {how}"), SOON, || {
+                let node = actor(&api, path)?;
+                let risen = node["state"] == "running" && node["restarts"].as_u64().is_some_and(|now| now > restarts);
+                if risen { Ok(node) } else { Err(node.to_string()) }
+            });
+            let took = struck.elapsed();
+            assert!(took < Duration::from_secs(1), "{path} took {took:?} after {how}");
+            let exit = back["lastExit"]["reason"].as_str().unwrap_or_default();
+            assert!(reason.contains(&exit), "{path} after {how}: {}", back["lastExit"]);
+            // Work goes on through it at once.
+            let name = format!("after-{how}-{}", path.rsplit('/').next().unwrap_or_default());
+            let made = api.create(&pod(&name, json!({}), json!({})));
+            assert_eq!(made["metadata"]["name"], name.as_str());
+            assert_eq!(api.pod("lasting")["metadata"]["uid"], before["metadata"]["uid"]);
+            api.wait_running(&name);
+            api.delete(&name);
+            api.wait_gone(&name);
+        }
+    }
+    let after = api.wait_running("lasting");
+    assert_eq!(machine.process(&after, "main"), process, "no container noticed");
+    assert_eq!(after["status"]["podIP"], before["status"]["podIP"]);
+    assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
+    assert!(dev.terminate().success());
+}
+
+#[test]
+fn without_the_flag_nobody_can_be_struck() {
+    let machine = Machine::new("chaos-off");
+    let mut command = std::process::Command::new(dev::binary());
+    command.args(["dev", "--host", "simulated", "--listen", &machine.listen, "--cidr", &machine.cidr(), "--data-dir"]);
+    command.arg(machine.data());
+    let running = dev::process::Running::start(command);
+    running.wait_for("ready", SOON);
+    let answer =
+        machine.api().call("POST", "/api/v1/supervisor/mkube/pods/roster/crash", Some(&json!({"how": "panic"})));
+    assert!(matches!(answer, Ok((403 | 404 | 405, _))), "{answer:?}");
+    assert_eq!(actor(&machine.api(), "mkube/pods/roster").expect("it is there")["restarts"], 0);
+}
