@@ -1,0 +1,182 @@
+//! Acknowledged means kept: writers write, `kill -9` strikes at any moment, and every acknowledged write is there afterwards.
+//!
+//! `MKUBE_CRASH_ROUNDS` makes it longer.
+
+mod dev;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use dev::http::Http;
+use dev::{Machine, SOON, eventually, pod};
+use serde_json::{Value, json};
+
+const WRITERS: usize = 4;
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// What a writer knows of one object: values it may have now; `None` is absence.
+type Knowledge = BTreeMap<String, Vec<Option<u64>>>;
+
+fn rounds() -> usize {
+    std::env::var("MKUBE_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+/// Numbers that differ from run to run and can be repeated from the printed seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+fn map(name: &str, value: u64) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"value": value.to_string()}})
+}
+
+/// Writes until told to stop or until nobody answers.
+fn write(
+    api: &Http,
+    writer: usize,
+    mut known: Knowledge,
+    mut dice: Dice,
+    stop: &AtomicBool,
+    acknowledged: &AtomicU64,
+) -> Knowledge {
+    while !stop.load(Ordering::Relaxed) {
+        let name = format!("map-{writer}-{}", dice.roll(6));
+        let value = dice.roll(1 << 40);
+        let path = format!("{MAPS}/{name}");
+        // Only certainty is built upon: what is in doubt is written anew.
+        let now = known.get(&name).cloned().unwrap_or_else(|| vec![None]);
+        let (method, at, body, then) = match now.as_slice() {
+            [None] => ("POST", MAPS.to_owned(), Some(map(&name, value)), Some(value)),
+            [Some(_)] if dice.roll(4) == 0 => ("DELETE", path, None, None),
+            _ => ("PUT", path, Some(map(&name, value)), Some(value)),
+        };
+        let mut maybe = now;
+        maybe.push(then);
+        known.insert(name.clone(), maybe);
+        match api.call(method, &at, body.as_ref()) {
+            Ok((200..300, text)) => {
+                known.insert(name, vec![then]);
+                let object: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+                let revision = object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
+                acknowledged.fetch_max(revision.unwrap_or(0), Ordering::Relaxed);
+            }
+            Ok((status, text)) => panic!("{method} {name}: {status} {text}"),
+            Err(_) => break,
+        }
+    }
+    known
+}
+
+#[test]
+fn every_acknowledged_write_survives_kill_9() {
+    let machine = Machine::new("durability");
+    let seed =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |age| age.as_nanos() as u64 | 1);
+    eprintln!("seed {seed}");
+    let mut dice = Dice(seed);
+    let mut known: Vec<Knowledge> = vec![Knowledge::new(); WRITERS];
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let mut writes_seen = 0;
+    for round in 0..rounds() {
+        let running = machine.dev(&["--host", "simulated"]);
+        let api = machine.api();
+        let stop = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = known
+            .drain(..)
+            .enumerate()
+            .map(|(writer, known)| {
+                let (api, stop, acknowledged) = (api.clone(), stop.clone(), acknowledged.clone());
+                let dice = Dice(dice.roll(u64::MAX) | 1);
+                std::thread::spawn(move || write(&api, writer, known, dice, &stop, &acknowledged))
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(60 + dice.roll(400)));
+        running.kill();
+        stop.store(true, Ordering::Relaxed);
+        known = writers.into_iter().map(|writer| writer.join().expect("the writer did not fail")).collect();
+
+        let running = machine.dev(&["--host", "simulated"]);
+        let list = machine.api().get(MAPS);
+        let mut found: BTreeMap<String, u64> = BTreeMap::new();
+        for item in list["items"].as_array().expect("items") {
+            let name = item["metadata"]["name"].as_str().expect("a name").to_owned();
+            let value = item["data"]["value"].as_str().and_then(|text| text.parse().ok());
+            found.insert(name, value.expect("a value"));
+        }
+        for known in &mut known {
+            for (name, possible) in known.iter_mut() {
+                let now = found.remove(name);
+                assert!(possible.contains(&now), "round {round}: {name} is {now:?}, may be one of {possible:?}");
+                *possible = vec![now];
+            }
+        }
+        assert!(found.is_empty(), "round {round}: nobody wrote {found:?}");
+        let revision: u64 =
+            list["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).expect("a number");
+        let before = acknowledged.load(Ordering::Relaxed);
+        assert!(revision >= before, "round {round}: revisions went back from {before} to {revision}");
+        assert!(before > writes_seen, "round {round}: somebody wrote");
+        writes_seen = before;
+        running.kill();
+    }
+}
+
+#[test]
+fn pods_acknowledged_before_a_crash_run_afterwards_each_once() {
+    let machine = Machine::new("durability-pods");
+    let mut names = Vec::new();
+    for round in 0..rounds().div_ceil(2) {
+        let running = machine.dev(&["--host", "simulated"]);
+        let api = machine.api();
+        for number in 0..6 {
+            let name = format!("pod-{round}-{number}");
+            let mut wanted = pod(&name, json!({"volumeMounts": [{"name": "data", "mountPath": "/data"}]}), json!({}));
+            wanted["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+            api.create(&wanted);
+            names.push(name);
+        }
+        // Somewhere between the first interface and the last start.
+        std::thread::sleep(Duration::from_millis(137 * round as u64 % 400));
+        running.kill();
+    }
+    let running = machine.dev(&["--host", "simulated"]);
+    let (api, host) = (machine.api(), machine.dev_host(&running));
+    let mut addresses = Vec::new();
+    for name in &names {
+        let pod = api.wait_running(name);
+        addresses.push(pod["status"]["podIP"].to_string());
+    }
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), names.len(), "no address twice");
+    for (menu, each) in [
+        ("/container", 1),
+        ("/interface/veth", 1),
+        ("/interface/bridge/port", 1),
+        ("/container/mounts", 1),
+        ("/container/envs", 1),
+    ] {
+        let rows = host.get(menu).as_array().map_or(0, Vec::len);
+        assert_eq!(rows, each * names.len(), "{menu}");
+    }
+    for name in &names {
+        api.delete(name);
+    }
+    eventually("everything is gone", SOON, || {
+        let left: usize =
+            ["/container", "/interface/veth", "/interface/bridge/port", "/container/mounts", "/container/envs"]
+                .iter()
+                .map(|menu| host.get(menu).as_array().map_or(0, Vec::len))
+                .sum();
+        if left == 0 { Ok(()) } else { Err(format!("{left} rows")) }
+    });
+}
