@@ -258,9 +258,13 @@ impl ObjectsActor {
         let mut batch: Vec<Ready> = Vec::new();
         let mut taken: HashSet<(KindId, ObjectKey)> = HashSet::new();
         let mut later = VecDeque::new();
+        let namespaces = self.parts.kinds.named("Namespace").map(Kind::id);
         while let Some((task, answer)) = self.queue.pop_front() {
             let conflicts = task.target().is_some_and(|target| taken.contains(&target));
-            if conflicts || batch.len() >= BATCH {
+            // What follows may live in a namespace this batch makes.
+            let homeless = batch.iter().any(|ready| Some(ready.kind) == namespaces)
+                && task.target().is_none_or(|(kind, _)| Some(kind) != namespaces);
+            if conflicts || homeless || batch.len() >= BATCH {
                 // Also whatever else waits for the same key must keep its place behind this one.
                 taken.extend(task.target());
                 later.push_back((task, answer));

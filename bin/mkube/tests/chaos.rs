@@ -89,6 +89,63 @@ fn every_actor_may_be_struck_in_every_way_and_nothing_is_lost() {
 }
 
 #[test]
+fn strikes_while_pods_come_and_go_leave_each_pod_once_and_nothing_else() {
+    let machine = Machine::new("chaos-storm");
+    let running = machine.dev(&["--host", "simulated"]);
+    let (api, host) = (machine.api(), machine.dev_host(&running));
+    let targets =
+        ["gates/store", "gates/router", "object-layer/objects", "keepers/ipam", "keepers/images", "pods/roster"];
+    let hows = ["panic", "error", "stop"];
+    let strike = |number: usize| {
+        let path = format!("mkube/{}", targets[number % targets.len()]);
+        // A second strike may meet it before it is back: then it is refused, and that is an answer too.
+        let order = json!({"how": hows[number % hows.len()]});
+        drop(api.call("POST", &format!("/api/v1/supervisor/{path}/crash"), Some(&order)));
+    };
+    let mut acknowledged = Vec::new();
+    for number in 0..12 {
+        let name = format!("storm-{number}");
+        let mut wanted = pod(&name, json!({"volumeMounts": [{"name": "data", "mountPath": "/data"}]}), json!({}));
+        wanted["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": "1"}]);
+        if number % 2 == 0 {
+            strike(number / 2);
+        }
+        // A write during a strike may be refused; acknowledged is acknowledged.
+        eventually(&format!("{name} is taken"), SOON, || {
+            match api.call("POST", "/api/v1/namespaces/default/pods", Some(&wanted)) {
+                Ok((201, _)) => Ok(()),
+                // Made by the try before, whose outcome was not told.
+                Ok((409, _)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        acknowledged.push(name);
+    }
+    for name in &acknowledged {
+        api.wait_pod(name, "running", Duration::from_secs(60), dev::http::is_running);
+    }
+    let menus = ["/container", "/interface/veth", "/interface/bridge/port", "/container/mounts", "/container/envs"];
+    for menu in menus {
+        assert_eq!(host.get(menu).as_array().map_or(0, Vec::len), acknowledged.len(), "{menu}");
+    }
+    for (number, name) in acknowledged.iter().enumerate() {
+        let path = format!("/api/v1/namespaces/default/pods/{name}");
+        eventually(&format!("{name} may go"), SOON, || match api.call("DELETE", &path, None) {
+            Ok((200 | 202 | 404, _)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        if number % 2 == 0 {
+            strike(number / 2);
+        }
+    }
+    eventually("all are gone", Duration::from_secs(60), || {
+        let left: Vec<usize> = menus.iter().map(|menu| host.get(menu).as_array().map_or(0, Vec::len)).collect();
+        let pods = api.get("/api/v1/pods")["items"].as_array().map_or(0, Vec::len);
+        if pods == 0 && left.iter().all(|count| *count == 0) { Ok(()) } else { Err(format!("{pods} pods, {left:?}")) }
+    });
+}
+
+#[test]
 fn without_the_flag_nobody_can_be_struck() {
     let machine = Machine::new("chaos-off");
     let mut command = std::process::Command::new(dev::binary());

@@ -94,33 +94,37 @@ const MUTATING: [(&str, &str); 12] = [
     ("POST", "/container/envs/remove"),
 ];
 
+/// A whole life under a fault at each mutating call, on a few machines side by side.
+fn at_each_mutating_call(story: &str, fault: &Value) {
+    std::thread::scope(|scope| {
+        for (part, calls) in MUTATING.chunks(3).enumerate() {
+            scope.spawn(move || {
+                let (machine, _host, _serve) = bad_day(&format!("{story}-{part}"));
+                for (index, (method, path)) in calls.iter().enumerate() {
+                    let before = machine.calls(&format!("{method} {path}"));
+                    let mut rule = json!({"match": {"method": method, "path": path}, "when": {"nth": 1}});
+                    rule.as_object_mut().expect("a rule").extend(fault.as_object().expect("a fault").clone());
+                    whole_life_under(&machine, &format!("pod-{index}"), &rule);
+                    assert!(machine.calls(&format!("{method} {path}")) > before, "{method} {path} is a call we make");
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn a_reply_lost_after_success_makes_nothing_twice_and_leaves_nothing_behind() {
-    let (machine, _host, _serve) = bad_day("faults-lost");
-    for (index, (method, path)) in MUTATING.iter().enumerate() {
-        let before = machine.calls(&format!("{method} {path}"));
-        let rule = json!({"match": {"method": method, "path": path}, "when": {"nth": 1}, "drop": "after"});
-        whole_life_under(&machine, &format!("lost-{index}"), &rule);
-        assert!(machine.calls(&format!("{method} {path}")) > before, "{method} {path} is a call we make");
-    }
+    at_each_mutating_call("lost", &json!({"drop": "after"}));
 }
 
 #[test]
 fn a_request_lost_before_it_arrived_is_made_again() {
-    let (machine, _host, _serve) = bad_day("faults-unheard");
-    for (index, (method, path)) in MUTATING.iter().enumerate() {
-        let rule = json!({"match": {"method": method, "path": path}, "when": {"nth": 1}, "drop": "before"});
-        whole_life_under(&machine, &format!("unheard-{index}"), &rule);
-    }
+    at_each_mutating_call("unheard", &json!({"drop": "before"}));
 }
 
 #[test]
 fn an_internal_error_of_the_device_is_tried_again() {
-    let (machine, _host, _serve) = bad_day("faults-500");
-    for (index, (method, path)) in MUTATING.iter().enumerate() {
-        let rule = json!({"match": {"method": method, "path": path}, "when": {"nth": 1}, "status": 500});
-        whole_life_under(&machine, &format!("inner-{index}"), &rule);
-    }
+    at_each_mutating_call("inner", &json!({"status": 500}));
 }
 
 #[test]
