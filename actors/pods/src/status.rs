@@ -122,6 +122,16 @@ fn previous_container<'a>(previous: &'a Value, name: &str) -> Option<&'a Value> 
     all.iter().find(|status| status.get("name").and_then(Value::as_str) == Some(name))
 }
 
+/// Whether a status says no more of a pod than that it is being made, and nothing was said of it before.
+pub fn only_begun(stored: &Value, new: &Value) -> bool {
+    let waits = |status: &Value| {
+        status.pointer("/state/waiting/reason").is_some_and(|reason| reason == CREATING)
+            && status.pointer("/lastState/terminated").is_none()
+    };
+    stored.get("containerStatuses").is_none()
+        && new.get("containerStatuses").and_then(Value::as_array).is_some_and(|all| all.iter().all(waits))
+}
+
 /// Restarts recorded for a container in a stored status.
 pub fn recorded_restarts(previous: &Value, name: &str) -> u64 {
     previous_container(previous, name).and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or(0)
@@ -215,6 +225,7 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
     let reason = match code {
         0 => "Completed",
         _ if exit.message.contains("out of memory") => "OOMKilled",
+        _ if exit.message.starts_with("execvp ") => "StartError",
         _ => "Error",
     };
     let started = started.unwrap_or(json!(now));
@@ -390,6 +401,18 @@ mod tests {
         let starting = ContainerFacts { restarts: 1, exit: None, ..container(Some(ContainerState::Starting)) };
         let seen = of(starting, RestartPolicy::OnFailure, &waiting, 250);
         assert_eq!(of(second, RestartPolicy::OnFailure, &seen, 300), done);
+    }
+
+    #[test]
+    fn only_a_first_status_without_news_is_no_news() {
+        let creating = of(container(Some(ContainerState::Extracting)), RestartPolicy::Always, &Value::Null, 100);
+        assert!(only_begun(&json!({"phase": "Pending"}), &creating));
+        assert!(!only_begun(&creating, &creating));
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        assert!(!only_begun(&Value::Null, &running));
+        let trouble = Some(Trouble { reason: "ErrImagePull".into(), message: "no archive".into() });
+        let troubled = of(ContainerFacts { trouble, ..container(None) }, RestartPolicy::Always, &Value::Null, 100);
+        assert!(!only_begun(&Value::Null, &troubled));
     }
 
     #[test]

@@ -38,6 +38,8 @@ fn a_corrupt_archive_is_said_leaves_nothing_and_is_tried_again_when_replaced() {
     }
     for (name, _) in &broken {
         std::fs::write(cache.join(format!("{name}-1.tar")), &good).expect("written");
+    }
+    for (name, _) in &broken {
         api.wait_pod(name, "running after all", std::time::Duration::from_secs(120), dev::http::is_running);
         api.delete(name);
         api.wait_gone(name);
@@ -49,7 +51,7 @@ fn a_corrupt_archive_is_said_leaves_nothing_and_is_tried_again_when_replaced() {
 }
 
 #[test]
-fn a_program_the_image_does_not_have_is_named_and_paced() {
+fn a_program_the_image_does_not_have_is_no_silent_failure() {
     if !real_containers("programs that are not there") {
         return;
     }
@@ -57,10 +59,11 @@ fn a_program_the_image_does_not_have_is_named_and_paced() {
     let _dev = machine.dev(&[]);
     let api = machine.api();
     api.create(&pod("lost", json!({"command": ["/bin/nonsense", "-x"]}), json!({"restartPolicy": "Never"})));
-    let told = api.wait_pod("lost", "failed or told why", LATER, |pod| {
-        pod["status"]["phase"] == "Failed" || waiting(pod).1.contains("nonsense")
-    });
-    assert!(told["status"].to_string().contains("nonsense") || told["status"].to_string().contains("255"), "{told}");
+    let told = api.wait_pod("lost", "Failed", LATER, |pod| pod["status"]["phase"] == "Failed");
+    let terminated = container_status(&told, "main")["state"]["terminated"].clone();
+    assert_eq!((&terminated["reason"], &terminated["exitCode"]), (&json!("StartError"), &json!(255)));
+    let message = terminated["message"].as_str().unwrap_or_default().to_lowercase();
+    assert!(message.contains("execvp") && message.contains("no such file or directory"), "{terminated}");
     api.delete("lost");
     api.wait_gone("lost");
     eventually("nothing is left", LATER, || {
