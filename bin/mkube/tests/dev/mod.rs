@@ -227,6 +227,11 @@ impl Drop for Machine {
             for leftover in self.leftovers() {
                 eprintln!("    {leftover}");
             }
+            for device in [self.data().join("host/device.json"), self.dir.join("host/device.json")] {
+                if let Ok(text) = std::fs::read_to_string(device) {
+                    eprintln!("--- its device\n{text}");
+                }
+            }
         }
         for (directory, command) in [(self.data(), "dev"), (self.dir.join("host"), "host")] {
             if directory.exists() {
