@@ -5,6 +5,7 @@
 mod dev;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,8 +27,7 @@ fn rounds() -> usize {
 /// `MKUBE_CRASH_SEED` repeats a run; the number is in the output of a test that failed.
 fn seed() -> u64 {
     let given = std::env::var("MKUBE_CRASH_SEED").ok().and_then(|text| text.parse().ok());
-    let age = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = given.unwrap_or_else(|| age.map_or(1, |age| age.as_nanos() as u64 | 1));
+    let seed = given.unwrap_or_else(|| RandomState::new().hash_one("seed") | 1);
     eprintln!("MKUBE_CRASH_SEED={seed}");
     seed
 }
@@ -88,10 +88,7 @@ fn write(
 #[test]
 fn every_acknowledged_write_survives_kill_9() {
     let machine = Machine::new("durability");
-    let seed =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |age| age.as_nanos() as u64 | 1);
-    eprintln!("seed {seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice(seed());
     let mut known: Vec<Knowledge> = vec![Knowledge::new(); WRITERS];
     let acknowledged = Arc::new(AtomicU64::new(0));
     let mut writes_seen = 0;
@@ -108,7 +105,7 @@ fn every_acknowledged_write_survives_kill_9() {
                 std::thread::spawn(move || write(&api, writer, known, dice, &stop, &acknowledged))
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(60 + dice.roll(400)));
+        dev::pause(Duration::from_millis(60 + dice.roll(400)));
         running.kill();
         stop.store(true, Ordering::Relaxed);
         known = writers.into_iter().map(|writer| writer.join().expect("the writer did not fail")).collect();
@@ -158,7 +155,7 @@ fn pods_and_crashes(story: &str, flags: &[&str], each_round: usize) {
             names.push(name);
         }
         // Somewhere between the first interface and the last start.
-        std::thread::sleep(Duration::from_millis(dice.roll(600)));
+        dev::pause(Duration::from_millis(dice.roll(600)));
         running.kill();
     }
     let running = machine.dev(flags);
@@ -177,7 +174,7 @@ fn pods_and_crashes(story: &str, flags: &[&str], each_round: usize) {
     for name in &names {
         api.delete(name);
     }
-    std::thread::sleep(Duration::from_millis(dice.roll(300)));
+    dev::pause(Duration::from_millis(dice.roll(300)));
     running.kill();
     let running = machine.dev(flags);
     let host = machine.dev_host(&running);

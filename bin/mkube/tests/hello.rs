@@ -2,7 +2,9 @@
 
 mod dev;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use dev::http::Http;
 use dev::{Machine, SOON, container_status, eventually, real_containers};

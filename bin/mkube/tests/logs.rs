@@ -78,8 +78,8 @@ fn a_follower_sees_lines_as_they_come_and_ends_with_the_container() {
     let mut late = api.stream("/api/v1/namespaces/default/pods/writer/log?follow=true&tailLines=0");
     follower.until("first\n", SOON);
     std::fs::write(directory.join("now"), "").expect("written");
-    assert_eq!(follower.to_end(SOON), "first\nlast\n");
-    assert_eq!(late.to_end(SOON), "last\n");
+    assert_eq!(follower.rest(SOON), "first\nlast\n");
+    assert_eq!(late.rest(SOON), "last\n");
     // What was written stays readable after the end.
     api.wait_pod("writer", "Succeeded", SOON, |pod| pod["status"]["phase"] == "Succeeded");
     wait_log(&api, "writer", "", "first\nlast\n");

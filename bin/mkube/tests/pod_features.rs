@@ -8,6 +8,7 @@ use std::time::Duration;
 use dev::http::Http;
 use dev::{Machine, SOON, container_status, eventually, pod, real_containers, shell, text_of};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 fn wait_log(api: &Http, pod: &str, query: &str, wanted: &str) {
     let path = format!("/api/v1/namespaces/default/pods/{pod}/log?{query}");
@@ -289,7 +290,7 @@ fn a_stop_waits_as_long_as_the_pod_asks_and_no_longer() {
     api.delete("polite");
     api.wait_gone("polite");
     assert_eq!(std::fs::read_to_string(out.join("up")).ok().as_deref(), Some("cleaned\n"));
-    let asked = std::time::Instant::now();
+    let asked = Instant::now();
     api.delete("deaf");
     api.wait_gone("deaf");
     let took = asked.elapsed();

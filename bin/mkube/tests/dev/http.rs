@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{SOON, eventually};
+use tokio::time::Instant;
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -204,7 +205,7 @@ impl Stream {
     /// Reads on until `text` was seen.
     #[track_caller]
     pub fn until(&mut self, text: &str, longest: Duration) {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         while !self.read.contains(text) {
             let left = longest.saturating_sub(started.elapsed());
             assert!(self.next(left), "the stream ended before {text:?}: {:?}", self.read);
@@ -213,8 +214,8 @@ impl Stream {
 
     /// Reads on until the end.
     #[track_caller]
-    pub fn to_end(&mut self, longest: Duration) -> &str {
-        let started = std::time::Instant::now();
+    pub fn rest(&mut self, longest: Duration) -> &str {
+        let started = Instant::now();
         while self.next(longest.saturating_sub(started.elapsed())) {}
         &self.read
     }

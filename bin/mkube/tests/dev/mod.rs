@@ -14,7 +14,9 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -55,9 +57,15 @@ pub fn eventually<T>(what: &str, longest: Duration, mut look: impl FnMut() -> Re
             Err(seen) if started.elapsed() > longest => {
                 panic!("{what}: not within {longest:?}; last seen: {seen}")
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => pause(Duration::from_millis(20)),
         }
     }
+}
+
+/// Waits. Only between two looks, or to let a crash strike at another moment; never in hope.
+#[allow(clippy::disallowed_methods, reason = "a story has its thread to itself, no actor waits on it")]
+pub fn pause(pause: Duration) {
+    std::thread::sleep(pause);
 }
 
 /// A process that cannot be mistaken for a later one with the same number.

@@ -11,6 +11,7 @@ use super::eventually;
 pub struct Running {
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Running {
@@ -19,9 +20,11 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let output = Arc::new(Mutex::new(String::new()));
-        keep(child.stdout.take().expect("piped"), &output);
-        keep(child.stderr.take().expect("piped"), &output);
-        Self { child, output }
+        let readers = vec![
+            keep(child.stdout.take().expect("piped"), &output),
+            keep(child.stderr.take().expect("piped"), &output),
+        ];
+        Self { child, output, readers }
     }
 
     /// What it printed so far.
@@ -61,8 +64,9 @@ impl Running {
     #[track_caller]
     pub fn wait(mut self, longest: Duration) -> (ExitStatus, String) {
         let status = self.ended(longest);
-        // What it printed last may still be on its way through the pipe.
-        std::thread::sleep(Duration::from_millis(50));
+        for reader in self.readers.drain(..) {
+            reader.join().expect("a reader of output does not fail");
+        }
         (status, self.output())
     }
 
@@ -76,7 +80,7 @@ impl Running {
     }
 }
 
-fn keep(pipe: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
+fn keep(pipe: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> std::thread::JoinHandle<()> {
     let output = output.clone();
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -84,7 +88,7 @@ fn keep(pipe: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
             output.push_str(&line);
             output.push('\n');
         }
-    });
+    })
 }
 
 impl Drop for Running {
