@@ -9,9 +9,8 @@ pub mod http;
 pub mod process;
 pub mod site;
 
-use std::fs::File;
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -96,7 +95,7 @@ pub struct Machine {
     pub prefix: String,
     /// Where the host alone listens.
     pub host_listen: String,
-    _network: File,
+    _network: UdpSocket,
 }
 
 impl Machine {
@@ -283,17 +282,19 @@ pub fn free_address() -> String {
     listener.local_addr().expect("an address").to_string()
 }
 
-/// A network of 10.97.0.0/16 that no other story and no route has; kept for as long as the file is open.
-fn free_network() -> (String, File) {
+/// A network of 10.97.0.0/16 that no other story and no route has; kept for as long as the socket is open.
+fn free_network() -> (String, UdpSocket) {
     let routes = text_of(Command::new("ip").args(["-4", "route", "show"]).output());
     let first = std::process::id() % 200;
     for step in 0..200 {
         let number = 20 + (first + step * 7) % 200;
         let prefix = format!("10.97.{number}");
-        let path = std::env::temp_dir().join(format!("mkube-network-{number}.lock"));
-        let Ok(file) = File::options().create(true).write(true).truncate(false).open(path) else { continue };
-        if file.try_lock().is_ok() && !routes.contains(&format!("{prefix}.")) {
-            return (prefix, file);
+        // Nothing is sent: a port is a lock that vanishes with its process.
+        let port = 21_000 + u16::try_from(number).expect("a small number");
+        if let Ok(taken) = UdpSocket::bind(("127.0.0.1", port))
+            && !routes.contains(&format!("{prefix}."))
+        {
+            return (prefix, taken);
         }
     }
     panic!("no free network");
