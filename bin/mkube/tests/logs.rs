@@ -53,7 +53,7 @@ fn output_is_served_as_written_whole_or_in_part() {
     let wrong = log(&api, "writer", "previous=true").expect_err("refused");
     assert!(wrong.starts_with("400") && wrong.contains("previous"), "{wrong}");
     let wrong = log(&api, "writer", "tailLines=many").expect_err("refused");
-    assert!(wrong.starts_with("400"), "{wrong}");
+    assert!(wrong.starts_with("422"), "{wrong}");
     let wrong = log(&api, "nobody", "").expect_err("refused");
     assert!(wrong.starts_with("404"), "{wrong}");
 }
