@@ -40,8 +40,11 @@ const BATCH: usize = 256;
 const STATUS_PACE: Duration = Duration::from_secs(1);
 /// Events are written together this often.
 const EVENT_PACE: Duration = Duration::from_secs(1);
-/// Pause before the store is read again.
-const RELOAD: Duration = Duration::from_secs(1);
+/// Pause before the store is read again after that failed: the first one; doubles up to the longest. A store that was struck
+/// is back in a moment.
+const FIRST_RELOAD: Duration = Duration::from_millis(25);
+/// The longest such pause.
+const LONGEST_RELOAD: Duration = Duration::from_secs(1);
 /// Further names tried when a generated one is taken.
 const GENERATED_TRIES: usize = 8;
 /// Namespaces that always exist.
@@ -85,6 +88,8 @@ pub struct ObjectsActor {
     reported: HashMap<(KindId, ObjectKey), Instant>,
     /// A timer for reports is armed.
     report_timer: bool,
+    /// Pause before the store is read again, should that fail.
+    reload_pause: Duration,
     /// A timer for events is armed.
     event_timer: bool,
     random: RandomState,
@@ -113,6 +118,7 @@ impl ObjectsActor {
             reports: HashMap::new(),
             reported: HashMap::new(),
             report_timer: false,
+            reload_pause: FIRST_RELOAD,
             event_timer: false,
             random: RandomState::new(),
             drawn: 0,
@@ -152,11 +158,16 @@ impl ObjectsActor {
                 Err(error) => Err(error.to_string()),
             };
             match caught_up {
-                Ok(()) => actor.pump(ctx),
+                Ok(()) => {
+                    actor.reload_pause = FIRST_RELOAD;
+                    actor.pump(ctx);
+                }
                 Err(why) => {
                     tracing::error!(%why, "objects cannot be loaded, trying again");
                     actor.out_of_step(&why);
-                    ctx.run_later(RELOAD, |actor, ctx| actor.load(ctx));
+                    let pause = actor.reload_pause;
+                    actor.reload_pause = (pause * 2).min(LONGEST_RELOAD);
+                    ctx.run_later(pause, |actor, ctx| actor.load(ctx));
                 }
             }
         }));
@@ -258,9 +269,13 @@ impl ObjectsActor {
         let mut batch: Vec<Ready> = Vec::new();
         let mut taken: HashSet<(KindId, ObjectKey)> = HashSet::new();
         let mut later = VecDeque::new();
+        let namespaces = self.parts.kinds.named("Namespace").map(Kind::id);
         while let Some((task, answer)) = self.queue.pop_front() {
             let conflicts = task.target().is_some_and(|target| taken.contains(&target));
-            if conflicts || batch.len() >= BATCH {
+            // What follows may live in a namespace this batch makes.
+            let homeless = batch.iter().any(|ready| Some(ready.kind) == namespaces)
+                && task.target().is_none_or(|(kind, _)| Some(kind) != namespaces);
+            if conflicts || homeless || batch.len() >= BATCH {
                 // Also whatever else waits for the same key must keep its place behind this one.
                 taken.extend(task.target());
                 later.push_back((task, answer));

@@ -270,15 +270,18 @@ async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
     }
 }
 
-/// The last `exited with status N` in a container's log.
+/// How the last run ended: the last `exited with status N` in a container's log, and what the device says right before it.
 fn exit_in_log(rows: &[LogRow]) -> Option<Exit> {
-    let out_of_memory = rows.iter().rev().take(5).any(|row| row.message.contains("out of memory"));
-    rows.iter().rev().find_map(|row| {
-        let (_, after) = row.message.split_once("exited with status ")?;
-        let digits: String = after.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
-        let message = if out_of_memory { "out of memory".to_owned() } else { String::new() };
-        Some(Exit { code: digits.parse().ok(), message })
-    })
+    let end = rows.iter().rposition(|row| row.message.contains("exited with status "))?;
+    let (_, after) = rows[end].message.split_once("exited with status ")?;
+    let digits: String = after.chars().take_while(|c| c.is_ascii_digit() || *c == '-').collect();
+    let before = end.checked_sub(1).map_or("", |before| rows[before].message.as_str());
+    let message = match before.find("execvp ") {
+        Some(at) => before[at..].to_owned(),
+        None if before.contains("out of memory") => "out of memory".to_owned(),
+        None => String::new(),
+    };
+    Some(Exit { code: digits.parse().ok(), message })
 }
 
 fn named<F: std::fmt::Display>(reason: &str, error: CallError<F>) -> Failed {
@@ -326,5 +329,16 @@ mod tests {
         let rows = log(&["web: started", "web: exited with status 1", "web: hello", "web: exited with status 137"]);
         assert_eq!(exit_in_log(&rows), Some(Exit { code: Some(137), message: String::new() }));
         assert_eq!(exit_in_log(&log(&["web: started"])), None);
+    }
+
+    #[test]
+    fn what_the_device_says_of_an_end_is_kept_with_it() {
+        let said = |rows: &[&str]| exit_in_log(&log(rows)).map(|exit| exit.message);
+        let not_found = ["execvp /bin/nonsense: No such file or directory", "exited with status 255"];
+        assert_eq!(said(&not_found).as_deref(), Some("execvp /bin/nonsense: No such file or directory"));
+        let killed = ["web: killed, out of memory", "web: exited with status 137"];
+        assert_eq!(said(&killed).as_deref(), Some("out of memory"));
+        // That an earlier run was killed says nothing about this one.
+        assert_eq!(said(&[killed[0], killed[1], "web: started", "web: exited with status 1"]).as_deref(), Some(""));
     }
 }

@@ -291,6 +291,10 @@ fn step_of_row(
     if hash_in_mark(&row.comment).is_none() && matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
         return Step::Mark;
     }
+    // An interface that is no port of its bridge reaches nobody; making it one again disturbs no process.
+    if !seen.port && matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
+        return if memory.lease.is_some() { Step::EnsureVeth } else { Step::LeaseAddress };
+    }
     match row.state {
         ContainerState::Running => Step::Settled,
         ContainerState::Stopped => step_of_stopped(restart, memory, now),
@@ -455,6 +459,15 @@ mod tests {
     fn a_running_container_of_the_go_controller_is_marked_and_left_alone() {
         let adopted = ContainerRow { comment: String::new(), ..a_row(ContainerState::Running) };
         assert_eq!(step(Some(&adopted), Some(&a_veth()), &Memory::default()), Step::Mark);
+    }
+
+    #[test]
+    fn a_bridge_port_removed_behind_our_back_is_made_again_and_the_container_left_alone() {
+        let (row, veth) = (a_row(ContainerState::Running), a_veth());
+        let seen = Seen { row: Some(&row), veth: Some(&veth), port: false };
+        let step = |memory: &Memory| next_step(&a_plan(), RestartPolicy::Always, seen, memory, Instant::now());
+        assert_eq!(step(&Memory::default()), Step::LeaseAddress);
+        assert_eq!(step(&Memory { lease: Some(a_lease()), ..Memory::default() }), Step::EnsureVeth);
     }
 
     #[test]

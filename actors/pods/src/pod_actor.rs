@@ -32,7 +32,7 @@ use crate::env_vars::ConfigMaps;
 use crate::next_step::{Exit, Memory, Seen, Started, Step, next_step, next_teardown};
 use crate::plan::{ContainerNames, ContainerPlan, PlanSettings, PodPlan, RestartPolicy, is_ours, owner_in_mark, plan};
 use crate::sight::{address_of, event_reason, generation, leaver, previous_address, seen, short_pause, without_shared};
-use crate::status::{ContainerFacts, Facts, Recorded, Trouble, recorded_restarts, recorded_run, status};
+use crate::status::{ContainerFacts, Facts, Recorded, Trouble, only_begun, recorded_restarts, recorded_run, status};
 
 /// Longest time between two looks while something is expected.
 const TICK: Duration = Duration::from_secs(10);
@@ -40,6 +40,8 @@ const TICK: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_secs(60);
 /// Pods that work on the device at the same time: enough to keep its few connections busy.
 const PODS_AT_WORK: usize = 16;
+/// That a new pod is being made is reported after this long; most run by then, and that is their first report.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// A container that ran this long has its restarts forgiven.
 const STABLE: Duration = Duration::from_secs(600);
 
@@ -133,6 +135,8 @@ pub struct PodActor {
     waiting: Option<(SpawnHandle, u64)>,
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
+    /// When this incarnation began.
+    born: Instant,
     /// The status last reported, and when, until the published pod shows it.
     reported: Option<(Value, Instant)>,
     /// It is this pod's turn.
@@ -154,6 +158,7 @@ impl PodActor {
             busy: false,
             waiting: None,
             timer: None,
+            born: Instant::now(),
             reported: None,
             turn: None,
             queued: false,
@@ -604,6 +609,9 @@ impl PodActor {
         if known {
             return;
         }
+        if only_begun(stored, &new) && self.born.elapsed() < FIRST_WORD {
+            return;
+        }
         self.reported = Some((new.clone(), Instant::now()));
         let door = self.parts.doors.report.clone();
         let report = ReportStatus {
@@ -620,6 +628,17 @@ impl PodActor {
                 actor.reported = None;
             }
         }));
+    }
+
+    /// Reports what is known of a pod that takes long to be made, also in the middle of a step.
+    fn first_word(&mut self, ctx: &mut Context<Self>) {
+        let desired = self.desired.borrow().clone();
+        let device = self.parts.device.borrow().clone();
+        let pod = desired.pod.value();
+        let plan = self.plan(&desired, &pod, &device);
+        if device.complete && !plan.deleting {
+            self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
+        }
     }
 
     fn facts(&self, container: &ContainerPlan, plan: &PodPlan, device: &DeviceSnapshot) -> ContainerFacts {
@@ -698,6 +717,9 @@ impl Actor for PodActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        if self.desired.borrow().pod.value().pointer("/status/containerStatuses").is_none() {
+            ctx.run_later(FIRST_WORD, Self::first_word);
+        }
         self.look(ctx);
     }
 }

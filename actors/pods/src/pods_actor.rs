@@ -269,6 +269,12 @@ impl PodsActor {
                 old.into_iter().chain(new).for_each(|row| concern(&row.name));
             }
         }
+        for change in before.ports.diff(&now.ports) {
+            let (old, new) = ends(&change);
+            if old.map(|row| &row.bridge) != new.map(|row| &row.bridge) {
+                old.into_iter().chain(new).for_each(|row| concern(&row.interface));
+            }
+        }
         for key in concerned {
             if let Some(entry) = self.pods.get(&key) {
                 tell(&entry.device, DeviceChanged);

@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use crate::next_step::{Exit, Started};
 use crate::plan::RestartPolicy;
 
+/// Reason of a container that is being made or started and is in no trouble.
+const CREATING: &str = "ContainerCreating";
+
 /// Why a container is not running, when that is so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Trouble {
@@ -119,6 +122,16 @@ fn previous_container<'a>(previous: &'a Value, name: &str) -> Option<&'a Value> 
     all.iter().find(|status| status.get("name").and_then(Value::as_str) == Some(name))
 }
 
+/// Whether a status says no more of a pod than that it is being made, and nothing was said of it before.
+pub fn only_begun(stored: &Value, new: &Value) -> bool {
+    let waits = |status: &Value| {
+        status.pointer("/state/waiting/reason").is_some_and(|reason| reason == CREATING)
+            && status.pointer("/lastState/terminated").is_none()
+    };
+    stored.get("containerStatuses").is_none()
+        && new.get("containerStatuses").and_then(Value::as_array).is_some_and(|all| all.iter().all(waits))
+}
+
 /// Restarts recorded for a container in a stored status.
 pub fn recorded_restarts(previous: &Value, name: &str) -> u64 {
     previous_container(previous, name).and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or(0)
@@ -156,9 +169,11 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
     let was = |pointer: &str| before.and_then(|status| status.pointer(pointer)).cloned();
     let running = container.state == Some(ContainerState::Running)
         || (container.state == Some(ContainerState::Stopping) && deleting);
+    // A run that ended before it was ever seen running leaves the record of the run before it.
+    let same_run = was("/restartCount").is_none_or(|count| count == json!(container.restarts));
     let mut last = was("/lastState").unwrap_or(json!({}));
     let state = if running {
-        let started = was("/state/running/startedAt").unwrap_or(json!(now));
+        let started = was("/state/running/startedAt").filter(|_| same_run).unwrap_or(json!(now));
         if was("/state/running").is_none()
             && let Some(ended) = was("/state/terminated")
         {
@@ -166,12 +181,19 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
         }
         json!({"running": {"startedAt": started}})
     } else if let (Some(exit), true) = (&container.exit, container.started == Started::Yes) {
-        let terminated = was("/state/terminated")
-            .or_else(|| {
-                // While waiting for a restart the run that ended is the last state already.
-                was("/state/waiting").and_then(|_| was("/lastState/terminated"))
-            })
-            .unwrap_or_else(|| terminated(exit, was("/state/running/startedAt"), now));
+        let recorded = was("/state/terminated").or_else(|| {
+            // While waiting for a restart the run that ended is the last state already.
+            let waits_for_restart = was("/state/waiting/reason").is_some_and(|reason| reason != CREATING);
+            if waits_for_restart { was("/lastState/terminated") } else { None }
+        });
+        let terminated = match recorded {
+            Some(recorded) if same_run => recorded,
+            Some(before) => {
+                last = json!({"terminated": before});
+                terminated(exit, None, now)
+            }
+            None => terminated(exit, was("/state/running/startedAt"), now),
+        };
         if container.will_restart {
             last = json!({"terminated": terminated});
             waiting(container.trouble.as_ref())
@@ -203,6 +225,7 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
     let reason = match code {
         0 => "Completed",
         _ if exit.message.contains("out of memory") => "OOMKilled",
+        _ if exit.message.starts_with("execvp ") => "StartError",
         _ => "Error",
     };
     let started = started.unwrap_or(json!(now));
@@ -223,7 +246,7 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
 fn waiting(trouble: Option<&Trouble>) -> Value {
     match trouble {
         Some(trouble) => json!({"waiting": {"reason": trouble.reason, "message": trouble.message}}),
-        None => json!({"waiting": {"reason": "ContainerCreating"}}),
+        None => json!({"waiting": {"reason": CREATING}}),
     }
 }
 
@@ -358,6 +381,38 @@ mod tests {
         );
         assert_eq!(again["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
         assert_eq!(again["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:06:40Z");
+    }
+
+    #[test]
+    fn a_second_run_that_was_never_seen_running_has_its_own_end() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::OnFailure, &Value::Null, 100);
+        let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: "back-off 0s restarting".into() };
+        let waits = ContainerFacts { will_restart: true, trouble: Some(trouble), ..ended(5) };
+        let waiting = of(waits, RestartPolicy::OnFailure, &running, 200);
+        let second = ContainerFacts { restarts: 1, ..ended(0) };
+        let done = of(second.clone(), RestartPolicy::OnFailure, &waiting, 300);
+        assert_eq!(done["phase"], "Succeeded");
+        let status = &done["containerStatuses"][0];
+        assert_eq!(status["state"]["terminated"]["exitCode"], 0);
+        assert_eq!(status["state"]["terminated"]["finishedAt"], "1970-01-01T00:05:00Z");
+        assert_eq!(status["lastState"]["terminated"]["exitCode"], 5);
+        assert_eq!(of(second.clone(), RestartPolicy::OnFailure, &done, 900), done);
+        // The same with a look in between, while it was being started.
+        let starting = ContainerFacts { restarts: 1, exit: None, ..container(Some(ContainerState::Starting)) };
+        let seen = of(starting, RestartPolicy::OnFailure, &waiting, 250);
+        assert_eq!(of(second, RestartPolicy::OnFailure, &seen, 300), done);
+    }
+
+    #[test]
+    fn only_a_first_status_without_news_is_no_news() {
+        let creating = of(container(Some(ContainerState::Extracting)), RestartPolicy::Always, &Value::Null, 100);
+        assert!(only_begun(&json!({"phase": "Pending"}), &creating));
+        assert!(!only_begun(&creating, &creating));
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        assert!(!only_begun(&Value::Null, &running));
+        let trouble = Some(Trouble { reason: "ErrImagePull".into(), message: "no archive".into() });
+        let troubled = of(ContainerFacts { trouble, ..container(None) }, RestartPolicy::Always, &Value::Null, 100);
+        assert!(!only_begun(&Value::Null, &troubled));
     }
 
     #[test]

@@ -86,7 +86,10 @@ fn failure(fault: HostFault) -> Failure {
         HostFault::Listen { .. } => {
             Failure::new(FAILED, fault).hint("is another mkube running? choose another address or stop it")
         }
-        HostFault::DataDir(_) | HostFault::Certificate(_) => Failure::new(FAILED, fault),
+        HostFault::DataDir(_) => {
+            Failure::new(FAILED, fault).hint("is another mkube running there? stop it, or choose another --data-dir")
+        }
+        HostFault::Certificate(_) => Failure::new(FAILED, fault),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, Usage};
+use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Usage};
 use mkube_router_machine::{Answer, Circumstances, Device, Effect, Happened, Phase, Refusal, Request, RowNumber};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -31,6 +31,8 @@ pub struct World {
     /// The last network command; the next one waits for it.
     network: Mutex<Option<JoinHandle<()>>>,
     random: RandomState,
+    /// The last step of each container's process; the next one waits for it.
+    processes: Mutex<HashMap<EngineKey, JoinHandle<()>>>,
     pub faults: Faults,
 }
 
@@ -46,6 +48,7 @@ impl World {
             work: Mutex::new(HashMap::new()),
             network: Mutex::new(None),
             random: RandomState::new(),
+            processes: Mutex::new(HashMap::new()),
             faults,
         })
     }
@@ -209,9 +212,34 @@ impl World {
                     });
                     lock(&self.work).insert(number, task);
                 }
+                Effect::Start { .. } | Effect::CleanUp { .. } | Effect::Forget { .. } => self.in_turn(effect),
                 _ => drop(tokio::spawn(async move { world.one(effect).await })),
             }
         }
+    }
+
+    /// One step of a container's process after the other: tidying up after one run must not meet the next run.
+    fn in_turn(self: &Arc<Self>, effect: Effect) {
+        let (key, last) = match &effect {
+            Effect::Start { launch, .. } => (launch.key.clone(), false),
+            Effect::CleanUp { key } => (key.clone(), false),
+            Effect::Forget { key } => (key.clone(), true),
+            _ => return,
+        };
+        let mut processes = lock(&self.processes);
+        let before = processes.remove(&key);
+        let (world, own) = (self.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // A step that failed is no reason to leave out the next.
+                let _ = before.await;
+            }
+            world.one(effect).await;
+            if last {
+                lock(&world.processes).remove(&own);
+            }
+        });
+        processes.insert(key, task);
     }
 
     async fn network(&self, effect: Effect) {

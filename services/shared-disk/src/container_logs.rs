@@ -78,10 +78,10 @@ fn output_of(rows: Vec<LogRow>, options: &LogOptions) -> Vec<u8> {
     output
 }
 
-/// Name of a container's log file, from the id of its row.
+/// Name of a container's log file as the Linux engine writes it, from the id of its row.
 fn file_name(id: &str, previous: bool) -> String {
     let key = format!("c{}", id.trim_start_matches('*').to_ascii_lowercase());
-    if previous { format!("{key}.previous.log") } else { format!("{key}.log") }
+    if previous { format!("{key}.previous") } else { format!("{key}.log") }
 }
 
 #[async_trait]
