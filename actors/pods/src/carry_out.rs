@@ -18,9 +18,10 @@ use mkube_model::neighbours::router::{LogRow, NewContainer, NewMount, NewVeth, R
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::{Tarball, TarballFault};
 
-use crate::next_step::{Exit, Memory, Step};
+use crate::memory::{Exit, Memory};
+use crate::next_step::Step;
+use crate::parts::PodDoors;
 use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark, veth_comment};
-use crate::pod_actor::PodDoors;
 use crate::status::Trouble;
 
 /// What a step taught us.

@@ -17,15 +17,19 @@
 mod backoff;
 mod carry_out;
 mod env_vars;
+mod memory;
 mod next_step;
 mod node_actor;
+mod parts;
 mod plan;
 mod pod_actor;
 mod pods_actor;
 mod sight;
 mod status;
+mod telling;
 
 pub use node_actor::{NodeActor, NodeParts};
+pub use parts::{Desired, PodDoors, PodParts, Turns};
 pub use plan::{ContainerNames, PlanSettings, PodPlan};
-pub use pod_actor::{Desired, PodActor, PodDoors, PodParts, Turns};
+pub use pod_actor::PodActor;
 pub use pods_actor::{PodsActor, PodsParts};

@@ -3,132 +3,12 @@
 //! The same function creates, repairs, changes and deletes. A step is only named here; `carry_out` does it, and whatever
 //! comes of it is seen in the next observation.
 
-use std::net::Ipv4Addr;
-
 use mkube_messages::ipam::AddressLease;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, VethRow};
-use mkube_model::neighbours::tarballs::Tarball;
 use tokio::time::Instant;
 
-use crate::backoff::Backoff;
+use crate::memory::{Memory, Started};
 use crate::plan::{ContainerPlan, RestartPolicy, hash_in_mark, is_our_veth, is_ours};
-
-/// How a container's last run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
-    /// Exit code, when the device said.
-    pub code: Option<i32>,
-    /// The device's own words, if any.
-    pub message: String,
-}
-
-impl Exit {
-    /// Whether it ended well. An unknown code counts as failure: better one restart too many than a silent death.
-    pub fn succeeded(&self) -> bool {
-        self.code == Some(0)
-    }
-}
-
-/// Whether the present row's process was ever started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Started {
-    /// We came later than the row and have not looked yet.
-    #[default]
-    Unknown,
-    /// Never.
-    No,
-    /// It was.
-    Yes,
-}
-
-/// What the actor remembers of a container between steps; all of it can be found again.
-#[derive(Debug, Clone)]
-pub struct Memory {
-    /// The address.
-    pub lease: Option<AddressLease>,
-    /// The network and address that were asked for when it was leased.
-    pub wish: (Option<String>, Option<Ipv4Addr>),
-    /// The archive.
-    pub tarball: Option<Tarball>,
-    /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
-    pub volumes: Option<(String, Vec<String>)>,
-    /// The hash the mount and environment lists were written for.
-    pub lists: Option<String>,
-    /// The generation of the root directory to use next.
-    pub generation: u32,
-    /// Whether the row's process was started.
-    pub started: Started,
-    /// How the last run ended, once read.
-    pub exit: Option<Exit>,
-    /// Pace of restarts.
-    pub restarts: Backoff,
-    /// The pause before the coming restart was started.
-    pub restart_scheduled: bool,
-    /// Restarts so far.
-    pub restart_count: u64,
-    /// Since when the process is seen running.
-    pub running_since: Option<Instant>,
-    /// A row was seen.
-    pub had_row: bool,
-    /// We removed the row: it does not go behind our back.
-    pub removing: bool,
-    /// The present row was made by us and has not been seen ready yet: should it vanish, its archive was bad.
-    pub unpacking: bool,
-    /// Pace of new rows after one whose image could not be unpacked.
-    pub remakes: Backoff,
-    /// The pause before the coming row was started.
-    pub remake_scheduled: bool,
-    /// Some row used our mount list, and it was not emptied since.
-    pub has_mounts: bool,
-    /// Some row used our environment list, and it was not emptied since.
-    pub has_envs: bool,
-    /// Pace of tries after a step failed.
-    pub retry: Backoff,
-    /// What the pace belongs to: a new wish is tried at once, whatever became of the last one.
-    pub tried: (String, bool),
-    /// Lists were emptied and files deleted (deletion).
-    pub lists_cleared: bool,
-    /// The address was given back (deletion).
-    pub released: bool,
-}
-
-impl Default for Memory {
-    fn default() -> Self {
-        Self {
-            lease: None,
-            wish: (None, None),
-            tarball: None,
-            volumes: None,
-            lists: None,
-            generation: 1,
-            started: Started::Unknown,
-            exit: None,
-            restarts: Backoff::of_restarts(),
-            restart_scheduled: false,
-            restart_count: 0,
-            running_since: None,
-            had_row: false,
-            removing: false,
-            unpacking: false,
-            remakes: Backoff::of_remakes(),
-            remake_scheduled: false,
-            has_mounts: false,
-            has_envs: false,
-            retry: Backoff::of_retries(),
-            tried: (String::new(), false),
-            lists_cleared: false,
-            released: false,
-        }
-    }
-}
-
-impl Memory {
-    /// The address, if it is the one the plan asks for.
-    pub fn lease_for(&self, plan: &ContainerPlan) -> Option<&AddressLease> {
-        let same = self.wish.0 == plan.network && self.wish.1 == plan.wanted;
-        self.lease.as_ref().filter(|_| same)
-    }
-}
 
 /// What is seen of a container.
 #[derive(Debug, Clone, Copy)]
@@ -353,8 +233,11 @@ pub fn next_teardown(plan: &ContainerPlan, seen: Seen<'_>, memory: &Memory) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Exit;
     use crate::plan::mark;
     use mkube_model::neighbours::router::RowId;
+    use mkube_model::neighbours::tarballs::Tarball;
+    use std::net::Ipv4Addr;
     use std::time::Duration;
 
     const HASH: &str = "0123456789abcdef";

@@ -5,128 +5,50 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use mkube_messages::door::Door;
-use mkube_messages::images::EnsureTarball;
-use mkube_messages::ipam::{LeaseAddress, ReleaseAddress};
-use mkube_messages::objects::{FinishDeletion, ObjectKey, ObjectsReader, RecordEvent, ReportStatus, StoredObject};
+use mkube_messages::objects::{FinishDeletion, ObjectKey};
 use mkube_messages::patience;
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::request::RequestContext;
-use mkube_messages::router::{
-    DescribeContainerLog, DeviceReader, DeviceSnapshot, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth,
-    MarkContainer, RemoveContainer, RemoveVeth, StartContainer, StopContainer,
-};
-use mkube_model::kinds::KindId;
+use mkube_messages::router::DeviceSnapshot;
 use mkube_model::metadata;
-use mkube_model::names;
 use mkube_model::neighbours::router::ContainerState;
-use mkube_model::neighbours::shared_disk::SharedDisk;
-use mkube_model::neighbours::wall_clock::WallClock;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::carry_out::{Failed, Job, Learnt, carry_out};
+use crate::carry_out::{Failed, Job, carry_out};
 use crate::env_vars::ConfigMaps;
-use crate::next_step::{Exit, Memory, Seen, Started, Step, next_step, next_teardown};
-use crate::plan::{ContainerNames, ContainerPlan, PlanSettings, PodPlan, RestartPolicy, is_ours, owner_in_mark, plan};
-use crate::sight::{address_of, event_reason, generation, leaver, previous_address, seen, short_pause, without_shared};
-use crate::status::{ContainerFacts, Facts, Recorded, Trouble, only_begun, recorded_restarts, recorded_run, status};
+use crate::memory::Memory;
+use crate::next_step::{Step, next_step, next_teardown};
+use crate::parts::{Desired, PodParts};
+use crate::plan::{ContainerPlan, PodPlan, is_ours, owner_in_mark, plan};
+use crate::sight::{
+    address_of, event_reason, generation, leaver, previous_address, rows_of_pod, seen, short_pause, without_shared,
+};
+use crate::status::{Trouble, recorded_restarts, recorded_run};
+use crate::telling::FIRST_WORD;
 
 /// Longest time between two looks while something is expected.
-const TICK: Duration = Duration::from_secs(10);
+pub(crate) const TICK: Duration = Duration::from_secs(10);
 /// Longest time between two looks when nothing is: whatever happens to the pod is told at once.
 const QUIET: Duration = Duration::from_secs(60);
-/// Pods that work on the device at the same time: enough to keep its few connections busy.
-const PODS_AT_WORK: usize = 16;
-/// That a new pod is being made is reported after this long; most run by then, and that is their first report.
-const FIRST_WORD: Duration = Duration::from_secs(1);
-/// A container that ran this long has its restarts forgiven.
-const STABLE: Duration = Duration::from_secs(600);
-
-/// The doors a pod knocks at.
-#[derive(Clone)]
-#[allow(missing_docs, reason = "each door is named by its message")]
-pub struct PodDoors {
-    pub lease: Door<LeaseAddress>,
-    pub release: Door<ReleaseAddress>,
-    pub tarball: Door<EnsureTarball>,
-    pub ensure_veth: Door<EnsureVeth>,
-    pub remove_veth: Door<RemoveVeth>,
-    pub mounts: Door<EnsureMounts>,
-    pub envs: Door<EnsureEnvs>,
-    pub container: Door<EnsureContainer>,
-    pub start: Door<StartContainer>,
-    pub stop: Door<StopContainer>,
-    pub remove: Door<RemoveContainer>,
-    pub mark: Door<MarkContainer>,
-    pub log: Door<DescribeContainerLog>,
-    pub report: Door<ReportStatus>,
-    pub finish: Door<FinishDeletion>,
-    pub event: Door<RecordEvent>,
-}
-
-/// How many pods may work on the device at the same time. The others wait in line, instead of asking again and again: after
-/// a restart a thousand pods have something to do at once.
-#[derive(Clone)]
-pub struct Turns(Arc<Semaphore>);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PODS_AT_WORK)))
-    }
-}
 
 /// Waiting for an archive takes no part of the device.
 fn needs_turn(step: &Step) -> bool {
     *step != Step::EnsureTarball
 }
 
-/// What all pod actors need from outside.
-#[derive(Clone)]
-pub struct PodParts {
-    /// Neighbouring actors.
-    pub doors: PodDoors,
-    /// Objects.
-    pub objects: ObjectsReader,
-    /// The device.
-    pub device: DeviceReader,
-    /// Files for volumes.
-    pub disk: Arc<dyn SharedDisk>,
-    /// Time of day.
-    pub clock: Arc<dyn WallClock>,
-    /// Whose turn it is.
-    pub turns: Turns,
-    /// Settings that shape every pod.
-    pub settings: Arc<PlanSettings>,
-    /// The kind of pods.
-    pub kind: KindId,
-    /// The kind of ConfigMaps.
-    pub config_maps: KindId,
-}
-
-/// What a pod should be: published by PodsActor, read by its pod actor at every look.
-#[derive(Debug, Clone)]
-pub struct Desired {
-    /// The pod as stored.
-    pub pod: Arc<StoredObject>,
-    /// Device names, one for each container.
-    pub names: Vec<ContainerNames>,
-    /// The names were compared with the device; before that nothing is done to it under them.
-    pub settled: bool,
-}
-
 /// See the room's card.
 pub struct PodActor {
-    parts: PodParts,
-    desired: watch::Receiver<Desired>,
+    pub(crate) parts: Arc<PodParts>,
+    pub(crate) desired: watch::Receiver<Desired>,
     /// What is remembered of each container, by the name of its row.
-    memories: HashMap<String, Memory>,
+    pub(crate) memories: HashMap<String, Memory>,
     /// Containers that left the spec and are not gone yet, by the name of their row.
     leaving: HashMap<String, ContainerPlan>,
     /// What keeps a container from running, by the name of its row.
-    troubles: HashMap<String, Trouble>,
+    pub(crate) troubles: HashMap<String, Trouble>,
     /// Pace of tries to finish a deletion.
     finishing: Backoff,
     /// A step is being carried out.
@@ -136,9 +58,10 @@ pub struct PodActor {
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
     /// When this incarnation began.
-    born: Instant,
-    /// The status last reported, and when, until the published pod shows it.
-    reported: Option<(Value, Instant)>,
+    pub(crate) born: Instant,
+    /// The status last reported (as text: a thousand pods report at once after a start), and when, until the published pod
+    /// shows it.
+    pub(crate) reported: Option<(String, Instant)>,
     /// It is this pod's turn.
     turn: Option<OwnedSemaphorePermit>,
     /// It waits for its turn.
@@ -147,7 +70,7 @@ pub struct PodActor {
 
 impl PodActor {
     /// A new incarnation.
-    pub fn new(parts: PodParts, desired: watch::Receiver<Desired>) -> Self {
+    pub fn new(parts: Arc<PodParts>, desired: watch::Receiver<Desired>) -> Self {
         Self {
             parts,
             desired,
@@ -176,7 +99,7 @@ impl PodActor {
             .collect()
     }
 
-    fn plan(&self, desired: &Desired, pod: &Value, device: &DeviceSnapshot) -> PodPlan {
+    pub(crate) fn plan(&self, desired: &Desired, pod: &Value, device: &DeviceSnapshot) -> PodPlan {
         let maps = self.config_maps(metadata::namespace(pod));
         let first = desired.names.first();
         let address = first.and_then(|names| {
@@ -289,40 +212,6 @@ impl PodActor {
         }
     }
 
-    /// Starts the pause before a restart, and says so; how long it is.
-    fn schedule_restart(&mut self, plan: &PodPlan, container: &ContainerPlan, now: Instant) -> Duration {
-        let memory = self.memories.entry(container.row.clone()).or_default();
-        let pause = memory.restarts.pause_after_the_first(now);
-        memory.restart_scheduled = true;
-        let message = format!(
-            "back-off {} restarting failed container={} pod={}_{}({})",
-            mkube_model::kinds::human_duration(pause.as_secs() as i64),
-            container.name,
-            plan.name,
-            plan.namespace,
-            plan.uid
-        );
-        if !pause.is_zero() {
-            self.event(plan, true, "BackOff", message.clone());
-        }
-        self.troubles.insert(container.row.clone(), Trouble { reason: "CrashLoopBackOff".into(), message });
-        pause
-    }
-
-    /// Starts the pause before a row is made anew, and says why; how long it is.
-    fn schedule_remake(&mut self, plan: &PodPlan, container: &ContainerPlan, seen: Seen<'_>, now: Instant) -> Duration {
-        let memory = self.memories.entry(container.row.clone()).or_default();
-        let pause = memory.remakes.pause(now);
-        memory.remake_scheduled = true;
-        let why = seen.row.map(|row| row.about.as_str()).filter(|about| !about.is_empty());
-        let why = why.unwrap_or("the device dropped the container while it was unpacking the image");
-        let message = format!("image {:?} cannot be unpacked: {why}", container.image);
-        self.event(plan, true, "Failed", message.clone());
-        let message = format!("{message}; next try in {} s", pause.as_secs());
-        self.troubles.insert(container.row.clone(), Trouble { reason: "ErrImageUnpack".into(), message });
-        pause
-    }
-
     /// Containers that left the spec and are gone now.
     fn forget_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
         let Self { leaving, memories, troubles, .. } = self;
@@ -347,44 +236,15 @@ impl PodActor {
                 restart_count: recorded_restarts(status, &container.name),
                 ..Memory::default()
             });
-            let base = &self.parts.settings.images_base;
             match device.containers.get(&container.row) {
                 Some(row) if is_ours(row, container) => {
-                    memory.had_row = true;
-                    memory.has_mounts |= row.mount_lists.contains(&container.row);
-                    memory.has_envs |= row.env_lists.contains(&container.row);
-                    if let Some(generation) = names::root_dir_generation(base, &container.row, &row.root_dir) {
-                        memory.generation = memory.generation.max(generation);
-                    }
-                    if matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
-                        memory.unpacking = false;
-                    }
+                    memory.see_row(row, container, &self.parts.settings.images_base, now);
                     if row.state == ContainerState::Running {
-                        memory.remakes.reset();
-                        memory.started = Started::Yes;
-                        memory.exit = None;
-                        memory.restart_scheduled = false;
-                        let since = *memory.running_since.get_or_insert(now);
-                        if now.duration_since(since) >= STABLE {
-                            memory.restarts.reset();
-                        }
                         self.troubles.remove(&container.row);
-                    } else {
-                        memory.running_since = None;
                     }
                 }
                 Some(_) => {}
-                None => {
-                    if std::mem::take(&mut memory.had_row) && !std::mem::take(&mut memory.removing) {
-                        // Gone behind our back. Its directory may be there still.
-                        memory.generation += 1;
-                        memory.tarball = None;
-                    }
-                    memory.started = Started::No;
-                    memory.exit = None;
-                    memory.restart_scheduled = false;
-                    memory.running_since = None;
-                }
+                None => memory.see_no_row(),
             }
         }
         self.find_leavers(plan, device);
@@ -394,7 +254,7 @@ impl PodActor {
     fn find_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
         let wanted = |row: &str| plan.containers.iter().any(|container| container.row == row);
         let owner = format!("{}/{}", plan.namespace, plan.name);
-        for row in device.containers.values() {
+        for row in rows_of_pod(device, &plan.namespace, &plan.name) {
             // The mark decides: names of different pods can begin alike.
             let ours = owner_in_mark(&row.comment) == Some(&owner);
             if ours && !wanted(&row.name) && !self.leaving.contains_key(&row.name) {
@@ -435,7 +295,8 @@ impl PodActor {
             actor.waiting = None;
             match result {
                 Ok(learnt) => {
-                    actor.learn(&step, &container, learnt, before);
+                    actor.memories.entry(container.row.clone()).or_default().learn(&step, &container, learnt, before);
+                    actor.troubles.remove(&container.row);
                     actor.look(ctx);
                 }
                 Err(failed) => actor.failed(&step, &container, &plan, failed, ctx),
@@ -455,65 +316,6 @@ impl PodActor {
             ctx.cancel_future(handle);
             self.busy = false;
         }
-    }
-
-    /// `before`: what the stored status said of the row when the step began.
-    fn learn(&mut self, step: &Step, container: &ContainerPlan, learnt: Learnt, before: Recorded) {
-        let memory = self.memories.entry(container.row.clone()).or_default();
-        memory.retry.reset();
-        match (step, learnt) {
-            (_, Learnt::Lease(lease)) => {
-                if memory.lease.as_ref() != Some(&lease) {
-                    // Variables may hold the address.
-                    memory.lists = None;
-                }
-                memory.lease = Some(lease);
-                memory.wish = (container.network.clone(), container.wanted);
-            }
-            (_, Learnt::Tarball(tarball)) => memory.tarball = Some(tarball),
-            (_, Learnt::Volumes(paths)) => memory.volumes = Some((container.hash.clone(), paths)),
-            (_, Learnt::RowMade(generation)) => {
-                memory.generation = generation;
-                memory.started = Started::No;
-                memory.exit = None;
-                memory.unpacking = true;
-                memory.remake_scheduled = false;
-            }
-            (_, Learnt::Exit(exit)) => {
-                // The device's log is short and does not survive a reboot; what was seen once stands in the status.
-                let exit = exit.or(before.exit.filter(|_| memory.started != Started::Yes));
-                let ran = exit.is_some() || before.started || memory.started == Started::Yes;
-                memory.started = if ran { Started::Yes } else { Started::No };
-                memory.exit =
-                    exit.or_else(|| ran.then(|| Exit { code: None, message: "the exit code is not known".into() }));
-            }
-            (Step::EnsureLists, _) => {
-                memory.lists = Some(container.hash.clone());
-                memory.has_mounts = !container.mounts.is_empty();
-                memory.has_envs = !container.envs.is_empty();
-            }
-            (Step::Start, _) => {
-                if memory.exit.take().is_some() {
-                    memory.restart_count += 1;
-                }
-                memory.started = Started::Yes;
-                memory.restart_scheduled = false;
-            }
-            (Step::Remove(_), _) => {
-                // The next row is another generation: nothing of this one may be taken for it.
-                memory.generation += 1;
-                memory.removing = true;
-                memory.unpacking = false;
-                memory.tarball = None;
-                memory.lists = None;
-                memory.exit = None;
-                memory.started = Started::No;
-            }
-            (Step::ClearLists, _) => memory.lists_cleared = true,
-            (Step::ReleaseAddress, _) => memory.released = true,
-            _ => {}
-        }
-        self.troubles.remove(&container.row);
     }
 
     fn failed(
@@ -544,126 +346,6 @@ impl PodActor {
         let message = format!("{message}; next try in {} s", pause.as_secs());
         self.troubles.insert(container.row.clone(), Trouble { reason, message });
         self.look(ctx);
-    }
-
-    /// Tells what is about to happen, once for each thing worth telling.
-    fn announce(&self, step: &Step, container: &ContainerPlan, plan: &PodPlan) {
-        match step {
-            Step::EnsureTarball => {
-                self.event(plan, false, "Pulling", format!("Looking for the archive of image {:?}", container.image));
-            }
-            Step::EnsureContainer => {
-                self.event(plan, false, "Created", format!("Creating container {}", container.name))
-            }
-            Step::Start => self.event(plan, false, "Started", format!("Starting container {}", container.name)),
-            Step::Stop(why) => {
-                self.event(plan, false, "Killing", format!("Stopping container {} ({})", container.name, why.words()));
-            }
-            _ => {}
-        }
-    }
-
-    fn event(&self, plan: &PodPlan, warning: bool, reason: &'static str, message: String) {
-        let told = self.parts.doors.event.tell(RecordEvent {
-            involved_kind: "Pod",
-            involved_api_version: "v1",
-            key: ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
-            uid: plan.uid.clone(),
-            warning,
-            reason,
-            message,
-        });
-        if let Err(why) = told {
-            tracing::debug!(%why, reason, "an event was not recorded");
-        }
-    }
-
-    /// Tells the status when it is not what is stored, or what was told a moment ago.
-    fn report(
-        &mut self,
-        key: &ObjectKey,
-        stored: &Value,
-        plan: &PodPlan,
-        device: &DeviceSnapshot,
-        ctx: &mut Context<Self>,
-    ) {
-        if self.reported.as_ref().is_some_and(|(told, _)| told == stored) {
-            self.reported = None;
-        }
-        let containers: Vec<ContainerFacts> =
-            plan.containers.iter().map(|container| self.facts(container, plan, device)).collect();
-        let new = status(&Facts {
-            containers: &containers,
-            restart: plan.restart,
-            deleting: plan.deleting,
-            host_ip: &self.parts.settings.host_ip,
-            // Between a report and the view that shows it, what was reported is the truth to continue from.
-            previous: self.reported.as_ref().map_or(stored, |(told, _)| told),
-            now: self.parts.clock.now(),
-        });
-        let known = match &self.reported {
-            // Whoever took the report may have died with it.
-            Some((told, at)) => *told == new && at.elapsed() < TICK,
-            None => *stored == new,
-        };
-        if known {
-            return;
-        }
-        if only_begun(stored, &new) && self.born.elapsed() < FIRST_WORD {
-            return;
-        }
-        self.reported = Some((new.clone(), Instant::now()));
-        let door = self.parts.doors.report.clone();
-        let report = ReportStatus {
-            context: RequestContext::new("report", patience::WRITE),
-            kind: self.parts.kind,
-            key: key.clone(),
-            uid: plan.uid.clone(),
-            status: new,
-        };
-        let reporting = async move { door.ask(report).await };
-        ctx.spawn(reporting.into_actor(self).map(|result, actor, _ctx| {
-            if let Err(error) = result {
-                tracing::debug!(%error, "a status was not taken, it is reported again");
-                actor.reported = None;
-            }
-        }));
-    }
-
-    /// Reports what is known of a pod that takes long to be made, also in the middle of a step.
-    fn first_word(&mut self, ctx: &mut Context<Self>) {
-        let desired = self.desired.borrow().clone();
-        let device = self.parts.device.borrow().clone();
-        let pod = desired.pod.value();
-        let plan = self.plan(&desired, &pod, &device);
-        if device.complete && !plan.deleting {
-            self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
-        }
-    }
-
-    fn facts(&self, container: &ContainerPlan, plan: &PodPlan, device: &DeviceSnapshot) -> ContainerFacts {
-        let fresh = Memory::default();
-        let memory = self.memories.get(&container.row).unwrap_or(&fresh);
-        let row = device.containers.get(&container.row);
-        let again = match (&memory.exit, plan.restart) {
-            (None, _) | (_, RestartPolicy::Never) => false,
-            (Some(_), RestartPolicy::Always) => true,
-            (Some(exit), RestartPolicy::OnFailure) => !exit.succeeded(),
-        };
-        let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
-        ContainerFacts {
-            name: container.name.clone(),
-            image: container.image.clone(),
-            image_id: memory.tarball.as_ref().and_then(|tarball| tarball.digest.clone()).unwrap_or_default(),
-            row_id: row.map(|row| row.id.to_string()),
-            state: row.map(|row| row.state),
-            started: memory.started,
-            exit: memory.exit.clone(),
-            trouble: self.troubles.get(&container.row).cloned(),
-            will_restart: again,
-            restarts: memory.restart_count,
-            address: leased.or_else(|| address_of(device, &container.veth)),
-        }
     }
 
     fn finish(&mut self, plan: &PodPlan, ctx: &mut Context<Self>) {

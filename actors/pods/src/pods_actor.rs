@@ -17,8 +17,9 @@ use mkube_supervision::{ChildSpec, RestartRule, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerNames, owner_in_mark};
-use crate::pod_actor::{Desired, PodActor, PodParts};
+use crate::pod_actor::PodActor;
 
 /// Messages a pod actor may have waiting; they carry nothing, so a few are as good as many.
 const POD_BOUND: usize = 8;
@@ -27,7 +28,7 @@ const POD_BOUND: usize = 8;
 #[derive(Clone)]
 pub struct PodsParts {
     /// What each pod actor gets.
-    pub pod: PodParts,
+    pub pod: Arc<PodParts>,
     /// To start and stop pod actors.
     pub tree: watch::Receiver<Option<Tree>>,
     /// Path of the supervisor of pod actors.

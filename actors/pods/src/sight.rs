@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use imbl::OrdMap;
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::names;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow};
@@ -52,14 +53,27 @@ pub fn without_shared(leaver: &ContainerPlan, plan: &PodPlan) -> ContainerPlan {
     leaver
 }
 
+/// Rows whose name begins like this, without looking at the others.
+fn beginning_with<Row>(rows: &OrdMap<String, Arc<Row>>, prefix: String) -> impl Iterator<Item = &Row> {
+    rows.range(prefix.clone()..).take_while(move |(name, _)| name.starts_with(&prefix)).map(|(_, row)| row.as_ref())
+}
+
+/// Rows whose names begin as those of a pod do; others' may begin alike.
+pub fn rows_of_pod<'a>(
+    device: &'a DeviceSnapshot,
+    namespace: &str,
+    pod: &str,
+) -> impl Iterator<Item = &'a ContainerRow> {
+    beginning_with(&device.containers, names::container_name_stem(namespace, pod))
+}
+
 /// What the device shows of a container.
 pub fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'a> {
     let veth = device.veths.get(&container.veth).map(Arc::as_ref);
     // The port of an interface that was lost is found by its comment alone.
-    let orphan = |port: &Arc<BridgePortRow>| {
-        port.interface.starts_with('*') && !port.dynamic && port.comment == veth_comment(&container.owner)
-    };
-    let port = device.ports.contains_key(&container.veth) || (veth.is_none() && device.ports.values().any(orphan));
+    let orphan = |port: &BridgePortRow| !port.dynamic && port.comment == veth_comment(&container.owner);
+    let mut orphans = beginning_with(&device.ports, "*".to_owned());
+    let port = device.ports.contains_key(&container.veth) || (veth.is_none() && orphans.any(orphan));
     Seen { row: device.containers.get(&container.row).map(Arc::as_ref), veth, port }
 }
 

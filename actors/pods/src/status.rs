@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use mkube_model::neighbours::router::{ContainerState, RowId};
 use serde_json::{Value, json};
 
-use crate::next_step::{Exit, Started};
+use crate::memory::{Exit, Started};
 use crate::plan::RestartPolicy;
 
 /// Reason of a container that is being made or started and is in no trouble.

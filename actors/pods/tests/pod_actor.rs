@@ -92,7 +92,7 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
     let pod = StoredObject::new(PODS, ObjectKey::new("default", "web"), &value, 1);
     let names = vec![names_of("default_web_c", "veth_default_web_0")];
     let (_wish, desired) = watch::channel(Desired { pod: Arc::new(pod), names, settled: true });
-    let _pod = PodActor::new(parts, desired).start();
+    let _pod = PodActor::new(std::sync::Arc::new(parts), desired).start();
     sleep(Duration::from_secs(70)).await;
     assert_eq!(images.seen_at_seconds(), [0, 1, 3, 7, 15, 31, 63]);
     assert_eq!(addresses.seen().len(), 1, "the address is kept");

@@ -222,7 +222,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         config_maps: maps_kind,
     };
     let pods_actor = {
-        let parts = PodsParts { pod, tree: tree.clone(), supervisor: "mkube/pods".to_owned() };
+        let parts = PodsParts { pod: Arc::new(pod), tree: tree.clone(), supervisor: "mkube/pods".to_owned() };
         let way = Doorway::new("roster", bounds::NOBODY_ASKS);
         ChildSpec::actor("roster", RestartRule::Permanent, way, move |_| PodsActor::new(parts.clone())).done()
     };

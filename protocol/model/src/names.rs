@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 /// RouterOS accepts longer names; the rule of 64 bytes is kept for the fleets that run by it.
 const CONTAINER_NAME_BYTES: usize = 64;
+/// Bytes of the suffix of a name that collides: a dash and eight hex digits.
+const SUFFIX_BYTES: usize = 9;
 /// Bytes of namespace and of pod name that go into a veth name.
 const VETH_PART_BYTES: usize = 15;
 
@@ -12,6 +14,13 @@ pub fn container_name(namespace: &str, pod: &str, container: &str) -> String {
     let mut name = untruncated_container_name(namespace, pod, container);
     name.truncate(CONTAINER_NAME_BYTES);
     name
+}
+
+/// What the names of all containers of a pod begin with, those that got a suffix included.
+pub fn container_name_stem(namespace: &str, pod: &str) -> String {
+    let mut stem = untruncated_container_name(namespace, pod, "");
+    stem.truncate(CONTAINER_NAME_BYTES - SUFFIX_BYTES);
+    stem
 }
 
 fn untruncated_container_name(namespace: &str, pod: &str, container: &str) -> String {

@@ -20,6 +20,15 @@ const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Version of the layout above.
 const FORMAT: u64 = 1;
 
+/// Memory redb may use to keep pages; everything is read once at start, so more would only lie idle.
+const CACHE_BYTES: usize = 1 << 20;
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
 /// A store in one file.
 #[derive(Clone)]
 pub struct EmbeddedStore {
@@ -46,9 +55,9 @@ impl EmbeddedStore {
         }
         let database = if existed {
             // `open` never makes or truncates: an empty or foreign file is an error here.
-            Database::open(&path).map_err(|error| unreadable(&error))?
+            builder().open(&path).map_err(|error| unreadable(&error))?
         } else {
-            let database = Database::create(&path)
+            let database = builder().create(&path)
                 .map_err(|error| StoreFault::Unwritable(format!("{}: {error}", path.display())))?;
             sync_directory(&path)?;
             database

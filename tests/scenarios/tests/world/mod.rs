@@ -173,7 +173,7 @@ impl World {
             node_name: "rose1".into(),
         };
         let watcher = PodsParts {
-            pod: PodParts {
+            pod: Arc::new(PodParts {
                 doors,
                 objects: reader.clone(),
                 device: picture,
@@ -183,7 +183,7 @@ impl World {
                 settings: Arc::new(settings),
                 kind: kind("Pod"),
                 config_maps: kind("ConfigMap"),
-            },
+            }),
             tree: tree_reader,
             supervisor: "mkube/pods".into(),
         };

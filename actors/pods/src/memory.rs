@@ -1,0 +1,231 @@
+//! What a pod's actor remembers of one container, and how it learns. Pure.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use mkube_messages::ipam::AddressLease;
+use mkube_model::names;
+use mkube_model::neighbours::router::{ContainerRow, ContainerState};
+use mkube_model::neighbours::tarballs::Tarball;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::carry_out::Learnt;
+use crate::next_step::Step;
+use crate::plan::ContainerPlan;
+use crate::status::Recorded;
+
+/// A container that ran this long has its restarts forgiven.
+const STABLE: Duration = Duration::from_secs(600);
+
+/// How a container's last run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code, when the device said.
+    pub code: Option<i32>,
+    /// The device's own words, if any.
+    pub message: String,
+}
+
+impl Exit {
+    /// Whether it ended well. An unknown code counts as failure: better one restart too many than a silent death.
+    pub fn succeeded(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+/// Whether the present row's process was ever started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Started {
+    /// We came later than the row and have not looked yet.
+    #[default]
+    Unknown,
+    /// Never.
+    No,
+    /// It was.
+    Yes,
+}
+
+/// What the actor remembers of a container between steps; all of it can be found again.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    /// The address.
+    pub lease: Option<AddressLease>,
+    /// The network and address that were asked for when it was leased.
+    pub wish: (Option<String>, Option<Ipv4Addr>),
+    /// The archive.
+    pub tarball: Option<Tarball>,
+    /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
+    pub volumes: Option<(String, Vec<String>)>,
+    /// The hash the mount and environment lists were written for.
+    pub lists: Option<String>,
+    /// The generation of the root directory to use next.
+    pub generation: u32,
+    /// Whether the row's process was started.
+    pub started: Started,
+    /// How the last run ended, once read.
+    pub exit: Option<Exit>,
+    /// Pace of restarts.
+    pub restarts: Backoff,
+    /// The pause before the coming restart was started.
+    pub restart_scheduled: bool,
+    /// Restarts so far.
+    pub restart_count: u64,
+    /// Since when the process is seen running.
+    pub running_since: Option<Instant>,
+    /// A row was seen.
+    pub had_row: bool,
+    /// We removed the row: it does not go behind our back.
+    pub removing: bool,
+    /// The present row was made by us and has not been seen ready yet: should it vanish, its archive was bad.
+    pub unpacking: bool,
+    /// Pace of new rows after one whose image could not be unpacked.
+    pub remakes: Backoff,
+    /// The pause before the coming row was started.
+    pub remake_scheduled: bool,
+    /// Some row used our mount list, and it was not emptied since.
+    pub has_mounts: bool,
+    /// Some row used our environment list, and it was not emptied since.
+    pub has_envs: bool,
+    /// Pace of tries after a step failed.
+    pub retry: Backoff,
+    /// What the pace belongs to: a new wish is tried at once, whatever became of the last one.
+    pub tried: (String, bool),
+    /// Lists were emptied and files deleted (deletion).
+    pub lists_cleared: bool,
+    /// The address was given back (deletion).
+    pub released: bool,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            wish: (None, None),
+            tarball: None,
+            volumes: None,
+            lists: None,
+            generation: 1,
+            started: Started::Unknown,
+            exit: None,
+            restarts: Backoff::of_restarts(),
+            restart_scheduled: false,
+            restart_count: 0,
+            running_since: None,
+            had_row: false,
+            removing: false,
+            unpacking: false,
+            remakes: Backoff::of_remakes(),
+            remake_scheduled: false,
+            has_mounts: false,
+            has_envs: false,
+            retry: Backoff::of_retries(),
+            tried: (String::new(), false),
+            lists_cleared: false,
+            released: false,
+        }
+    }
+}
+
+impl Memory {
+    /// The address, if it is the one the plan asks for.
+    pub fn lease_for(&self, plan: &ContainerPlan) -> Option<&AddressLease> {
+        let same = self.wish.0 == plan.network && self.wish.1 == plan.wanted;
+        self.lease.as_ref().filter(|_| same)
+    }
+
+    /// The device shows the container's row.
+    pub fn see_row(&mut self, row: &ContainerRow, container: &ContainerPlan, images_base: &str, now: Instant) {
+        self.had_row = true;
+        self.has_mounts |= row.mount_lists.contains(&container.row);
+        self.has_envs |= row.env_lists.contains(&container.row);
+        if let Some(generation) = names::root_dir_generation(images_base, &container.row, &row.root_dir) {
+            self.generation = self.generation.max(generation);
+        }
+        if matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
+            self.unpacking = false;
+        }
+        if row.state != ContainerState::Running {
+            self.running_since = None;
+            return;
+        }
+        self.remakes.reset();
+        self.started = Started::Yes;
+        self.exit = None;
+        self.restart_scheduled = false;
+        let since = *self.running_since.get_or_insert(now);
+        if now.duration_since(since) >= STABLE {
+            self.restarts.reset();
+        }
+    }
+
+    /// The device shows no row of the container.
+    pub fn see_no_row(&mut self) {
+        if std::mem::take(&mut self.had_row) && !std::mem::take(&mut self.removing) {
+            // Gone behind our back. Its directory may be there still.
+            self.generation += 1;
+            self.tarball = None;
+        }
+        self.started = Started::No;
+        self.exit = None;
+        self.restart_scheduled = false;
+        self.running_since = None;
+    }
+
+    /// A step was done. `before`: what the stored status said of the row when it began.
+    pub fn learn(&mut self, step: &Step, container: &ContainerPlan, learnt: Learnt, before: Recorded) {
+        self.retry.reset();
+        match (step, learnt) {
+            (_, Learnt::Lease(lease)) => {
+                if self.lease.as_ref() != Some(&lease) {
+                    // Variables may hold the address.
+                    self.lists = None;
+                }
+                self.lease = Some(lease);
+                self.wish = (container.network.clone(), container.wanted);
+            }
+            (_, Learnt::Tarball(tarball)) => self.tarball = Some(tarball),
+            (_, Learnt::Volumes(paths)) => self.volumes = Some((container.hash.clone(), paths)),
+            (_, Learnt::RowMade(generation)) => {
+                self.generation = generation;
+                self.started = Started::No;
+                self.exit = None;
+                self.unpacking = true;
+                self.remake_scheduled = false;
+            }
+            (_, Learnt::Exit(exit)) => {
+                // The device's log is short and does not survive a reboot; what was seen once stands in the status.
+                let exit = exit.or(before.exit.filter(|_| self.started != Started::Yes));
+                let ran = exit.is_some() || before.started || self.started == Started::Yes;
+                self.started = if ran { Started::Yes } else { Started::No };
+                self.exit =
+                    exit.or_else(|| ran.then(|| Exit { code: None, message: "the exit code is not known".into() }));
+            }
+            (Step::EnsureLists, _) => {
+                self.lists = Some(container.hash.clone());
+                self.has_mounts = !container.mounts.is_empty();
+                self.has_envs = !container.envs.is_empty();
+            }
+            (Step::Start, _) => {
+                if self.exit.take().is_some() {
+                    self.restart_count += 1;
+                }
+                self.started = Started::Yes;
+                self.restart_scheduled = false;
+            }
+            (Step::Remove(_), _) => {
+                // The next row is another generation: nothing of this one may be taken for it.
+                self.generation += 1;
+                self.removing = true;
+                self.unpacking = false;
+                self.tarball = None;
+                self.lists = None;
+                self.exit = None;
+                self.started = Started::No;
+            }
+            (Step::ClearLists, _) => self.lists_cleared = true,
+            (Step::ReleaseAddress, _) => self.released = true,
+            _ => {}
+        }
+    }
+}
