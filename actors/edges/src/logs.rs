@@ -3,8 +3,7 @@
 use actix_web::HttpResponse;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
-use mkube_model::names;
-use mkube_model::neighbours::pod_logs::LogOptions;
+use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions};
 use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use serde_json::Value;
@@ -41,8 +40,8 @@ pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result
         }
     };
     let options = options(query, parts.clock.now())?;
-    let row = names::container_name(&key.namespace, &key.name, container);
-    let (chunks, warning) = parts.logs.open(&row, options).await?;
+    let container = ContainerRef { namespace: key.namespace, pod: key.name, container: container.to_owned() };
+    let (chunks, warning) = parts.logs.open(&container, options).await?;
     let body = ReceiverStream::new(chunks).map(Ok::<_, actix_web::Error>);
     let mut response = HttpResponse::Ok().content_type("text/plain; charset=utf-8").streaming(body);
     respond::warn(&mut response, &warning.into_iter().collect::<Vec<_>>());

@@ -30,6 +30,6 @@ mod telling;
 
 pub use node_actor::{NodeActor, NodeParts};
 pub use parts::{Desired, PodDoors, PodParts, Turns};
-pub use plan::{ContainerNames, PlanSettings, PodPlan};
+pub use plan::{ContainerNames, PlanSettings, PodPlan, owner_in_mark};
 pub use pod_actor::PodActor;
 pub use pods_actor::{PodsActor, PodsParts};

@@ -44,7 +44,7 @@ pub struct PodActor {
     pub(crate) parts: Arc<PodParts>,
     pub(crate) desired: watch::Receiver<Desired>,
     /// What is remembered of each container, by the name of its row.
-    pub(crate) memories: HashMap<String, Memory>,
+    pub(crate) memories: HashMap<String, Box<Memory>>,
     /// Containers that left the spec and are not gone yet, by the name of their row.
     leaving: HashMap<String, ContainerPlan>,
     /// What keeps a container from running, by the name of its row.
@@ -232,9 +232,9 @@ impl PodActor {
     fn remember(&mut self, status: &Value, plan: &PodPlan, device: &DeviceSnapshot) {
         let now = Instant::now();
         for container in &plan.containers {
-            let memory = self.memories.entry(container.row.clone()).or_insert_with(|| Memory {
-                restart_count: recorded_restarts(status, &container.name),
-                ..Memory::default()
+            let memory = self.memories.entry(container.row.clone()).or_insert_with(|| {
+                let restart_count = recorded_restarts(status, &container.name);
+                Box::new(Memory { restart_count, ..Memory::default() })
             });
             match device.containers.get(&container.row) {
                 Some(row) if is_ours(row, container) => {
@@ -273,7 +273,7 @@ impl PodActor {
         ctx: &mut Context<Self>,
     ) {
         self.announce(&step, &container, &plan);
-        let memory = self.memories.entry(container.row.clone()).or_default().clone();
+        let memory = (**self.memories.entry(container.row.clone()).or_default()).clone();
         let job = Job {
             previous_address: previous_address(status, container.index),
             images_base: self.parts.settings.images_base.clone(),

@@ -160,7 +160,7 @@ impl PodActor {
 
     fn facts(&self, container: &ContainerPlan, plan: &PodPlan, device: &DeviceSnapshot) -> ContainerFacts {
         let fresh = Memory::default();
-        let memory = self.memories.get(&container.row).unwrap_or(&fresh);
+        let memory = self.memories.get(&container.row).map_or(&fresh, |memory| memory);
         let row = device.containers.get(&container.row);
         let again = match (&memory.exit, plan.restart) {
             (None, _) | (_, RestartPolicy::Never) => false,

@@ -15,8 +15,8 @@ use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::router::DeviceReader;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
-use mkube_model::neighbours::pod_logs::PodLogs;
-use mkube_model::neighbours::router::Router;
+use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
+use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -24,6 +24,7 @@ use mkube_model::network::Network;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_pods::{NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
 use mkube_router::{RouterActor, RouterParts};
+use mkube_shared_disk::{FindRow, RowState};
 use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
@@ -301,6 +302,22 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
     Controller { tree, objects, device }
+}
+
+/// Finds the row of a container whose output is asked for.
+pub fn row_finder(device: DeviceReader) -> FindRow {
+    Arc::new(move |container: &ContainerRef| {
+        let device = device.borrow();
+        let owner = container.owner();
+        // A row of that name may be another pod's, whose mark says so.
+        let ours = |row: &&Arc<ContainerRow>| mkube_pods::owner_in_mark(&row.comment).is_none_or(|of| of == owner);
+        let row = container.row_names().iter().find_map(|name| device.containers.get(name).filter(ours))?;
+        Some(RowState {
+            name: row.name.clone(),
+            id: row.id.0.clone(),
+            running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
+        })
+    })
 }
 
 /// What `/readyz` looks at.

@@ -9,15 +9,14 @@ use mkube_desired_store::EmbeddedStore;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
-use mkube_model::neighbours::router::ContainerState;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{Backend, NetworkSettings, Overrides, Settings, StoreKind};
 use mkube_pods::PlanSettings;
 use mkube_routeros::{Password, RestOptions, RestRouter};
-use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, RowState, VolumeFiles};
+use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, VolumeFiles};
 
 use crate::cli::ServeArgs;
-use crate::compose::{Controller, ControllerSettings, Neighbours, TICK, start};
+use crate::compose::{Controller, ControllerSettings, Neighbours, TICK, row_finder, start};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, UNAVAILABLE};
 use crate::run::{Signals, system, until_stopped};
 use crate::{manifests, settings_file};
@@ -84,14 +83,8 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
     let map = disk_map(settings);
     let log_router: Arc<RestRouter> = router.clone();
     let logs = move |device: mkube_messages::router::DeviceReader| {
-        let find = move |row: &str| {
-            device.borrow().containers.get(row).map(|row| RowState {
-                id: row.id.0.clone(),
-                running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
-            })
-        };
-        Arc::new(ContainerLogs::new(extras.log_directory.clone(), log_router.clone(), Arc::new(find)))
-            as Arc<dyn PodLogs>
+        let find = row_finder(device);
+        Arc::new(ContainerLogs::new(extras.log_directory.clone(), log_router.clone(), find)) as Arc<dyn PodLogs>
     };
     let neighbours = Neighbours {
         router,

@@ -66,7 +66,9 @@ impl StoredObject {
     /// `value` as clients see it; its version must be that of `revision`.
     pub fn new(kind: KindId, key: ObjectKey, value: &Value, revision: Revision) -> Self {
         let (uid, deleting) = (metadata::uid(value).into(), metadata::is_deleting(value));
-        Self { kind, key, revision, uid, deleting, text: value.to_string().into() }
+        // Copied, not shrunk: shrinking would leave a hole behind each of thousands of objects.
+        let text = value.to_string();
+        Self { kind, key, revision, uid, deleting, text: text.as_str().into() }
     }
 
     /// The object as JSON.

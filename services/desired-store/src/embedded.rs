@@ -57,7 +57,8 @@ impl EmbeddedStore {
             // `open` never makes or truncates: an empty or foreign file is an error here.
             builder().open(&path).map_err(|error| unreadable(&error))?
         } else {
-            let database = builder().create(&path)
+            let database = builder()
+                .create(&path)
                 .map_err(|error| StoreFault::Unwritable(format!("{}: {error}", path.display())))?;
             sync_directory(&path)?;
             database

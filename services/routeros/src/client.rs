@@ -233,7 +233,8 @@ impl Client {
 }
 
 async fn read_body(mut answer: reqwest::Response, operation: &str, mutating: bool) -> Result<Vec<u8>, RouterFault> {
-    let mut bytes = Vec::new();
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(announced.min(ANSWER_LIMIT));
     while let Some(chunk) = answer.chunk().await.map_err(|error| fault::of_transport(operation, mutating, &error))? {
         if bytes.len() + chunk.len() > ANSWER_LIMIT {
             let detail = format!("the answer is larger than {ANSWER_LIMIT} bytes");

@@ -1,5 +1,6 @@
 //! Containers' output: from their own log files where mkube can reach them, else what the device still has.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,27 +9,31 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use mkube_model::neighbours::pod_logs::{LogOptions, PodLogs};
-use mkube_model::neighbours::router::{LogRow, Router};
+use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
+use mkube_model::neighbours::router::{LogRow, Router, RowId};
 use mkube_model::status::Status;
 use tokio::sync::mpsc;
 
 /// Pause between two looks at a log that is followed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The same where the device has to be asked.
+const DEVICE_PAUSE: Duration = Duration::from_secs(1);
 /// Chunks waiting for a slow reader.
 const WAITING: usize = 64;
 
 /// What is known of a row.
 #[derive(Debug, Clone)]
 pub struct RowState {
+    /// Its name.
+    pub name: String,
     /// Its `.id`.
     pub id: String,
     /// Its process is there.
     pub running: bool,
 }
 
-/// Finds a row by name.
-pub type FindRow = Arc<dyn Fn(&str) -> Option<RowState> + Send + Sync>;
+/// Finds the row of a container.
+pub type FindRow = Arc<dyn Fn(&ContainerRef) -> Option<RowState> + Send + Sync>;
 
 /// Reads containers' output.
 #[derive(Clone)]
@@ -47,16 +52,38 @@ impl ContainerLogs {
 
     async fn ask_device(
         &self,
-        row: &str,
-        options: &LogOptions,
+        container: &ContainerRef,
+        state: RowState,
+        options: LogOptions,
     ) -> Result<(mpsc::Receiver<Bytes>, Option<String>), Status> {
         if options.previous {
             return Err(Status::bad_request("the device keeps no output of earlier runs"));
         }
-        let rows = self.router.container_log(row).await.map_err(|fault| Status::unavailable(fault.to_string(), 2))?;
-        let (sender, receiver) = mpsc::channel(1);
-        // There is room for the one chunk.
-        let _ = sender.try_send(Bytes::from(output_of(rows, options)));
+        let rows = self.router.container_log(&state.name).await;
+        let rows = rows.map_err(|fault| Status::unavailable(fault.to_string(), 2))?;
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let mut told: HashSet<RowId> = rows.iter().map(|row| row.id.clone()).collect();
+        let first = output_of(rows, &options);
+        let (find, router, container) = (self.find.clone(), self.router.clone(), container.clone());
+        tokio::spawn(async move {
+            if sender.send(Bytes::from(first)).await.is_err() {
+                return;
+            }
+            let later = LogOptions { tail_lines: None, ..options.clone() };
+            while options.follow && find(&container).is_some_and(|now| now.id == state.id && now.running) {
+                tokio::select! {
+                    () = tokio::time::sleep(DEVICE_PAUSE) => {}
+                    () = sender.closed() => return,
+                }
+                // A device that does not answer now is asked again.
+                let Ok(rows) = router.container_log(&state.name).await else { continue };
+                let new: Vec<LogRow> = rows.iter().filter(|row| !told.contains(&row.id)).cloned().collect();
+                told = rows.into_iter().map(|row| row.id).collect();
+                if !new.is_empty() && sender.send(Bytes::from(output_of(new, &later))).await.is_err() {
+                    return;
+                }
+            }
+        });
         Ok((receiver, Some("only what the device still keeps: its last 100 messages of this container".into())))
     }
 }
@@ -86,21 +113,29 @@ fn file_name(id: &str, previous: bool) -> String {
 
 #[async_trait]
 impl PodLogs for ContainerLogs {
-    async fn open(&self, row: &str, options: LogOptions) -> Result<(mpsc::Receiver<Bytes>, Option<String>), Status> {
-        let Some(state) = (self.find)(row) else {
-            return Err(Status::bad_request(format!("container {row:?} is waiting to start: ContainerCreating")));
+    async fn open(
+        &self,
+        container: &ContainerRef,
+        options: LogOptions,
+    ) -> Result<(mpsc::Receiver<Bytes>, Option<String>), Status> {
+        let Some(state) = (self.find)(container) else {
+            let name = &container.container;
+            return Err(Status::bad_request(format!("container {name:?} is waiting to start: ContainerCreating")));
         };
-        let Some(directory) = &self.directory else { return self.ask_device(row, &options).await };
+        let Some(directory) = &self.directory else { return self.ask_device(container, state, options).await };
         let path = directory.join(file_name(&state.id, options.previous));
         if options.previous && !path.exists() {
-            return Err(Status::bad_request(format!("previous terminated container {row:?} not found")));
+            return Err(Status::bad_request(format!(
+                "previous terminated container {:?} not found",
+                container.container
+            )));
         }
         let (sender, receiver) = mpsc::channel(WAITING);
-        let (find, row) = (self.find.clone(), row.to_owned());
+        let (find, container) = (self.find.clone(), container.clone());
         tokio::spawn(async move {
             let mut reader = Reader::new(path, options.clone());
             loop {
-                let alive = options.follow && find(&row).is_some_and(|now| now.id == state.id && now.running);
+                let alive = options.follow && find(&container).is_some_and(|now| now.id == state.id && now.running);
                 let (next, chunk) = match tokio::task::spawn_blocking(move || reader.read()).await {
                     Ok(read) => read,
                     Err(_) => return,

@@ -6,6 +6,6 @@ mod paths;
 mod volumes;
 
 pub use archives::ArchiveCache;
-pub use container_logs::{ContainerLogs, RowState};
+pub use container_logs::{ContainerLogs, FindRow, RowState};
 pub use paths::DiskMap;
 pub use volumes::VolumeFiles;

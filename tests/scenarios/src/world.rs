@@ -12,13 +12,12 @@ use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceReader;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
-use mkube_model::neighbours::router::ContainerState;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
 use mkube_pods::PlanSettings;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
-use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, RowState, VolumeFiles};
+use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, VolumeFiles};
 use tempfile::TempDir;
 
 use crate::api::Api;
@@ -245,11 +244,5 @@ fn network() -> anyhow::Result<Network> {
 }
 
 fn container_logs(router: &Arc<RestRouter>, device: DeviceReader) -> Arc<dyn PodLogs> {
-    let find = move |row: &str| {
-        device.borrow().containers.get(row).map(|row| RowState {
-            id: row.id.0.clone(),
-            running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
-        })
-    };
-    Arc::new(ContainerLogs::new(None, router.clone(), Arc::new(find)))
+    Arc::new(ContainerLogs::new(None, router.clone(), mkube::compose::row_finder(device)))
 }
