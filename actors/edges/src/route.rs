@@ -11,6 +11,7 @@ use mkube_model::kinds::Kind;
 use mkube_model::protobuf::{DELETE_OPTIONS, Field};
 use mkube_model::status::Status;
 use serde_json::json;
+use tracing::Instrument;
 
 use crate::http_edge::{Figures, HttpParts};
 use crate::negotiate::{Form, form};
@@ -39,9 +40,17 @@ pub struct Target {
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::Data<HttpParts>) -> HttpResponse {
     parts.figures.requests.fetch_add(1, Ordering::Relaxed);
     let (_counted, before) = InFlight::count(parts.figures.clone());
-    let answer = if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await };
-    answer.unwrap_or_else(|status| {
+    let span = tracing::info_span!("http", method = %request.method(), path = request.path());
+    let answering =
+        async { if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await } };
+    answering.instrument(span.clone()).await.unwrap_or_else(|status| {
         parts.figures.errors.fetch_add(1, Ordering::Relaxed);
+        let _entered = span.entered();
+        if status.code >= 500 {
+            tracing::warn!(code = status.code, why = %status, "refused");
+        } else {
+            tracing::debug!(code = status.code, why = %status, "refused");
+        }
         respond::refusal(&status)
     })
 }

@@ -30,6 +30,8 @@ impl Handler<EnsureTarball> for ImageActor {
     type Result = ResponseActFuture<Self, Result<Tarball, TarballFault>>;
     fn handle(&mut self, order: EnsureTarball, _ctx: &mut Self::Context) -> Self::Result {
         let source = self.source.clone();
-        Box::pin(async move { source.ensure(&order.image).await }.into_actor(self))
+        let context = order.context.clone();
+        let work = async move { source.ensure(&order.image).await };
+        Box::pin(context.answered_by("images", work).into_actor(self))
     }
 }

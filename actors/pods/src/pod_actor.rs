@@ -15,6 +15,7 @@ use mkube_model::neighbours::router::ContainerState;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::backoff::Backoff;
 use crate::carry_out::{Failed, Job, carry_out};
@@ -289,7 +290,9 @@ impl PodActor {
         let begun = self.desired.borrow().pod.clone();
         // Only this step may take minutes, and only this one leaves nothing half done when it is given up.
         let may_wait = step == Step::EnsureTarball;
-        let work = carry_out(step.clone(), job);
+        let span =
+            tracing::info_span!("pod", namespace = %plan.namespace, name = %plan.name, container = %container.name);
+        let work = carry_out(step.clone(), job).instrument(span);
         let handle = ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
             actor.busy = false;
             actor.waiting = None;

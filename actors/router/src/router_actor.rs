@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
+use mkube_messages::request::RequestContext;
 use mkube_messages::router::{
     DescribeContainerLog, DescribeNetworks, DeviceReader, DeviceSnapshot, EnsureBridge, EnsureContainer, EnsureEnvs,
     EnsureMounts, EnsureVeth, MarkContainer, RemoveContainer, RemoveVeth, StartContainer, StopContainer,
@@ -244,6 +245,7 @@ impl RouterActor {
     /// leaves whether an outcome is in doubt. `moves`: a container will change by it.
     fn carry_out<W>(
         &mut self,
+        context: RequestContext,
         turns: fn(&mut Self) -> &mut Turns<bool>,
         name: String,
         step: impl FnOnce(Arc<dyn Router>, Arc<DeviceSnapshot>, bool) -> W + 'static,
@@ -257,7 +259,7 @@ impl RouterActor {
             let seen = Arc::new(actor.picture.snapshot().clone());
             // What an earlier incarnation saw is not enough to conclude that something is missing.
             let doubt = *turns(actor).kept(&name) || !seen.complete;
-            let work = step(actor.parts.router.clone(), seen, doubt);
+            let work = context.answered_by("router", step(actor.parts.router.clone(), seen, doubt));
             work.into_actor(actor).map(move |(done, doubt), actor: &mut Self, ctx| {
                 *turns(actor).kept(&name) = doubt;
                 if !done.learned.is_empty() {
@@ -277,12 +279,17 @@ impl RouterActor {
         Box::pin(waiting)
     }
 
-    fn move_to(&mut self, name: String, to: Move) -> ResponseActFuture<Self, Result<(), RouterFault>> {
+    fn move_to(
+        &mut self,
+        context: RequestContext,
+        name: String,
+        to: Move,
+    ) -> ResponseActFuture<Self, Result<(), RouterFault>> {
         let about = name.clone();
         let step = async move |router, seen, mut doubt: bool| {
             (hands::move_container(router, seen, name, to, &mut doubt).await, doubt)
         };
-        self.carry_out(|actor| &mut actor.containers, about, step, true)
+        self.carry_out(context, |actor| &mut actor.containers, about, step, true)
     }
 }
 
@@ -299,7 +306,8 @@ type Reply<T> = ResponseActFuture<RouterActor, Result<T, RouterFault>>;
 impl Handler<EnsureBridge> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureBridge, _ctx: &mut Self::Context) -> Self::Result {
-        Box::pin(hands::ensure_bridge(self.parts.router.clone(), order.bridge, order.address).into_actor(self))
+        let work = hands::ensure_bridge(self.parts.router.clone(), order.bridge, order.address);
+        Box::pin(order.context.answered_by("router", work).into_actor(self))
     }
 }
 
@@ -314,22 +322,24 @@ impl Handler<DescribeNetworks> for RouterActor {
 impl Handler<EnsureVeth> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureVeth, _ctx: &mut Self::Context) -> Self::Result {
+        let context = order.context.clone();
         let name = order.veth.name.clone();
         let step = async move |router, seen, mut doubt: bool| {
             (hands::ensure_veth(router, seen, order.veth, order.bridge, &mut doubt).await, doubt)
         };
-        self.carry_out(|actor| &mut actor.veths, name, step, false)
+        self.carry_out(context, |actor| &mut actor.veths, name, step, false)
     }
 }
 
 impl Handler<RemoveVeth> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: RemoveVeth, _ctx: &mut Self::Context) -> Self::Result {
+        let context = order.context.clone();
         let name = order.name.clone();
         let step = async move |router, seen, mut doubt: bool| {
             (hands::remove_veth(router, seen, order.name, order.owner, &mut doubt).await, doubt)
         };
-        self.carry_out(|actor| &mut actor.veths, name, step, false)
+        self.carry_out(context, |actor| &mut actor.veths, name, step, false)
     }
 }
 
@@ -339,11 +349,12 @@ impl Handler<EnsureMounts> for RouterActor {
         let waiting = self.mounts.take(&order.list).into_actor(self).then(move |turn, actor: &mut Self, _ctx| {
             let (router, list) = (actor.parts.router.clone(), order.list.clone());
             let mut known = actor.mounts.kept(&list).take();
+            let context = order.context.clone();
             let work = async move {
                 let result = hands::ensure_mounts(router, &mut known, order.list, order.mounts).await;
                 (known, result)
             };
-            work.into_actor(actor).map(move |(known, result), actor: &mut Self, _ctx| {
+            context.answered_by("router", work).into_actor(actor).map(move |(known, result), actor: &mut Self, _ctx| {
                 *actor.mounts.kept(&list) = known;
                 drop(turn);
                 result
@@ -359,11 +370,12 @@ impl Handler<EnsureEnvs> for RouterActor {
         let waiting = self.envs.take(&order.list).into_actor(self).then(move |turn, actor: &mut Self, _ctx| {
             let (router, list) = (actor.parts.router.clone(), order.list.clone());
             let mut known = actor.envs.kept(&list).take();
+            let context = order.context.clone();
             let work = async move {
                 let result = hands::ensure_envs(router, &mut known, order.list, order.envs).await;
                 (known, result)
             };
-            work.into_actor(actor).map(move |(known, result), actor: &mut Self, _ctx| {
+            context.answered_by("router", work).into_actor(actor).map(move |(known, result), actor: &mut Self, _ctx| {
                 *actor.envs.kept(&list) = known;
                 drop(turn);
                 result
@@ -376,43 +388,45 @@ impl Handler<EnsureEnvs> for RouterActor {
 impl Handler<EnsureContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: EnsureContainer, _ctx: &mut Self::Context) -> Self::Result {
+        let context = order.context.clone();
         let name = order.container.name.clone();
         let step = async move |router, seen, mut doubt: bool| {
             (hands::ensure_container(router, seen, order.container, &mut doubt).await, doubt)
         };
-        self.carry_out(|actor| &mut actor.containers, name, step, true)
+        self.carry_out(context, |actor| &mut actor.containers, name, step, true)
     }
 }
 
 impl Handler<StartContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: StartContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.move_to(order.name, Move::Start)
+        self.move_to(order.context, order.name, Move::Start)
     }
 }
 
 impl Handler<StopContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: StopContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.move_to(order.name, Move::Stop)
+        self.move_to(order.context, order.name, Move::Stop)
     }
 }
 
 impl Handler<RemoveContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: RemoveContainer, _ctx: &mut Self::Context) -> Self::Result {
-        self.move_to(order.name, Move::Remove)
+        self.move_to(order.context, order.name, Move::Remove)
     }
 }
 
 impl Handler<MarkContainer> for RouterActor {
     type Result = Reply<()>;
     fn handle(&mut self, order: MarkContainer, _ctx: &mut Self::Context) -> Self::Result {
+        let context = order.context.clone();
         let name = order.name.clone();
         let step = async move |router, seen, doubt: bool| {
             (hands::mark_container(router, seen, order.name, order.comment).await, doubt)
         };
-        self.carry_out(|actor| &mut actor.containers, name, step, false)
+        self.carry_out(context, |actor| &mut actor.containers, name, step, false)
     }
 }
 

@@ -58,13 +58,13 @@ impl Actor for StoreActor {
 
 impl Handler<LoadContents> for StoreActor {
     type Result = ResponseActFuture<Self, Result<StoreContents, StoreFault>>;
-    fn handle(&mut self, _question: LoadContents, _ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, question: LoadContents, _ctx: &mut Self::Context) -> Self::Result {
         let (store, turn) = (self.store.clone(), self.turn.clone());
         let loading = async move {
             let _turn = turn.acquire().await;
             store.load().await
         };
-        Box::pin(loading.into_actor(self))
+        Box::pin(question.context.answered_by("store", loading).into_actor(self))
     }
 }
 
@@ -72,10 +72,11 @@ impl Handler<CommitChanges> for StoreActor {
     type Result = ResponseActFuture<Self, Result<Vec<Revision>, StoreFault>>;
     fn handle(&mut self, order: CommitChanges, _ctx: &mut Self::Context) -> Self::Result {
         let (store, turn) = (self.store.clone(), self.turn.clone());
+        let context = order.context.clone();
         let committing = async move {
             let _turn = turn.acquire().await;
             store.commit(order.changes).await
         };
-        Box::pin(committing.into_actor(self))
+        Box::pin(context.answered_by("store", committing).into_actor(self))
     }
 }

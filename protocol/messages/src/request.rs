@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::instrument::Instrumented;
 
 /// Short id of a request, unique within this process; for logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,16 +37,21 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// A new request, to be answered within `patience`.
+    /// A new request, to be answered within `patience`. Its span is a child of the one it is made in.
     pub fn new(what: &'static str, patience: Duration) -> Self {
         let id = RequestId::next();
-        let span = tracing::debug_span!("request", what, request_id = %id);
+        let span = tracing::info_span!("request", what, request_id = %id);
         Self { id, deadline: Instant::now() + patience, span }
     }
 
     /// The same request with a deadline at most `patience` away, and never later than its own.
     pub fn within(&self, patience: Duration) -> Self {
         Self { deadline: self.deadline.min(Instant::now() + patience), ..self.clone() }
+    }
+
+    /// The work of the actor that answers, under the request's span: what it logs says who asked and about what.
+    pub fn answered_by<W: Future>(&self, actor: &'static str, work: W) -> Instrumented<W> {
+        work.instrument(tracing::info_span!(parent: &self.span, "answer", actor))
     }
 
     /// Time left.
@@ -84,3 +91,34 @@ pub trait Request: actix::Message<Result = Result<Self::Reply, Self::Fault>> + S
 
 /// A message about something that happened; nobody answers. May travel in any direction.
 pub trait Event: actix::Message<Result = ()> + Send + 'static {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+    use tracing_subscriber::registry::LookupSpan;
+
+    use super::*;
+
+    /// Keeps the names of the spans around each log line, outermost first.
+    struct Scopes(Arc<Mutex<Vec<Vec<&'static str>>>>);
+
+    impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Scopes {
+        fn on_event(&self, event: &tracing::Event<'_>, context: Context<'_, S>) {
+            let scope = context.event_scope(event).into_iter().flat_map(|scope| scope.from_root());
+            let names = scope.map(|span| span.name()).collect();
+            self.0.lock().expect("nobody panics with it").push(names);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_answering_actor_logs_stands_under_the_span_of_whoever_asked() {
+        let scopes = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::registry().with(Scopes(scopes.clone()));
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let context = tracing::info_span!("pod").in_scope(|| RequestContext::new("create", Duration::from_secs(1)));
+        context.answered_by("router", async { tracing::info!("a device call") }).await;
+        assert_eq!(*scopes.lock().expect("nobody panics with it"), [["pod", "request", "answer"]]);
+    }
+}
