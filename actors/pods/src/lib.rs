@@ -17,6 +17,7 @@
 mod backoff;
 mod carry_out;
 mod env_vars;
+mod held;
 mod memory;
 mod next_step;
 mod node_actor;

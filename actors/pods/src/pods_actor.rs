@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::{Door, Doorway};
-use mkube_messages::objects::{ObjectKey, StoredObject};
+use mkube_messages::objects::{ObjectKey, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::metadata;
@@ -17,9 +17,10 @@ use mkube_supervision::{ChildSpec, RestartRule, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::held::{actor_name, pods_in};
 use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerNames, owner_in_mark};
-use crate::pod_actor::PodActor;
+use crate::pod_actor::{PodActor, TICK};
 
 /// Messages a pod actor may have waiting; they carry nothing, so a few are as good as many.
 const POD_BOUND: usize = 8;
@@ -60,6 +61,10 @@ pub struct PodsActor {
     settled: bool,
     /// ConfigMaps as the pods were last told about them.
     config_maps: HashMap<ObjectKey, Revision>,
+    /// Pods whose actor is held, as far as they were told about.
+    held: HashSet<ObjectKey>,
+    /// Actors of pods that went while nobody looked were stopped.
+    tidied: bool,
 }
 
 impl PodsActor {
@@ -74,11 +79,13 @@ impl PodsActor {
             device: Arc::default(),
             settled: false,
             config_maps: HashMap::new(),
+            held: HashSet::new(),
+            tidied: false,
         }
     }
 
     /// Compares the published objects with the actors there are.
-    fn objects_changed(&mut self) {
+    fn objects_changed(&mut self, ctx: &mut Context<Self>) {
         let view = self.parts.pod.objects.view();
         // Absence means nothing before everything was read.
         if !view.loaded {
@@ -91,6 +98,13 @@ impl PodsActor {
         for key in gone {
             self.forget(&key, &tree);
         }
+        if !std::mem::replace(&mut self.tidied, true) {
+            // An earlier incarnation started them.
+            let (actors, _) = pods_in(&tree, &self.parts.supervisor);
+            for key in actors.iter().filter(|key| !stored.objects.contains_key(*key)) {
+                self.stop_actor(key, &tree);
+            }
+        }
         let mut new: Vec<&Arc<StoredObject>> = Vec::new();
         for (key, object) in &stored.objects {
             match self.pods.get(key) {
@@ -99,7 +113,11 @@ impl PodsActor {
                     new.push(object);
                 }
                 Some(entry) if entry.revision == object.revision => {}
-                Some(_) => self.update(key, object),
+                Some(_) => {
+                    if self.update(key, object) {
+                        self.release(key, &tree, ctx);
+                    }
+                }
                 None => new.push(object),
             }
         }
@@ -162,7 +180,7 @@ impl PodsActor {
         let names = self.names_of(object);
         let rows = rows_of(&names);
         let (desired, reader) = watch::channel(Desired { pod: object.clone(), names, settled: self.settled });
-        let name = format!("pod/{}/{}", object.key.namespace, object.key.name);
+        let name = actor_name(&object.key);
         let doorway = Doorway::new(name.clone(), POD_BOUND);
         let (look, device) = (doorway.door(), doorway.door());
         let parts = self.parts.pod.clone();
@@ -180,9 +198,10 @@ impl PodsActor {
         self.pods.insert(object.key.clone(), entry);
     }
 
-    fn update(&mut self, key: &ObjectKey, object: &Arc<StoredObject>) {
+    /// Hands a changed pod to its actor; whether more than its status changed.
+    fn update(&mut self, key: &ObjectKey, object: &Arc<StoredObject>) -> bool {
         let names = self.names_of(object);
-        let Some(entry) = self.pods.get_mut(key) else { return };
+        let Some(entry) = self.pods.get_mut(key) else { return false };
         let before = entry.desired.borrow().pod.clone();
         entry.revision = object.revision;
         entry.rows = rows_of(&names);
@@ -193,8 +212,68 @@ impl PodsActor {
             value["status"] = Value::Null;
             metadata::of_mut(value).remove("resourceVersion");
         }
-        if without_status[0] != without_status[1] {
+        let is_news = without_status[0] != without_status[1];
+        if is_news {
             tell(&entry.look, DesiredChanged);
+        }
+        is_news
+    }
+
+    /// A new spec may cure what killed the pod's actor: if it is held, it gets another chance.
+    fn release(&self, key: &ObjectKey, tree: &Tree, ctx: &mut Context<Self>) {
+        let (_, held) = pods_in(tree, &self.parts.supervisor);
+        if !held.iter().any(|one| one.pod == *key) {
+            return;
+        }
+        let (tree, path, pod) = (tree.clone(), self.path_of(key), key.clone());
+        ctx.spawn(async move { tree.release(&path).await }.into_actor(self).map(
+            move |released, _, _| match released {
+                Ok(()) => tracing::info!(%pod, "the pod changed: its held actor is started again"),
+                Err(fault) => tracing::debug!(%pod, %fault, "the pod's actor was not released"),
+            },
+        ));
+    }
+
+    /// Says which pods nobody acts for any more.
+    fn look_for_held(&mut self) {
+        let Some(tree) = self.parts.tree.borrow().clone() else { return };
+        let (_, held) = pods_in(&tree, &self.parts.supervisor);
+        for one in held.iter().filter(|one| !self.held.contains(&one.pod)) {
+            let Some(entry) = self.pods.get(&one.pod) else { continue };
+            let path = self.path_of(&one.pod);
+            let told = self.parts.pod.doors.event.tell(RecordEvent {
+                involved_kind: "Pod",
+                involved_api_version: "v1",
+                key: one.pod.clone(),
+                uid: entry.uid.clone(),
+                warning: true,
+                reason: "Held",
+                message: format!(
+                    "nobody acts for this pod: its actor ended too often ({}); change the pod or release {path}",
+                    one.cause
+                ),
+            });
+            if let Err(why) = told {
+                tracing::debug!(%why, pod = %one.pod, "the event of a held pod was not recorded");
+            }
+        }
+        self.held = held.into_iter().map(|one| one.pod).collect();
+    }
+
+    fn look_for_held_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(TICK, |actor, ctx| {
+            actor.look_for_held();
+            actor.look_for_held_later(ctx);
+        });
+    }
+
+    fn path_of(&self, key: &ObjectKey) -> String {
+        format!("{}/{}", self.parts.supervisor, actor_name(key))
+    }
+
+    fn stop_actor(&self, key: &ObjectKey, tree: &Tree) {
+        if let Err(fault) = tree.stop_child(&self.path_of(key)) {
+            tracing::error!(%fault, pod = %key, "the pod's actor could not be stopped");
         }
     }
 
@@ -206,10 +285,7 @@ impl PodsActor {
         let prefix = format!("{key}/");
         self.row_names.release(|owner| owner.starts_with(&prefix));
         self.veth_names.release(|owner| owner.starts_with(&prefix));
-        let path = format!("{}/pod/{}/{}", self.parts.supervisor, key.namespace, key.name);
-        if let Err(fault) = tree.stop_child(&path) {
-            tracing::error!(%fault, pod = %key, "the pod's actor could not be stopped");
-        }
+        self.stop_actor(key, tree);
     }
 
     /// Tells the pods of every namespace in which a ConfigMap they name changed.
@@ -293,7 +369,7 @@ impl PodsActor {
                 actor.follow_objects(ctx);
             }
         }));
-        self.objects_changed();
+        self.objects_changed(ctx);
     }
 
     fn follow_device(&mut self, ctx: &mut Context<Self>) {
@@ -381,5 +457,6 @@ impl Actor for PodsActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.follow_tree(ctx);
+        self.look_for_held_later(ctx);
     }
 }

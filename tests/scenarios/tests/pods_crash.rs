@@ -19,7 +19,7 @@ const ACTORS: [&str; 7] = [
     "mkube/objects",
     "mkube/ipam",
     "mkube/images",
-    "mkube/pods/watcher",
+    "mkube/deciders/roster",
     "mkube/pods/pod/default/web",
 ];
 

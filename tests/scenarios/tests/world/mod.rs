@@ -196,7 +196,7 @@ impl World {
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
         let ipam_spec = ChildSpec::actor("ipam", permanent, ipam, move |_| IpamActor::new(addresses.clone()));
-        let pods_spec = ChildSpec::actor("watcher", permanent, pods, move |_| PodsActor::new(watcher.clone())).done();
+        let pods_spec = ChildSpec::actor("roster", permanent, pods, move |_| PodsActor::new(watcher.clone())).done();
         let root = supervisor(
             "mkube",
             OnLimit::Escalate,
@@ -206,7 +206,11 @@ impl World {
                 Child::Actor(mkube_objects::answers(objects_spec).done()),
                 Child::Actor(mkube_ipam::answers(ipam_spec).done()),
                 Child::Actor(images_spec.done()),
-                Child::Supervisor(supervisor("pods", OnLimit::HoldChild, vec![Child::Actor(pods_spec)])),
+                Child::Supervisor(SupervisorSpec {
+                    intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
+                    ..supervisor("pods", OnLimit::HoldChild, vec![])
+                }),
+                Child::Supervisor(supervisor("deciders", OnLimit::Escalate, vec![Child::Actor(pods_spec)])),
             ],
         );
         let tree = mkube_supervision::start(root, around.clock.clone());
