@@ -1,10 +1,12 @@
 //! The command line. Names here are used from outside and do not change.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 use mkube_model::settings::parse_duration;
 
@@ -35,7 +37,6 @@ pub enum OutputFormat {
 #[command(
     name = "mkube",
     version = crate::compose::VERSION,
-    args_conflicts_with_subcommands = true,
     after_help = "Example:\n  mkube dev                 try it on this machine\n  mkube serve --config /etc/mkube/config.yaml\n\nWithout a subcommand mkube is `mkube serve`."
 )]
 pub struct Cli {
@@ -377,10 +378,24 @@ pub struct ManArgs {
     pub directory: PathBuf,
 }
 
+/// Reads the command line. The flags of `serve` stand at the top too, for containers made for the Go controller; beside another
+/// subcommand they would be silently without effect, so they are refused there.
+pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(words)?;
+    let given = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let global = ["log_format", "log_level"];
+    let stray = matches.ids().find(|id| given(id) && !global.contains(&id.as_str()));
+    if let (Some(flag), Some(subcommand)) = (stray, matches.subcommand_name()) {
+        let flag = flag.as_str().replace('_', "-");
+        let text = format!("--{flag} belongs to `mkube serve` and stands before `mkube {subcommand}`");
+        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text));
+    }
+    Cli::from_arg_matches(&matches)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_every_subcommand_has_an_example() {
@@ -400,6 +415,17 @@ mod tests {
         assert_eq!((cli.serve.standalone, cli.serve.node_name.as_deref()), (Some(true), Some("rose1")));
         let off = Cli::try_parse_from(["mkube", "--standalone=false"]).expect("parsed");
         assert_eq!(off.serve.standalone, Some(false));
+    }
+
+    #[test]
+    fn flags_of_logging_may_stand_anywhere_and_those_of_serve_not_before_another_subcommand() {
+        let words = |line: &str| parse(line.split_whitespace().map(str::to_owned));
+        assert_eq!(words("mkube --log-level debug status").expect("parsed").log_level.as_deref(), Some("debug"));
+        assert_eq!(words("mkube status --log-level debug").expect("parsed").log_level.as_deref(), Some("debug"));
+        assert_eq!(words("mkube --node-name rose1").expect("parsed").serve.node_name.as_deref(), Some("rose1"));
+        let refused = words("mkube --node-name rose1 dev").expect_err("refused");
+        assert!(refused.to_string().contains("--node-name belongs to"), "{refused}");
+        assert_eq!(refused.exit_code(), 2);
     }
 
     #[test]

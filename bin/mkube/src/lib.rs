@@ -20,15 +20,13 @@ mod status;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::cli::{Cli, Command};
+use crate::cli::Command;
 
 /// Parses the command line and runs what it asks for.
 pub fn main() -> ExitCode {
     // Before anything speaks TLS; a second call is harmless and means somebody installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = Cli::parse();
+    let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     logging::start(cli.log_format, cli.log_level.as_deref(), cli.command.as_ref().is_some_and(Command::is_short));
     let ended = match cli.command {
         None => serve::main(cli.serve),
