@@ -33,13 +33,13 @@ deploy-installer:  ## put the installer on a router
 	@scripts/later deploy-installer "there is no installer yet"
 
 crash:             ## crash loops, long
-	@scripts/later crash "'make test' kills actors and processes a few times"
+	@scripts/crash
 
 simulate:          ## simulation seeds, many
 	@scripts/later simulate "there is no simulation of the whole system yet"
 
 fuzz:              ## fuzzing, long
-	@scripts/later fuzz "'make test' runs the property tests"
+	@scripts/fuzz
 
 mutants:           ## each promise broken on purpose, its test must turn red
 	@scripts/later mutants "the mutations are not kept beside the promises yet"
