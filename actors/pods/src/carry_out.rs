@@ -226,7 +226,7 @@ async fn clear_lists(job: &Job) -> Result<Learnt, Failed> {
 
 async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
     let container = &job.container;
-    let (Some(lease), Some(tarball)) = (job.memory.lease_for(container), &job.memory.tarball) else {
+    let (Some(lease), Some(tarball)) = (job.memory.lease_for(container), job.memory.tarball_for(container)) else {
         return Err(Failed::new("ContainerCreating", "address or archive is missing"));
     };
     let mut generation = job.memory.generation;

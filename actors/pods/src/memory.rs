@@ -55,6 +55,8 @@ pub struct Memory {
     pub wish: (Option<String>, Option<Ipv4Addr>),
     /// The archive.
     pub tarball: Option<Tarball>,
+    /// What it is the archive of: the image reference, or the file that replaces it.
+    pub source: String,
     /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
     pub volumes: Option<(String, Vec<String>)>,
     /// The hash the mount and environment lists were written for.
@@ -103,6 +105,7 @@ impl Default for Memory {
             lease: None,
             wish: (None, None),
             tarball: None,
+            source: String::new(),
             volumes: None,
             lists: None,
             generation: 1,
@@ -132,6 +135,11 @@ impl Memory {
     pub fn lease_for(&self, plan: &ContainerPlan) -> Option<&AddressLease> {
         let same = self.wish.0 == plan.network && self.wish.1 == plan.wanted;
         self.lease.as_ref().filter(|_| same)
+    }
+
+    /// The archive, if it is that of the plan's image.
+    pub fn tarball_for(&self, plan: &ContainerPlan) -> Option<&Tarball> {
+        self.tarball.as_ref().filter(|_| self.source == plan.source())
     }
 
     /// The device shows the container's row.
@@ -184,7 +192,10 @@ impl Memory {
                 self.lease = Some(lease);
                 self.wish = (container.network.clone(), container.wanted);
             }
-            (_, Learnt::Tarball(tarball)) => self.tarball = Some(tarball),
+            (_, Learnt::Tarball(tarball)) => {
+                self.tarball = Some(tarball);
+                self.source = container.source().to_owned();
+            }
             (_, Learnt::Volumes(paths)) => self.volumes = Some((container.hash.clone(), paths)),
             (_, Learnt::RowMade(generation)) => {
                 self.generation = generation;

@@ -110,7 +110,7 @@ pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, m
     let Some(lease) = memory.lease_for(plan) else {
         return Step::LeaseAddress;
     };
-    if memory.tarball.is_none() {
+    if memory.tarball_for(plan).is_none() {
         return Step::EnsureTarball;
     }
     if !plan.volumes.is_empty() && memory.volumes.as_ref().is_none_or(|(hash, _)| *hash != plan.hash) {
@@ -154,7 +154,8 @@ fn step_of_row(
         _ => None,
     };
     if let Some(why) = replace {
-        // A change that cannot be carried through leaves the running container alone.
+        // A change that cannot be carried through, for want of what it refers to or of its image, leaves the running container
+        // alone.
         if let Some(blocked) = &plan.blocked {
             return Step::Blocked(blocked.clone());
         }
@@ -162,8 +163,12 @@ fn step_of_row(
             let failed = Memory { unpacking: true, ..memory.clone() };
             return pause_before_remake(&failed, now).unwrap_or(Step::Remove(why));
         }
+        let stops = matches!(row.state, ContainerState::Running | ContainerState::Starting);
+        if why == Why::SpecChanged && stops && memory.tarball_for(plan).is_none() {
+            return Step::EnsureTarball;
+        }
         return match row.state {
-            ContainerState::Running | ContainerState::Starting => Step::Stop(why),
+            _ if stops => Step::Stop(why),
             ContainerState::Stopped | ContainerState::Failed => Step::Remove(why),
             _ => Step::Wait,
         };
@@ -327,6 +332,7 @@ mod tests {
         memory.lease = Some(a_lease());
         assert_eq!(step(None, None, &memory), Step::EnsureTarball);
         memory.tarball = Some(Tarball { device_path: "x.tar".into(), digest: None });
+        memory.source = "web".into();
         assert_eq!(step(None, None, &memory), Step::EnsureVeth);
         let veth = a_veth();
         assert_eq!(step(None, Some(&veth), &memory), Step::EnsureLists);
@@ -358,7 +364,13 @@ mod tests {
         let other = mark("default", "web", "ffffffffffffffff");
         let row = |state| ContainerRow { comment: other.clone(), ..a_row(state) };
         let veth = a_veth();
-        let memory = Memory::default();
+        let mut memory = Memory::default();
+        // Nothing is stopped before there is something to run instead.
+        assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
+        memory.tarball = Some(Tarball { device_path: "old.tar".into(), digest: None });
+        memory.source = "old".into();
+        assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
+        memory.source = "web".into();
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::Stop(Why::SpecChanged));
         assert_eq!(step(Some(&row(ContainerState::Stopping)), Some(&veth), &memory), Step::Wait);
         assert_eq!(step(Some(&row(ContainerState::Stopped)), Some(&veth), &memory), Step::Remove(Why::SpecChanged));

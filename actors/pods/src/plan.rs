@@ -123,6 +123,13 @@ pub struct ContainerPlan {
     pub blocked: Option<String>,
 }
 
+impl ContainerPlan {
+    /// What its archive is made from: the image, or the file that replaces it.
+    pub fn source(&self) -> &str {
+        self.file.as_deref().unwrap_or(&self.image)
+    }
+}
+
 /// Device names of one container.
 #[derive(Debug, Clone)]
 pub struct ContainerNames {

@@ -170,7 +170,7 @@ fn text_only(value: &Value) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_request_is_answered_and_kept(requests in prop::collection::vec(request(), 1..60), minor in 19u32..=24) {

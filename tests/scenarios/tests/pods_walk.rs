@@ -96,6 +96,25 @@ async fn a_changed_image_makes_the_container_anew_with_the_same_address() {
 }
 
 #[actix::test]
+async fn a_change_to_an_image_that_is_not_there_leaves_the_running_container_alone_until_it_is() {
+    let world = World::new().await;
+    world.create("Pod", pod("web")).await;
+    world.until_ready("web").await;
+    world.patch("Pod", "web", json!({"spec": {"containers": [{"name": "c", "image": "late:1"}]}})).await;
+    world.until("it says so", |world| world.events("Failed").iter().any(|text| text.contains("late:1"))).await;
+    sleep(Duration::from_secs(30)).await;
+    assert!(world.device.is_running(ROW) && world.is_ready("web"));
+    assert_eq!(world.device.count("POST /container/stop"), 0);
+    world.around.images.add("late:1");
+    world
+        .until("the new image runs", |world| {
+            let row = world.device.row("container", ROW);
+            row.is_some_and(|row| row["file"] == FakeTarballs::path("late:1") && row["running"] == "true")
+        })
+        .await;
+}
+
+#[actix::test]
 async fn a_pod_that_moves_to_another_network_gets_another_address_there() {
     let world = World::new().await;
     world.create("Pod", pod("web")).await;

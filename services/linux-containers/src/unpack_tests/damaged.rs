@@ -137,7 +137,7 @@ fn a_full_disk_is_said_and_nothing_stays_on_it() {
 }
 
 proptest::proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig { cases: 128, ..proptest::prelude::ProptestConfig::default() })]
+    #![proptest_config(proptest::prelude::ProptestConfig::default())]
 
     #[test]
     fn bytes_changed_anywhere_never_panic_and_never_leave_half_an_image(at in 0usize..8000, with: u8) {
