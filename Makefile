@@ -42,7 +42,7 @@ fuzz:              ## fuzzing, long
 	@scripts/fuzz
 
 mutants:           ## each promise broken on purpose, its test must turn red
-	@scripts/later mutants "the mutations are not kept beside the promises yet"
+	@scripts/mutants $(ARGS)
 
 clean:             ## remove what `make run` left on this machine, and what was built
 	@scripts/clean

@@ -231,6 +231,29 @@ async fn a_lost_reply_whose_look_fails_too_is_looked_into_before_anything_is_rep
     }
 }
 
+/// This device refuses a second row of the same name; not every release is known to.
+#[actix::test]
+async fn what_was_added_is_never_added_again_when_the_reply_was_lost() {
+    tokio::time::pause();
+    let adds = || MUTATIONS.into_iter().filter(|operation| operation.ends_with("/add"));
+    let life = async |cue: Option<(&str, Cue)>| {
+        let bench = Bench::over(a_device());
+        bench.read().await;
+        if let Some((operation, cue)) = cue {
+            bench.device.cue(operation, 1, cue);
+        }
+        whole_life(&bench, &nothing_twice).await;
+        bench.tree.stop(Duration::from_secs(1)).await;
+        adds().map(|operation| (operation, bench.device.count(operation))).collect::<Vec<_>>()
+    };
+    let undisturbed = life(None).await;
+    for operation in adds() {
+        for cue in [Cue::LoseReply, Cue::LoseReplyAndGoAway(Duration::from_millis(900))] {
+            assert_eq!(life(Some((operation, cue.clone()))).await, undisturbed, "{operation}: {cue:?}");
+        }
+    }
+}
+
 #[actix::test]
 async fn steady_state_costs_one_poll_and_at_most_three_calls_a_tick_however_many_pods() {
     tokio::time::pause();
