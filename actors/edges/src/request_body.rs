@@ -118,3 +118,30 @@ pub fn parse(content_type: &str, body: &[u8], fields: &[Field]) -> Result<Body, 
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::dev;
+    use actix_web::error::PayloadError;
+    use actix_web::{FromRequest, test};
+    use futures_util::stream;
+    use tokio::time::Instant;
+
+    #[actix_rt::test]
+    async fn a_body_that_does_not_come_is_given_up_after_its_time() {
+        tokio::time::pause();
+        let begun = stream::once(async { Ok::<_, PayloadError>(Bytes::from_static(b"{")) });
+        let mut body: dev::Payload = dev::Payload::Stream { payload: Box::pin(begun.chain(stream::pending())) };
+        let request = test::TestRequest::default().to_http_request();
+        let payload = Payload::from_request(&request, &mut body).await.expect("any body");
+        let figures = Arc::new(Figures::default());
+        let mut counted = Counted::new(figures.clone());
+        let began = Instant::now();
+        let late = read(payload, &mut counted).await.expect_err("half a body");
+        assert_eq!(late.code, 408);
+        assert!(began.elapsed() < Duration::from_secs(31), "{:?}", began.elapsed());
+        drop(counted);
+        assert_eq!(figures.body_bytes.load(Ordering::Relaxed), 0, "what came of it is not counted any more");
+    }
+}
