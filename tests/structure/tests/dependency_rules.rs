@@ -54,7 +54,11 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
 ];
 
 /// What needs more in tests than in the product.
-const DEV_ONLY: &[(&str, &str)] = &[("services/routeros", "actix-web"), ("services/routeros-host", "reqwest")];
+const DEV_ONLY: &[(&str, &str)] = &[
+    ("services/routeros", "actix-web"),
+    ("services/routeros-host", "reqwest"),
+    ("protocol/messages", "tracing-subscriber"),
+];
 
 /// What rooms may use of ours in tests only.
 const OURS_IN_TESTS: &[(&str, &[&str])] = &[("actors/", &["tests/fakes"])];
