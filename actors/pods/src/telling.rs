@@ -7,6 +7,7 @@ use mkube_messages::objects::{ObjectKey, RecordEvent, ReportStatus};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
+use mkube_model::neighbours::router::ContainerRow;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -168,10 +169,16 @@ impl PodActor {
             (Some(exit), RestartPolicy::OnFailure) => !exit.succeeded(),
         };
         let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
+        // While a change waits for its turn, the archive at hand is not the one that runs.
+        let same = |path: &str, row: &ContainerRow| path.trim_matches('/') == row.file.trim_matches('/');
+        let made_from = memory
+            .tarball
+            .as_ref()
+            .filter(|tarball| row.is_none_or(|row| row.file.is_empty() || same(&tarball.device_path, row)));
         ContainerFacts {
             name: container.name.clone(),
             image: container.image.clone(),
-            image_id: memory.tarball.as_ref().and_then(|tarball| tarball.digest.clone()).unwrap_or_default(),
+            image_id: made_from.and_then(|tarball| tarball.digest.clone()).unwrap_or_default(),
             row_id: row.map(|row| row.id.to_string()),
             state: row.map(|row| row.state),
             started: memory.started,
