@@ -54,6 +54,7 @@ pub(super) const POD: Kind = Kind {
     typed: |object| {
         let mut object = object.clone();
         quantities_as_text(&mut object);
+        modes_as_numbers(&mut object);
         typed::<Pod>(&object)
     },
     warnings,
@@ -138,11 +139,30 @@ fn quantities_as_text(object: &mut Value) {
     }
 }
 
+/// A mode written as `0444` in a manifest is text to YAML 1.2, and the octal number to everybody who writes one.
+fn modes_as_numbers(object: &mut Value) {
+    let octal = |mode: &mut Value| {
+        let digits = mode.as_str().filter(|text| text.starts_with('0') && text.len() <= 5);
+        if let Some(number) = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok()) {
+            *mode = number.into();
+        }
+    };
+    let volumes = object.pointer_mut("/spec/volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        if let Some(mode) = volume.pointer_mut("/configMap/defaultMode") {
+            octal(mode);
+        }
+        let items = volume.pointer_mut("/configMap/items").and_then(Value::as_array_mut);
+        items.into_iter().flatten().filter_map(|item| item.get_mut("mode")).for_each(octal);
+    }
+}
+
 fn default(object: &mut Value) {
     if !object["spec"].is_object() {
         return;
     }
     quantities_as_text(object);
+    modes_as_numbers(object);
     let set = |target: &mut Value, field: &str, value: Value| {
         if target.get(field).is_none_or(Value::is_null) {
             target[field] = value;
@@ -484,6 +504,23 @@ mod tests {
         assert!((POD.typed)(&raw).is_ok());
         let pod = pod(raw["spec"].clone());
         assert_eq!(pod["spec"]["containers"][0]["resources"]["limits"], json!({"cpu": "1", "memory": "67108864"}));
+    }
+
+    #[test]
+    fn modes_may_be_written_as_octal_numbers_of_yaml() {
+        let mut pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "x"}, "spec": {
+            "containers": [{"name": "c", "image": "i"}],
+            "volumes": [{"name": "v", "configMap": {"name": "m", "defaultMode": "0444", "items": [
+                {"key": "a", "path": "a", "mode": "0600"}, {"key": "b", "path": "b", "mode": 256},
+            ]}}],
+        }});
+        (POD.typed)(&pod).expect("a mode is a number");
+        (POD.default)(&mut pod);
+        let map = &pod["spec"]["volumes"][0]["configMap"];
+        let modes = [&map["defaultMode"], &map["items"][0]["mode"], &map["items"][1]["mode"]];
+        assert_eq!(modes, [&json!(0o444), &json!(0o600), &json!(256)]);
+        pod["spec"]["volumes"][0]["configMap"]["defaultMode"] = json!("rw");
+        assert!((POD.typed)(&pod).is_err(), "other text is no mode");
     }
 
     #[test]
