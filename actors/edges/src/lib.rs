@@ -11,6 +11,7 @@ mod json_body;
 mod logs;
 mod metrics;
 mod negotiate;
+mod parts;
 mod read;
 mod request_body;
 mod respond;
@@ -19,4 +20,5 @@ mod watching;
 mod write;
 
 pub use health::{Check, HealthChecks};
-pub use http_edge::{Figures, HttpEdge, HttpParts};
+pub use http_edge::HttpEdge;
+pub use parts::{Figures, HttpParts};

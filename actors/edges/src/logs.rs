@@ -9,10 +9,9 @@ use mkube_model::status::Status;
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::http_edge::HttpParts;
+use crate::parts::{HttpParts, Query, Target};
 use crate::read::{key_of, loaded_view};
 use crate::respond;
-use crate::route::{Query, Target};
 
 pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;

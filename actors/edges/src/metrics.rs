@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use crate::http_edge::HttpParts;
+use crate::parts::HttpParts;
 
 type Labels = Vec<(String, String)>;
 

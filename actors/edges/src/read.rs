@@ -13,10 +13,9 @@ use mkube_model::status::Status;
 use mkube_model::table::{self, IncludeObject};
 use serde_json::{Value, json};
 
-use crate::http_edge::HttpParts;
 use crate::negotiate::Form;
+use crate::parts::{HttpParts, Query, Target};
 use crate::respond;
-use crate::route::{Query, Target};
 
 /// What a list or watch selects.
 #[derive(Debug, Clone)]

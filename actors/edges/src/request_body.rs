@@ -10,8 +10,8 @@ use mkube_model::protobuf::{self, Field};
 use mkube_model::status::Status;
 use serde_json::Value;
 
-use crate::http_edge::Figures;
 use crate::json_body;
+use crate::parts::Figures;
 
 /// Bytes of a body.
 pub const LIMIT: usize = 3 << 20;

@@ -1,6 +1,5 @@
 //! From method and path to the one function that answers. Resources are found in the table of kinds, none is named here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,28 +12,12 @@ use mkube_model::status::Status;
 use serde_json::json;
 use tracing::Instrument;
 
-use crate::http_edge::{Figures, HttpParts};
 use crate::negotiate::{Form, form};
+use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{logs, metrics, read, request_body, respond, watching, write};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
-
-/// Decoded query parameters; of several values the first counts, as in Kubernetes.
-pub type Query = HashMap<String, String>;
-
-/// Where in the tree of resources a request points.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// The kind's row.
-    pub kind: Kind,
-    /// Namespace of the path; `None` asks for all of them, or the kind has none.
-    pub namespace: Option<String>,
-    /// Name, if one object is meant.
-    pub name: Option<String>,
-    /// Subresource.
-    pub sub: Option<String>,
-}
 
 /// Answers every request.
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::Data<HttpParts>) -> HttpResponse {

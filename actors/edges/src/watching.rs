@@ -19,10 +19,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::http_edge::{Figures, HttpParts};
 use crate::negotiate::Form;
+use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::read::{Selection, include_of, loaded_view};
-use crate::route::{Query, Target};
 
 /// Watches at the same time.
 const WATCHES: usize = 256;

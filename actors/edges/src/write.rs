@@ -10,11 +10,10 @@ use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use serde_json::{Value, json};
 
-use crate::http_edge::HttpParts;
 use crate::negotiate::Form;
+use crate::parts::{HttpParts, Query, Target};
 use crate::read::{Selection, key_of, loaded_view, shown};
 use crate::request_body::Body;
-use crate::route::{Query, Target};
 use crate::{request_body, respond};
 
 /// Deletions of a collection under way at the same time.

@@ -1,0 +1,71 @@
+//! What the edge needs from outside, and what a request asks for.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use mkube_messages::door::Door;
+use mkube_messages::objects::{ObjectsReader, WriteObject};
+use mkube_model::kinds::Kind;
+use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_supervision::Tree;
+use tokio::sync::watch;
+
+use crate::health::HealthChecks;
+
+/// What the edge needs from outside. Cloned for each incarnation and each request.
+#[derive(Clone)]
+pub struct HttpParts {
+    /// The socket; outlives the actor.
+    pub listener: Arc<TcpListener>,
+    /// Objects.
+    pub objects: ObjectsReader,
+    /// The one way in.
+    pub write: Door<WriteObject>,
+    /// The supervisor tree.
+    pub tree: watch::Receiver<Option<Tree>>,
+    /// Containers' output.
+    pub logs: Arc<dyn PodLogs>,
+    /// What `/readyz` asks.
+    pub health: HealthChecks,
+    /// Time of day.
+    pub clock: Arc<dyn WallClock>,
+    /// Whether actors may be crashed on request.
+    pub allow_chaos: bool,
+    /// Host names requests may be addressed to, with and without port; `None` allows all. With a list, requests of web pages
+    /// (with an `Origin`) are refused too.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Version of mkube.
+    pub version: &'static str,
+    /// Figures of this edge.
+    pub figures: Arc<Figures>,
+}
+
+/// Figures of the edge.
+#[derive(Debug, Default)]
+pub struct Figures {
+    pub(crate) requests: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) watches: AtomicUsize,
+    pub(crate) in_flight: AtomicUsize,
+    /// Bytes of bodies that are being read or worked on.
+    pub(crate) body_bytes: AtomicUsize,
+}
+
+/// Decoded query parameters; of several values the first counts, as in Kubernetes.
+pub type Query = HashMap<String, String>;
+
+/// Where in the tree of resources a request points.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The kind's row.
+    pub kind: Kind,
+    /// Namespace of the path; `None` asks for all of them, or the kind has none.
+    pub namespace: Option<String>,
+    /// Name, if one object is meant.
+    pub name: Option<String>,
+    /// Subresource.
+    pub sub: Option<String>,
+}
