@@ -28,11 +28,20 @@ const ADD: &str = "/interface/bridge/add";
 async fn a_delay_holds_the_request_it_matches_and_no_other() {
     let router = with(json!([{"match": {"method": "POST", "path": ADD}, "delay": "300ms"}])).await;
     let begun = Instant::now();
-    router.get("/interface/bridge").await.ok(200);
-    assert!(begun.elapsed() < Duration::from_millis(300));
+    // The others are answered while the delayed one is still held.
+    let held = router.post(ADD, json!({"name": "a"}));
+    tokio::pin!(held);
+    tokio::select! {
+        biased;
+        _ = &mut held => panic!("it was not held"),
+        other = router.get("/interface/bridge") => drop(other.ok(200)),
+    }
+    held.await.ok(200);
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    let begun = Instant::now();
     router.post(ADD, json!({"name": "b"})).await.ok(200);
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    assert_eq!(names(&router).await, 1);
+    assert_eq!(names(&router).await, 2);
 }
 
 #[tokio::test]

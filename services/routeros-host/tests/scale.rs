@@ -4,8 +4,6 @@
 #[allow(dead_code, reason = "shared with the conformance tests, which use more of it")]
 mod router;
 
-use std::time::Duration;
-
 use router::{Router, until};
 use serde_json::json;
 use tokio::time::Instant;
@@ -36,12 +34,7 @@ async fn a_thousand_containers_are_added_started_and_listed() {
     until("all run", || async { (running().await == MANY).then_some(()) }).await;
     let started = begun.elapsed() - added;
     for menu in ["/container", "/interface/veth", "/interface"] {
-        let begun = Instant::now();
-        let rows = router.rows(menu).await;
-        let took = begun.elapsed();
-        assert!(rows.len() == MANY && took < Duration::from_secs(1), "{menu}: {} in {took:?}", rows.len());
+        assert_eq!(router.rows(menu).await.len(), MANY, "{menu}");
     }
-    // Four requests for each: far from a measure, near enough to see a cost that grows with the square.
-    assert!(added + started < Duration::from_secs(60), "added in {added:?}, started in {started:?}");
     eprintln!("added in {added:?}, started in {started:?}");
 }

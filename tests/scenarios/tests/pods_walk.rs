@@ -40,6 +40,21 @@ async fn a_pod_comes_up_runs_and_leaves_nothing_behind() {
 }
 
 #[actix::test]
+async fn the_first_thing_told_of_a_pod_that_is_made_quickly_is_that_it_runs() {
+    let world = World::new().await;
+    world.create("Pod", pod("web")).await;
+    world.until_ready("web").await;
+    // "Being made" would cost the one write a second, and "runs" would come a second late.
+    let told: Vec<Value> = world
+        .stored_states("web")
+        .iter()
+        .filter_map(|pod| pod.pointer("/status/containerStatuses/0/state").cloned())
+        .collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].get("running").is_some(), "{told:?}");
+}
+
+#[actix::test]
 async fn everything_a_pod_uses_is_made_changed_and_cleared_away() {
     let world = World::new().await;
     world.create("ConfigMap", settings("one")).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use mkube_linux_containers::{LinuxEngine, LinuxOptions, assemble};
 use mkube_router_machine::engine::{Bind, Engine, EngineEvent, EngineVeth, Launch};
@@ -301,12 +301,6 @@ pub async fn eventually(what: &str, mut so: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-/// How long ago something was written.
-#[allow(clippy::disallowed_methods, reason = "compared with the stamps of another program")]
-pub fn since(at: SystemTime) -> Duration {
-    SystemTime::now().duration_since(at).unwrap_or_default()
 }
 
 pub fn kill(pid: u32) {

@@ -285,6 +285,14 @@ impl World {
         self.insist(kind, name, Verb::Delete { options: Value::Null }).await;
     }
 
+    /// Every state of a pod that was stored, oldest first.
+    pub fn stored_states(&self, pod: &str) -> Vec<Value> {
+        let kind = self.reader.kinds().named("Pod").expect("a kind").id();
+        let view = self.reader.view().kind(&kind);
+        let of_pod = view.history.iter().filter(|change| change.object.key.name == pod);
+        of_pod.map(|change| change.object.value()).collect()
+    }
+
     pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
         let kind = self.reader.kinds().named(kind).expect("a kind").id();
         self.reader.view().get(&kind, &ObjectKey::new("default", name)).map(|object| object.value())
