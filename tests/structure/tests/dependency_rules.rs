@@ -40,12 +40,16 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("actix-rt", &["protocol/messages", "actors/", "bin/", "tests/"], "actors stay out of services and of the model"),
     (
         "actix-web",
-        &["actors/edges", "services/routeros-host"],
+        &["actors/edges", "services/routeros-host", "services/oci-registry"],
         "HTTP is served by edges and by services that are servers",
     ),
     ("serde_yaml", &["protocol/manifests"], "one crate knows YAML"),
     ("redb", &["services/desired-store"], "one crate knows the file"),
-    ("reqwest", &["services/routeros", "bin/", "tests/scenarios"], "only services and the client talk to the network"),
+    (
+        "reqwest",
+        &["services/routeros", "services/image-pull", "services/oci-registry", "bin/", "tests/scenarios"],
+        "only services and the client talk to the network",
+    ),
     ("tar", &["services/", "bin/"], "archives are read and written in services"),
     ("anyhow", &["bin/", "tests/"], "libraries have typed faults"),
     ("tracing-subscriber", &["bin/"], "only the binary decides where logs go"),

@@ -1,0 +1,1 @@
+//! From an image reference to the archive RouterOS unpacks: pull, verify, flatten, cache.
