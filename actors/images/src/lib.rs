@@ -8,17 +8,19 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::images::EnsureTarball;
+use mkube_model::disk_map::DiskMap;
 use mkube_model::neighbours::tarballs::{Tarball, TarballFault, TarballSource};
 
 /// See the room's card.
 pub struct ImageActor {
     source: Arc<dyn TarballSource>,
+    map: DiskMap,
 }
 
 impl ImageActor {
-    /// A new incarnation.
-    pub fn new(source: Arc<dyn TarballSource>) -> Self {
-        Self { source }
+    /// A new incarnation; the device sees the archives of `source` through `map`.
+    pub fn new(source: Arc<dyn TarballSource>, map: DiskMap) -> Self {
+        Self { source, map }
     }
 }
 
@@ -29,9 +31,13 @@ impl Actor for ImageActor {
 impl Handler<EnsureTarball> for ImageActor {
     type Result = ResponseActFuture<Self, Result<Tarball, TarballFault>>;
     fn handle(&mut self, order: EnsureTarball, _ctx: &mut Self::Context) -> Self::Result {
-        let source = self.source.clone();
+        let (source, map) = (self.source.clone(), self.map.clone());
         let context = order.context.clone();
-        let work = async move { source.ensure(&order.image).await };
+        let work = async move {
+            let archive = source.ensure(&order.request, Arc::new(|_| {})).await?;
+            let device_path = map.to_device(&archive.path);
+            Ok(Tarball { device_path, digest: archive.digest, stale: archive.stale })
+        };
         Box::pin(context.answered_by("images", work).into_actor(self))
     }
 }

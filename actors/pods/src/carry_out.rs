@@ -16,7 +16,7 @@ use mkube_messages::router::{
 use mkube_model::names;
 use mkube_model::neighbours::router::{LogRow, NewContainer, NewMount, NewVeth, RouterFault};
 use mkube_model::neighbours::shared_disk::SharedDisk;
-use mkube_model::neighbours::tarballs::{Tarball, TarballFault};
+use mkube_model::neighbours::tarballs::{ImageRequest, PullPolicy, Tarball, TarballFault};
 
 use crate::memory::{Exit, Memory};
 use crate::next_step::Step;
@@ -86,9 +86,15 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
     match step {
         Step::LeaseAddress => lease(&job).await.map(Learnt::Lease),
         Step::EnsureTarball => match &container.file {
-            Some(file) => Ok(Learnt::Tarball(Tarball { device_path: file.clone(), digest: None })),
+            Some(file) => Ok(Learnt::Tarball(Tarball { device_path: file.clone(), digest: None, stale: None })),
             None => {
-                let order = EnsureTarball { context: context(patience::IMAGE), image: container.image.clone() };
+                let request = ImageRequest {
+                    image: container.image.clone(),
+                    digest: None,
+                    policy: PullPolicy::IfNotPresent,
+                    credentials: Vec::new(),
+                };
+                let order = EnsureTarball { context: context(patience::IMAGE), request };
                 doors.tarball.ask(order).await.map(Learnt::Tarball).map_err(no_image)
             }
         },

@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(step(None, None, &memory), Step::LeaseAddress);
         memory.lease = Some(a_lease());
         assert_eq!(step(None, None, &memory), Step::EnsureTarball);
-        memory.tarball = Some(Tarball { device_path: "x.tar".into(), digest: None });
+        memory.tarball = Some(Tarball { device_path: "x.tar".into(), digest: None, stale: None });
         memory.source = "web".into();
         assert_eq!(step(None, None, &memory), Step::EnsureVeth);
         let veth = a_veth();
@@ -367,7 +367,7 @@ mod tests {
         let mut memory = Memory::default();
         // Nothing is stopped before there is something to run instead.
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
-        memory.tarball = Some(Tarball { device_path: "old.tar".into(), digest: None });
+        memory.tarball = Some(Tarball { device_path: "old.tar".into(), digest: None, stale: None });
         memory.source = "old".into();
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
         memory.source = "web".into();

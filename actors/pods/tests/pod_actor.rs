@@ -50,7 +50,7 @@ fn a_lease() -> AddressLease {
 async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
     tokio::time::pause();
     let missing = |order: &EnsureTarball| {
-        Err(TarballFault::Missing { image: order.image.clone(), path: "/cache/web-1.tar".into() })
+        Err(TarballFault::Missing { image: order.request.image.clone(), path: "/cache/web-1.tar".into() })
     };
     let images = Recorder::answering(missing);
     let addresses = Recorder::answering(|_: &LeaseAddress| Ok(a_lease()));

@@ -13,6 +13,7 @@ use mkube_messages::images::EnsureTarball;
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::router::DeviceReader;
+use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
@@ -57,6 +58,8 @@ pub struct Neighbours {
     pub disk: Arc<dyn SharedDisk>,
     /// Image archives.
     pub tarballs: Arc<dyn TarballSource>,
+    /// How the device spells paths of mkube.
+    pub disk_map: DiskMap,
     /// Containers' output, given a look at the device.
     pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
     /// Time of day.
@@ -127,7 +130,7 @@ fn supervisor(name: &str, strategy: Strategy, restarts: usize, children: Vec<Chi
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, logs, clock } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, clock } = neighbours;
     let kinds = settings.kinds;
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
@@ -188,7 +191,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         mkube_ipam::answers(spec).done()
     };
     let image_actor = ChildSpec::actor("images", RestartRule::Permanent, images_way.clone(), move |_| {
-        ImageActor::new(tarballs.clone())
+        ImageActor::new(tarballs.clone(), disk_map.clone())
     })
     .answers::<EnsureTarball>()
     .done();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mkube_boot::Document;
 use mkube_desired_store::EmbeddedStore;
+use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -13,7 +14,7 @@ use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{Backend, NetworkSettings, Overrides, Settings, StoreKind};
 use mkube_pods::PlanSettings;
 use mkube_routeros::{Password, RestOptions, RestRouter};
-use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, VolumeFiles};
+use mkube_shared_disk::{ArchiveCache, ContainerLogs, VolumeFiles};
 
 use crate::cli::ServeArgs;
 use crate::compose::{Controller, ControllerSettings, Neighbours, TICK, row_finder, start};
@@ -90,7 +91,8 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         router,
         store: Arc::new(store),
         disk: Arc::new(VolumeFiles::new(config_files(settings), map.clone())),
-        tarballs: Arc::new(ArchiveCache::new(settings.storage.tarball_cache.clone(), map)),
+        tarballs: Arc::new(ArchiveCache::new(settings.storage.tarball_cache.clone())),
+        disk_map: map,
         logs: Arc::new(logs),
         clock: Arc::new(SystemClock),
     };

@@ -4,6 +4,7 @@
 
 pub mod command_line;
 pub mod discovery;
+pub mod disk_map;
 pub mod kinds;
 pub mod metadata;
 pub mod names;

@@ -2,10 +2,8 @@
 
 mod archives;
 mod container_logs;
-mod paths;
 mod volumes;
 
 pub use archives::ArchiveCache;
 pub use container_logs::{ContainerLogs, FindRow, RowState};
-pub use paths::DiskMap;
 pub use volumes::VolumeFiles;

@@ -5,9 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
+use mkube_model::disk_map::DiskMap;
 use mkube_model::neighbours::shared_disk::{SharedDisk, SharedDiskFault, VolumeFile};
-
-use crate::paths::DiskMap;
 
 /// A directory of volumes.
 #[derive(Debug, Clone)]

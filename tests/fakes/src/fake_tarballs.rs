@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mkube_model::names;
-use mkube_model::neighbours::tarballs::{Tarball, TarballFault, TarballSource};
+use mkube_model::neighbours::tarballs::{
+    Archive, CachedImage, ImageRequest, InUse, ProgressSink, TarballFault, TarballSource,
+};
 
 use crate::fake_router::FakeRouter;
 
@@ -59,16 +61,33 @@ impl FakeTarballs {
 
 #[async_trait]
 impl TarballSource for FakeTarballs {
-    async fn ensure(&self, image: &str) -> Result<Tarball, TarballFault> {
+    async fn ensure(&self, request: &ImageRequest, _progress: ProgressSink) -> Result<Archive, TarballFault> {
+        let image = &request.image;
         let delay = {
             let mut inner = self.inner();
-            inner.asked.push(image.to_owned());
+            inner.asked.push(image.clone());
             inner.delay
         };
         tokio::time::sleep(delay).await;
         match self.inner().images.get(image) {
-            Some(digest) => Ok(Tarball { device_path: Self::path(image), digest: Some(digest.clone()) }),
-            None => Err(TarballFault::Missing { image: image.to_owned(), path: Self::path(image) }),
+            Some(digest) => {
+                Ok(Archive { path: Self::path(image).into(), digest: Some(digest.clone()), bytes: 1, stale: None })
+            }
+            None => Err(TarballFault::Missing { image: image.clone(), path: Self::path(image) }),
         }
+    }
+
+    async fn resolve(&self, request: &ImageRequest) -> Result<String, TarballFault> {
+        let image = &request.image;
+        let digest = self.inner().images.get(image).cloned();
+        digest.ok_or_else(|| TarballFault::NotFound { image: image.clone(), registry: "the fake".into() })
+    }
+
+    async fn cached(&self) -> Result<Vec<CachedImage>, TarballFault> {
+        Ok(Vec::new())
+    }
+
+    async fn collect(&self, _in_use: &InUse) -> Result<Vec<CachedImage>, TarballFault> {
+        Ok(Vec::new())
     }
 }

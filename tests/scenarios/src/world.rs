@@ -10,6 +10,7 @@ use mkube::compose::{Controller, ControllerSettings, Neighbours, start};
 use mkube_desired_store::EmbeddedStore;
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceReader;
+use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::SystemClock;
@@ -17,7 +18,7 @@ use mkube_model::network::Network;
 use mkube_pods::PlanSettings;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
-use mkube_shared_disk::{ArchiveCache, ContainerLogs, DiskMap, VolumeFiles};
+use mkube_shared_disk::{ArchiveCache, ContainerLogs, VolumeFiles};
 use tempfile::TempDir;
 
 use crate::api::Api;
@@ -115,7 +116,8 @@ impl World {
             router: router.clone(),
             store: Arc::new(store),
             disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
-            tarballs: Arc::new(ArchiveCache::new(cache, map)),
+            tarballs: Arc::new(ArchiveCache::new(cache)),
+            disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             clock: Arc::new(SystemClock),
         };

@@ -190,8 +190,10 @@ impl World {
         let (kept, tarballs) = (around.store.clone(), around.images.clone());
         let permanent = RestartRule::Permanent;
         let write = objects.door();
-        let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(tarballs.clone()))
-            .answers::<EnsureTarball>();
+        let images_spec = ChildSpec::actor("images", permanent, images, move |_| {
+            ImageActor::new(tarballs.clone(), Default::default())
+        })
+        .answers::<EnsureTarball>();
         let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
