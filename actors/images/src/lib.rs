@@ -36,7 +36,13 @@ impl Handler<EnsureTarball> for ImageActor {
         let work = async move {
             let archive = source.ensure(&order.request, Arc::new(|_| {})).await?;
             let device_path = map.to_device(&archive.path);
-            Ok(Tarball { device_path, digest: archive.digest, stale: archive.stale })
+            Ok(Tarball {
+                device_path,
+                digest: archive.digest,
+                stale: archive.stale,
+                bytes: archive.bytes,
+                pulled: false,
+            })
         };
         Box::pin(context.answered_by("images", work).into_actor(self))
     }

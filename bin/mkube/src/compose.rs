@@ -214,6 +214,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             log: door(Floor::Pod, &router_way),
             report: door(Floor::Pod, &objects_way),
             finish: door(Floor::Pod, &objects_way),
+            write: door(Floor::Pod, &objects_way),
             event: bell(&objects_way),
         },
         objects: objects.clone(),
@@ -224,6 +225,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         settings: plan.clone(),
         kind: pods_kind,
         config_maps: maps_kind,
+        secrets: kind(&kinds, "Secret"),
     };
     let pods_actor = {
         let parts = PodsParts { pod: Arc::new(pod), tree: tree.clone(), supervisor: "mkube/pods".to_owned() };
