@@ -28,7 +28,7 @@ impl Request for EnsureTarball {
     }
 }
 
-/// The digest the registry has for an image now. Sent by RolloutActor. Changes nothing.
+/// The digest the registry has for an image now. Sent by RolloutActor. Changes nothing; safe to repeat.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, TarballFault>")]
 pub struct ResolveImage {
@@ -58,6 +58,15 @@ pub struct ImagesView {
 
 /// Reads what ImageActor publishes.
 pub type ImagesReader = watch::Receiver<Arc<ImagesView>>;
+
+/// The writing end; kept outside the actor so that readers survive its restarts.
+pub type ImagesPublisher = Arc<watch::Sender<Arc<ImagesView>>>;
+
+/// A connected pair, empty.
+pub fn images_view() -> (ImagesPublisher, ImagesReader) {
+    let (sender, reader) = watch::channel(Arc::default());
+    (Arc::new(sender), reader)
+}
 
 /// An image was pushed to a registry. Told by the HTTP edge, later by the NATS edge, to RolloutActor.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
