@@ -1,1 +1,3 @@
 //! From an image reference to the archive RouterOS unpacks: pull, verify, flatten, cache.
+
+pub mod convert;
