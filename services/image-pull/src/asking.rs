@@ -76,23 +76,9 @@ impl Registries {
         Err(Trouble::Denied { registry: place.host.clone(), why }.into())
     }
 
-    /// Does `work` until it works out, help is past, or it has failed too often.
-    pub(crate) async fn patiently<T>(
-        &self,
-        place: &Place,
-        mut work: impl AsyncFnMut() -> Result<T, Hitch>,
-    ) -> Result<T, Trouble> {
-        let mut failed = 0;
-        loop {
-            match work().await {
-                Ok(done) => return Ok(done),
-                Err(Hitch::Final(trouble)) => return Err(trouble),
-                Err(Hitch::Later { after, why }) => {
-                    failed += 1;
-                    self.rest(place, failed, after, why).await?;
-                }
-            }
-        }
+    /// Counts attempts at one thing.
+    pub(crate) fn patience<'a>(&'a self, place: &'a Place) -> Patience<'a> {
+        Patience { registries: self, place, failed: 0 }
     }
 
     /// Waits before another attempt, unless there have been enough or the registry asks for more than is given.
@@ -211,6 +197,26 @@ impl Registries {
         match error {
             _ if error.is_timeout() => "it does not answer in time".to_owned(),
             _ => format!("{why}{advice}"),
+        }
+    }
+}
+
+/// Attempts at one thing.
+pub(crate) struct Patience<'a> {
+    registries: &'a Registries,
+    place: &'a Place,
+    failed: u32,
+}
+
+impl Patience<'_> {
+    /// Waits before the next attempt, or says why there is none.
+    pub(crate) async fn after(&mut self, hitch: Hitch) -> Result<(), Trouble> {
+        match hitch {
+            Hitch::Final(trouble) => Err(trouble),
+            Hitch::Later { after, why } => {
+                self.failed += 1;
+                self.registries.rest(self.place, self.failed, after, why).await
+            }
         }
     }
 }

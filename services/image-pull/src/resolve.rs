@@ -65,11 +65,17 @@ impl Registries {
     async fn head(&self, place: &Place, reference: &str) -> Result<Option<Digest>, Trouble> {
         let path = format!("manifests/{reference}");
         let ask = Ask { method: Method::HEAD, path: &path, accept: ACCEPT, from: 0 };
-        match self.patiently(place, async || self.once(place, &ask).await).await {
-            Ok(answer) => Ok(digest_header(answer.headers())),
-            // A registry that knows no HEAD is asked with GET.
-            Err(Trouble::Away { why, .. }) if why.starts_with("405") => Ok(None),
-            Err(trouble) => Err(trouble),
+        let mut patience = self.patience(place);
+        loop {
+            match self.once(place, &ask).await {
+                Ok(answer) => return Ok(digest_header(answer.headers())),
+                Err(hitch) => match patience.after(hitch).await {
+                    Ok(()) => {}
+                    // A registry that knows no HEAD is asked with GET.
+                    Err(Trouble::Away { why, .. }) if why.starts_with("405") => return Ok(None),
+                    Err(trouble) => return Err(trouble),
+                },
+            }
         }
     }
 
@@ -111,24 +117,37 @@ impl Registries {
         what: &str,
         limit: usize,
     ) -> Result<(HeaderMap<HeaderValue>, Vec<u8>), Trouble> {
-        let once = async || {
-            let answer = self.once(place, ask).await?;
-            let headers = answer.headers().clone();
-            let is_page = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-            if is_page {
-                return Err(Trouble::Unusable(format!("a web page came where {what} is wanted")).into());
+        let mut patience = self.patience(place);
+        loop {
+            let once = self.small_once(place, ask, what, limit);
+            let done = match tokio::time::timeout(self.pace.document, once).await {
+                Ok(done) => done,
+                Err(_) => Err(Hitch::later("it does not answer in time")),
+            };
+            match done {
+                Ok(done) => return Ok(done),
+                Err(hitch) => patience.after(hitch).await?,
             }
-            match read_up_to(answer, limit).await {
-                Ok(Some(body)) => Ok((headers, body)),
-                Ok(None) => Err(Trouble::Unusable(format!("{what} has more than {limit} bytes")).into()),
-                Err(error) => Err(Hitch::later(self.words(&place.host, &error))),
-            }
-        };
-        let limited = async || {
-            let late = |_| Hitch::later("it does not answer in time");
-            tokio::time::timeout(self.pace.document, once()).await.map_err(late)?
-        };
-        self.patiently(place, limited).await
+        }
+    }
+
+    async fn small_once(
+        &self,
+        place: &Place,
+        ask: &Ask<'_>,
+        what: &str,
+        limit: usize,
+    ) -> Result<(HeaderMap<HeaderValue>, Vec<u8>), Hitch> {
+        let answer = self.once(place, ask).await?;
+        let headers = answer.headers().clone();
+        if headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/html")) {
+            return Err(Trouble::Unusable(format!("a web page came where {what} is wanted")).into());
+        }
+        match read_up_to(answer, limit).await {
+            Ok(Some(body)) => Ok((headers, body)),
+            Ok(None) => Err(Trouble::Unusable(format!("{what} has more than {limit} bytes")).into()),
+            Err(error) => Err(Hitch::later(self.words(&place.host, &error))),
+        }
     }
 }
 

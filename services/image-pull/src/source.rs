@@ -152,11 +152,7 @@ impl ImageSource {
     async fn ask(&self, wanted: &Wanted, request: &ImageRequest) -> Result<(Resolved, Vec<Place>), Trouble> {
         let all = places(&wanted.name, &request.credentials, &self.options.registries, &self.options.local_addresses);
         let whole = wanted.name.to_string();
-        let tag = self.cache.tag(&whole, wanted.architecture.name());
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = seen.get(&(whole.clone(), wanted.architecture.name())).cloned();
-        drop(seen);
-        let known = known.or_else(|| tag.map(|tag| Known { digest: tag.digest, top: tag.top }));
+        let known = self.known(wanted);
         let mut as_whom = String::new();
         for credential in all.iter().filter_map(|place| place.credential.as_ref()) {
             as_whom += &format!("\0{}\0{}", credential.user, credential.password.expose());
@@ -170,13 +166,26 @@ impl ImageSource {
         };
         let (outcome, _) = self.resolves.join(&key, begin).await;
         let (resolved, from) = outcome?;
+        self.remember(wanted, &resolved);
+        Ok((resolved, from))
+    }
+
+    /// What the reference meant at the last look, in this run or in an earlier one.
+    fn known(&self, wanted: &Wanted) -> Option<Known> {
+        let (reference, architecture) = (wanted.name.to_string(), wanted.architecture.name());
+        let tag = self.cache.tag(&reference, architecture);
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = seen.get(&(reference, architecture)).cloned();
+        seen.or_else(|| tag.map(|tag| Known { digest: tag.digest, top: tag.top }))
+    }
+
+    fn remember(&self, wanted: &Wanted, resolved: &Resolved) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= SEEN {
             seen.clear();
         }
         let known = Known { digest: resolved.digest.clone(), top: resolved.top.clone() };
-        seen.insert((whole, wanted.architecture.name()), known);
-        Ok((resolved, from))
+        seen.insert((wanted.name.to_string(), wanted.architecture.name()), known);
     }
 
     async fn record(&self, wanted: &Wanted, digest: &Digest, top: &Digest) -> Result<(), Trouble> {

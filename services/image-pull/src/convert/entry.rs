@@ -82,7 +82,9 @@ impl Entry {
             EntryType::Link => Kind::HardLink,
             EntryType::Char | EntryType::Block | EntryType::Fifo => Kind::Device,
             EntryType::XGlobalHeader => return Ok(None),
-            other => return bad(format!("entries of type {:?} have no place in an image", char::from(other.as_byte()))),
+            other => {
+                return bad(format!("entries of type {:?} have no place in an image", char::from(other.as_byte())));
+            }
         };
         let name = raw.path_bytes();
         // What tars did before they knew directories.
