@@ -191,9 +191,8 @@ impl Registries {
         }
         // The outermost texts only repeat the address.
         let why = causes.pop().unwrap_or_else(|| "it broke off".to_owned());
-        let certificate =
-            why.contains("certificate") || why.contains("InvalidContentType") || why.contains("corrupt message");
-        let advice = if certificate { self.transport.advice(host) } else { "" };
+        let about_tls = ["certificate", "InvalidContentType", "corrupt message", "handshake"];
+        let advice = if about_tls.iter().any(|word| why.contains(word)) { self.transport.advice(host) } else { "" };
         match error {
             _ if error.is_timeout() => "it does not answer in time".to_owned(),
             _ => format!("{why}{advice}"),

@@ -27,6 +27,8 @@ pub(crate) struct Cache {
     pub(crate) directory: PathBuf,
     clock: Arc<dyn WallClock>,
     state: Mutex<State>,
+    /// Records are written one after the other, so that the disk and this process agree on the last.
+    recording: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -62,7 +64,8 @@ impl Cache {
     pub(crate) fn open(directory: &Path, clock: Arc<dyn WallClock>) -> Result<Self, Trouble> {
         let failed = |error: std::io::Error| Trouble::disk(directory, &error);
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let cache = Self { directory: directory.to_owned(), clock, state: Mutex::default() };
+        let cache =
+            Self { directory: directory.to_owned(), clock, state: Mutex::default(), recording: Mutex::default() };
         let mut tags = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(failed)?.filter_map(Result::ok) {
             let path = entry.path();
@@ -304,6 +307,7 @@ impl Cache {
 
     /// Records what a reference means, where that is news.
     pub(crate) fn record(&self, tag: Tag) -> Result<(), Trouble> {
+        let _one_after_the_other = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
         if self.lock().tags.get(&tag.reference) == Some(&tag) {
             return Ok(());
         }

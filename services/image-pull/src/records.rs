@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use mkube_model::names::archive_name;
@@ -103,8 +104,10 @@ fn read_small(path: &Path) -> Option<String> {
 
 /// Puts a file in its place as a whole. The name is durable after the directory is, see [`sync_directory`].
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
+    // Two who write the same at the same time do not write into the same file.
+    beside.push(format!(".{}.new", NEXT.fetch_add(1, Ordering::Relaxed)));
     let write = || -> io::Result<()> {
         let mut file = File::create(&beside)?;
         file.write_all(bytes)?;

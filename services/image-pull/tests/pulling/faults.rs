@@ -268,7 +268,7 @@ async fn a_web_page_is_no_manifest_and_no_layer() {
     scene.lie("/manifests/", 99, html(0));
     unusable(&scene.fault().await, "web page");
     scene.registry.be_honest();
-    scene.lie("/manifests/", 99, Lie::Body(page.clone()));
+    scene.lie("/manifests/", 99, Lie::Status(200, vec![], page.clone()));
     unusable(&scene.fault().await, "web page");
     scene.registry.be_honest();
     scene.lie(&scene.image.layer(0), 99, html(scene.image.layers[0].len()));

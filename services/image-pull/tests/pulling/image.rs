@@ -46,6 +46,9 @@ pub fn layer_tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     for (name, contents) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_size(contents.len() as u64);
         builder.append_data(&mut header, name, *contents).expect("in memory");
     }
