@@ -82,7 +82,9 @@ impl Entry {
             EntryType::Link => Kind::HardLink,
             EntryType::Char | EntryType::Block | EntryType::Fifo => Kind::Device,
             EntryType::XGlobalHeader => return Ok(None),
-            other => return bad(format!("entries of type {:?} have no place in an image", char::from(other.as_byte()))),
+            other => {
+                return bad(format!("entries of type {:?} have no place in an image", char::from(other.as_byte())));
+            }
         };
         let name = raw.path_bytes();
         // What tars did before they knew directories.
@@ -101,8 +103,12 @@ impl Entry {
             _ => Vec::new(),
         };
         let header = raw.header();
-        let (mode, mtime) = (header.mode()? & 0o7777, header.mtime().unwrap_or(0));
-        let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+        let old = header.as_old();
+        // Some writers leave a field empty and mean 0.
+        let number = |field: &[u8], read: io::Result<u64>| if is_blank(field) { Ok(0) } else { read };
+        let mode = number(&old.mode, header.mode().map(u64::from))? as u32 & 0o7777;
+        let (uid, gid) = (id(number(&old.uid, header.uid())?)?, id(number(&old.gid, header.gid())?)?);
+        let mtime = header.mtime().unwrap_or(0);
         let size = if kind == Kind::File { raw.size() } else { 0 };
         let mut entry = Self { path, kind, mode, uid, gid, mtime, size, link, xattrs: Vec::new() };
         for extension in raw.pax_extensions()?.into_iter().flatten() {
@@ -166,6 +172,10 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// The names of a path.
 pub fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+}
+
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
 }
 
 fn id(number: u64) -> Result<u32, EntryFault> {

@@ -26,7 +26,10 @@ struct Directory {
 enum Node {
     Directory(Directory),
     /// Anything else: number of its contents, and the layer that gave it this name.
-    Leaf { contents: usize, layer: u16 },
+    Leaf {
+        contents: usize,
+        layer: u16,
+    },
 }
 
 /// What one or more names stand for.

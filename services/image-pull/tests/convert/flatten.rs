@@ -26,9 +26,8 @@ fn brief(layers: &[Vec<Raw>]) -> (Vec<String>, u8) {
     let mut lines: Vec<String> = shown
         .keys()
         .map(|path| {
-            let entry = entries.iter().rev().find(|entry| {
-                String::from_utf8_lossy(&entry.name).trim_end_matches('/') == path
-            });
+            let entry =
+                entries.iter().rev().find(|entry| String::from_utf8_lossy(&entry.name).trim_end_matches('/') == path);
             let entry = entry.expect("its entry");
             let link = String::from_utf8_lossy(&entry.link);
             match entry.kind {
@@ -205,22 +204,24 @@ fn entry() -> impl Strategy<Value = Raw> {
     let mode = prop::sample::select(vec![0o755, 0o700, 0o644]);
     let target = prop::sample::select(vec!["a", "b/c", "/c", "../b", "..", "missing", "./a/b", "/"]);
     let name = path();
-    (0..20, name, path(), target, mode, any::<u8>(), 0u64..3).prop_map(|(kind, name, other, target, mode, data, owner)| {
-        let hidden = |mark: &str| match name.rsplit_once('/') {
-            Some((parent, last)) => format!("{parent}/{}", mark.replace('?', last)),
-            None => mark.replace('?', &name),
-        };
-        let entry = match kind {
-            0..6 => file(&name, &[b'0' + data % 10]),
-            6..11 => directory(&name),
-            11..14 => symlink(&name, target),
-            14..16 => hard_link(&name, &other),
-            16..18 => file(&hidden(".wh.?"), b""),
-            18 => file(&hidden(".wh..wh..opq"), b""),
-            _ => raw(EntryType::Char, &name),
-        };
-        Raw { mode, owner: (owner, 0), mtime: u64::from(data), ..entry }
-    })
+    (0..20, name, path(), target, mode, any::<u8>(), 0u64..3).prop_map(
+        |(kind, name, other, target, mode, data, owner)| {
+            let hidden = |mark: &str| match name.rsplit_once('/') {
+                Some((parent, last)) => format!("{parent}/{}", mark.replace('?', last)),
+                None => mark.replace('?', &name),
+            };
+            let entry = match kind {
+                0..6 => file(&name, &[b'0' + data % 10]),
+                6..11 => directory(&name),
+                11..14 => symlink(&name, target),
+                14..16 => hard_link(&name, &other),
+                16..18 => file(&hidden(".wh.?"), b""),
+                18 => file(&hidden(".wh..wh..opq"), b""),
+                _ => raw(EntryType::Char, &name),
+            };
+            Raw { mode, owner: (owner, 0), mtime: u64::from(data), ..entry }
+        },
+    )
 }
 
 fn stack() -> impl Strategy<Value = Vec<Vec<Raw>>> {

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mkube_image_pull::convert::{BlobSource, BlobTrust, Converted, ConvertFault, LayerBlob, Limits, Progress, SourceImage, convert};
+use mkube_image_pull::convert::{
+    BlobSource, BlobTrust, ConvertFault, Converted, LayerBlob, Limits, Progress, SourceImage, convert,
+};
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use tar::EntryType;
@@ -119,7 +121,8 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
 /// A blob in memory, to be checked while it is read.
 pub fn blob(bytes: Vec<u8>) -> LayerBlob {
     let digest = sha256(&bytes);
-    let open = move || -> std::io::Result<Box<dyn std::io::Read + Send>> { Ok(Box::new(std::io::Cursor::new(bytes.clone()))) };
+    let open =
+        move || -> std::io::Result<Box<dyn std::io::Read + Send>> { Ok(Box::new(std::io::Cursor::new(bytes.clone()))) };
     LayerBlob { digest, source: BlobSource::Stream(Box::new(open)), trust: BlobTrust::Unverified }
 }
 
