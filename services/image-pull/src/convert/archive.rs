@@ -90,6 +90,23 @@ struct Written<'a> {
     rootfs: WrittenRootFs<'a>,
 }
 
+/// The one image of `manifest.json`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Manifest<'a> {
+    config: &'a str,
+    repo_tags: [String; 1],
+    layers: [String; 1],
+}
+
+/// What stands beside a layer since the first form of these archives.
+#[derive(Serialize)]
+struct LayerNote<'a> {
+    id: &'a str,
+    created: &'a str,
+    config: &'a Settings,
+}
+
 #[derive(Serialize)]
 struct WrittenRootFs<'a> {
     #[serde(rename = "type")]
@@ -137,17 +154,19 @@ impl Wrapping {
         let config = serde_json::to_vec(&config).map_err(bad)?;
         let config_digest = sha256_text(ring::digest::digest(&ring::digest::SHA256, &config).as_ref());
         let config_name = format!("{}.json", config_digest.trim_start_matches("sha256:"));
-        let name = format!("{}:{}", self.repository, self.tag);
-        let manifest = json!([{"Config": config_name, "RepoTags": [name], "Layers": [format!("{id}/layer.tar")]}]);
-        let repositories = json!({self.repository.as_str(): {self.tag.as_str(): id}});
-        let old = json!({"id": id, "created": "1970-01-01T00:00:00Z", "config": settings});
+        let repo_tags = [format!("{}:{}", self.repository, self.tag)];
+        let manifest = [Manifest { config: &config_name, repo_tags, layers: [format!("{id}/layer.tar")] }];
+        let manifest = serde_json::to_vec(&manifest).map_err(bad)?;
+        let repositories = json!({self.repository.as_str(): {self.tag.as_str(): id}}).to_string();
+        let note = LayerNote { id, created: "1970-01-01T00:00:00Z", config: &settings };
+        let note = serde_json::to_vec(&note).map_err(bad)?;
         let mut bytes = Vec::new();
         for (name, contents) in [
-            ("manifest.json", manifest.to_string().as_bytes()),
-            ("repositories", repositories.to_string().as_bytes()),
+            ("manifest.json", manifest.as_slice()),
+            ("repositories", repositories.as_bytes()),
             (&config_name, &config),
             (&format!("{id}/VERSION"), b"1.0"),
-            (&format!("{id}/json"), old.to_string().as_bytes()),
+            (&format!("{id}/json"), &note),
         ] {
             bytes.extend_from_slice(member(name, contents.len() as u64).as_bytes());
             bytes.extend_from_slice(contents);

@@ -24,6 +24,9 @@ const READ: usize = 128 << 10;
 /// Bytes a layer may unpack to before its ratio is looked at: a small layer of zeros is no bomb.
 const FREE: u64 = 64 << 20;
 
+/// What there is too much of in an image that fills a disk.
+pub const BYTES: &str = "bytes in all layers";
+
 /// What comes out of a layer.
 pub enum Piece {
     /// The next bytes.
@@ -42,8 +45,9 @@ pub fn unpack_all<'a>(
     pieces: &SyncSender<Piece>,
     used: &Receiver<Vec<u8>>,
 ) {
+    let mut sum = 0;
     for layer in layers {
-        let last = match unpack(layer, limits, progress, pieces, used) {
+        let last = match unpack(layer, limits, progress, &mut sum, pieces, used) {
             Ok(true) => Piece::End,
             Ok(false) => return,
             Err(fault) => Piece::Fault(fault),
@@ -55,11 +59,12 @@ pub fn unpack_all<'a>(
     }
 }
 
-/// Whether somebody still listens at the end.
+/// Adds to the `sum` of all layers; says whether somebody still listens at the end.
 fn unpack(
     layer: &LayerBlob,
     limits: &Limits,
     progress: &Progress,
+    sum: &mut u64,
     pieces: &SyncSender<Piece>,
     used: &Receiver<Vec<u8>>,
 ) -> Result<bool, ConvertFault> {
@@ -96,7 +101,12 @@ fn unpack(
         }
         buffer.truncate(length);
         unpacked += length as u64;
+        *sum += length as u64;
         progress.add(length as u64);
+        if *sum > limits.bytes {
+            let (layer, limit) = (layer.digest.clone(), limits.bytes);
+            return Err(ConvertFault::TooLarge { layer, entry: None, what: BYTES, limit });
+        }
         if unpacked > FREE && unpacked / taken.bytes.get().max(1) > limits.ratio {
             let what = "bytes for each byte of its blob";
             return Err(ConvertFault::TooLarge { layer: layer.digest.clone(), entry: None, what, limit: limits.ratio });

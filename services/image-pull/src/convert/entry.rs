@@ -4,7 +4,7 @@ use std::io;
 
 use tar::EntryType;
 
-use super::layer_stream::LayerStream;
+use super::tar_reader::RawEntry;
 
 /// Bytes of a path or of a link's target.
 pub const PATH_BYTES: usize = 4096;
@@ -73,55 +73,67 @@ fn bad<T>(why: impl Into<String>) -> Result<T, EntryFault> {
 }
 
 impl Entry {
-    /// Reads an entry; none when it says nothing about a file.
-    pub fn read(raw: &mut tar::Entry<'_, &mut LayerStream<'_>>) -> Result<Option<Self>, EntryFault> {
-        let mut kind = match raw.header().entry_type() {
+    /// Reads what an entry says.
+    pub fn of(raw: &RawEntry) -> Result<Self, EntryFault> {
+        let mut kind = match raw.header.entry_type() {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
             EntryType::Directory => Kind::Directory,
             EntryType::Symlink => Kind::Symlink,
             EntryType::Link => Kind::HardLink,
             EntryType::Char | EntryType::Block | EntryType::Fifo => Kind::Device,
-            EntryType::XGlobalHeader => return Ok(None),
             other => {
                 return bad(format!("entries of type {:?} have no place in an image", char::from(other.as_byte())));
             }
         };
-        let name = raw.path_bytes();
         // What tars did before they knew directories.
-        if kind == Kind::File && name.ends_with(b"/") {
+        if kind == Kind::File && raw.path.ends_with(b"/") {
             kind = Kind::Directory;
         }
-        let path = clean(&name)?;
         let link = match kind {
             Kind::Symlink | Kind::HardLink => {
-                let link = raw.link_name_bytes().unwrap_or_default();
-                if link.is_empty() || link.len() > PATH_BYTES || link.contains(&0) {
+                if raw.link.is_empty() || raw.link.len() > PATH_BYTES || raw.link.contains(&0) {
                     return bad("a link without a target that could be followed");
                 }
-                if kind == Kind::HardLink { clean(&link)? } else { link.into_owned() }
+                if kind == Kind::HardLink { clean(&raw.link)? } else { raw.link.clone() }
             }
             _ => Vec::new(),
         };
-        let header = raw.header();
-        let (mode, mtime) = (header.mode()? & 0o7777, header.mtime().unwrap_or(0));
-        let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-        let size = if kind == Kind::File { raw.size() } else { 0 };
-        let mut entry = Self { path, kind, mode, uid, gid, mtime, size, link, xattrs: Vec::new() };
-        for extension in raw.pax_extensions()?.into_iter().flatten() {
-            let extension = extension?;
-            let (key, value) = (extension.key_bytes(), extension.value_bytes());
-            if key.starts_with(b"GNU.sparse.") {
-                return bad("sparse in the form of PAX: make the layer without --sparse, or with --format=gnu");
-            } else if key.starts_with(XATTR) {
-                entry.xattrs.push((key.to_vec(), value.to_vec()));
-            } else if key == b"mtime" {
-                let text = String::from_utf8_lossy(value);
-                let seconds = text.split('.').next().and_then(|whole| whole.parse::<i64>().ok());
-                entry.mtime = u64::try_from(seconds.unwrap_or(0)).unwrap_or(0);
+        let (header, old) = (&raw.header, raw.header.as_old());
+        // Some writers leave a field empty and mean 0.
+        let number = |field: &[u8], read: io::Result<u64>| if is_blank(field) { Ok(0) } else { read };
+        let mode = number(&old.mode, header.mode().map(u64::from))? as u32 & 0o7777;
+        let mut owner = [number(&old.uid, header.uid())?, number(&old.gid, header.gid())?];
+        let mut mtime = header.mtime().unwrap_or(0);
+        let mut xattrs = Vec::new();
+        for (key, value) in &raw.records {
+            let text = || String::from_utf8_lossy(value);
+            match key.as_slice() {
+                b"uid" | b"gid" => match text().parse() {
+                    Ok(id) => owner[usize::from(key == b"gid")] = id,
+                    Err(_) => return bad(format!("{:?} is no user or group", text())),
+                },
+                b"mtime" => {
+                    let seconds = text().split('.').next().and_then(|whole| whole.parse::<i64>().ok());
+                    mtime = u64::try_from(seconds.unwrap_or(0)).unwrap_or(0);
+                }
+                key if key.starts_with(b"GNU.sparse.") => {
+                    return bad("sparse in the form of PAX: make the layer without --sparse, or with --format=gnu");
+                }
+                key if key.starts_with(XATTR) => xattrs.push((key.to_vec(), value.clone())),
+                _ => {}
             }
         }
-        entry.mtime = entry.mtime.min(MAX_TIME);
-        Ok(Some(entry))
+        Ok(Self {
+            path: clean(&raw.path)?,
+            kind,
+            mode,
+            uid: id(owner[0])?,
+            gid: id(owner[1])?,
+            mtime: mtime.min(MAX_TIME),
+            size: if kind == Kind::File { raw.size } else { 0 },
+            link,
+            xattrs,
+        })
     }
 
     /// What the name of an entry says beyond where it lies.
@@ -168,6 +180,10 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// The names of a path.
 pub fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+}
+
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
 }
 
 fn id(number: u64) -> Result<u32, EntryFault> {

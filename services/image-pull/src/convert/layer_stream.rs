@@ -1,7 +1,7 @@
-//! A layer as the reader of its tar sees it: hashed as it comes by, and measured.
+//! A layer as the reader of its tar sees it: hashed as it comes by.
 
-use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind, Read};
+use std::cell::RefCell;
+use std::io::{self, BufRead, ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
@@ -12,33 +12,8 @@ use super::fault::ConvertFault;
 use super::image::Progress;
 use super::sha256_text;
 
-/// Bytes of headers, long names and padding before one entry. They are held in memory, and a few bytes of a blob can say that
-/// there are gigabytes of them.
-const HEADERS: u64 = 2 << 20;
-
-/// The other end of a layer's stream: what its reader may take, and what went wrong.
-#[derive(Clone, Default)]
-pub struct Gauge {
-    room: Rc<Cell<Option<u64>>>,
-    fault: Rc<RefCell<Option<ConvertFault>>>,
-}
-
-impl Gauge {
-    /// Headers come next; the entry before was read to its end.
-    pub fn expect_headers(&self) {
-        self.room.set(Some(HEADERS));
-    }
-
-    /// Contents come next.
-    pub fn expect_contents(&self) {
-        self.room.set(None);
-    }
-
-    /// The fault behind an error of reading; the tar library passes on only its text.
-    pub fn fault(&self) -> Option<ConvertFault> {
-        self.fault.take()
-    }
-}
+/// Holds the fault behind an error of reading, which is no more than a text.
+pub type FaultSlot = Rc<RefCell<Option<ConvertFault>>>;
 
 /// The bytes of one layer.
 pub struct LayerStream<'a> {
@@ -49,7 +24,7 @@ pub struct LayerStream<'a> {
     at: usize,
     ended: bool,
     hash: Context,
-    gauge: Gauge,
+    fault: FaultSlot,
 }
 
 impl<'a> LayerStream<'a> {
@@ -58,15 +33,15 @@ impl<'a> LayerStream<'a> {
         pieces: &'a Receiver<Piece>,
         used: &'a SyncSender<Vec<u8>>,
         progress: &'a Progress,
-        gauge: Gauge,
+        fault: FaultSlot,
     ) -> Self {
         let hash = Context::new(&SHA256);
-        Self { pieces, used, progress, piece: Vec::new(), at: 0, ended: false, hash, gauge }
+        Self { pieces, used, progress, piece: Vec::new(), at: 0, ended: false, hash, fault }
     }
 
     fn fail(&self, fault: ConvertFault) -> io::Error {
-        self.gauge.fault.replace(Some(fault));
-        io::Error::other("see the gauge")
+        self.fault.replace(Some(fault));
+        io::Error::other("see the fault")
     }
 
     /// Whether there is a piece to read from.
@@ -105,21 +80,23 @@ impl<'a> LayerStream<'a> {
     }
 }
 
+impl BufRead for LayerStream<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.piece.len() && !self.next_piece()? {
+            return Ok(&[]);
+        }
+        Ok(&self.piece[self.at..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+}
+
 impl Read for LayerStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.piece.len() && !self.next_piece()? {
-            return Ok(0);
-        }
-        let mut length = buffer.len().min(self.piece.len() - self.at);
-        if let Some(room) = self.gauge.room.get() {
-            if room == 0 {
-                return Err(io::Error::new(ErrorKind::InvalidData, "the headers of an entry are too long"));
-            }
-            length = length.min(usize::try_from(room).unwrap_or(usize::MAX));
-            self.gauge.room.set(Some(room - length as u64));
-        }
-        buffer[..length].copy_from_slice(&self.piece[self.at..self.at + length]);
-        self.at += length;
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
         Ok(length)
     }
 }

@@ -1,6 +1,6 @@
 //! Entries of the flattened layer as tar writes them: `ustar`, with PAX records where that is too small, as image builders do.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use tar::{EntryType, Header};
 
@@ -11,8 +11,6 @@ use super::sink::{Sink, Stopped};
 pub enum WriteFault {
     /// The contents could not be read.
     Read(std::io::Error),
-    /// The contents ended before their size.
-    Short,
     /// Nobody takes what is written.
     Stopped,
 }
@@ -31,7 +29,7 @@ pub fn write(sink: &mut Sink, entry: &Entry, path: &[u8], contents: &mut dyn Rea
         let room = sink.room();
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(room.len());
         let read = match contents.read(&mut room[..most]) {
-            Ok(0) => return Err(WriteFault::Short),
+            Ok(0) => return Err(WriteFault::Read(ErrorKind::UnexpectedEof.into())),
             Ok(read) => read,
             Err(error) => return Err(WriteFault::Read(error)),
         };

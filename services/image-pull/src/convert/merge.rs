@@ -5,16 +5,17 @@ use std::fs::File;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::blob::{self, PIECES, Piece};
+use super::blob::{self, BYTES, PIECES, Piece};
 use super::choice::{Choice, Chooser, Refusal};
 use super::entry::{Entry, EntryFault, Kind};
 use super::fault::ConvertFault;
 use super::image::{LayerBlob, Progress};
-use super::layer_stream::{Gauge, LayerStream};
+use super::layer_stream::{FaultSlot, LayerStream};
 use super::layer_tar::{self, WriteFault};
 use super::limits::{Devices, Limits};
 use super::sha256_text;
 use super::sink::{self, Sink, Stopped};
+use super::tar_reader::{RawEntry, TarReader};
 
 /// Bytes a sparse file may have before they are compared with what is stored of it.
 const SPARSE_FREE: u64 = 64 << 20;
@@ -138,11 +139,11 @@ impl Pass<'_> {
         let mut count = Count::default();
         for turn in 0..self.layers.len() {
             let index = if order == Order::Upward { turn } else { self.layers.len() - 1 - turn };
-            let gauge = Gauge::default();
-            let mut stream = LayerStream::new(&pieces, &used, self.progress, gauge.clone());
-            let mut layer = Layer { pass: self, index, gauge, last: None, count: &mut count };
-            layer.read(&mut stream, chooser, sink)?;
-            let found = stream.finish().map_err(|error| layer.damaged(&error))?;
+            let fault = FaultSlot::default();
+            let mut tar = TarReader::new(LayerStream::new(&pieces, &used, self.progress, fault.clone()));
+            let mut layer = Layer { pass: self, index, fault, last: None, count: &mut count };
+            layer.read(&mut tar, chooser, sink)?;
+            let found = tar.into_inner().finish().map_err(|error| layer.damaged(&error))?;
             let expected = &self.diff_ids[index];
             if *expected != found {
                 let (layer, expected) = (self.layers[index].digest.clone(), expected.clone());
@@ -169,7 +170,8 @@ struct Layer<'a> {
     pass: &'a Pass<'a>,
     /// From 0, the lowest.
     index: usize,
-    gauge: Gauge,
+    /// What the stream knows of an error.
+    fault: FaultSlot,
     /// The entry that was reached.
     last: Option<Vec<u8>>,
     count: &'a mut Count,
@@ -184,10 +186,10 @@ impl Layer<'_> {
         self.last.as_ref().map(|path| String::from_utf8_lossy(path).into_owned())
     }
 
-    /// What an error of reading means: the stream knows better than the tar library.
+    /// What an error of reading means: where the stream knows better, it said so.
     fn damaged(&self, error: &io::Error) -> PassFault {
         let own_entry = self.entry();
-        match self.gauge.fault() {
+        match self.fault.take() {
             Some(ConvertFault::Damaged { layer, entry: None, why }) => {
                 ConvertFault::Damaged { layer, entry: own_entry, why }
             }
@@ -195,7 +197,13 @@ impl Layer<'_> {
                 ConvertFault::TooLarge { layer, entry: own_entry, what, limit }
             }
             Some(fault) => fault,
-            None => ConvertFault::Damaged { layer: self.digest(), entry: own_entry, why: error.to_string() },
+            None => {
+                let why = match error.kind() {
+                    io::ErrorKind::UnexpectedEof => "it ends too early".to_owned(),
+                    _ => error.to_string(),
+                };
+                ConvertFault::Damaged { layer: self.digest(), entry: own_entry, why }
+            }
         }
         .into()
     }
@@ -220,54 +228,40 @@ impl Layer<'_> {
     /// All entries of the layer.
     fn read(
         &mut self,
-        stream: &mut LayerStream<'_>,
+        tar: &mut TarReader<LayerStream<'_>>,
         chooser: &mut dyn Chooser,
         sink: &mut Option<Sink>,
     ) -> Result<(), PassFault> {
-        let mut tar = tar::Archive::new(stream);
-        let mut entries = tar.entries().map_err(|error| self.damaged(&error))?;
         let mut number = 0;
-        loop {
-            self.gauge.expect_headers();
-            let Some(raw) = entries.next() else { break };
-            let mut raw = raw.map_err(|error| self.damaged(&error))?;
-            self.last = Some(raw.path_bytes().into_owned());
-            self.gauge.expect_contents();
-            self.count.entries += 1;
-            if self.count.entries > self.pass.limits.entries {
-                return Err(self.too_large("entries in all layers", self.pass.limits.entries));
-            }
+        while let Some(raw) = tar.next_entry().map_err(|error| self.damaged(&error))? {
             self.measure(&raw)?;
-            let entry = Entry::read(&mut raw).map_err(|fault| match fault {
+            let entry = Entry::of(&raw).map_err(|fault| match fault {
                 EntryFault::Io(error) => self.damaged(&error),
                 EntryFault::Bad(why) => self.bad(why),
             })?;
-            if let Some(entry) = entry {
-                self.place(&entry, number, &mut raw, chooser, sink)?;
-            }
+            self.place(&entry, number, tar, chooser, sink)?;
             number += 1;
-            // What is left of an entry is read here, so that what follows is the next header.
-            io::copy(&mut raw, &mut io::sink()).map_err(|error| self.damaged(&error))?;
         }
-        self.gauge.expect_contents();
         Ok(())
     }
 
     /// Holds an entry against the limits before anything of it is read.
-    fn measure(&mut self, raw: &tar::Entry<'_, &mut LayerStream<'_>>) -> Result<(), PassFault> {
+    fn measure(&mut self, raw: &RawEntry) -> Result<(), PassFault> {
         let limits = self.pass.limits;
-        if raw.size() > limits.file_bytes {
+        self.last = Some(raw.path.clone());
+        self.count.entries += 1;
+        if self.count.entries > limits.entries {
+            return Err(self.too_large("entries in all layers", limits.entries));
+        }
+        if raw.size > limits.file_bytes {
             return Err(self.too_large("bytes in one file", limits.file_bytes));
         }
-        self.count.bytes = self.count.bytes.saturating_add(raw.size());
+        self.count.bytes = self.count.bytes.saturating_add(raw.size);
         if self.count.bytes > limits.bytes {
-            return Err(self.too_large("bytes in all layers", limits.bytes));
+            return Err(self.too_large(BYTES, limits.bytes));
         }
-        if raw.header().entry_type().is_gnu_sparse() && raw.size() > SPARSE_FREE {
-            let stored = raw.header().entry_size().unwrap_or(0).max(1);
-            if raw.size() / stored > limits.ratio {
-                return Err(self.too_large("bytes for each byte stored of a sparse file", limits.ratio));
-            }
+        if raw.size > SPARSE_FREE && raw.size / raw.stored.max(1) > limits.ratio {
+            return Err(self.too_large("bytes for each byte stored of a sparse file", limits.ratio));
         }
         Ok(())
     }
@@ -276,7 +270,7 @@ impl Layer<'_> {
         &mut self,
         entry: &Entry,
         number: u32,
-        raw: &mut tar::Entry<'_, &mut LayerStream<'_>>,
+        contents: &mut TarReader<LayerStream<'_>>,
         chooser: &mut dyn Chooser,
         sink: &mut Option<Sink>,
     ) -> Result<(), PassFault> {
@@ -297,9 +291,8 @@ impl Layer<'_> {
             Choice::Names(names) => names,
         };
         let (Some(sink), Some((first, others))) = (sink.as_mut(), names.split_first()) else { return Ok(()) };
-        layer_tar::write(sink, entry, first, raw).map_err(|fault| match fault {
+        layer_tar::write(sink, entry, first, contents).map_err(|fault| match fault {
             WriteFault::Read(error) => self.damaged(&error),
-            WriteFault::Short => self.damaged(&io::Error::other("it ends too early")),
             WriteFault::Stopped => stopped(Stopped),
         })?;
         for other in others {

@@ -18,6 +18,7 @@ mod merge;
 mod plan;
 mod sink;
 mod staged;
+mod tar_reader;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;

@@ -109,7 +109,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     out.write_all(bytes).expect("zipped");
     out.finish().expect("zipped")
 }
@@ -152,7 +152,10 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory") }
+        // In memory where that is possible: many images are made, and each is synced.
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        Self { directory: directory.expect("a directory") }
     }
 
     pub fn path(&self) -> &Path {

@@ -180,10 +180,9 @@ pub fn entries(tar: &[u8]) -> Vec<Raw> {
     let mut tar = tar::Archive::new(tar);
     let entries = tar.entries().expect("a tar").map(|entry| {
         let mut entry = entry.expect("an entry");
-        let pax = entry.pax_extensions().expect("records").into_iter().flatten();
-        let pax =
-            pax.map(|one| one.expect("a record")).map(|one| (one.key_bytes().to_vec(), one.value_bytes().to_vec()));
-        let pax = pax.collect();
+        // The library takes a line break in a value for its end, and says so.
+        let pax = entry.pax_extensions().expect("records").into_iter().flatten().filter_map(Result::ok);
+        let pax = pax.map(|one| (one.key_bytes().to_vec(), one.value_bytes().to_vec())).collect();
         let mut data = Vec::new();
         std::io::Read::read_to_end(&mut entry, &mut data).expect("contents");
         let header = entry.header();
