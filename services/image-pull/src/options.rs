@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::settings::{Architecture, ImageRegistry, Settings};
 
-/// Tells the device's architecture once it is known.
-pub type KnowArchitecture = Arc<dyn Fn() -> Option<Architecture> + Send + Sync>;
+/// Tells the device's architecture; none while it cannot be asked.
+pub type KnowArchitecture = Arc<dyn Fn() -> BoxFuture<'static, Option<Architecture>> + Send + Sync>;
 
 /// Everything pulling is started with.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct PullOptions {
     pub local_authority: PathBuf,
     /// What is to know of registries.
     pub registries: Vec<ImageRegistry>,
+    /// References of images that are made on this machine: no registry is asked for them while their archives are there.
+    pub made_here: Vec<String>,
     /// Blobs downloaded at the same time, over all images.
     pub parallel_downloads: usize,
     /// Bytes an image may unpack to.
@@ -57,6 +60,7 @@ impl PullOptions {
             local_addresses: settings.registry.local_addresses.clone(),
             local_authority: settings.registry.tls_ca_cert_file.clone(),
             registries: images.registries.clone(),
+            made_here: Vec::new(),
             parallel_downloads: images.parallel_downloads as usize,
             max_unpacked_bytes: images.max_unpacked_bytes,
             keep_free_bytes: images.keep_free_bytes,

@@ -106,7 +106,7 @@ impl ImageSource {
         })
     }
 
-    fn understand(&self, request: &ImageRequest) -> Result<Wanted, TarballFault> {
+    async fn understand(&self, request: &ImageRequest) -> Result<Wanted, TarballFault> {
         let name = ImageName::parse(&request.image, &self.options.local_addresses)?;
         let name = match &request.digest {
             None => name,
@@ -118,12 +118,17 @@ impl ImageSource {
                 name.at(digest)
             }
         };
-        let architecture = (self.architecture)().ok_or_else(|| TarballFault::Unreachable {
+        let architecture = (self.architecture)().await.ok_or_else(|| TarballFault::Unreachable {
             image: request.image.clone(),
             registry: name.host.clone(),
             why: "the device has not said yet which architecture it has".to_owned(),
         })?;
         Ok(Wanted { name, architecture, image: request.image.clone() })
+    }
+
+    fn is_made_here(&self, name: &ImageName) -> bool {
+        let own = |image: &String| ImageName::parse(image, &self.options.local_addresses).is_ok_and(|own| own == *name);
+        self.options.made_here.iter().any(own)
     }
 
     /// What is cached under the reference; beside it why something that lies there is of no use.
@@ -263,11 +268,12 @@ impl ImageSource {
     }
 
     async fn bring(&self, request: &ImageRequest, progress: &ProgressSink) -> Result<Archive, TarballFault> {
-        let wanted = self.understand(request)?;
+        let wanted = self.understand(request).await?;
         let told = |trouble: Trouble| trouble.about(&request.image);
         let (found, damage) = self.cached_as(&wanted).await.map_err(told)?;
         // What has a digest cannot mean something else tomorrow.
-        let settled = wanted.name.digest.is_some() || request.policy != PullPolicy::Always;
+        let settled =
+            wanted.name.digest.is_some() || request.policy != PullPolicy::Always || self.is_made_here(&wanted.name);
         match found {
             Some(found) if settled => Ok(archive(found, None)),
             found if request.policy != PullPolicy::Never => match self.pull(&wanted, request, progress).await {
@@ -351,7 +357,7 @@ impl TarballSource for ImageSource {
     }
 
     async fn resolve(&self, request: &ImageRequest) -> Result<String, TarballFault> {
-        let wanted = self.understand(request)?;
+        let wanted = self.understand(request).await?;
         let asked = self.ask(&wanted, request).await;
         asked.map(|(resolved, _)| resolved.digest.to_string()).map_err(|trouble| trouble.about(&request.image))
     }

@@ -68,6 +68,17 @@ async fn archives_of_the_go_controller_are_used_as_they_lie() {
 }
 
 #[tokio::test]
+async fn no_registry_is_asked_for_an_image_that_is_made_here() {
+    let registry = Registry::start();
+    let mut world = World::new(&[registry.host()]);
+    world.options.made_here = vec![registry.reference("hello")];
+    let path = world.cache().join(format!("{}-hello-latest.tar", registry.host().replace(['.', ':'], "-")));
+    go_archive(&path, "hello:latest", b"x");
+    let found = world.open().await.always(&registry.reference("hello:latest")).await.expect("there");
+    assert_eq!((found.path, found.stale, registry.seen().len()), (path, None, 0));
+}
+
+#[tokio::test]
 async fn an_adopted_archive_stays_as_long_as_the_registry_has_nothing_else() {
     let registry = Registry::start();
     let (old, new) = (oci("amd64", &[&[("a", b"old")]]), oci("amd64", &[&[("a", b"new")]]));

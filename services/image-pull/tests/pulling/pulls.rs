@@ -254,7 +254,7 @@ async fn a_device_that_has_not_said_what_it_is_gets_no_image_yet() {
     let world = World::new(&[registry.host()]);
     let parts = mkube_image_pull::PullParts {
         options: world.options.clone(),
-        architecture: Arc::new(|| None),
+        architecture: Arc::new(|| Box::pin(async { None })),
         clock: world.clock.clone(),
     };
     let source = mkube_image_pull::ImageSource::open(parts).await.expect("opened");

@@ -68,6 +68,7 @@ impl World {
             local_addresses: Vec::new(),
             local_authority: directory.path().join("no-authority.crt"),
             registries: hosts.iter().map(|host| plain(host)).collect(),
+            made_here: Vec::new(),
             parallel_downloads: 3,
             max_unpacked_bytes: 1 << 30,
             keep_free_bytes: 0,
@@ -95,7 +96,7 @@ impl World {
         let architecture = self.architecture;
         let parts = PullParts {
             options: self.options.clone(),
-            architecture: Arc::new(move || Some(architecture)),
+            architecture: Arc::new(move || Box::pin(async move { Some(architecture) })),
             clock: self.clock.clone(),
         };
         Source(Arc::new(ImageSource::open(parts).await.expect("opened")))
