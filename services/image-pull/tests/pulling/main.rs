@@ -5,6 +5,7 @@ mod cache;
 mod faults;
 mod image;
 mod pulls;
+mod real;
 mod registry;
 mod room;
 mod world;
