@@ -2,5 +2,9 @@
 
 mod certificates;
 mod durable;
+mod tls;
+mod wire;
 
 pub use certificates::{CertificateFault, CertificateSource};
+pub use tls::{LOOK_AGAIN, TlsIdentity};
+pub use wire::{Arrival, Encryption, serve};
