@@ -1,10 +1,12 @@
 //! The OCI registry: the distribution API over a directory of content-addressed blobs.
 
+mod access;
 mod certificates;
 mod durable;
 mod tls;
 mod wire;
 
+pub use access::{Access, AccessFault, Decision, Reached, Wanted, hash_password};
 pub use certificates::{CertificateFault, CertificateSource};
 pub use tls::{LOOK_AGAIN, TlsIdentity};
 pub use wire::{Arrival, Encryption, serve};
