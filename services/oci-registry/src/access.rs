@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -20,6 +21,9 @@ use tokio::sync::Semaphore;
 
 use passes::Passes;
 use passwords::Password;
+
+use crate::names::RepositoryName;
+use crate::parts::{Access, AccessPolicy, AccessRequest, Action};
 pub use passwords::hash_password;
 
 /// Passwords checked at the same time: each costs a processor for a while.
@@ -95,7 +99,7 @@ enum Refused {
 }
 
 /// Who may do what.
-pub struct Access {
+pub struct AccessControl {
     users: Arc<Vec<(String, Password, RegistryRole)>>,
     /// Name, keyed digest, role.
     tokens: Vec<(String, hmac::Tag, RegistryRole)>,
@@ -110,11 +114,11 @@ pub struct Access {
     checks: Semaphore,
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for AccessControl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let users: Vec<&str> = self.users.iter().map(|(name, ..)| name.as_str()).collect();
         formatter
-            .debug_struct("Access")
+            .debug_struct("AccessControl")
             .field("users", &users)
             .field("anonymous_pull", &self.anonymous_pull)
             .finish_non_exhaustive()
@@ -125,7 +129,7 @@ fn highest(roles: &[RegistryRole]) -> RegistryRole {
     roles.iter().copied().max().unwrap_or(RegistryRole::Read)
 }
 
-impl Access {
+impl AccessControl {
     /// From checked settings.
     ///
     /// # Errors
@@ -154,7 +158,7 @@ impl Access {
     }
 
     /// Decides about one request by its `Authorization`.
-    pub async fn decide(&self, authorization: Option<&str>, wanted: Wanted<'_>, reached: Reached<'_>) -> Decision {
+    pub async fn judge(&self, authorization: Option<&str>, wanted: Wanted<'_>, reached: Reached<'_>) -> Decision {
         if self.open {
             return Decision::Granted(None);
         }
@@ -271,6 +275,27 @@ impl Access {
             Wanted::Delete(repository) => format!(",scope=\"repository:{}:delete\"", printable(repository)),
         };
         format!("Bearer realm=\"{scheme}://{host}/v2/_token\",service=\"{host}\"{scope}")
+    }
+}
+
+#[async_trait]
+impl AccessPolicy for AccessControl {
+    async fn decide(&self, request: &AccessRequest<'_>) -> Access {
+        let repository = request.repository.map_or("", RepositoryName::as_str);
+        let wanted = match request.action {
+            Action::Ping => Wanted::Version,
+            Action::Catalog => Wanted::Catalogue,
+            Action::Pull => Wanted::Pull(repository),
+            Action::Push => Wanted::Push(repository),
+            Action::Delete => Wanted::Delete(repository),
+        };
+        let reached = Reached { encrypted: request.secure, host: request.host };
+        match self.judge(request.authorization, wanted, reached).await {
+            Decision::Granted(_) => Access::Allow,
+            Decision::Unauthenticated(challenge) => Access::Challenge(challenge),
+            Decision::Denied => Access::Deny("this needs the role write".to_owned()),
+            Decision::Busy => Access::Busy,
+        }
     }
 }
 

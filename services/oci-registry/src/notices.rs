@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use outbox::Outbox;
 pub use webhook::Webhook;
 
+use crate::names::Tag;
+use crate::parts::{ManifestNotice, ManifestSink};
+
 /// Notices one receiver may be behind by, each for another tag.
 const MOST_WAITING: usize = 10_000;
 
@@ -156,6 +159,15 @@ impl Notices {
     /// Notices nobody took so far.
     pub fn waiting(&self) -> usize {
         self.outboxes.iter().map(|outbox| outbox.len()).sum()
+    }
+}
+
+#[async_trait]
+impl ManifestSink for Notices {
+    async fn stored(&self, notice: &ManifestNotice) -> Result<(), String> {
+        let tag = notice.tag.as_ref().map(Tag::as_str);
+        let noted = self.pushed(notice.repository.as_str(), tag, notice.digest.as_str()).await;
+        noted.map_err(|fault| fault.to_string())
     }
 }
 

@@ -43,9 +43,9 @@ fn python_pbkdf2() -> Vec<u8> {
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
 }
 
-fn access(anonymous_pull: bool) -> (Access, Arc<SetClock>) {
+fn access(anonymous_pull: bool) -> (AccessControl, Arc<SetClock>) {
     let clock = Arc::new(SetClock(Mutex::new(1_800_000_000)));
-    (Access::new(&settings(anonymous_pull), clock.clone()).expect("fine"), clock)
+    (AccessControl::new(&settings(anonymous_pull), clock.clone()).expect("fine"), clock)
 }
 
 fn basic(name: &str, password: &str) -> String {
@@ -56,10 +56,10 @@ const ALL: [Wanted<'static>; 5] =
     [Wanted::Version, Wanted::Catalogue, Wanted::Pull("app"), Wanted::Push("app"), Wanted::Delete("app")];
 
 /// One letter for each thing wanted: granted, unauthenticated, denied.
-async fn row(access: &Access, authorization: Option<&str>) -> String {
+async fn row(access: &AccessControl, authorization: Option<&str>) -> String {
     let mut row = String::new();
     for wanted in ALL {
-        row.push(match access.decide(authorization, wanted, HERE).await {
+        row.push(match access.judge(authorization, wanted, HERE).await {
             Decision::Granted(_) => 'g',
             Decision::Unauthenticated(_) => 'u',
             Decision::Denied => 'd',
@@ -97,7 +97,7 @@ async fn the_matrix_of_who_may_do_what() {
 
 #[tokio::test]
 async fn without_users_and_tokens_everybody_may_do_everything() {
-    let open = Access::new(&RegistryAccessSettings::default(), Arc::new(SetClock(Mutex::new(0)))).expect("fine");
+    let open = AccessControl::new(&RegistryAccessSettings::default(), Arc::new(SetClock(Mutex::new(0)))).expect("fine");
     assert_eq!(row(&open, None).await, "ggggg");
     assert_eq!(row(&open, Some(&basic("whoever", "whatever"))).await, "ggggg");
 }
@@ -105,15 +105,15 @@ async fn without_users_and_tokens_everybody_may_do_everything() {
 #[tokio::test]
 async fn a_closed_registry_asks_for_basic_and_one_free_to_pull_sends_for_a_token() {
     let (closed, _) = access(false);
-    let asked = closed.decide(None, Wanted::Push("team/app"), HERE).await;
+    let asked = closed.judge(None, Wanted::Push("team/app"), HERE).await;
     assert_eq!(asked, Decision::Unauthenticated("Basic realm=\"registry.gt.lo:5000\"".to_owned()));
     let (pullable, _) = access(true);
-    let asked = pullable.decide(None, Wanted::Push("team/app"), HERE).await;
+    let asked = pullable.judge(None, Wanted::Push("team/app"), HERE).await;
     let wanted = "Bearer realm=\"https://registry.gt.lo:5000/v2/_token\",service=\"registry.gt.lo:5000\",\
                   scope=\"repository:team/app:pull,push\"";
     assert_eq!(asked, Decision::Unauthenticated(wanted.to_owned()));
     let hostile = Reached { encrypted: false, host: "x\",evil=\"y\r\nSet-Cookie: z" };
-    let Decision::Unauthenticated(header) = pullable.decide(None, Wanted::Version, hostile).await else {
+    let Decision::Unauthenticated(header) = pullable.judge(None, Wanted::Version, hostile).await else {
         panic!("not granted")
     };
     assert!(!header.contains("evil=\"") && !header.contains('\r'), "{header}");
@@ -149,13 +149,13 @@ async fn a_hash_made_here_is_taken_here_and_one_of_another_kind_is_no_plain_pass
     assert_ne!(hash, hash_password("hunter2-new").expect("made"), "salted");
     settings.users[0].password = Secret::new(hash);
     let clock = Arc::new(SetClock(Mutex::new(0)));
-    let access = Access::new(&settings, clock.clone()).expect("fine");
+    let access = AccessControl::new(&settings, clock.clone()).expect("fine");
     assert_eq!(row(&access, Some(&basic("ann", "hunter2-new"))).await, "ggggg");
     for foreign in
         ["$2y$05$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=1$a$b", "$pbkdf2-sha256$i=0$a$b", "$pbkdf2-sha256$x"]
     {
         settings.users[0].password = Secret::new(foreign);
-        let fault = Access::new(&settings, clock.clone()).expect_err("refused").to_string();
+        let fault = AccessControl::new(&settings, clock.clone()).expect_err("refused").to_string();
         assert!(fault.contains("ann") && !fault.contains(foreign), "{fault}");
     }
 }
