@@ -1,4 +1,7 @@
 //! The OCI registry: the distribution API over a directory of content-addressed blobs.
+//!
+//! [`store`] keeps the directory, [`http`] speaks the protocol over it, [`parts`] are the seams (who may, who is told, who is asked for
+//! what is missing), [`serve`] puts it all on listeners.
 
 mod access;
 mod certificates;
@@ -6,10 +9,22 @@ mod durable;
 mod notices;
 mod outward;
 mod tls;
+mod upstream;
+mod watcher;
 mod wire;
+pub mod digest;
+pub mod fault;
+pub mod http;
+pub mod manifest;
+pub mod names;
+pub mod parts;
+pub mod serve;
+pub mod store;
 
-pub use access::{Access, AccessFault, Decision, Reached, Wanted, hash_password};
+pub use access::{AccessControl, AccessFault, Decision, Reached, Wanted, hash_password};
 pub use certificates::{CertificateFault, CertificateSource};
 pub use notices::{DeliveryFault, Notice, NoticeFault, NoticePatience, NoticeTarget, Notices, Webhook};
 pub use tls::{LOOK_AGAIN, TlsIdentity};
-pub use wire::{Arrival, Encryption, serve};
+pub use upstream::{Mirrored, UpstreamFault, Upstreams};
+pub use watcher::{Watcher, WatcherPoke};
+pub use wire::{Arrival, Encryption, serve as serve_wire};
