@@ -5,21 +5,21 @@
 
 mod access;
 mod certificates;
-mod durable;
-mod notices;
-mod outward;
-mod tls;
-mod upstream;
-mod watcher;
-mod wire;
 pub mod digest;
+mod durable;
 pub mod fault;
 pub mod http;
 pub mod manifest;
 pub mod names;
+mod notices;
+mod outward;
 pub mod parts;
 pub mod serve;
 pub mod store;
+mod tls;
+mod upstream;
+mod watcher;
+mod wire;
 
 pub use access::{AccessControl, AccessFault, Decision, Reached, Wanted, hash_password};
 pub use certificates::{CertificateFault, CertificateSource};
@@ -27,4 +27,4 @@ pub use notices::{DeliveryFault, Notice, NoticeFault, NoticePatience, NoticeTarg
 pub use tls::{LOOK_AGAIN, TlsIdentity};
 pub use upstream::{Mirrored, UpstreamFault, Upstreams};
 pub use watcher::{Watcher, WatcherPoke};
-pub use wire::{Arrival, Encryption, serve as serve_wire};
+pub use wire::{Arrival, Encryption};

@@ -75,7 +75,8 @@ impl Upstreams {
         directory: &Path,
         fresh_for: Duration,
     ) -> Result<Self, String> {
-        let tags = Records::open(&directory.join("tags")).map_err(|error| format!("{}: {error}", directory.display()))?;
+        let tags =
+            Records::open(&directory.join("tags")).map_err(|error| format!("{}: {error}", directory.display()))?;
         Ok(Self(Arc::new(Inner {
             store,
             client: UpstreamClient::new(&settings.upstream)?,
@@ -174,7 +175,12 @@ impl Inner {
     }
 
     /// Fetches and keeps a manifest; says whether the upstream has it.
-    async fn take_manifest(&self, repository: &RepositoryName, reference: &Reference, place: &Place) -> Result<bool, Fault> {
+    async fn take_manifest(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        place: &Place,
+    ) -> Result<bool, Fault> {
         let fetched = self.client.manifest(place, &reference.to_string()).await.map_err(upstream)?;
         let Some(fetched) = fetched else { return Ok(false) };
         self.keep_manifest(repository, reference, place, fetched).await.map(|_| true)

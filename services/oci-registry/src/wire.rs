@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, KeepAlive, Protocol, Request};
-use actix_server::Server;
+use actix_server::{Server, ServerBuilder};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service, map_config};
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, ServiceResponse};
@@ -19,16 +19,16 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::parts::Limits;
+
 /// First byte of a TLS handshake.
 const HANDSHAKE: u8 = 0x16;
 /// What a client may take from connecting to the end of the handshake.
 const GREETING: Duration = Duration::from_secs(15);
-/// What a client may take to send the head of a request. Bodies have no such limit: a layer may take hours.
-const HEAD: Duration = Duration::from_secs(30);
 /// How long a connection may be idle.
 const IDLE: Duration = Duration::from_secs(75);
-/// Connections one worker has at once.
-const CONNECTIONS: usize = 2048;
+/// How long requests may take to end when the server stops, in seconds.
+const STOPPING: u64 = 5;
 /// Told to a client that speaks plain HTTP where that is not wanted.
 const PLAIN_REFUSED: &str = r#"{"errors":[{"code":"UNSUPPORTED","message":"this registry speaks https only"}]}"#;
 
@@ -117,16 +117,26 @@ impl AsyncWrite for Wire {
     }
 }
 
-/// Serves an application on a listener. The server runs when the answer is awaited or spawned; its handle stops it.
+/// Where to listen, and how.
+pub struct Listening {
+    /// A bound listener.
+    pub listener: TcpListener,
+    /// Plain HTTP, TLS or both.
+    pub encryption: Encryption,
+}
+
+impl Listening {
+    /// Plain HTTP.
+    pub fn plain(listener: TcpListener) -> Self {
+        Self { listener, encryption: Encryption::Off }
+    }
+}
+
+/// Serves an application on listeners. The server runs when the answer is awaited or spawned; its handle stops it.
 ///
 /// # Errors
-/// The listener cannot be used.
-pub fn serve<F, I, S, B>(
-    listener: TcpListener,
-    encryption: Encryption,
-    workers: usize,
-    application: F,
-) -> io::Result<Server>
+/// A listener cannot be used.
+pub fn serve<F, I, S, B>(listeners: Vec<Listening>, limits: Limits, application: F) -> io::Result<Server>
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
@@ -136,10 +146,35 @@ where
     <S::Service as actix_service::Service<Request>>::Future: 'static,
     B: MessageBody + 'static,
 {
-    let builder =
-        Server::build().workers(workers).max_concurrent_connections(CONNECTIONS).shutdown_timeout(5).disable_signals();
+    let mut builder = Server::build()
+        .workers(limits.workers)
+        .max_concurrent_connections(limits.connections)
+        .shutdown_timeout(STOPPING)
+        .disable_signals();
+    for Listening { listener, encryption } in listeners {
+        builder = listen(builder, listener, encryption, limits, application.clone())?;
+    }
+    Ok(builder.run())
+}
+
+fn listen<F, I, S, B>(
+    builder: ServerBuilder,
+    listener: TcpListener,
+    encryption: Encryption,
+    limits: Limits,
+    application: F,
+) -> io::Result<ServerBuilder>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Service: 'static,
+    <S::Service as actix_service::Service<Request>>::Future: 'static,
+    B: MessageBody + 'static,
+{
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder.listen("registry", listener, move || {
+    builder.listen("registry", listener, move || {
         let (stopping, encryption) = (stopping.clone(), encryption.clone());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -147,7 +182,7 @@ where
                 async move { stopping.notified().await }
             })
             .keep_alive(KeepAlive::Timeout(IDLE))
-            .client_request_timeout(HEAD)
+            .client_request_timeout(limits.head)
             .on_connect_ext(|wire: &Wire, data| {
                 data.insert(wire.arrival());
             })
@@ -155,8 +190,7 @@ where
                 AppConfig::default()
             }));
         fn_service(move |stream: TcpStream| greet(stream, encryption.clone())).and_then(http)
-    })?;
-    Ok(server.run())
+    })
 }
 
 /// From a connection to something that speaks HTTP.

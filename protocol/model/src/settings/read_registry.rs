@@ -12,10 +12,6 @@ use crate::secret::{MASK, Secret};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
-/// Where the Go registry's certificate lay.
-const GO_CERTIFICATE: &str = "/etc/registry/tls.crt";
-/// And its key.
-const GO_KEY: &str = "/etc/registry/tls.key";
 const NO_SYNC: &str = "has no effect: pushes are not copied to the upstreams; upstream.credentials is for pulling";
 /// Shorter pauses between looks at upstreams became the default in the Go registry.
 const SHORTEST_POLL: Duration = Duration::from_secs(30);
@@ -29,8 +25,8 @@ pub(super) fn settings(file: Section<'_>, from_file: bool) -> RegistryServerSett
     let listen_addr = listen(&file, "listenAddr").unwrap_or_else(|| address_of(by_default));
     let store_path = file.path("storePath").unwrap_or_else(|| PathBuf::from("/raid1/registry"));
     let local_addresses = hosts(&file, "localAddresses");
-    let tls_cert_file = file.path("tlsCertFile").unwrap_or_else(|| PathBuf::from(GO_CERTIFICATE));
-    let tls_key_file = file.path("tlsKeyFile").unwrap_or_else(|| PathBuf::from(GO_KEY));
+    let tls_cert_file = file.path("tlsCertFile");
+    let tls_key_file = file.path("tlsKeyFile");
     let pull_through = file.flag("pullThrough").unwrap_or(false);
     let upstream_registries = hosts(&file, "upstreamRegistries");
     if pull_through && upstream_registries.is_empty() && !file.has("watchImages") {

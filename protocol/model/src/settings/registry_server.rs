@@ -32,10 +32,10 @@ pub struct RegistryServerSettings {
     pub store_path: PathBuf,
     /// Names clients use, `host:port`; the first is the one told in notices.
     pub local_addresses: Vec<String>,
-    /// Certificate chain given by the owner, PEM file.
-    pub tls_cert_file: PathBuf,
-    /// Its key, PEM file.
-    pub tls_key_file: PathBuf,
+    /// Certificate chain given by the owner, PEM file; where none is named, `/etc/registry/tls.crt` is looked for.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key, PEM file; where none is named, `/etc/registry/tls.key` is looked for.
+    pub tls_key_file: Option<PathBuf>,
     /// Whether what is missing here is fetched from an upstream.
     pub pull_through: bool,
     /// Registries asked for what is missing, in this order; `host[:port]`, or an address with its scheme.

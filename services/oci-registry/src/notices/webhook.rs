@@ -36,7 +36,8 @@ impl Webhook {
     pub(super) fn with_patience(url: &str, secret: &Secret, patience: Duration) -> Result<Self, String> {
         let key = (!secret.is_empty()).then(|| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes()));
         // A redirect would carry a signed notice to somebody who was not configured.
-        let builder = crate::outward::client(None)?.no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(patience);
+        let builder =
+            crate::outward::client(None)?.no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(patience);
         let http = builder.build().map_err(|error| error.to_string())?;
         Ok(Self { url: url.to_owned(), key, http })
     }

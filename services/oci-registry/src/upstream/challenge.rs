@@ -86,7 +86,9 @@ mod tests {
         };
         assert_eq!(read([github].into_iter()), Some(wanted.clone()));
         let with_comma = r#"bearer scope="repository:a:pull,push", realm="https://x/\"t\"" , service=y"#;
-        let Some(Challenge::Bearer { realm, service, scope }) = read([with_comma].into_iter()) else { panic!("bearer") };
+        let Some(Challenge::Bearer { realm, service, scope }) = read([with_comma].into_iter()) else {
+            panic!("bearer")
+        };
         assert_eq!((realm.as_str(), service.as_deref()), (r#"https://x/"t""#, Some("y")));
         assert_eq!(scope.as_deref(), Some("repository:a:pull,push"));
         assert_eq!(read(["Basic realm=\"x\"", github].into_iter()), Some(wanted));

@@ -231,7 +231,8 @@ impl UpstreamClient {
                         return Ok(answer);
                     }
                     let asked = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-                    let fault = UpstreamFault::Away { place: place.to_string(), cause: format!("it answered {status}") };
+                    let fault =
+                        UpstreamFault::Away { place: place.to_string(), cause: format!("it answered {status}") };
                     (fault, asked.map(Duration::from_secs))
                 }
                 Ok(Err(error)) => (away(place, error), None),
@@ -290,7 +291,8 @@ impl UpstreamClient {
                     return Err(refused(&format!("its token server answered {}", answer.status())));
                 }
                 let body = self.body(place, answer, LARGEST_TOKEN).await?;
-                let given: Given = serde_json::from_slice(&body).map_err(|_| refused("its token server gave no token"))?;
+                let given: Given =
+                    serde_json::from_slice(&body).map_err(|_| refused("its token server gave no token"))?;
                 let token = given.token.filter(|token| !token.is_empty()).or(given.access_token);
                 let token = token.ok_or_else(|| refused("its token server gave no token"))?;
                 // Given back a little early: it must be good when it arrives.

@@ -100,7 +100,8 @@ impl Upstreams {
     ) -> Result<Mirrored, Fault> {
         let inner = &self.0;
         let unknown = || Fault::Upstream(format!("{place}:{reference} is not there"));
-        let fetched = inner.client.manifest(place, &reference.to_string()).await.map_err(upstream)?.ok_or_else(unknown)?;
+        let fetched =
+            inner.client.manifest(place, &reference.to_string()).await.map_err(upstream)?.ok_or_else(unknown)?;
         let digest = Digest::of(Algorithm::Sha256, &fetched.bytes);
         let mut images = Vec::new();
         if [OCI_INDEX, DOCKER_LIST].contains(&fetched.media_type.as_str()) {
@@ -119,7 +120,8 @@ impl Upstreams {
             let blobs = read.map_err(|fault| super::not_an_image(place, fault))?.blobs;
             wanted.extend(blobs.into_iter().filter(|blob| !wanted.contains(blob)).collect::<Vec<_>>());
         }
-        let mut mirrored = Mirrored { repository: repository.clone(), digest, blobs: 0, total: wanted.len(), fault: None };
+        let mut mirrored =
+            Mirrored { repository: repository.clone(), digest, blobs: 0, total: wanted.len(), fault: None };
         for blob in &wanted {
             match inner.fetch_blob(repository, blob, std::slice::from_ref(place)).await {
                 Ok(true) => mirrored.blobs += 1,
@@ -138,7 +140,12 @@ impl Upstreams {
 }
 
 impl super::Inner {
-    async fn fetch_child(&self, repository: &RepositoryName, reference: &Reference, place: &Place) -> Result<(), Fault> {
+    async fn fetch_child(
+        &self,
+        repository: &RepositoryName,
+        reference: &Reference,
+        place: &Place,
+    ) -> Result<(), Fault> {
         if self.store.find_manifest(repository, reference).is_some() {
             return Ok(());
         }
@@ -156,9 +163,7 @@ mod tests {
     #[test]
     fn of_an_index_the_devices_and_this_machines_children_are_fetched_ahead_else_the_first() {
         let digest = |number: u32| format!("sha256:{number:064x}");
-        let child = |number: u32, architecture: &str| {
-            serde_json::json!({"digest": digest(number), "platform": {"os": "linux", "architecture": architecture}})
-        };
+        let child = |number: u32, architecture: &str| serde_json::json!({"digest": digest(number), "platform": {"os": "linux", "architecture": architecture}});
         let index = |children: Vec<serde_json::Value>| serde_json::json!({"manifests": children}).to_string();
         let both = index(vec![child(1, "s390x"), child(2, "arm64"), child(3, own_architecture())]);
         assert_eq!(chosen(both.as_bytes()).iter().map(Digest::as_str).collect::<Vec<_>>(), [digest(2), digest(3)]);

@@ -104,7 +104,10 @@ mod tests {
     fn watched_images_come_first_then_the_registries_in_order() {
         let places = Places {
             registries: vec!["https://ghcr.io/".to_owned(), "docker.io".to_owned()],
-            watched: vec![WatchedImage { upstream: "ghcr.io/owner/mkube:edge".to_owned(), local_repo: "mkube".to_owned() }],
+            watched: vec![WatchedImage {
+                upstream: "ghcr.io/owner/mkube:edge".to_owned(),
+                local_repo: "mkube".to_owned(),
+            }],
         };
         let names = |repository: &str| places.of(repository).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names("mkube"), ["ghcr.io/owner/mkube", "ghcr.io/mkube", "docker.io/library/mkube"]);

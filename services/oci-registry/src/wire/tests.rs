@@ -37,7 +37,9 @@ impl Drop for Served {
 fn served(encryption: Encryption) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let server = serve(listener, encryption, 1, || App::new().default_service(web::to(how))).expect("it serves");
+    let limits = Limits { workers: 1, ..Limits::default() };
+    let server = serve(vec![Listening { listener, encryption }], limits, || App::new().default_service(web::to(how)))
+        .expect("it serves");
     let handle = server.handle();
     tokio::spawn(server);
     Served { address, handle }
