@@ -19,6 +19,7 @@ use crate::fault::Fault;
 use crate::names::RepositoryName;
 use crate::parts::{Access, AccessRequest, Action, RegistryParts};
 use crate::wire::Arrival;
+pub(crate) use answer::refuse;
 use route::{Method as Verb, Route};
 
 /// What requests share.
