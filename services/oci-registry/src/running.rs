@@ -308,4 +308,4 @@ fn names(settings: &RegistryServerSettings, address: SocketAddr) -> Vec<String> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -309,4 +309,4 @@ fn not_an_image(place: &Place, fault: Fault) -> Fault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
