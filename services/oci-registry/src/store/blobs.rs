@@ -184,19 +184,16 @@ impl Inner {
 
     fn unmark(&self, holder: &Holder, digest: &Digest) -> Result<(), Fault> {
         let path = self.layout.mark(holder, digest);
-        durable::remove_if_there(&path).map_err(Fault::disk(format!("cannot remove {}", path.display())))?;
-        self.sync_marks(holder, digest)?;
+        let there = durable::remove_if_there(&path);
+        if there.map_err(Fault::disk(format!("cannot remove {}", path.display())))? {
+            self.sync_marks(holder, digest)?;
+        }
         self.write().remove_holder(digest, holder);
         Ok(())
     }
 
     /// Removes a blob that is out of the index, then its marks: a mark without a blob means nothing.
-    pub(super) fn remove_files(
-        &self,
-        digest: &Digest,
-        holders: &[Holder],
-        _lock: &Held<Digest>,
-    ) -> Result<(), Fault> {
+    pub(super) fn remove_files(&self, digest: &Digest, holders: &[Holder], _lock: &Held<Digest>) -> Result<(), Fault> {
         let path = self.layout.blob(digest);
         let size = fs::metadata(&path).map_or(0, |about| about.len());
         let folder = self.layout.blobs(digest.algorithm());
