@@ -10,6 +10,8 @@ mod legacy_network;
 mod overrides;
 mod read;
 mod read_networks;
+mod read_registry;
+mod registry_server;
 mod section;
 mod size;
 mod types;
@@ -20,6 +22,7 @@ use thiserror::Error;
 pub use duration::{parse_duration, print_duration};
 pub use images::{Architecture, Delivery, ImageRegistry, ImagesSettings};
 pub use overrides::{ENVIRONMENT, Overrides};
+pub use registry_server::*;
 pub use size::{parse_size, print_size};
 pub use types::*;
 
@@ -69,10 +72,12 @@ pub fn check(
         }
     };
     legacy_network::fold(&mut root, &notes);
-    overrides::apply(&mut root, env, flags, &notes);
+    overrides::apply(&mut root, &ENVIRONMENT, env, flags, &notes);
     let settings = read::settings(section::Section::root(root, &notes));
     notes.into_result(settings)
 }
 
+#[cfg(test)]
+mod registry_tests;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Settings, SettingsProblem, Warning, parse_duration, parse_size};
+use super::{SettingsProblem, Warning, parse_duration, parse_size};
 
 /// What was found wrong or odd so far, and which keys came from elsewhere than the file.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Notes {
         self.warnings.borrow_mut().push(Warning { key: key.into(), text: text.into() });
     }
 
-    pub(super) fn into_result(self, settings: Settings) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
+    pub(super) fn into_result<S>(self, settings: S) -> Result<(S, Vec<Warning>), Vec<SettingsProblem>> {
         let problems = self.problems.into_inner();
         if problems.is_empty() { Ok((settings, self.warnings.into_inner())) } else { Err(problems) }
     }
@@ -100,6 +100,11 @@ impl<'n> Section<'n> {
     pub(super) fn value(&self, key: &'static str) -> Option<Value> {
         self.known.borrow_mut().push(key);
         self.map.borrow_mut().remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file has this key, without reading it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.borrow().get(key).is_some_and(|value| !value.is_null())
     }
 
     pub(super) fn section(&self, key: &'static str) -> Section<'n> {
