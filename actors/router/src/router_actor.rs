@@ -152,6 +152,7 @@ impl RouterActor {
         let figures = first || (full && self.ticks % 2 == 1);
         let ports = first || (full && !figures);
         let age = self.picture.next_age();
+        let begun = Instant::now();
         let router = self.parts.router.clone();
         let reading = async move {
             let mut learned = Vec::new();
@@ -182,7 +183,7 @@ impl RouterActor {
                     for one in learned {
                         actor.picture.learn(age, one);
                     }
-                    actor.picture.worked();
+                    actor.picture.worked(begun);
                     actor.retry_pause = FIRST_RETRY;
                     actor.pause_after_success(full)
                 }
