@@ -5,6 +5,7 @@
 pub mod command_line;
 pub mod discovery;
 pub mod disk_map;
+pub mod image_pins;
 pub mod kinds;
 pub mod metadata;
 pub mod names;
@@ -13,6 +14,7 @@ pub mod network;
 pub mod patch;
 pub mod problem;
 pub mod protobuf;
+pub mod pull_secrets;
 pub mod secret;
 pub mod selectors;
 pub mod settings;

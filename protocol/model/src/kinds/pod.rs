@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, column, human_duration, typed};
+use super::{AGE, Kind, NAME, at, column, human_duration, pod_images, typed};
 use crate::metadata;
 use crate::problem::Problem;
 
@@ -176,8 +176,8 @@ fn default(object: &mut Value) {
     set(spec, "securityContext", json!({}));
     set(spec, "enableServiceLinks", json!(true));
     for container in spec["containers"].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
-        let latest = is_latest(container["image"].as_str().unwrap_or_default());
-        set(container, "imagePullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+        let policy = pod_images::default_policy(container["image"].as_str().unwrap_or_default());
+        set(container, "imagePullPolicy", json!(policy));
         set(container, "resources", json!({}));
         set(container, "terminationMessagePath", json!("/dev/termination-log"));
         set(container, "terminationMessagePolicy", json!("File"));
@@ -209,14 +209,6 @@ fn default(object: &mut Value) {
     }
 }
 
-fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or_default();
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
-}
-
 fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let policy = at(new, "/spec/restartPolicy");
@@ -246,6 +238,7 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
     }
     check_volumes(new, &mut problems);
     check_annotations(new, &mut problems);
+    pod_images::check(new, &mut problems);
     problems
 }
 
@@ -439,7 +432,6 @@ fn warnings(object: &Value) -> Vec<String> {
         "hostAliases",
         "dnsConfig",
         "activeDeadlineSeconds",
-        "imagePullSecrets",
     ] {
         if says_something(&spec[field]) {
             warn(&format!("spec.{field}"));
