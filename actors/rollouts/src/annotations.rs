@@ -3,22 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use mkube_model::image_pins::{self, is_digest};
+pub use mkube_model::image_pins::{PIN, REFUSED};
 use serde::{Deserialize, Serialize};
 
 /// `auto`: the pod follows its images.
 pub const POLICY: &str = "vkube.io/image-policy";
 /// The archive the pod runs from, instead of an image.
 pub const FILE: &str = "vkube.io/file";
-/// Comma list of `<container>=<image>@sha256:<hex>`: the digest a container runs, whatever its tag means.
-pub const PIN: &str = "vkube.io/image-pin";
-/// Comma list of `<image>@sha256:<hex>`: digests that failed on this pod.
-pub const REFUSED: &str = "vkube.io/image-refused";
 /// Comma list of `<image>@sha256:<hex>`: somebody asked for this digest while it was not known which one runs.
 pub const WANTED: &str = "vkube.io/image-wanted";
 /// A [`Mark`], while a digest is tried on the pod and not proven yet.
 pub const ROLLOUT: &str = "vkube.io/image-rollout";
-/// Digest of the image of the first container, as it was last proven.
-pub const DIGEST: &str = "vkube.io/image-digest";
 /// `false`: a digest that fails stays.
 pub const ROLLBACK: &str = "vkube.io/auto-rollback";
 
@@ -50,17 +46,6 @@ impl Mark {
     pub fn print(&self) -> String {
         serde_json::to_string(self).expect("names and digests are text")
     }
-}
-
-/// Whether a text is `sha256:` and 64 hex digits.
-pub fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// The digest in an `imageID`: what stands behind the last `@`, or all of it.
-pub fn digest_in(image_id: &str) -> Option<String> {
-    let digest = image_id.rsplit('@').next().unwrap_or_default();
-    is_digest(digest).then(|| digest.to_owned())
 }
 
 /// An image and a digest of it.
@@ -103,13 +88,10 @@ pub fn print_versions(versions: &[Version]) -> Option<String> {
 /// Pins by container.
 pub type Pins = BTreeMap<String, Version>;
 
-/// Reads the pins; entries that make no sense are left out.
+/// Reads the pins; a list that makes no sense is none, as for whoever acts on it.
 pub fn parse_pins(text: &str) -> Pins {
-    let pin = |entry: &str| {
-        let (container, version) = entry.split_once('=')?;
-        Some((container.trim().to_owned(), Version::parse(version)?))
-    };
-    entries(text).filter_map(pin).collect()
+    let pin = |pin: image_pins::Pin<'_>| (pin.container.to_owned(), Version::new(pin.image, pin.digest));
+    image_pins::pins(text).unwrap_or_default().into_iter().map(pin).collect()
 }
 
 /// Writes the pins; `None` when there is none.
@@ -133,22 +115,12 @@ mod tests {
         let pins = parse_pins(&text);
         assert_eq!(pins["side"], Version::new("10.0.0.1:5000/a/b:x", digest('b')));
         assert_eq!(parse_pins(&print_pins(&pins).expect("two")), pins);
-        assert!(parse_pins(&format!("c,=,c=web:1,c=web:1@sha256:abc,,c=@{}", digest('a'))).is_empty());
+        assert!(parse_pins("c=web:1@sha256:abc").is_empty());
         let versions = vec![Version::new("web:1", digest('a')), Version::new("web:1", digest('b'))];
         assert_eq!(parse_versions(&print_versions(&versions).expect("two")), versions);
         assert_eq!((print_versions(&[]), print_pins(&Pins::new())), (None, None));
         let many: Vec<Version> = (0..40).map(|n| Version::new(format!("web:{n}"), digest('a'))).collect();
         assert_eq!(parse_versions(&print_versions(&many).expect("many")), many[24..]);
-    }
-
-    #[test]
-    fn the_digest_of_an_image_id_is_found_in_each_of_its_forms() {
-        let of = digest('a');
-        assert_eq!(digest_in(&of), Some(of.clone()));
-        assert_eq!(digest_in(&format!("registry:5000/web@{of}")), Some(of));
-        for nothing in ["", "web:1", "sha256:abc", "web@sha256:", "docker://abc"] {
-            assert_eq!(digest_in(nothing), None, "{nothing}");
-        }
     }
 
     #[test]

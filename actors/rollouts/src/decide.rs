@@ -37,8 +37,7 @@ pub enum Next {
 impl Case<'_> {
     /// Whether the digest failed before: it is not tried again.
     pub fn is_refused(&self, digest: &str) -> bool {
-        let on_a_pod =
-            |pod: &&PodSight| pod.refused.iter().any(|one| one.image == self.image && one.digest == digest);
+        let on_a_pod = |pod: &&PodSight| pod.refused.iter().any(|one| one.image == self.image && one.digest == digest);
         self.refused.contains(digest) || self.pods.iter().any(on_a_pod)
     }
 

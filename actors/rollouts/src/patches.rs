@@ -67,14 +67,8 @@ pub fn begin(pod: &PodSight, image: &str, to: &str) -> Value {
 
 /// The digest works: it stays, and what was held against others of the image is forgotten.
 pub fn finish(pod: &PodSight, mark: &Mark) -> Value {
-    let mut notes = vec![
-        (annotations::ROLLOUT, None),
-        (annotations::REFUSED, annotations::print_versions(&without(&pod.refused, &mark.image))),
-    ];
-    if pod.containers.first().is_some_and(|first| mark.from.contains_key(&first.name)) {
-        notes.push((annotations::DIGEST, Some(mark.to.clone())));
-    }
-    patch(pod, notes)
+    let refused = annotations::print_versions(&without(&pod.refused, &mark.image));
+    patch(pod, vec![(annotations::ROLLOUT, None), (annotations::REFUSED, refused)])
 }
 
 /// The digest does not work.

@@ -1,6 +1,7 @@
 //! What a pod looks like to rollouts: read from the stored object, nothing remembered.
 
 use mkube_messages::objects::{ObjectKey, StoredObject};
+use mkube_model::image_pins;
 use mkube_model::metadata::annotation;
 use mkube_model::neighbours::desired_store::Revision;
 use serde_json::Value;
@@ -83,6 +84,8 @@ pub struct PodSight {
     pub wanted: Vec<Version>,
     /// What is being tried on it.
     pub mark: Option<Mark>,
+    /// Names of its pull secrets.
+    pub pull_secrets: Vec<String>,
 }
 
 /// Whether an object may be of interest at all: a look at its text, since most pods are not.
@@ -120,6 +123,13 @@ impl PodSight {
             refused: annotations::parse_versions(note(annotations::REFUSED)),
             wanted: annotations::parse_versions(note(annotations::WANTED)),
             mark: Mark::parse(note(annotations::ROLLOUT)),
+            pull_secrets: pod
+                .pointer("/spec/imagePullSecrets")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned))
+                .collect(),
             containers,
         }
     }
@@ -181,7 +191,7 @@ fn container_sight(container: &Value, pod: &Value) -> ContainerSight {
     };
     ContainerSight {
         image: text(container, "image"),
-        running: annotations::digest_in(&text(status, "imageID")),
+        running: image_pins::digest_of(&text(status, "imageID")).map(str::to_owned),
         doing,
         restarts: status.get("restartCount").and_then(Value::as_u64).unwrap_or(0),
         row: status.get("containerID").and_then(Value::as_str).and_then(|id| id.rsplit('/').next()).map(str::to_owned),

@@ -37,7 +37,7 @@ impl Observed {
 }
 
 /// What the device says at this time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Device<'a> {
     /// It was read completely and answers.
     pub answers: bool,
@@ -71,9 +71,8 @@ pub fn judge(
 ) -> Verdict {
     let tried: Vec<&ContainerSight> =
         pod.of_image(&mark.image).filter(|container| mark.from.contains_key(&container.name)).collect();
-    let is_pinned = |container: &&ContainerSight| {
-        pod.pins.get(&container.name).is_some_and(|pin| pin.digest == mark.to)
-    };
+    let is_pinned =
+        |container: &&ContainerSight| pod.pins.get(&container.name).is_some_and(|pin| pin.digest == mark.to);
     if tried.is_empty() || pod.deleting || !tried.iter().all(is_pinned) {
         return Verdict::Void;
     }
@@ -121,28 +120,28 @@ fn is_live(pod: &PodSight, container: &ContainerSight, mark: &Mark, device: &Dev
 /// Why a container of the new digest fails, if it does.
 fn failure(pod: &PodSight, container: &ContainerSight, mark: &Mark, seen: &mut Observed) -> Option<String> {
     let name = &container.name;
-    if let Doing::Waiting { reason, message } = &container.doing
-        && reason == "ErrImageUnpack"
-    {
-        return Some(format!("container {name}: {message}"));
-    }
     if !has_digest(container, mark) {
         return None;
     }
-    let last = || container.last_exit.clone().unwrap_or_else(|| "it ended".to_owned());
-    match &container.doing {
-        Doing::Waiting { reason, .. } if reason == "CrashLoopBackOff" => {
-            return Some(format!("container {name} does not stay up: {}", last()));
+    // Without a row it is being made, and what is said of an end is about the one before.
+    let last = container.row.as_ref().map(|_| container.last_exit.clone().unwrap_or_else(|| "it ended".to_owned()));
+    match (&container.doing, last) {
+        (Doing::Waiting { reason, message }, _) if reason == "ErrImageUnpack" => {
+            return Some(format!("container {name}: {message}"));
         }
-        Doing::Ended { code, .. } if *code != 0 || pod.restarts_always => {
-            return Some(format!("container {name} does not stay up: {}", last()));
+        (Doing::Waiting { reason, .. }, Some(last)) if reason == "CrashLoopBackOff" => {
+            return Some(format!("container {name} does not stay up: {last}"));
+        }
+        (Doing::Ended { code, .. }, Some(last)) if *code != 0 || pod.restarts_always => {
+            return Some(format!("container {name} does not stay up: {last}"));
         }
         _ => {}
     }
     if matches!(container.doing, Doing::Running { .. }) {
         let before = *seen.restarts.entry(name.clone()).or_insert(container.restarts);
         if container.restarts > before {
-            return Some(format!("container {name} was restarted: {}", last()));
+            let last = container.last_exit.as_deref().unwrap_or("it ended");
+            return Some(format!("container {name} was restarted: {last}"));
         }
     }
     None
