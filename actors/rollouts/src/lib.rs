@@ -13,6 +13,8 @@ mod actor;
 mod annotations;
 mod checks;
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod images;
 mod patches;
 mod pod_sight;

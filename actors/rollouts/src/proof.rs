@@ -160,3 +160,144 @@ fn overdue(tried: &[&ContainerSight], mark: &Mark, limits: Limits) -> String {
     let list: Vec<String> = tried.iter().map(what).collect();
     format!("not ready within {} s: {}", limits.timeout.as_secs(), list.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mkube_messages::objects::ObjectKey;
+    use serde_json::{Value, json};
+
+    const LIMITS: Limits = Limits { settle: Duration::from_secs(3), timeout: Duration::from_secs(600) };
+
+    fn digest(letter: char) -> String {
+        format!("sha256:{}", letter.to_string().repeat(64))
+    }
+
+    fn mark() -> Mark {
+        let from = BTreeMap::from([("c".to_owned(), digest('a'))]);
+        Mark { image: "web:1".into(), to: digest('b'), from, was_live: true }
+    }
+
+    /// A pod on which `b` is tried and whose container is in this state.
+    fn pod(running: char, state: Value, restarts: u64) -> PodSight {
+        let pin = format!("c=web:1@{}", digest('b'));
+        let value = json!({
+            "metadata": {"annotations": {"vkube.io/image-pin": pin}},
+            "spec": {"containers": [{"name": "c", "image": "web:1"}]},
+            "status": {"containerStatuses": [{
+                "name": "c", "imageID": digest(running), "containerID": "routeros://1", "restartCount": restarts,
+                "ready": state.get("running").is_some(), "state": state,
+                "lastState": {"terminated": {"exitCode": 7, "reason": "Error"}},
+            }]},
+        });
+        let kind = mkube_model::kinds::KindTable::builtin().named("Pod").expect("a kind").id();
+        let key = ObjectKey::new("default", "web");
+        PodSight::of(&mkube_messages::objects::StoredObject::new(kind, key, &value, 1))
+    }
+
+    fn running(digest: char) -> PodSight {
+        pod(digest, json!({"running": {}}), 0)
+    }
+
+    /// Looks at a trial at these seconds; the device was read at that very time, unless it is away.
+    struct Trial {
+        start: Instant,
+        seen: Observed,
+    }
+
+    impl Trial {
+        fn new() -> Self {
+            let start = Instant::now();
+            Self { start, seen: Observed::new(start, LIMITS) }
+        }
+
+        fn at(&mut self, second: u64, pod: &PodSight, read_at: Option<u64>) -> Verdict {
+            let at = |second| self.start + Duration::from_secs(second);
+            let device = Device { answers: read_at.is_some(), read_at: read_at.map(at), runs: &|row| row == "1" };
+            judge(pod, &mark(), &device, &mut self.seen, at(second), LIMITS)
+        }
+    }
+
+    fn failed(verdict: &Verdict, words: &str) -> bool {
+        matches!(verdict, Verdict::Failed(why) if why.contains(words))
+    }
+
+    #[tokio::test]
+    async fn a_digest_is_proven_when_it_ran_for_the_time_to_settle_and_the_device_was_read_after_that() {
+        let mut trial = Trial::new();
+        assert!(matches!(trial.at(1, &running('a'), Some(1)), Verdict::Open(_)), "the old one runs");
+        assert!(matches!(trial.at(10, &running('b'), Some(10)), Verdict::Open(_)));
+        assert!(matches!(trial.at(12, &running('b'), Some(12)), Verdict::Open(_)), "not long enough");
+        assert!(matches!(trial.at(14, &running('b'), Some(11)), Verdict::Open(_)), "it may have ended since");
+        assert_eq!(trial.at(20, &running('b'), Some(13)), Verdict::Proven);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_the_device_does_not_show_running_proves_nothing() {
+        let mut trial = Trial::new();
+        let mut elsewhere = running('b');
+        elsewhere.containers[0].row = Some("2".into());
+        for second in [1, 20, 100] {
+            assert!(matches!(trial.at(second, &elsewhere, Some(second)), Verdict::Open(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_container_that_ends_crashes_or_is_restarted_has_failed() {
+        let crashing = json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off"}});
+        assert!(failed(&Trial::new().at(1, &pod('b', crashing.clone(), 1), Some(1)), "exit code 7"));
+        let ended = json!({"terminated": {"exitCode": 3, "reason": "Error"}});
+        assert!(failed(&Trial::new().at(1, &pod('b', ended, 0), Some(1)), "exit code 3"));
+        let unpacked = json!({"waiting": {"reason": "ErrImageUnpack", "message": "no manifest.json in archive"}});
+        assert!(failed(&Trial::new().at(1, &pod('b', unpacked.clone(), 0), Some(1)), "manifest.json"));
+        let mut trial = Trial::new();
+        assert!(matches!(trial.at(1, &pod('b', json!({"running": {}}), 4), Some(1)), Verdict::Open(_)));
+        assert!(failed(&trial.at(2, &pod('b', json!({"running": {}}), 5), Some(2)), "was restarted"));
+        // What the one before did is not held against this one.
+        for old in [crashing, unpacked] {
+            assert!(matches!(Trial::new().at(1, &pod('a', old, 9), Some(1)), Verdict::Open(_)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_ends_well_has_proven_its_image() {
+        let mut job = pod('b', json!({"terminated": {"exitCode": 0, "reason": "Completed"}}), 0);
+        assert!(matches!(Trial::new().at(1, &job, Some(1)), Verdict::Failed(_)), "a service must not end");
+        job.restarts_always = false;
+        let mut trial = Trial::new();
+        assert!(matches!(trial.at(1, &job, Some(1)), Verdict::Open(_)));
+        assert_eq!(trial.at(5, &job, Some(5)), Verdict::Proven);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_in_time_has_failed_and_says_why() {
+        let mut trial = Trial::new();
+        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "the registry is away"}});
+        assert!(matches!(trial.at(599, &pod('b', waiting.clone(), 0), Some(599)), Verdict::Open(_)));
+        assert!(failed(&trial.at(600, &pod('b', waiting, 0), Some(600)), "the registry is away"));
+    }
+
+    #[tokio::test]
+    async fn the_time_a_device_is_away_is_not_held_against_the_pod() {
+        let mut trial = Trial::new();
+        assert!(matches!(trial.at(1, &running('b'), Some(1)), Verdict::Open(_)));
+        let crashing = pod('b', json!({"waiting": {"reason": "CrashLoopBackOff"}}), 1);
+        assert!(matches!(trial.at(700, &crashing, None), Verdict::Open(_)), "an old status proves nothing");
+        assert!(matches!(trial.at(701, &running('a'), Some(701)), Verdict::Open(_)));
+        assert!(matches!(trial.at(702, &running('b'), Some(702)), Verdict::Open(_)), "the time to settle begins anew");
+        assert_eq!(trial.at(705, &running('b'), Some(705)), Verdict::Proven);
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_somebody_changed_is_no_trial_any_more() {
+        let mut other_image = running('b');
+        other_image.containers[0].image = "web:2".into();
+        let mut other_pin = running('b');
+        other_pin.pins.clear();
+        let mut deleted = running('b');
+        deleted.deleting = true;
+        for pod in [other_image, other_pin, deleted] {
+            assert_eq!(Trial::new().at(1, &pod, Some(1)), Verdict::Void);
+        }
+    }
+}
