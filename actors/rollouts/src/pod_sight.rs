@@ -2,12 +2,12 @@
 
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::image_pins;
+use mkube_model::image_reference::Reference;
 use mkube_model::metadata::annotation;
 use mkube_model::neighbours::desired_store::Revision;
 use serde_json::Value;
 
 use crate::annotations::{self, Mark, Pins, Version};
-use crate::reference::Reference;
 
 /// How a container is doing, as the pod's status says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

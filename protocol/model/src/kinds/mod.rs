@@ -132,7 +132,14 @@ pub struct KindTable(Arc<Vec<Kind>>);
 impl KindTable {
     /// The kinds mkube has.
     pub fn builtin() -> Self {
-        Self(Arc::new(vec![pod::POD, namespace::NAMESPACE, node::NODE, config_map::CONFIG_MAP, secret::SECRET, event::EVENT]))
+        Self(Arc::new(vec![
+            pod::POD,
+            namespace::NAMESPACE,
+            node::NODE,
+            config_map::CONFIG_MAP,
+            secret::SECRET,
+            event::EVENT,
+        ]))
     }
 
     /// The same and one more.

@@ -219,10 +219,7 @@ mod tests {
             ("kubernetes.io/tls", vec!["data[tls.crt]", "data[tls.key]"]),
             ("kubernetes.io/ssh-auth", vec!["data[ssh-privatekey]"]),
             ("kubernetes.io/basic-auth", vec!["data[username]", "data[password]"]),
-            (
-                "kubernetes.io/service-account-token",
-                vec!["metadata.annotations[kubernetes.io/service-account.name]"],
-            ),
+            ("kubernetes.io/service-account-token", vec!["metadata.annotations[kubernetes.io/service-account.name]"]),
         ] {
             assert_eq!(fields(&validate(&secret(kind, json!({})), None)), wanted, "{kind}");
         }
