@@ -16,6 +16,7 @@
 
 mod backoff;
 mod carry_out;
+mod deployed;
 mod env_vars;
 mod held;
 mod memory;
@@ -25,7 +26,9 @@ mod parts;
 mod plan;
 mod pod_actor;
 mod pods_actor;
+mod pull;
 mod sight;
+mod sources;
 mod status;
 mod telling;
 

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::VolumeFile;
-use mkube_model::{command_line, metadata, names};
+use mkube_model::neighbours::tarballs::PullPolicy;
+use mkube_model::{command_line, image_pins, metadata, names};
 use serde_json::{Value, json};
 
-use crate::env_vars::{self, ConfigMaps};
+use crate::env_vars;
+use crate::pull;
+use crate::sources::{ByName, Sources};
 
 /// Settings that shape every pod.
 #[derive(Debug, Clone)]
@@ -50,6 +53,10 @@ pub struct PodPlan {
     pub restart: RestartPolicy,
     /// A deletion timestamp is set.
     pub deleting: bool,
+    /// `imagePullSecrets`, by name.
+    pub pull_secrets: Vec<String>,
+    /// `vkube.io/image-digest`, as it stands.
+    pub deployed: Option<String>,
     /// In spec order.
     pub containers: Vec<ContainerPlan>,
 }
@@ -95,6 +102,10 @@ pub struct ContainerPlan {
     pub image: String,
     /// `vkube.io/file`: an archive on the device that replaces the image.
     pub file: Option<String>,
+    /// The digest `vkube.io/image-pin` holds it at.
+    pub pin: Option<String>,
+    /// When its registry is asked.
+    pub policy: PullPolicy,
     /// Command override as RouterOS reads it.
     pub cmd: String,
     /// Entrypoint override as RouterOS reads it.
@@ -121,13 +132,6 @@ pub struct ContainerPlan {
     pub hash: String,
     /// What keeps the container from being made, such as a missing ConfigMap.
     pub blocked: Option<String>,
-}
-
-impl ContainerPlan {
-    /// What its archive is made from: the image, or the file that replaces it.
-    pub fn source(&self) -> &str {
-        self.file.as_deref().unwrap_or(&self.image)
-    }
 }
 
 /// Device names of one container.
@@ -182,10 +186,12 @@ pub fn hash_in_mark(comment: &str) -> Option<&str> {
 pub fn plan(
     pod: &Value,
     names: &[ContainerNames],
-    maps: &ConfigMaps,
+    sources: &Sources,
     settings: &PlanSettings,
     pod_ip: &str,
 ) -> PodPlan {
+    let veiled = (!sources.secrets.is_empty()).then(|| sources.veiled());
+    let veiled = veiled.as_ref().unwrap_or(sources);
     let annotation = |key: &str| {
         pod.pointer("/metadata/annotations")
             .and_then(|all| all.get(key))
@@ -199,19 +205,22 @@ pub fn plan(
         _ => RestartPolicy::Always,
     };
     let all_names = names;
+    let secrets = pod.pointer("/spec/imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
     PodPlan {
         namespace: metadata::namespace(pod).to_owned(),
         name: metadata::name(pod).to_owned(),
         uid: metadata::uid(pod).to_owned(),
         restart,
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
+        pull_secrets: secrets.filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned)).collect(),
+        deployed: annotation(image_pins::DEPLOYED).map(str::to_owned),
         containers: containers
             .iter()
             .zip(names)
             .enumerate()
             .map(|(index, (container, names))| {
                 container_plan(
-                    Given { pod, container, index, names, all_names, maps, settings, pod_ip },
+                    Given { pod, container, index, names, all_names, sources, veiled, settings, pod_ip },
                     annotation("vkube.io/file"),
                 )
             })
@@ -225,13 +234,15 @@ struct Given<'a> {
     index: usize,
     names: &'a ContainerNames,
     all_names: &'a [ContainerNames],
-    maps: &'a ConfigMaps,
+    sources: &'a Sources,
+    /// The same without the values of secrets, for the hash.
+    veiled: &'a Sources,
     settings: &'a PlanSettings,
     pod_ip: &'a str,
 }
 
 fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
-    let Given { pod, container, index, names, all_names, maps, settings, pod_ip } = given;
+    let Given { pod, container, index, names, all_names, sources, veiled, settings, pod_ip } = given;
     let mut blocked = None;
     let mut or_block = |result: Result<Vec<(String, String)>, String>| {
         result.unwrap_or_else(|why| {
@@ -239,22 +250,17 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
             Vec::new()
         })
     };
-    let envs = or_block(env_vars::resolve(pod, container, maps, pod_ip, &settings.host_ip));
+    let envs = or_block(env_vars::resolve(pod, container, sources, pod_ip, &settings.host_ip));
+    let veiled_envs = or_block(env_vars::resolve(pod, container, veiled, pod_ip, &settings.host_ip));
     // The address is not part of what a container *is*: a new lease alone must not rebuild it.
-    let envs_without_address = or_block(env_vars::resolve(pod, container, maps, "", &settings.host_ip));
-    let words = |field: &str| -> Vec<String> {
-        let list = container.get(field).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(|word| env_vars::expand(word, &envs)).collect()
-    };
-    let (entrypoint, cmd) = split_command(words("command"), words("args"));
-    let mut join = |words: &[String]| {
-        command_line::join(words).unwrap_or_else(|why| {
-            blocked.get_or_insert(why.to_string());
-            String::new()
-        })
-    };
-    let (entrypoint, cmd) = (join(&entrypoint), join(&cmd));
-    let (mounts, volumes) = match mounts_of(pod, container, names, all_names, maps, settings) {
+    let envs_without_address = or_block(env_vars::resolve(pod, container, veiled, "", &settings.host_ip));
+    let (entrypoint, cmd) = command_of(container, &envs).unwrap_or_else(|why| {
+        blocked.get_or_insert(why);
+        Default::default()
+    });
+    // What keeps a word from being said was found above.
+    let (veiled_entrypoint, veiled_cmd) = command_of(container, &veiled_envs).unwrap_or_default();
+    let (mounts, volumes) = match mounts_of(pod, container, names, all_names, &sources.maps, settings) {
         Ok(found) => found,
         Err(why) => {
             blocked.get_or_insert(why);
@@ -271,11 +277,12 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let network = pod.pointer("/metadata/annotations/vkube.io~1network").and_then(Value::as_str);
     let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip").and_then(Value::as_str);
     let declared = |field: &str| container.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    let identity = json!([
+    let pin = image_pins::pinned(pod, &text("/name"), &image).filter(|_| file.is_none());
+    let mut identity = json!([
         image,
         file,
-        entrypoint,
-        cmd,
+        veiled_entrypoint,
+        veiled_cmd,
         workdir,
         user,
         memory,
@@ -287,6 +294,10 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         mounts.iter().map(|mount| format!("{mount:?}")).collect::<Vec<_>>(),
         volumes.iter().map(|(name, files)| format!("{name}{files:?}")).collect::<Vec<_>>(),
     ]);
+    if let (Some(pin), Some(parts)) = (&pin, identity.as_array_mut()) {
+        // Only where there is one: a container that was made before pins were known is what it was.
+        parts.push(json!(pin));
+    }
     let identity = identity.to_string();
     ContainerPlan {
         name: text("/name"),
@@ -298,6 +309,8 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         veth: names.veth.clone(),
         image,
         file: file.map(str::to_owned),
+        pin,
+        policy: pull::policy(container),
         cmd,
         entrypoint,
         workdir,
@@ -312,6 +325,22 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),
         blocked,
     }
+}
+
+/// Entrypoint and cmd as RouterOS reads them. An error does not repeat the word: there may be a secret in it.
+fn command_of(container: &Value, envs: &[(String, String)]) -> Result<(String, String), String> {
+    let words = |field: &str| -> Vec<String> {
+        let list = container.get(field).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(|word| env_vars::expand(word, envs)).collect()
+    };
+    let (entrypoint, cmd) = split_command(words("command"), words("args"));
+    let join = |words: &[String]| {
+        let why = |fault: command_line::CannotExpress| {
+            format!("a word of the command cannot be expressed in a RouterOS command line ({})", fault.why)
+        };
+        command_line::join(words).map_err(why)
+    };
+    Ok((join(&entrypoint)?, join(&cmd)?))
 }
 
 /// Kubernetes' `command` replaces entrypoint *and* cmd of the image; RouterOS keeps the image's cmd unless `cmd` is set. So
@@ -347,7 +376,7 @@ fn mounts_of(
     container: &Value,
     names: &ContainerNames,
     all_names: &[ContainerNames],
-    maps: &ConfigMaps,
+    maps: &ByName,
     settings: &PlanSettings,
 ) -> Result<(Vec<MountPlan>, Volumes), String> {
     let mut mounts = Vec::new();
@@ -400,7 +429,7 @@ fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) ->
     names.get(containers.iter().position(mounts_it)?)
 }
 
-fn config_files(reference: &Value, maps: &ConfigMaps) -> Result<Vec<VolumeFile>, String> {
+fn config_files(reference: &Value, maps: &ByName) -> Result<Vec<VolumeFile>, String> {
     let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
     let optional = reference.get("optional").and_then(Value::as_bool).unwrap_or(false);
     let Some(map) = maps.get(name) else {
@@ -481,15 +510,15 @@ mod tests {
         json!({"metadata": {"namespace": "g10", "name": "dns", "uid": "u"}, "spec": spec})
     }
 
-    fn first(pod: &Value, maps: &ConfigMaps) -> ContainerPlan {
-        plan(pod, &names(), maps, &settings(), "").containers.remove(0)
+    fn first(pod: &Value, sources: &Sources) -> ContainerPlan {
+        plan(pod, &names(), sources, &settings(), "").containers.remove(0)
     }
 
     #[test]
     fn a_mount_without_a_volume_is_the_persistent_directory_of_the_running_fleet() {
         let pod = pod(json!({"containers": [{"name": "microdns", "image": "x",
             "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}));
-        let plan = first(&pod, &ConfigMaps::new());
+        let plan = first(&pod, &Sources::default());
         assert_eq!(plan.mounts[0].source, MountSource::Directory("/raid1/volumes/g10_dns_microdns/data".into()));
     }
 
@@ -497,7 +526,7 @@ mod tests {
     fn the_program_goes_to_entrypoint_and_the_rest_to_cmd() {
         let pod = pod(json!({"containers": [{"name": "c", "image": "x",
             "command": ["/bin/sh", "-c"], "args": ["echo $(A)"], "env": [{"name": "A", "value": "two words"}]}]}));
-        let plan = first(&pod, &ConfigMaps::new());
+        let plan = first(&pod, &Sources::default());
         assert_eq!(plan.entrypoint, "/bin/sh");
         assert_eq!(plan.cmd, "-c \"echo two words\"");
     }
@@ -506,12 +535,15 @@ mod tests {
     fn a_missing_config_map_blocks_and_is_named() {
         let pod = pod(json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}],
             "containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}));
-        assert_eq!(first(&pod, &ConfigMaps::new()).blocked.as_deref(), Some("configmap \"m\" not found"));
+        assert_eq!(first(&pod, &Sources::default()).blocked.as_deref(), Some("configmap \"m\" not found"));
     }
 
     #[test]
     fn the_hash_changes_with_what_needs_a_new_container_and_with_nothing_else() {
-        let maps = |text: &str| ConfigMaps::from([("m".to_owned(), json!({"data": {"k": text}}))]);
+        let maps = |text: &str| Sources {
+            maps: [("m".to_owned(), json!({"data": {"k": text}}))].into(),
+            ..Sources::default()
+        };
         let with = |image: &str| {
             pod(
                 json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}], "containers": [{"name": "c", "image": image,
@@ -519,8 +551,8 @@ mod tests {
                 "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}),
             )
         };
-        let hash = |pod: &Value, maps: &ConfigMaps, ip: &str| {
-            plan(pod, &names(), maps, &settings(), ip).containers[0].hash.clone()
+        let hash = |pod: &Value, sources: &Sources, ip: &str| {
+            plan(pod, &names(), sources, &settings(), ip).containers[0].hash.clone()
         };
         let base = hash(&with("a"), &maps("1"), "");
         assert_eq!(hash(&with("a"), &maps("1"), "10.0.0.9"), base);
@@ -538,7 +570,7 @@ mod tests {
             {"name": "b", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
             {"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/w"}]}]}));
         let names = ["a", "b-0123abcd", "c"].map(|row| ContainerNames { row: row.into(), veth: format!("veth_{row}") });
-        let plan = plan(&pod, &names, &ConfigMaps::new(), &settings(), "");
+        let plan = plan(&pod, &names, &Sources::default(), &settings(), "");
         for container in &plan.containers[1..] {
             assert_eq!(container.mounts[0].source, MountSource::Directory("/raid1/volumes/b-0123abcd/v".into()));
         }

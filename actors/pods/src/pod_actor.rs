@@ -10,7 +10,6 @@ use mkube_messages::patience;
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
-use mkube_model::metadata;
 use mkube_model::neighbours::router::ContainerState;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -19,13 +18,14 @@ use tracing::Instrument;
 
 use crate::backoff::Backoff;
 use crate::carry_out::{Failed, Job, carry_out};
-use crate::env_vars::ConfigMaps;
 use crate::memory::Memory;
 use crate::next_step::{Step, next_step, next_teardown};
 use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerPlan, PodPlan, is_ours, owner_in_mark, plan};
+use crate::pull;
 use crate::sight::{
-    address_of, event_reason, generation, leaver, previous_address, rows_of_pod, seen, short_pause, without_shared,
+    address_of, event_reason, generation, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of,
+    without_shared,
 };
 use crate::status::{Trouble, recorded_restarts, recorded_run};
 use crate::telling::FIRST_WORD;
@@ -63,6 +63,8 @@ pub struct PodActor {
     /// The status last reported (as text: a thousand pods report at once after a start), and when, until the published pod
     /// shows it.
     pub(crate) reported: Option<(String, Instant)>,
+    /// The digest that was written down last, and when, until the published pod shows it.
+    pub(crate) stamped: Option<(String, Instant)>,
     /// It is this pod's turn.
     turn: Option<OwnedSemaphorePermit>,
     /// It waits for its turn.
@@ -84,31 +86,21 @@ impl PodActor {
             timer: None,
             born: Instant::now(),
             reported: None,
+            stamped: None,
             turn: None,
             queued: false,
         }
     }
 
-    fn config_maps(&self, namespace: &str) -> ConfigMaps {
-        let view = self.parts.objects.view();
-        let all = view.kind(&self.parts.config_maps);
-        let from = ObjectKey::new(namespace, "");
-        all.objects
-            .range(from..)
-            .take_while(|(key, _)| key.namespace == namespace)
-            .map(|(key, object)| (key.name.clone(), object.value()))
-            .collect()
-    }
-
     pub(crate) fn plan(&self, desired: &Desired, pod: &Value, device: &DeviceSnapshot) -> PodPlan {
-        let maps = self.config_maps(metadata::namespace(pod));
+        let sources = sources_of(&self.parts, &desired.pod);
         let first = desired.names.first();
         let address = first.and_then(|names| {
             let lease = self.memories.get(&names.row).and_then(|memory| memory.lease.as_ref());
             let leased = lease.map(|lease| lease.address.addr().to_string());
             leased.or_else(|| address_of(device, &names.veth))
         });
-        plan(pod, &desired.names, &maps, &self.parts.settings, address.as_deref().unwrap_or_default())
+        plan(pod, &desired.names, &sources, &self.parts.settings, address.as_deref().unwrap_or_default())
     }
 
     /// Looks at what is wanted and what is there, and takes the next step.
@@ -275,7 +267,9 @@ impl PodActor {
     ) {
         self.announce(&step, &container, &plan);
         let memory = (**self.memories.entry(container.row.clone()).or_default()).clone();
+        let credentials = if step == Step::EnsureTarball { self.credentials(&plan) } else { Vec::new() };
         let job = Job {
+            credentials,
             previous_address: previous_address(status, container.index),
             images_base: self.parts.settings.images_base.clone(),
             doors: self.parts.doors.clone(),
@@ -298,6 +292,7 @@ impl PodActor {
             actor.waiting = None;
             match result {
                 Ok(learnt) => {
+                    actor.tell_learnt(&learnt, &container, &plan);
                     actor.memories.entry(container.row.clone()).or_default().learn(&step, &container, learnt, before);
                     actor.troubles.remove(&container.row);
                     actor.look(ctx);
@@ -338,6 +333,10 @@ impl PodActor {
         if failed.root_dir_taken {
             memory.generation += 1;
         }
+        if failed.archive_gone {
+            memory.tarball = None;
+        }
+        let again = memory.retry.is_in_use();
         let pause = memory.retry.pause(Instant::now());
         if matches!(step, Step::Mark) {
             // Without a mark drift cannot be seen, and nothing else is wrong.
@@ -345,7 +344,14 @@ impl PodActor {
         }
         let Trouble { reason, message } = failed.trouble;
         tracing::info!(pod = %plan.name, namespace = %plan.namespace, step = ?step, %message, ?pause, "a step failed");
-        self.event(plan, true, event_reason(&reason), message.clone());
+        let (reason, message) = if *step == Step::EnsureTarball {
+            let (reason, message, tellings) = pull::failed(&container.image, &reason, &message, again);
+            self.tell_all(plan, tellings);
+            (reason.to_owned(), message)
+        } else {
+            self.event(plan, true, event_reason(&reason), message.clone());
+            (reason, message)
+        };
         let message = format!("{message}; next try in {} s", pause.as_secs());
         self.troubles.insert(container.row.clone(), Trouble { reason, message });
         self.look(ctx);

@@ -28,7 +28,7 @@ pub struct ContainerFacts {
     pub name: String,
     /// Image reference.
     pub image: String,
-    /// Digest of the archive it was made from, if known.
+    /// `<repository>@<digest>` of what runs, if known.
     pub image_id: String,
     /// The row's `.id`.
     pub row_id: Option<String>,
@@ -159,6 +159,28 @@ pub fn recorded_run(previous: &Value, name: &str, row_id: Option<&RowId>) -> Rec
         message: ended.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
     });
     Recorded { started: ended.is_some() || status.pointer("/state/running").is_some(), exit }
+}
+
+/// What a stored status says of a container's image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordedImage {
+    /// The `imageID` told of this row; may be empty.
+    OfThisRow(String),
+    /// It speaks of another row.
+    OfAnother,
+    /// It speaks of no row.
+    Nothing,
+}
+
+/// What a stored status says of the image of this row.
+pub fn recorded_image(previous: &Value, name: &str, row_id: &RowId) -> RecordedImage {
+    let status = previous_container(previous, name);
+    let text = |field: &str| status.and_then(|status| status.get(field)?.as_str()).unwrap_or_default();
+    match text("containerID") {
+        "" => RecordedImage::Nothing,
+        id if id == container_id(&row_id.0) => RecordedImage::OfThisRow(text("imageID").to_owned()),
+        _ => RecordedImage::OfAnother,
+    }
 }
 
 fn container_id(row_id: &str) -> String {

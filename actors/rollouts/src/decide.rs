@@ -56,14 +56,12 @@ impl Case<'_> {
         if pod.deleting || pod.finished || !pod.images().any(|image| image == self.image) {
             return false;
         }
-        let is_pinned = |name: &str| pod.pins.get(name).is_some_and(|pin| pin.digest == desired);
-        if pod.of_image(self.image).all(|container| is_pinned(&container.name)) {
-            // It is there, or its actor is on the way.
-            return false;
-        }
         let wanted = pod.wanted.iter().any(|one| one.image == self.image && one.digest == desired);
-        let is_old = |running: Option<&str>| running.map_or(wanted, |running| running != desired);
-        pod.of_image(self.image).any(|container| is_old(container.running.as_deref()))
+        pod.of_image(self.image).any(|container| {
+            // One that is pinned to it is on the way.
+            let is_pinned = pod.pins.get(&container.name).is_some_and(|pin| pin.digest == desired);
+            !is_pinned && container.running.as_deref().map_or(wanted, |running| running != desired)
+        })
     }
 
     /// What is to be done now.

@@ -163,13 +163,18 @@ fn while_a_pod_is_tried_or_on_its_way_the_next_one_waits() {
 #[test]
 fn containers_of_one_image_are_pinned_together_and_others_keep_their_pins() {
     let mut two = noted(pod("a", Some(1)), "vkube.io/image-pin", &format!("side=busy@{}", digest(9)));
-    let extra = json!([{"name": "d", "image": IMAGE}, {"name": "side", "image": "busy"}]);
+    let extra = json!([
+        {"name": "d", "image": IMAGE}, {"name": "side", "image": "busy"}, {"name": "there", "image": IMAGE},
+    ]);
+    let there = json!({"name": "there", "imageID": digest(2), "state": {"running": {}}, "ready": true});
+    two["status"]["containerStatuses"].as_array_mut().expect("a list").push(there);
     two["spec"]["containers"].as_array_mut().expect("a list").extend(extra.as_array().expect("a list").clone());
     change(&mut two, |pod| patches::begin(pod, IMAGE, &digest(2)));
     let pins = sight(&two).pins;
     assert_eq!(pins["c"], Version::new(IMAGE, digest(2)));
     assert_eq!(pins["d"], Version::new(IMAGE, digest(2)));
     assert_eq!(pins["side"], Version::new("busy", digest(9)));
+    assert_eq!(pins.get("there"), None, "what runs it already is not made anew");
     let mark = sight(&two).mark.expect("it is tried");
     assert_eq!((mark.from["c"].as_str(), mark.from["d"].as_str()), (digest(1).as_str(), ""));
     assert_eq!(patches::outcome(&sight(&two), &mark), patches::Outcome::SaysNothing, "one of them does not run");

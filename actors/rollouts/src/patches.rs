@@ -49,10 +49,13 @@ fn with_pins(pod: &PodSight, set: impl IntoIterator<Item = (String, Option<Versi
     annotations::print_pins(&pins)
 }
 
-/// A digest is tried on the pod: all its containers of the image are pinned to it.
+/// A digest is tried on the pod: its containers of the image are pinned to it together, but for those that run it already.
 pub fn begin(pod: &PodSight, image: &str, to: &str) -> Value {
-    let from: BTreeMap<String, String> =
-        pod.of_image(image).map(|one| (one.name.clone(), one.running.clone().unwrap_or_default())).collect();
+    let from: BTreeMap<String, String> = pod
+        .of_image(image)
+        .filter(|one| one.running.as_deref() != Some(to))
+        .map(|one| (one.name.clone(), one.running.clone().unwrap_or_default()))
+        .collect();
     let pins = from.keys().map(|name| (name.clone(), Some(Version::new(image, to)))).collect::<Vec<_>>();
     let mark = Mark { image: image.to_owned(), to: to.to_owned(), was_live: pod.is_live(image), from };
     patch(

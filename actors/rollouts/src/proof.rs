@@ -120,28 +120,30 @@ fn is_live(pod: &PodSight, container: &ContainerSight, mark: &Mark, device: &Dev
 /// Why a container of the new digest fails, if it does.
 fn failure(pod: &PodSight, container: &ContainerSight, mark: &Mark, seen: &mut Observed) -> Option<String> {
     let name = &container.name;
+    // While it is being made nobody says what it runs. What is said then may be about the one before, if that failed too.
+    if let Doing::Waiting { reason, message } = &container.doing
+        && reason == "ErrImageUnpack"
+        && (has_digest(container, mark) || container.running.is_none() && mark.was_live)
+    {
+        return Some(format!("container {name}: {message}"));
+    }
     if !has_digest(container, mark) {
         return None;
     }
-    // Without a row it is being made, and what is said of an end is about the one before.
-    let last = container.row.as_ref().map(|_| container.last_exit.clone().unwrap_or_else(|| "it ended".to_owned()));
-    match (&container.doing, last) {
-        (Doing::Waiting { reason, message }, _) if reason == "ErrImageUnpack" => {
-            return Some(format!("container {name}: {message}"));
+    let last = || container.last_exit.as_deref().unwrap_or("it ended");
+    match &container.doing {
+        Doing::Waiting { reason, .. } if reason == "CrashLoopBackOff" => {
+            return Some(format!("container {name} does not stay up: {}", last()));
         }
-        (Doing::Waiting { reason, .. }, Some(last)) if reason == "CrashLoopBackOff" => {
-            return Some(format!("container {name} does not stay up: {last}"));
-        }
-        (Doing::Ended { code, .. }, Some(last)) if *code != 0 || pod.restarts_always => {
-            return Some(format!("container {name} does not stay up: {last}"));
+        Doing::Ended { code, .. } if *code != 0 || pod.restarts_always => {
+            return Some(format!("container {name} does not stay up: {}", last()));
         }
         _ => {}
     }
     if matches!(container.doing, Doing::Running { .. }) {
         let before = *seen.restarts.entry(name.clone()).or_insert(container.restarts);
         if container.restarts > before {
-            let last = container.last_exit.as_deref().unwrap_or("it ended");
-            return Some(format!("container {name} was restarted: {last}"));
+            return Some(format!("container {name} was restarted: {}", last()));
         }
     }
     None

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpParts};
-use mkube_images::ImageActor;
+use mkube_images::{ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
-use mkube_messages::images::EnsureTarball;
+use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::router::DeviceReader;
@@ -86,6 +86,8 @@ pub struct ControllerSettings {
     pub allow_chaos: bool,
     /// Pause between two readings of the device.
     pub tick: Duration,
+    /// Pause between two collections of archives; zero: none.
+    pub gc_interval: Duration,
 }
 
 /// A controller that runs.
@@ -97,6 +99,8 @@ pub struct Controller {
     pub objects: ObjectsReader,
     /// What the device looks like.
     pub device: DeviceReader,
+    /// What is told of images.
+    pub images: ImagesReader,
 }
 
 /// A door for somebody on `floor`.
@@ -135,6 +139,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
     let (picture, device) = mkube_router::device_picture();
+    let (images_publisher, images) = images_view();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -190,11 +195,21 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             ChildSpec::actor("ipam", RestartRule::Permanent, ipam_way.clone(), move |_| IpamActor::new(parts.clone()));
         mkube_ipam::answers(spec).done()
     };
-    let image_actor = ChildSpec::actor("images", RestartRule::Permanent, images_way.clone(), move |_| {
-        ImageActor::new(tarballs.clone(), disk_map.clone())
-    })
-    .answers::<EnsureTarball>()
-    .done();
+    let image_actor = {
+        let parts = ImageParts {
+            source: tarballs,
+            map: disk_map,
+            publisher: images_publisher,
+            objects: objects.clone(),
+            device: device.clone(),
+            pods: pods_kind,
+            gc_interval: settings.gc_interval,
+        };
+        let spec = ChildSpec::actor("images", RestartRule::Permanent, images_way.clone(), move |_| {
+            ImageActor::new(parts.clone())
+        });
+        mkube_images::answers(spec).done()
+    };
 
     // Floor 3: pods.
     let pod = PodParts {
@@ -214,6 +229,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             log: door(Floor::Pod, &router_way),
             report: door(Floor::Pod, &objects_way),
             finish: door(Floor::Pod, &objects_way),
+            write: door(Floor::Pod, &objects_way),
             event: bell(&objects_way),
         },
         objects: objects.clone(),
@@ -224,6 +240,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         settings: plan.clone(),
         kind: pods_kind,
         config_maps: maps_kind,
+        secrets: kind(&kinds, "Secret"),
     };
     let pods_actor = {
         let parts = PodsParts { pod: Arc::new(pod), tree: tree.clone(), supervisor: "mkube/pods".to_owned() };
@@ -304,7 +321,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device }
+    Controller { tree, objects, device, images }
 }
 
 /// Finds the row of a container whose output is asked for.

@@ -106,6 +106,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         allowed_hosts: extras.allowed_hosts,
         allow_chaos: extras.allow_chaos,
         tick: TICK,
+        gc_interval: settings.storage.gc_interval,
     };
     Ok(start(neighbours, controller_settings))
 }

@@ -27,7 +27,7 @@ impl Request for EnsureTarball {
     }
 }
 
-/// The digest the registry has for an image now. Sent by RolloutActor. Changes nothing.
+/// The digest the registry has for an image now. Sent by RolloutActor. Changes nothing; safe to repeat.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<String, TarballFault>")]
 pub struct ResolveImage {
@@ -57,3 +57,12 @@ pub struct ImagesView {
 
 /// Reads what ImageActor publishes.
 pub type ImagesReader = watch::Receiver<Arc<ImagesView>>;
+
+/// The writing end; kept outside the actor so that readers survive its restarts.
+pub type ImagesPublisher = Arc<watch::Sender<Arc<ImagesView>>>;
+
+/// A connected pair, empty.
+pub fn images_view() -> (ImagesPublisher, ImagesReader) {
+    let (sender, reader) = watch::channel(Arc::default());
+    (Arc::new(sender), reader)
+}

@@ -82,6 +82,14 @@ pub fn digest_of(text: &str) -> Option<&str> {
     is_digest(digest).then_some(digest)
 }
 
+/// Every digest that stands anywhere in a text.
+pub fn digests_in(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices("sha256:").filter_map(|(at, prefix)| {
+        let found = text.get(at..at + prefix.len() + HEX)?;
+        is_digest(found).then_some(found)
+    })
+}
+
 /// The digest in the name of a content-addressed archive, `…/sha256-<hex>.tar`.
 pub fn digest_of_archive(path: &str) -> Option<String> {
     let name = path.rsplit('/').next()?.strip_suffix(".tar")?;
@@ -140,6 +148,8 @@ mod tests {
         }
         assert_eq!(digest_of(&image_id("r:5/x:1", &digest('c'))), Some(digest('c').as_str()));
         assert_eq!(digest_of("r:5/x:1"), None);
+        let mark = format!("{{\"to\":\"{}\",\"from\":{{\"web\":\"{}\"}}}} sha256:short", digest('e'), digest('f'));
+        assert_eq!(digests_in(&mark).collect::<Vec<_>>(), [digest('e'), digest('f')]);
         let name = format!("/raid1/cache/sha256-{}.tar", "d".repeat(HEX));
         assert_eq!(digest_of_archive(&name), Some(digest('d')));
         assert_eq!(digest_of_archive("/raid1/cache/web-1.tar"), None);

@@ -139,6 +139,7 @@ impl World {
                 allowed_hosts: setup.guarded.then(|| own.to_vec()),
                 allow_chaos: true,
                 tick: setup.tick,
+                gc_interval: Duration::from_secs(1800),
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

@@ -310,13 +310,12 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
             problems.push(Problem::invalid(format!("{field}.value"), at(variable, "/value"), why));
         }
         if let Some(from) = variable.get("valueFrom").filter(|from| !from.is_null())
-            && from.get("configMapKeyRef").is_none()
-            && from.get("fieldRef").is_none()
+            && ["configMapKeyRef", "secretKeyRef", "fieldRef"].iter().all(|known| from.get(known).is_none())
         {
             problems.push(Problem::invalid(
                 format!("{field}.valueFrom"),
                 "",
-                "only configMapKeyRef and fieldRef are supported",
+                "only configMapKeyRef, secretKeyRef and fieldRef are supported",
             ));
         }
     }

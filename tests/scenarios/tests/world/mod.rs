@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
-use mkube_images::ImageActor;
+use mkube_images::{ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
-use mkube_messages::images::EnsureTarball;
+use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
@@ -72,6 +72,7 @@ pub struct World {
     pub around: Surroundings,
     pub device: FakeRouter,
     pub tree: Tree,
+    images: ImagesReader,
     reader: ObjectsReader,
     write: Door<WriteObject>,
 }
@@ -163,6 +164,7 @@ impl World {
             log: relay(router.door(), "DescribeContainerLog", &crossings),
             report: relay(objects.door(), "ReportStatus", &crossings),
             finish: relay(objects.door(), "FinishDeletion", &crossings),
+            write: relay(objects.door(), "WriteObject", &crossings),
             event: objects.door(),
         };
         let (tree_cell, tree_reader) = watch::channel(None);
@@ -176,13 +178,14 @@ impl World {
             pod: Arc::new(PodParts {
                 doors,
                 objects: reader.clone(),
-                device: picture,
+                device: picture.clone(),
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
                 turns: Turns::default(),
                 settings: Arc::new(settings),
                 kind: kind("Pod"),
                 config_maps: kind("ConfigMap"),
+                secrets: kind("Secret"),
             }),
             tree: tree_reader,
             supervisor: "mkube/pods".into(),
@@ -190,10 +193,17 @@ impl World {
         let (kept, tarballs) = (around.store.clone(), around.images.clone());
         let permanent = RestartRule::Permanent;
         let write = objects.door();
-        let images_spec = ChildSpec::actor("images", permanent, images, move |_| {
-            ImageActor::new(tarballs.clone(), Default::default())
-        })
-        .answers::<EnsureTarball>();
+        let (publisher, images_reader) = images_view();
+        let keeper = ImageParts {
+            source: tarballs,
+            map: Default::default(),
+            publisher,
+            objects: reader.clone(),
+            device: picture.clone(),
+            pods: kind("Pod"),
+            gc_interval: Duration::from_secs(1800),
+        };
+        let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
@@ -207,7 +217,7 @@ impl World {
                 Child::Actor(mkube_router::answers(router_spec).done()),
                 Child::Actor(mkube_objects::answers(objects_spec).done()),
                 Child::Actor(mkube_ipam::answers(ipam_spec).done()),
-                Child::Actor(images_spec.done()),
+                Child::Actor(mkube_images::answers(images_spec).done()),
                 Child::Supervisor(SupervisorSpec {
                     intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
                     ..supervisor("pods", OnLimit::HoldChild, vec![])
@@ -217,7 +227,7 @@ impl World {
         );
         let tree = mkube_supervision::start(root, around.clock.clone());
         tree_cell.send_replace(Some(tree.clone()));
-        let world = Self { device: around.device.clone(), around, tree, reader, write };
+        let world = Self { device: around.device.clone(), around, tree, images: images_reader, reader, write };
         world.until("the store is read", |world| world.reader.view().loaded).await;
         sleep(Duration::from_millis(20)).await;
         world
@@ -333,6 +343,11 @@ impl World {
         let events = self.reader.view().kind(&kind);
         let texts = events.objects.values().filter(|event| event.value()["reason"] == reason);
         texts.map(|event| event.value()["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// What ImageActor tells.
+    pub fn images(&self) -> Arc<ImagesView> {
+        self.images.borrow().clone()
     }
 
     /// Nothing of any pod is on the device, on the disk or in the store.
