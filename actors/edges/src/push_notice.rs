@@ -67,7 +67,7 @@ fn of_image(image: &str) -> Result<Notice, Status> {
         repository: checked_repository(reference.repository)?.to_owned(),
         tag: checked_tag("image", reference.tag)?.to_owned(),
         digest: None,
-        registry: reference.registry.map(str::to_owned),
+        registry: reference.registry.map(checked_registry).transpose()?,
     }))
 }
 
@@ -77,7 +77,7 @@ fn of_fields(body: &Value, repository: &str) -> Result<Notice, Status> {
     if let Some(digest) = digest.as_deref().filter(|digest| !is_digest(digest)) {
         return Err(bad("digest", digest, "must be an algorithm, a colon and hexadecimal digits"));
     }
-    let registry = text(body, "registry")?.map(str::to_owned);
+    let registry = text(body, "registry")?.map(checked_registry).transpose()?;
     match text(body, "tag")? {
         // A manifest that is pushed under its digest has that for a tag.
         Some(tag) if is_digest(tag) => Ok(Notice::Digest),
@@ -112,6 +112,12 @@ fn checked_repository(repository: &str) -> Result<&str, Status> {
     };
     let ok = repository.split('/').all(part);
     ok.then_some(repository).ok_or_else(|| bad("repository", repository, "is not a name of a repository"))
+}
+
+fn checked_registry(registry: &str) -> Result<String, Status> {
+    let ok = registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+        && registry.bytes().all(|c| c.is_ascii_alphanumeric() || b".-:[]".contains(&c));
+    ok.then(|| registry.to_owned()).ok_or_else(|| bad("registry", registry, "is not host[:port]"))
 }
 
 fn checked_tag<'a>(field: &str, tag: &'a str) -> Result<&'a str, Status> {
@@ -193,6 +199,7 @@ mod tests {
             json!({"repository": "app", "tag": 7}),
             json!({"repository": "app", "tag": "edge", "digest": "sha256:xyz"}),
             json!({"tag": "edge"}),
+            json!({"repository": "app", "tag": "edge", "registry": "http://host/"}),
         ] {
             let refusal = read(&body).expect_err("no notice");
             assert_eq!((refusal.code, refusal.reason), (400, "BadRequest"), "{body}");
