@@ -28,7 +28,7 @@ const LONGEST: usize = 512;
 
 /// What the edge needs to know and tell about images.
 #[derive(Clone)]
-pub struct ImageParts {
+pub struct HttpImages {
     /// Archives and pulls.
     pub cache: ImagesReader,
     /// What is being rolled out.

@@ -23,5 +23,5 @@ mod write;
 
 pub use health::{Check, HealthChecks};
 pub use http_edge::HttpEdge;
-pub use images::ImageParts;
+pub use images::HttpImages;
 pub use parts::{Figures, HttpParts};

@@ -14,7 +14,7 @@ use mkube_supervision::Tree;
 use tokio::sync::watch;
 
 use crate::health::HealthChecks;
-use crate::images::ImageParts;
+use crate::images::HttpImages;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub struct HttpParts {
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
     /// Images.
-    pub images: ImageParts,
+    pub images: HttpImages,
     /// What `/readyz` asks.
     pub health: HealthChecks,
     /// Time of day.

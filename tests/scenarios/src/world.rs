@@ -15,7 +15,9 @@ use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
+use mkube_model::secret::Secret;
 use mkube_pods::PlanSettings;
+use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
 use mkube_shared_disk::{ArchiveCache, ContainerLogs, VolumeFiles};
@@ -38,6 +40,10 @@ pub struct Setup {
     pub guarded: bool,
     /// Pause between two readings of the device.
     pub tick: Duration,
+    /// How rollouts go about it.
+    pub rollouts: Rules,
+    /// What push notices must be signed with.
+    pub notify_secret: Option<Secret>,
     /// Names of images whose archives are in the cache.
     pub images: Vec<&'static str>,
 }
@@ -48,6 +54,8 @@ impl Default for Setup {
             kinds: KindTable::builtin(),
             guarded: false,
             tick: mkube::compose::TICK,
+            rollouts: Rules::default(),
+            notify_secret: None,
             images: vec!["hello:latest", "other:1"],
         }
     }
@@ -140,6 +148,8 @@ impl World {
                 allow_chaos: true,
                 tick: setup.tick,
                 gc_interval: Duration::from_secs(1800),
+                rollouts: setup.rollouts,
+                notify_secret: setup.notify_secret,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };
