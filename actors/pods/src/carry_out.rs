@@ -21,9 +21,10 @@ use mkube_model::neighbours::tarballs::{PullPolicy, RegistryCredential, Tarball,
 use crate::memory::{Exit, Memory};
 use crate::next_step::Step;
 use crate::parts::PodDoors;
-use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark, veth_comment};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, mark, veth_comment};
 use crate::pull;
 use crate::status::Trouble;
+use crate::volumes::MountSource;
 
 /// What a step taught us.
 #[derive(Debug)]
@@ -104,8 +105,13 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
         },
         Step::WriteVolumes => {
             let mut directories = Vec::new();
-            for (volume, files) in &container.volumes {
-                let written = job.disk.write_volume(&row, volume, files.clone()).await;
+            for volume in &container.volumes {
+                let files = volume.files.clone();
+                let written = if volume.secret {
+                    job.disk.write_secret_volume(&row, &volume.name, files).await
+                } else {
+                    job.disk.write_volume(&row, &volume.name, files).await
+                };
                 directories.push(written.map_err(|fault| Failed::new("FailedMount", fault))?);
             }
             Ok(Learnt::Volumes(directories))

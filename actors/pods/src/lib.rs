@@ -31,6 +31,7 @@ mod sight;
 mod sources;
 mod status;
 mod telling;
+mod volumes;
 
 pub use node_actor::{NodeActor, NodeParts};
 pub use parts::{Desired, PodDoors, PodParts, Turns};

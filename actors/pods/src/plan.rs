@@ -7,14 +7,14 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
-use mkube_model::neighbours::shared_disk::VolumeFile;
 use mkube_model::neighbours::tarballs::PullPolicy;
 use mkube_model::{command_line, image_pins, metadata, names};
 use serde_json::{Value, json};
 
 use crate::env_vars;
 use crate::pull;
-use crate::sources::{ByName, Sources};
+use crate::sources::Sources;
+use crate::volumes::{self, MountPlan, VolumePlan};
 
 /// Settings that shape every pod.
 #[derive(Debug, Clone)]
@@ -61,26 +61,6 @@ pub struct PodPlan {
     pub containers: Vec<ContainerPlan>,
 }
 
-/// Where a mount comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountSource {
-    /// A directory of the device.
-    Directory(String),
-    /// A volume whose files mkube writes; index into [`ContainerPlan::volumes`], and a path inside it.
-    Files(usize, String),
-}
-
-/// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountPlan {
-    /// Source.
-    pub source: MountSource,
-    /// Path in the container.
-    pub destination: String,
-    /// Read-only.
-    pub read_only: bool,
-}
-
 /// A container, translated.
 #[derive(Debug, Clone)]
 pub struct ContainerPlan {
@@ -122,8 +102,8 @@ pub struct ContainerPlan {
     pub envs: Vec<(String, String)>,
     /// Mounts, in order.
     pub mounts: Vec<MountPlan>,
-    /// Volumes whose files mkube writes: name and files.
-    pub volumes: Vec<(String, Vec<VolumeFile>)>,
+    /// Volumes whose files mkube writes.
+    pub volumes: Vec<VolumePlan>,
     /// The spec mounts something, also when it is not known what.
     pub mounts_declared: bool,
     /// The spec sets variables, also when it is not known which.
@@ -260,13 +240,13 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     });
     // What keeps a word from being said was found above.
     let (veiled_entrypoint, veiled_cmd) = command_of(container, &veiled_envs).unwrap_or_default();
-    let (mounts, volumes) = match mounts_of(pod, container, names, all_names, &sources.maps, settings) {
-        Ok(found) => found,
-        Err(why) => {
+    let (mounts, volumes) =
+        volumes::mounts_of(pod, container, names, all_names, sources, settings).unwrap_or_else(|why| {
             blocked.get_or_insert(why);
-            (Vec::new(), Vec::new())
-        }
-    };
+            Default::default()
+        });
+    let (_, veiled_volumes) =
+        volumes::mounts_of(pod, container, names, all_names, veiled, settings).unwrap_or_default();
     let text = |pointer: &str| container.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let image = text("/image");
     let workdir = text("/workingDir");
@@ -292,7 +272,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         address,
         grace,
         mounts.iter().map(|mount| format!("{mount:?}")).collect::<Vec<_>>(),
-        volumes.iter().map(|(name, files)| format!("{name}{files:?}")).collect::<Vec<_>>(),
+        veiled_volumes.iter().map(|volume| format!("{}{:?}", volume.name, volume.files)).collect::<Vec<_>>(),
     ]);
     if let (Some(pin), Some(parts)) = (&pin, identity.as_array_mut()) {
         // Only where there is one: a container that was made before pins were known is what it was.
@@ -369,105 +349,6 @@ fn user_of(pod: &Value, container: &Value) -> String {
     }
 }
 
-type Volumes = Vec<(String, Vec<VolumeFile>)>;
-
-fn mounts_of(
-    pod: &Value,
-    container: &Value,
-    names: &ContainerNames,
-    all_names: &[ContainerNames],
-    maps: &ByName,
-    settings: &PlanSettings,
-) -> Result<(Vec<MountPlan>, Volumes), String> {
-    let mut mounts = Vec::new();
-    let mut volumes: Volumes = Vec::new();
-    for mount in container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten() {
-        let field = |name: &str| mount.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (volume, sub_path) = (field("name"), field("subPath").trim_matches('/'));
-        let declared = pod
-            .pointer("/spec/volumes")
-            .and_then(Value::as_array)
-            .and_then(|all| all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(volume)));
-        let under = |base: String| if sub_path.is_empty() { base } else { format!("{base}/{sub_path}") };
-        let source = if let Some(path) = declared.and_then(|v| v.pointer("/hostPath/path")).and_then(Value::as_str) {
-            MountSource::Directory(under(path.trim_end_matches('/').to_owned()))
-        } else if let Some(reference) = declared.and_then(|v| v.get("configMap")) {
-            let index = match volumes.iter().position(|(name, _)| name == volume) {
-                Some(index) => index,
-                None => {
-                    volumes.push((volume.to_owned(), config_files(reference, maps)?));
-                    volumes.len() - 1
-                }
-            };
-            MountSource::Files(index, sub_path.to_owned())
-        } else {
-            let owner = if declared.is_some_and(|v| v.get("emptyDir").is_some()) {
-                first_mounting(pod, volume, all_names).unwrap_or(names).row.clone()
-            } else {
-                names.row.clone()
-            };
-            MountSource::Directory(under(format!("{}/{owner}/{volume}", settings.volumes_base.trim_end_matches('/'))))
-        };
-        mounts.push(MountPlan {
-            source,
-            destination: field("mountPath").to_owned(),
-            read_only: mount.get("readOnly").and_then(Value::as_bool).unwrap_or(false),
-        });
-    }
-    Ok((mounts, volumes))
-}
-
-/// An emptyDir is one directory for all containers of the pod: it lies where the first of them would have its own.
-fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array)?;
-    let mounts_it = |container: &Value| {
-        container
-            .get("volumeMounts")
-            .and_then(Value::as_array)
-            .is_some_and(|mounts| mounts.iter().any(|m| m.get("name").and_then(Value::as_str) == Some(volume)))
-    };
-    names.get(containers.iter().position(mounts_it)?)
-}
-
-fn config_files(reference: &Value, maps: &ByName) -> Result<Vec<VolumeFile>, String> {
-    let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
-    let optional = reference.get("optional").and_then(Value::as_bool).unwrap_or(false);
-    let Some(map) = maps.get(name) else {
-        return if optional { Ok(Vec::new()) } else { Err(format!("configmap {name:?} not found")) };
-    };
-    let default_mode = reference.get("defaultMode").and_then(Value::as_u64).unwrap_or(0o644) as u32;
-    let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
-    for (key, value) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
-        contents.push((key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
-    }
-    for (key, value) in map.get("binaryData").and_then(Value::as_object).into_iter().flatten() {
-        let bytes = base64_decode(value.as_str().unwrap_or_default());
-        contents
-            .push((key.clone(), bytes.ok_or_else(|| format!("configmap {name:?}: binaryData {key:?} is not base64"))?));
-    }
-    let Some(items) = reference.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) else {
-        let files = contents.into_iter().map(|(path, bytes)| VolumeFile { path, mode: default_mode, bytes });
-        return Ok(files.collect());
-    };
-    let mut files = Vec::new();
-    for item in items {
-        let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (key, path) = (field("key"), field("path"));
-        let mode = item.get("mode").and_then(Value::as_u64).map_or(default_mode, |mode| mode as u32);
-        match contents.iter().find(|(known, _)| known == key) {
-            Some((_, bytes)) => files.push(VolumeFile { path: path.to_owned(), mode, bytes: bytes.clone() }),
-            None if optional => {}
-            None => return Err(format!("configmap {name:?} has no key {key:?}")),
-        }
-    }
-    Ok(files)
-}
-
-fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
-}
-
 /// Bytes of a Kubernetes quantity such as `64Mi`, `1G`, `1500m`; fractions are rounded up.
 pub fn bytes_of_quantity(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -492,6 +373,7 @@ pub fn bytes_of_quantity(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volumes::MountSource;
 
     fn settings() -> PlanSettings {
         PlanSettings {
@@ -561,6 +443,60 @@ mod tests {
         assert_eq!(hash_in_mark(&mark("g10", "dns", &base)), Some(base.as_str()));
         assert_eq!(hash_in_mark("mkube something else entirely"), None);
         assert_eq!(hash_in_mark("could not acquire interface"), None);
+    }
+
+    /// Rows that run carry these hashes: another one would make every container of a fleet anew.
+    #[test]
+    fn the_hash_of_a_container_is_the_same_in_every_release() {
+        let mut pod = pod(json!({"restartPolicy": "Always",
+            "volumes": [{"name": "v", "configMap": {"name": "m"}}],
+            "containers": [{"name": "microdns", "image": "r:5000/x:1", "imagePullPolicy": "Always",
+                "command": ["/bin/sh"], "args": ["-c", "run"], "resources": {"limits": {"memory": "64Mi"}},
+                "env": [{"name": "A", "value": "1"}],
+                "volumeMounts": [{"name": "data", "mountPath": "/data"},
+                    {"name": "v", "mountPath": "/etc/x", "readOnly": true}]}]}));
+        pod["metadata"]["annotations"] = json!({"vkube.io/network": "g10"});
+        let sources = Sources {
+            maps: [("m".to_owned(), json!({"data": {"k": "1"}}))].into(),
+            secrets: [("s".to_owned(), json!({"data": {"k": "MQ=="}}))].into(),
+        };
+        assert_eq!(first(&pod, &sources).hash, "8f03ac6040c7f33a");
+        // What mkube notes of it, and pins of another image or container, are no reason to make it anew.
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (key, value, same) in [
+            ("vkube.io/image-digest", digest.clone(), true),
+            ("vkube.io/image-pin", format!("microdns=r:5000/x:2@{digest}"), true),
+            ("vkube.io/image-pin", format!("other=r:5000/x:1@{digest}"), true),
+            ("vkube.io/image-pin", format!("microdns=r:5000/x:1@{digest}"), false),
+        ] {
+            pod["metadata"]["annotations"][key] = json!(value);
+            assert_eq!(first(&pod, &sources).hash == "8f03ac6040c7f33a", same, "{key}={value}");
+        }
+        assert_eq!(first(&pod, &sources).pin, Some(digest));
+    }
+
+    #[test]
+    fn values_of_secrets_are_in_the_container_and_not_in_its_hash() {
+        let pod = pod(
+            json!({"volumes": [{"name": "v", "secret": {"secretName": "s", "items": [{"key": "k", "path": "key", "mode": 256}]}}],
+            "containers": [{"name": "c", "image": "x", "args": ["--password=$(PW)"],
+                "env": [{"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}),
+        );
+        let with = |generation: u64, value: &str| {
+            let secret = json!({"metadata": {"uid": "u", "generation": generation}, "data": {"k": value}});
+            first(&pod, &Sources { secrets: [("s".to_owned(), secret)].into(), ..Sources::default() })
+        };
+        let plan = with(1, "aHVudGVyMg==");
+        assert_eq!((plan.cmd.as_str(), plan.envs[0].1.as_str()), ("--password=hunter2", "hunter2"));
+        let file = &plan.volumes[0].files[0];
+        assert!(plan.volumes[0].secret);
+        assert_eq!((file.path.as_str(), file.mode, file.bytes.as_slice()), ("key", 0o400, b"hunter2".as_slice()));
+        assert_eq!(with(1, "b3RoZXI=").hash, plan.hash);
+        assert_ne!(with(2, "b3RoZXI=").hash, plan.hash);
+        // What cannot be said is told without it.
+        let why = with(1, "aHVudCJlcjI=").blocked.expect("a quote");
+        assert!(!why.contains("hunt"), "{why}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::carry_out::Learnt;
 use crate::deployed::{running_image, stamp};
-use crate::memory::Memory;
+use crate::memory::{Memory, Started};
 use crate::next_step::{Seen, Step};
 use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_ours};
 use crate::pod_actor::{PodActor, TICK};
@@ -135,7 +135,8 @@ impl PodActor {
         let previous = told.as_ref().unwrap_or(stored);
         let containers: Vec<ContainerFacts> =
             plan.containers.iter().map(|container| self.facts(container, plan, device, previous)).collect();
-        self.stamp(plan, containers.first().map_or("", |first| &first.image_id), ctx);
+        let ran = containers.first().filter(|first| first.started == Started::Yes);
+        self.stamp(plan, ran.map_or("", |first| &first.image_id), ctx);
         let new = status(&Facts {
             containers: &containers,
             restart: plan.restart,

@@ -99,6 +99,11 @@ impl FakeRouter {
         self.inner().device.files.insert(path(file));
     }
 
+    /// A file that was on the device is gone, whoever took it.
+    pub fn remove_file(&self, file: &str) {
+        self.inner().device.files.remove(&path(file));
+    }
+
     /// Whether a path exists on the device.
     pub fn has_file(&self, file: &str) -> bool {
         self.inner().device.files.contains(&path(file))

@@ -90,6 +90,12 @@ impl FakeTarballs {
         self.inner().away = away;
     }
 
+    /// The archive of a digest is gone, from the cache and from the device.
+    pub fn lose(&self, digest: &str) {
+        self.inner().cached.remove(digest);
+        self.device.remove_file(&Self::path_of_digest(digest));
+    }
+
     /// Answers take so long from now on, and pulls as long again.
     pub fn set_delay(&self, delay: Duration) {
         self.inner().delay = delay;

@@ -149,11 +149,13 @@ fn modes_as_numbers(object: &mut Value) {
     };
     let volumes = object.pointer_mut("/spec/volumes").and_then(Value::as_array_mut);
     for volume in volumes.into_iter().flatten() {
-        if let Some(mode) = volume.pointer_mut("/configMap/defaultMode") {
-            octal(mode);
+        for source in ["configMap", "secret"] {
+            if let Some(mode) = volume.pointer_mut(&format!("/{source}/defaultMode")) {
+                octal(mode);
+            }
+            let items = volume.pointer_mut(&format!("/{source}/items")).and_then(Value::as_array_mut);
+            items.into_iter().flatten().filter_map(|item| item.get_mut("mode")).for_each(octal);
         }
-        let items = volume.pointer_mut("/configMap/items").and_then(Value::as_array_mut);
-        items.into_iter().flatten().filter_map(|item| item.get_mut("mode")).for_each(octal);
     }
 }
 
@@ -186,8 +188,10 @@ fn default(object: &mut Value) {
         }
     }
     for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
-        if volume["configMap"].is_object() {
-            set(&mut volume["configMap"], "defaultMode", json!(420));
+        for source in ["configMap", "secret"] {
+            if volume[source].is_object() {
+                set(&mut volume[source], "defaultMode", json!(420));
+            }
         }
     }
     for field in ["ports", "volumeMounts", "env", "volumes"] {
@@ -376,16 +380,17 @@ fn check_volumes(new: &Value, problems: &mut Vec<Problem>) {
                 "must be absolute and must not contain '..'",
             ));
         }
-        if volume.get("configMap").is_some_and(Value::is_object) && at(volume, "/configMap/name").is_empty() {
-            problems.push(Problem::required(format!("{field}.configMap.name")));
-        }
-        for (item, entry) in
-            volume.pointer("/configMap/items").and_then(Value::as_array).into_iter().flatten().enumerate()
-        {
-            let path = at(entry, "/path");
-            if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
-                let why = "must be a relative path without '..'";
-                problems.push(Problem::invalid(format!("{field}.configMap.items[{item}].path"), path, why));
+        for (source, name) in [("configMap", "name"), ("secret", "secretName")] {
+            let Some(made_from) = volume.get(source).filter(|made_from| made_from.is_object()) else { continue };
+            if at(made_from, &format!("/{name}")).is_empty() {
+                problems.push(Problem::required(format!("{field}.{source}.{name}")));
+            }
+            for (item, entry) in made_from["items"].as_array().into_iter().flatten().enumerate() {
+                let path = at(entry, "/path");
+                if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
+                    let why = "must be a relative path without '..'";
+                    problems.push(Problem::invalid(format!("{field}.{source}.items[{item}].path"), path, why));
+                }
             }
         }
     }
@@ -453,7 +458,7 @@ fn warnings(object: &Value) -> Vec<String> {
     }
     for (index, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
         for field in volume.as_object().into_iter().flatten().map(|(field, _)| field.as_str()) {
-            if !["name", "configMap", "emptyDir", "hostPath"].contains(&field) {
+            if !["name", "configMap", "secret", "emptyDir", "hostPath"].contains(&field) {
                 found.push(format!(
                     "spec.volumes[{index}].{field}: not supported, a persistent directory is used instead"
                 ));

@@ -384,6 +384,12 @@ impl World {
         texts.map(|event| event.value()["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
+    /// All events, as one text.
+    pub fn all_events(&self) -> String {
+        let kind = self.reader.kinds().named("Event").expect("a kind").id();
+        self.reader.view().kind(&kind).objects.values().map(|event| event.text().to_owned()).collect()
+    }
+
     /// What ImageActor tells.
     pub fn images(&self) -> Arc<ImagesView> {
         self.images.borrow().clone()
