@@ -13,6 +13,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
@@ -44,6 +45,8 @@ pub struct Setup {
     pub rollouts: Rules,
     /// What push notices must be signed with.
     pub notify_secret: Option<Secret>,
+    /// Where archives come from, if not from a cache that holds `images`.
+    pub tarballs: Option<Arc<dyn TarballSource>>,
     /// Names of images whose archives are in the cache.
     pub images: Vec<&'static str>,
 }
@@ -56,6 +59,7 @@ impl Default for Setup {
             tick: mkube::compose::TICK,
             rollouts: Rules::default(),
             notify_secret: None,
+            tarballs: None,
             images: vec!["hello:latest", "other:1"],
         }
     }
@@ -124,7 +128,7 @@ impl World {
             router: router.clone(),
             store: Arc::new(store),
             disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
-            tarballs: Arc::new(ArchiveCache::new(cache)),
+            tarballs: setup.tarballs.unwrap_or_else(|| Arc::new(ArchiveCache::new(cache))),
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             clock: Arc::new(SystemClock),
