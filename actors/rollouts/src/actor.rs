@@ -134,6 +134,7 @@ impl RolloutActor {
             return;
         }
         self.read_pods(&view, now);
+        self.not_before.retain(|_, at| *at > now);
         let mut wake = now + LONGEST_PAUSE;
         wake = wake.min(self.judge_trials(&device, now, ctx));
         wake = wake.min(self.take_steps(&device, now, ctx));
@@ -190,7 +191,6 @@ impl RolloutActor {
             pods.get(key).and_then(|pod| pod.mark.as_ref()).is_some_and(|mark| mark.to == *digest)
         });
         self.moving.retain(|key, _| pods.contains_key(key));
-        self.not_before.retain(|key, at| pods.contains_key(key) && *at > now);
     }
 
     /// Pods concerned by an image: those that follow it, and those on which it is tried.
