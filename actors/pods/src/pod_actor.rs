@@ -24,8 +24,7 @@ use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerPlan, PodPlan, is_ours, owner_in_mark, plan};
 use crate::pull;
 use crate::sight::{
-    address_of, event_reason, generation, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of,
-    without_shared,
+    address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, without_shared,
 };
 use crate::status::{Trouble, recorded_restarts, recorded_run};
 use crate::telling::FIRST_WORD;
@@ -52,10 +51,10 @@ pub struct PodActor {
     pub(crate) troubles: HashMap<String, Trouble>,
     /// Pace of tries to finish a deletion.
     finishing: Backoff,
-    /// A step is being carried out.
+    /// A step is being carried out. Waiting for an archive, which may take minutes, is none.
     busy: bool,
-    /// The step, while it may be given up for a newer wish, and the generation it was begun for.
-    waiting: Option<(SpawnHandle, u64)>,
+    /// Archives that are waited for, by the name of the row, and the hash they are for.
+    pulls: HashMap<String, (SpawnHandle, String)>,
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
     /// When this incarnation began.
@@ -82,7 +81,7 @@ impl PodActor {
             troubles: HashMap::new(),
             finishing: Backoff::of_retries(),
             busy: false,
-            waiting: None,
+            pulls: HashMap::new(),
             timer: None,
             born: Instant::now(),
             reported: None,
@@ -144,6 +143,7 @@ impl PodActor {
             .map(|container| (container.clone(), plan.deleting))
             .chain(leaving.iter().map(|container| (container.clone(), true)))
             .collect();
+        self.give_up_pulls(&all, ctx);
         for (container, teardown) in &all {
             let memory = self.memories.entry(container.row.clone()).or_default();
             let tried = (container.hash.clone(), *teardown);
@@ -164,6 +164,8 @@ impl PodActor {
             settled &= step == Step::Settled;
             let due = match step {
                 Step::Wait | Step::Settled => None,
+                // Meanwhile the other containers of the pod go on.
+                Step::EnsureTarball if self.pulls.contains_key(&container.row) => None,
                 Step::WaitUntil(moment) => Some(moment),
                 Step::Blocked(why) => {
                     let trouble = Trouble { reason: "CreateContainerConfigError".into(), message: why };
@@ -278,18 +280,20 @@ impl PodActor {
             container: container.clone(),
             memory,
         };
-        self.busy = true;
         let row = self.parts.device.borrow().containers.get(&container.row).map(|row| row.id.clone());
         let before = recorded_run(status, &container.name, row.as_ref());
-        let begun = self.desired.borrow().pod.clone();
-        // Only this step may take minutes, and only this one leaves nothing half done when it is given up.
-        let may_wait = step == Step::EnsureTarball;
         let span =
             tracing::info_span!("pod", namespace = %plan.namespace, name = %plan.name, container = %container.name);
         let work = carry_out(step.clone(), job).instrument(span);
+        let (row, hash) = (container.row.clone(), container.hash.clone());
+        // Only this step may take minutes, and only this one leaves nothing half done when it is given up.
+        let pulls = step == Step::EnsureTarball;
         let handle = ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
-            actor.busy = false;
-            actor.waiting = None;
+            if pulls {
+                actor.pulls.remove(&container.row);
+            } else {
+                actor.busy = false;
+            }
             match result {
                 Ok(learnt) => {
                     actor.tell_learnt(&learnt, &container, &plan);
@@ -300,20 +304,22 @@ impl PodActor {
                 Err(failed) => actor.failed(&step, &container, &plan, failed, ctx),
             }
         }));
-        self.waiting = may_wait.then(|| (handle, generation(&begun.value())));
+        if pulls {
+            self.pulls.insert(row, (handle, hash));
+            return self.look(ctx);
+        }
+        self.busy = true;
     }
 
-    /// Gives up a step that waits for something nobody wants any more.
-    fn give_up_waiting(&mut self, ctx: &mut Context<Self>) {
-        if self.waiting.is_none() {
-            return;
-        }
-        let pod = self.desired.borrow().pod.clone();
-        let outdated = |(_, begun): &mut (SpawnHandle, u64)| pod.is_deleting() || *begun != generation(&pod.value());
-        if let Some((handle, _)) = self.waiting.take_if(outdated) {
-            ctx.cancel_future(handle);
-            self.busy = false;
-        }
+    /// Gives up waiting for archives that nobody wants any more.
+    fn give_up_pulls(&mut self, all: &[(ContainerPlan, bool)], ctx: &mut Context<Self>) {
+        self.pulls.retain(|row, (handle, hash)| {
+            let wanted = all.iter().any(|(one, teardown)| !teardown && one.row == *row && one.hash == *hash);
+            if !wanted {
+                ctx.cancel_future(*handle);
+            }
+            wanted
+        });
     }
 
     fn failed(
@@ -418,7 +424,6 @@ impl Actor for PodActor {
 impl Handler<DesiredChanged> for PodActor {
     type Result = ();
     fn handle(&mut self, _event: DesiredChanged, ctx: &mut Self::Context) {
-        self.give_up_waiting(ctx);
         self.look(ctx);
     }
 }

@@ -98,11 +98,6 @@ pub fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'
     Seen { row: device.containers.get(&container.row).map(Arc::as_ref), veth, port }
 }
 
-/// The generation of a spec.
-pub fn generation(pod: &Value) -> u64 {
-    pod.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0)
-}
-
 /// The pause of a container whose neighbour had no room: different for each, so that a thousand do not ask at once.
 pub fn short_pause(row: &str) -> Duration {
     TURN + TURN.mul_f64(f64::from(names::fnv1a(row) % 300) / 100.0)

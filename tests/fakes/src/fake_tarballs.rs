@@ -14,6 +14,7 @@ use mkube_model::neighbours::tarballs::{
 };
 
 use crate::fake_router::FakeRouter;
+use crate::relay::Crossings;
 
 /// Bytes of every image.
 const BYTES: u64 = 1000;
@@ -38,6 +39,7 @@ struct Inner {
     pulling: usize,
     most_pulling: usize,
     collections: Vec<InUse>,
+    crossings: Option<Crossings>,
 }
 
 /// A cache beside a fake device: an image that is added or pulled lies on the device too.
@@ -54,6 +56,11 @@ impl FakeTarballs {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every request passes these crossings too.
+    pub fn set_crossings(&self, crossings: Crossings) {
+        self.inner().crossings = Some(crossings);
     }
 
     /// Where the archive of an image that was added lies on the device.
@@ -208,6 +215,10 @@ impl TarballSource for FakeTarballs {
             inner.delay
         };
         tokio::time::sleep(delay).await;
+        let crossings = self.inner().crossings.clone();
+        if let Some(crossings) = crossings {
+            crossings.pass("in the middle of ensure").await;
+        }
         if let Some(digest) = self.inner().images.get(image).filter(|_| request.digest.is_none()) {
             let path = Self::path(image).into();
             return Ok(Archive { path, digest: Some(digest.clone()), bytes: BYTES, stale: None });

@@ -136,6 +136,38 @@ async fn a_registry_that_dies_between_stop_and_start_does_not_keep_the_new_conta
 }
 
 #[actix::test]
+async fn while_an_image_is_pulled_the_other_container_is_looked_after_and_a_newer_wish_is_not_kept_waiting() {
+    let world = World::new().await;
+    let mut body = pod("web");
+    body["spec"]["containers"] = json!([{"name": "c", "image": "web:1"}, {"name": "side", "image": "side:1"}]);
+    world.create("Pod", body).await;
+    world.until_ready("web").await;
+    for number in [1, 2] {
+        world.around.images.push("r:5000/big:1", &digest(number));
+    }
+    world.around.images.set_delay(Duration::from_secs(60));
+    let containers = |image: &str| json!([{"name": "c", "image": image}, {"name": "side", "image": "side:1"}]);
+    world.patch("Pod", "web", json!({"spec": {"containers": containers("r:5000/big:1")}})).await;
+    world.until("it is asked for", |world| !world.events("Pulling").iter().all(|text| !text.contains("big"))).await;
+    world.device.end_process("default_web_side", 1);
+    world
+        .until("the other one was started again", |world| {
+            world.status("web")["containerStatuses"][1]["restartCount"] == 1
+                && world.device.is_running("default_web_side")
+        })
+        .await;
+    assert_eq!(file(&world), FakeTarballs::path("web:1"), "the image is not there yet");
+    // A pin is no new generation of the spec, and a newer wish all the same.
+    let pin = format!("c=r:5000/big:1@{}", digest(1));
+    world.patch("Pod", "web", json!({"metadata": {"annotations": {"vkube.io/image-pin": pin}}})).await;
+    sleep(Duration::from_secs(2)).await;
+    let last = world.around.images.requests().pop().expect("asked");
+    assert_eq!(last.digest, Some(digest(1)), "it does not wait for the first one to end");
+    world.until("the pinned one runs", |world| runs(world, 1)).await;
+    assert_eq!(world.device.count("POST /container/add"), 3);
+}
+
+#[actix::test]
 async fn what_runs_is_known_after_a_restart_whatever_the_tag_means_by_then() {
     let world = World::new().await;
     world.around.images.push("r:5000/web:1", &digest(1));

@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn text_becomes_data_and_the_type_is_opaque_unless_said() {
         let mut secret = json!({"stringData": {"a": "new", "b": "x"}, "data": {"a": "b2xk", "c": "Yw==\n"}});
-        assert!(checked(&secret).is_ok());
+        assert!((SECRET.typed)(&secret).is_ok());
         default(&mut secret);
         assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "bmV3", "b": "eA==", "c": "Yw=="}}));
         assert_eq!(validate(&secret, None), []);
@@ -241,7 +241,7 @@ mod tests {
             json!({"data": "hunter2"}),
             json!({"stringData": "hunter2"}),
         ] {
-            let why = checked(&wrong).expect_err("not a secret");
+            let why = (SECRET.typed)(&wrong).expect_err("not a secret");
             assert!(!why.contains("hunter2") && !why.contains("4711"), "{why}");
         }
     }
