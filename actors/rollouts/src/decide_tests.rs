@@ -151,6 +151,9 @@ fn while_a_pod_is_tried_or_on_its_way_the_next_one_waits() {
     apply(&mut tried, &patch);
     let waits = Next::Await(ObjectKey::new("default", "b"));
     assert_eq!(next(&[other.clone(), tried.clone()], 2), waits);
+    tried["status"]["containerStatuses"][0]["imageID"] = json!(digest(2));
+    assert_eq!(next(&[other.clone(), tried.clone()], 2), waits, "it runs, and is not proven yet");
+    tried["status"]["containerStatuses"][0]["imageID"] = json!(digest(1));
     let mark = sight(&tried).mark.expect("it is tried");
     change(&mut tried, |pod| patches::fail(pod, &mark));
     tried["status"]["containerStatuses"][0]["imageID"] = json!(digest(2));
