@@ -13,8 +13,9 @@ use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
-use mkube_model::settings::{Architecture, Backend, NetworkSettings, Overrides, Settings, StoreKind};
+use mkube_model::settings::{Architecture, Backend, NetworkSettings, Overrides, RolloutSettings, Settings, StoreKind};
 use mkube_pods::PlanSettings;
+use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 
@@ -117,6 +118,8 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         allow_chaos: extras.allow_chaos,
         tick: TICK,
         gc_interval: settings.storage.gc_interval,
+        rollouts: rollout_rules(&settings.rollouts),
+        notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
     };
     Ok(start(neighbours, controller_settings))
 }
@@ -150,6 +153,10 @@ async fn image_source(
     ImageSource::open(parts).await.map_err(|fault| {
         Failure::new(UNAVAILABLE, fault).hint("check the directory's permissions and free space (storage.tarballCache)")
     })
+}
+
+fn rollout_rules(settings: &RolloutSettings) -> Rules {
+    Rules { interval: settings.check_interval, settle: settings.settle, timeout: settings.timeout, ..Rules::default() }
 }
 
 /// A device without a boot manifest is fine; one with a broken manifest is not.

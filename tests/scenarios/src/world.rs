@@ -15,11 +15,13 @@ use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_model::settings::{self, Architecture, ImageRegistry, Overrides};
 use mkube_pods::PlanSettings;
+use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
@@ -42,6 +44,12 @@ pub struct Setup {
     pub guarded: bool,
     /// Pause between two readings of the device.
     pub tick: Duration,
+    /// How rollouts go about it.
+    pub rollouts: Rules,
+    /// What push notices must be signed with.
+    pub notify_secret: Option<Secret>,
+    /// Where archives come from, if not from a cache that holds `images`.
+    pub tarballs: Option<Arc<dyn TarballSource>>,
     /// Names of images whose archives are in the cache.
     pub images: Vec<&'static str>,
 }
@@ -52,6 +60,9 @@ impl Default for Setup {
             kinds: KindTable::builtin(),
             guarded: false,
             tick: mkube::compose::TICK,
+            rollouts: Rules::default(),
+            notify_secret: None,
+            tarballs: None,
             images: vec!["hello:latest", "other:1"],
         }
     }
@@ -119,7 +130,10 @@ impl World {
             router: router.clone(),
             store: Arc::new(store),
             disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
-            tarballs: Arc::new(image_source(cache, &setup.images).await?),
+            tarballs: match setup.tarballs {
+                Some(tarballs) => tarballs,
+                None => Arc::new(image_source(cache, &setup.images).await?),
+            },
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             clock: Arc::new(SystemClock),
@@ -143,6 +157,8 @@ impl World {
                 allow_chaos: true,
                 tick: setup.tick,
                 gc_interval: Duration::from_secs(1800),
+                rollouts: setup.rollouts,
+                notify_secret: setup.notify_secret,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

@@ -10,9 +10,6 @@ use super::section::Section;
 use super::size::as_size;
 use crate::secret::{MASK, Secret};
 
-/// Least pause between two looks at a registry for a newer image.
-const LEAST_CHECK_INTERVAL: Duration = Duration::from_secs(60);
-
 /// Images: registries, limits and delivery.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,15 +20,6 @@ pub struct ImagesSettings {
     pub registries: Vec<ImageRegistry>,
     /// Layers downloaded at the same time, over all images.
     pub parallel_downloads: u32,
-    /// Pause between two looks for a newer image under a tag.
-    #[serde(serialize_with = "as_text")]
-    pub check_interval: Duration,
-    /// How long a replaced container without probes must run to count as live.
-    #[serde(serialize_with = "as_text")]
-    pub settle: Duration,
-    /// How long a replaced container may take to become live before it is put back.
-    #[serde(serialize_with = "as_text")]
-    pub rollout_timeout: Duration,
     /// Bytes all files of an image may have together.
     #[serde(serialize_with = "as_size")]
     pub max_unpacked_bytes: u64,
@@ -134,23 +122,14 @@ pub(super) fn images(section: Section<'_>) -> ImagesSettings {
         architecture,
         registries: registries(&section),
         parallel_downloads: section.number("parallelDownloads", 1..=64).unwrap_or(3),
-        check_interval: section.duration("checkInterval", second).unwrap_or(LEAST_CHECK_INTERVAL),
-        settle: section.duration("settle", second).unwrap_or(3 * second),
-        rollout_timeout: section.duration("rolloutTimeout", second).unwrap_or(120 * second),
         max_unpacked_bytes: section.size("maxUnpackedBytes").unwrap_or(16 << 30),
         keep_free_bytes: section.size("keepFreeBytes").unwrap_or(256 << 20),
         max_age: section.duration("maxAge", 86_400 * second).unwrap_or(30 * 86_400 * second),
         delivery,
         fetch_base_url: section.text("fetchBaseURL").unwrap_or_default().trim_end_matches('/').to_owned(),
     };
-    if settings.check_interval < LEAST_CHECK_INTERVAL {
-        section.problem("checkInterval", "is shorter than a minute, which registries take for an attack");
-    }
     if settings.max_unpacked_bytes == 0 {
         section.problem("maxUnpackedBytes", "is 0, which no image fits in");
-    }
-    if settings.settle >= settings.rollout_timeout {
-        section.problem("settle", "is not shorter than rolloutTimeout: no container could ever count as live");
     }
     if !settings.fetch_base_url.is_empty()
         && let Some(why) = super::read::not_a_url(&settings.fetch_base_url)

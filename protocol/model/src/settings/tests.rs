@@ -319,7 +319,7 @@ fn values_the_go_controller_took_without_a_word_do_not_stop_the_start() {
 #[test]
 fn registries_of_images_are_read_and_their_passwords_are_not_printed() {
     let (settings, warnings) = read(json!({"images": {
-    "architecture": "arm64", "parallelDownloads": 5, "checkInterval": "5m", "maxAge": 7, "keepFreeBytes": "1Gi",
+    "architecture": "arm64", "parallelDownloads": 5, "maxAge": 7, "keepFreeBytes": "1Gi",
     "maxUnpackedBytes": 1048576, "delivery": "fetch", "fetchBaseURL": "http://192.168.200.2:8082/",
     "registries": [
         {"host": "docker.io", "user": "bob", "password": "hunter2", "mirrors": ["192.168.200.3:5000"]},
@@ -330,7 +330,7 @@ fn registries_of_images_are_read_and_their_passwords_are_not_printed() {
     assert_eq!(warnings, vec![]);
     let images = &settings.images;
     assert_eq!((images.architecture, images.parallel_downloads), (Some(Architecture::Arm64), 5));
-    assert_eq!((images.check_interval, images.max_age), (Duration::from_secs(300), Duration::from_secs(7 * 86_400)));
+    assert_eq!(images.max_age, Duration::from_secs(7 * 86_400));
     assert_eq!((images.keep_free_bytes, images.max_unpacked_bytes), (1 << 30, 1 << 20));
     assert_eq!((images.delivery, images.fetch_base_url.as_str()), (Delivery::Fetch, "http://192.168.200.2:8082"));
     assert_eq!(images.registries[0].password.expose(), "hunter2");
@@ -347,8 +347,8 @@ fn registries_of_images_are_read_and_their_passwords_are_not_printed() {
 #[test]
 fn what_is_wrong_with_images_is_reported_key_by_key() {
     let found = keys(json!({"images": {
-    "architecture": "mips", "parallelDownloads": 0, "checkInterval": 5, "settle": "5m", "maxUnpackedBytes": 0,
-    "keepFreeBytes": "1G", "delivery": "pigeon", "fetchBaseURL": "192.168.200.2",
+    "architecture": "mips", "parallelDownloads": 0, "maxUnpackedBytes": 0,
+    "keepFreeBytes": "1X", "delivery": "pigeon", "fetchBaseURL": "192.168.200.2",
     "registries": [
         {"host": "https://r.lo", "mirrors": ["http://m"]},
         {"host": "a:5000", "plainHTTP": true, "caFile": "/x", "password": "p", "mirrors": ["a:5000"]},
@@ -358,8 +358,6 @@ fn what_is_wrong_with_images_is_reported_key_by_key() {
     for key in [
         "images.architecture",
         "images.parallelDownloads",
-        "images.checkInterval",
-        "images.settle",
         "images.maxUnpackedBytes",
         "images.keepFreeBytes",
         "images.delivery",
