@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::carry_out::Learnt;
 use crate::next_step::{Step, Why};
-use crate::plan::ContainerPlan;
+use crate::plan::{ContainerPlan, hash_in_mark};
 use crate::status::Recorded;
 
 /// A container that ran this long has its restarts forgiven.
@@ -59,6 +59,8 @@ pub struct Memory {
     pub archive_for: String,
     /// The digest of the archive that the present row was made from, if we made it.
     pub made_from: Option<String>,
+    /// The present row had no mark when it was first seen: another controller made it.
+    pub adopted: bool,
     /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
     pub volumes: Option<(String, Vec<String>)>,
     /// The hash the mount and environment lists were written for.
@@ -109,6 +111,7 @@ impl Default for Memory {
             tarball: None,
             archive_for: String::new(),
             made_from: None,
+            adopted: false,
             volumes: None,
             lists: None,
             generation: 1,
@@ -148,6 +151,7 @@ impl Memory {
     /// The device shows the container's row.
     pub fn see_row(&mut self, row: &ContainerRow, container: &ContainerPlan, images_base: &str, now: Instant) {
         self.had_row = true;
+        self.adopted |= hash_in_mark(&row.comment).is_none();
         self.has_mounts |= row.mount_lists.contains(&container.row);
         self.has_envs |= row.env_lists.contains(&container.row);
         if let Some(generation) = names::root_dir_generation(images_base, &container.row, &row.root_dir) {
@@ -178,6 +182,7 @@ impl Memory {
             self.tarball = None;
         }
         self.made_from = None;
+        self.adopted = false;
         self.started = Started::No;
         self.exit = None;
         self.restart_scheduled = false;
@@ -203,6 +208,7 @@ impl Memory {
             (_, Learnt::Volumes(paths)) => self.volumes = Some((container.hash.clone(), paths)),
             (_, Learnt::RowMade(generation)) => {
                 self.generation = generation;
+                self.adopted = false;
                 self.made_from = self.tarball_for(container).and_then(|tarball| tarball.digest.clone());
                 self.started = Started::No;
                 self.exit = None;
@@ -235,6 +241,7 @@ impl Memory {
                 self.removing = true;
                 self.unpacking = false;
                 self.made_from = None;
+                self.adopted = false;
                 // What was asked for the change, before anything was stopped, is for the next row.
                 if *why != Why::SpecChanged || self.tarball_for(container).is_none() {
                     self.tarball = None;

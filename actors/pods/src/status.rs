@@ -161,26 +161,11 @@ pub fn recorded_run(previous: &Value, name: &str, row_id: Option<&RowId>) -> Rec
     Recorded { started: ended.is_some() || status.pointer("/state/running").is_some(), exit }
 }
 
-/// What a stored status says of a container's image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RecordedImage {
-    /// The `imageID` told of this row; may be empty.
-    OfThisRow(String),
-    /// It speaks of another row.
-    OfAnother,
-    /// It speaks of no row.
-    Nothing,
-}
-
-/// What a stored status says of the image of this row.
-pub fn recorded_image(previous: &Value, name: &str, row_id: &RowId) -> RecordedImage {
-    let status = previous_container(previous, name);
-    let text = |field: &str| status.and_then(|status| status.get(field)?.as_str()).unwrap_or_default();
-    match text("containerID") {
-        "" => RecordedImage::Nothing,
-        id if id == container_id(&row_id.0) => RecordedImage::OfThisRow(text("imageID").to_owned()),
-        _ => RecordedImage::OfAnother,
-    }
+/// The `imageID` a stored status tells of this row; nothing, when it speaks of another one or of none.
+pub fn recorded_image<'a>(previous: &'a Value, name: &str, row_id: &RowId) -> Option<&'a str> {
+    let status = previous_container(previous, name)?;
+    let of_this_row = status.get("containerID").and_then(Value::as_str) == Some(container_id(&row_id.0).as_str());
+    status.get("imageID")?.as_str().filter(|_| of_this_row)
 }
 
 fn container_id(row_id: &str) -> String {

@@ -135,8 +135,9 @@ impl PodActor {
         let previous = told.as_ref().unwrap_or(stored);
         let containers: Vec<ContainerFacts> =
             plan.containers.iter().map(|container| self.facts(container, plan, device, previous)).collect();
-        let ran = containers.first().filter(|first| first.started == Started::Yes);
-        self.stamp(plan, ran.map_or("", |first| &first.image_id), ctx);
+        if let Some(first) = containers.first().filter(|first| first.started == Started::Yes) {
+            self.stamp(plan, &first.image_id, ctx);
+        }
         let new = status(&Facts {
             containers: &containers,
             restart: plan.restart,
@@ -234,7 +235,7 @@ impl PodActor {
         ContainerFacts {
             name: container.name.clone(),
             image: container.image.clone(),
-            image_id: running_image(ours, container, memory.made_from.as_deref(), previous, plan),
+            image_id: running_image(ours, container, memory, previous, plan),
             row_id: row.map(|row| row.id.to_string()),
             state: row.map(|row| row.state),
             started: memory.started,

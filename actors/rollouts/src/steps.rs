@@ -28,6 +28,8 @@ use crate::proof::{Device, Observed, Verdict, judge};
 const QUESTIONS: usize = 4;
 /// Pause before a pod is written to again after that did not work.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause before a pod that changed meanwhile is written to again: none would turn a lasting refusal into a busy loop.
+const SHORT_PAUSE: Duration = Duration::from_millis(50);
 /// Pause before an archive is fetched again: the first one; doubles.
 const FETCH_PAUSE: Duration = Duration::from_secs(10);
 /// Doublings of it.
@@ -51,7 +53,8 @@ impl RolloutActor {
         let tried: Vec<Arc<PodSight>> = self.pods.values().filter(|pod| pod.mark.is_some()).cloned().collect();
         for pod in tried {
             let Some(mark) = pod.mark.clone() else { continue };
-            if self.writing.contains_key(&pod.key) {
+            // One that is going takes its marks along.
+            if pod.deleting || self.writing.contains_key(&pod.key) {
                 continue;
             }
             if let Some(at) = self.not_before.get(&pod.key) {
@@ -324,7 +327,9 @@ impl RolloutActor {
             match result {
                 Ok(()) => done(actor, &pod),
                 // The pod changed meanwhile: the next look sees how.
-                Err(CallError::Fault(status)) if status.code == 409 || status.code == 404 => {}
+                Err(CallError::Fault(status)) if status.code == 409 || status.code == 404 => {
+                    actor.not_before.insert(pod.key.clone(), Instant::now() + SHORT_PAUSE);
+                }
                 Err(error) => {
                     tracing::warn!(pod = %pod.key, %error, "a step of a rollout was not stored, it is tried again");
                     actor.not_before.insert(pod.key.clone(), Instant::now() + PAUSE);

@@ -182,6 +182,17 @@ async fn a_version_that_crashes_is_put_back_and_the_other_pods_are_not_touched()
 }
 
 #[actix::test]
+async fn a_version_that_crashes_just_before_it_would_be_believed_is_put_back_too() {
+    let around = Surroundings::new();
+    crashes(&around, 2, Duration::from_millis(2900));
+    let world = three_pods(around).await;
+    world.around.images.push(IMAGE, &digest(2));
+    world.notify("app", "edge");
+    until_failed(&world).await;
+    assert!(device_runs(&world, "b", &digest(1)) && device_runs(&world, "c", &digest(1)));
+}
+
+#[actix::test]
 async fn a_refusal_outlives_mkube_and_ends_with_another_digest() {
     let around = Surroundings::new();
     crashes(&around, 2, Duration::from_millis(500));
@@ -317,6 +328,25 @@ async fn pods_that_go_change_or_come_again_in_the_middle_stop_nobody() {
 }
 
 #[actix::test]
+async fn a_pod_that_fails_by_itself_gets_what_may_cure_it_and_proves_nothing_by_failing_again() {
+    let around = Surroundings::new();
+    around.images.push(IMAGE, &digest(1));
+    for number in [1, 2] {
+        crashes(&around, number, Duration::from_millis(500));
+    }
+    let world = World::over(around).await;
+    world.create("Pod", follower("a")).await;
+    eventually(&world, "it fails", |world| world.waits_for("a", "CrashLoopBackOff")).await;
+    world.around.images.push(IMAGE, &digest(2));
+    world.notify("app", "edge");
+    eventually(&world, "it is said that it fails again", |world| !world.events("RolloutFailed").is_empty()).await;
+    assert_eq!(note(&world, "a", "image-refused"), "", "{:?}", world.events("RolloutFailed"));
+    world.around.images.push(IMAGE, &digest(3));
+    world.notify("app", "edge");
+    eventually(&world, "it is cured", |world| device_runs(world, "a", &digest(3)) && world.is_ready("a")).await;
+}
+
+#[actix::test]
 async fn pods_that_do_not_follow_stay_as_they_are() {
     let around = Surroundings::new();
     around.images.push(IMAGE, &digest(1));
@@ -410,30 +440,40 @@ fn die_quietly() {
     }));
 }
 
-async fn every_death(good: bool) {
-    die_quietly();
-    tokio::time::pause();
+/// Kills an actor at each step of a rollout that RolloutActor takes itself, and at every so many of the others'.
+async fn every_death(actor: &'static str, good: bool, others: usize) {
     let (crossings, _) = rollout_with_a_death(None, good).await;
     let own = |name: &&String| name.contains("ResolveImage") || name.contains("of a rollout");
     assert!(crossings.iter().filter(own).count() >= 8, "{crossings:?}");
     let mut deaths = 0;
-    // At each step of its own, and at every fifth of the others', where it can only watch.
-    let steps = crossings.iter().enumerate().filter(|(number, name)| own(name) || number % 5 == 0);
-    for (number, _) in steps {
-        let (_, killed) = rollout_with_a_death(Some(("mkube/deciders/rollouts", number)), good).await;
+    for (number, _) in crossings.iter().enumerate().filter(|(number, name)| own(name) || number % others == 0) {
+        let (_, killed) = rollout_with_a_death(Some((actor, number)), good).await;
         deaths += usize::from(killed);
     }
-    assert!(deaths > 20, "{deaths} deaths");
+    assert!(deaths >= 8, "{deaths} deaths");
 }
 
 #[actix::test]
 async fn whenever_the_rollouts_actor_dies_a_good_version_ends_on_all_pods() {
-    every_death(true).await;
+    die_quietly();
+    tokio::time::pause();
+    every_death("mkube/deciders/rollouts", true, 5).await;
 }
 
 #[actix::test]
 async fn whenever_the_rollouts_actor_dies_a_bad_version_is_put_back() {
-    every_death(false).await;
+    die_quietly();
+    tokio::time::pause();
+    every_death("mkube/deciders/rollouts", false, 5).await;
+}
+
+#[actix::test]
+async fn whenever_those_it_asks_die_a_good_version_ends_on_all_pods() {
+    die_quietly();
+    tokio::time::pause();
+    for actor in ["mkube/objects", "mkube/images"] {
+        every_death(actor, true, 40).await;
+    }
 }
 
 #[actix::test]

@@ -374,3 +374,17 @@ fn what_is_wrong_with_images_is_reported_key_by_key() {
         assert!(found.iter().any(|seen| seen == key), "{key} is missing in {found:?}");
     }
 }
+
+#[test]
+fn rollouts_ask_a_registry_once_a_minute_at_most_and_their_secret_is_not_printed() {
+    let bad = json!({"rollouts": {"checkInterval": "10s", "settle": "1h", "timeout": "5s", "notify": 1}});
+    let problems = read(bad).expect_err("four problems");
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    for key in ["rollouts.checkInterval", "rollouts.timeout", "rollouts.notify"] {
+        assert!(keys.contains(&key), "{key} is not in {keys:?}");
+    }
+    let (settings, _) = read(json!({"rollouts": {"notifySecret": "between us", "settle": 5}})).expect("fine");
+    assert_eq!(settings.rollouts.settle, Duration::from_secs(5));
+    let printed = serde_json::to_string(&settings).expect("settings are plain data");
+    assert!(!printed.contains("between us") && !format!("{settings:?}").contains("between us"));
+}
