@@ -11,7 +11,7 @@ use crate::model::{Model, entries, flat};
 
 /// The flattened layer as what is in it, in how many passes it was made, and its entries.
 fn flattened(layers: &[Vec<Raw>]) -> (BTreeMap<String, String>, u8, Vec<Raw>) {
-    let place = Place::new();
+    let place = Place::in_memory();
     let tars: Vec<Vec<u8>> = layers.iter().map(|entries| layer(entries)).collect();
     let (converted, archive) = place.converted(&image(&tars));
     let entries = entries(&layer_of(&archive));
@@ -154,7 +154,7 @@ fn of_what_a_layer_names_twice_the_last_counts() {
 
 #[test]
 fn what_has_no_place_is_refused_by_name() {
-    let place = Place::new();
+    let place = Place::in_memory();
     let why = |layers: &[Vec<Raw>]| {
         let tars: Vec<Vec<u8>> = layers.iter().map(|entries| layer(entries)).collect();
         assert!(Model::of(layers).is_none());
@@ -179,7 +179,7 @@ fn what_has_no_place_is_refused_by_name() {
 
 #[test]
 fn devices_and_pipes_are_left_out_and_hide_what_lies_below() {
-    let place = Place::new();
+    let place = Place::in_memory();
     let node = |kind, name| raw(kind, name);
     let upper = vec![
         node(EntryType::Char, "dev/null"),
@@ -231,7 +231,7 @@ fn stack() -> impl Strategy<Value = Vec<Vec<Raw>>> {
 proptest! {
     #[test]
     fn any_stack_of_layers_comes_to_what_the_model_says(layers in stack()) {
-        let place = Place::new();
+        let place = Place::in_memory();
         let tars: Vec<Vec<u8>> = layers.iter().map(|entries| layer(entries)).collect();
         match Model::of(&layers) {
             Some(model) => {

@@ -422,7 +422,7 @@ fn bytes_changed_anywhere_never_leave_half_an_archive() {
             bytes[at] ^= 0x41;
             let mut image = with_blob(&[tar.clone()], bytes);
             image.layers[0].trust = BlobTrust::Verified;
-            let place = Place::new();
+            let place = Place::in_memory();
             match place.convert(&image, &usual()) {
                 Ok(_) => assert_eq!(place.listing(), ["image.tar"]),
                 Err(_) => {
