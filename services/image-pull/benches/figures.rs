@@ -49,6 +49,13 @@ fn main() -> Done<()> {
         figure(name, &layout, scratch.path())?;
         std::fs::remove_dir_all(&layout)?;
     }
+    // What is remembered of paths: 900,000 of them, in one pass, and where a link to a lower layer asks for a second look.
+    for (name, linked) in [("900,000 empty files", false), ("the same, looked through first", true)] {
+        let layout = scratch.path().join("many");
+        lay_out(&layout, (0..2).map(|layer| move |tar: &mut dyn Write| many_layer(tar, layer, linked)), Pack::Gzip(1))?;
+        figure(name, &layout, scratch.path())?;
+        std::fs::remove_dir_all(&layout)?;
+    }
     Ok(())
 }
 
@@ -274,6 +281,24 @@ fn noise_layer(tar: &mut dyn Write, number: u64, bytes: u64) -> io::Result<()> {
         header.set_size(4 * MIB);
         let noise = Noise(0x9e37_79b9_7f4a_7c15 ^ (number << 32 | (file + 1))).take(4 * MIB);
         tar.append_data(&mut header, format!("layer{number}/file{file}"), noise)?;
+    }
+    tar.finish()
+}
+
+fn many_layer(tar: &mut dyn Write, number: u64, linked: bool) -> io::Result<()> {
+    let mut tar = tar::Builder::new(tar);
+    let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mode(0o644);
+    header.set_size(0);
+    for file in 0..450_000 {
+        let name = format!("layer{number}/directory{}/some-file-{file}", file % 1000);
+        tar.append_data(&mut header, name, io::empty())?;
+    }
+    if linked && number == 1 {
+        header.set_entry_type(tar::EntryType::Link);
+        tar.append_link(&mut header, "link", "layer0/directory0/some-file-0")?;
     }
     tar.finish()
 }
