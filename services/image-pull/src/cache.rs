@@ -29,6 +29,8 @@ pub(crate) struct Cache {
     state: Mutex<State>,
     /// Records are written one after the other, so that the disk and this process agree on the last.
     recording: Mutex<()>,
+    /// Nothing is handed out while it is being deleted.
+    deleting: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -65,7 +67,7 @@ impl Cache {
         let failed = |error: std::io::Error| Trouble::disk(directory, &error);
         std::fs::create_dir_all(directory).map_err(failed)?;
         let cache =
-            Self { directory: directory.to_owned(), clock, state: Mutex::default(), recording: Mutex::default() };
+            Self { directory: directory.to_owned(), clock, state: Mutex::default(), recording: Mutex::default(), deleting: Mutex::default() };
         let mut tags = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(failed)?.filter_map(Result::ok) {
             let path = entry.path();
@@ -227,6 +229,11 @@ impl Cache {
             self.lock().archives.insert(path.to_owned(), held);
             return Ok(None);
         }
+        let _not_deleted_meanwhile = self.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !path.exists() {
+            self.lock().archives.remove(path);
+            return Ok(None);
+        }
         self.record_use(path, &mut held);
         let found = Found { path: path.to_owned(), digest: held.digest.clone(), bytes: held.sum.bytes };
         self.lock().archives.insert(path.to_owned(), held);
@@ -338,9 +345,16 @@ impl Cache {
         state.archives.iter().map(|(path, held)| of(path, held)).collect()
     }
 
-    /// Deletes an archive and everything that is recorded of it.
-    pub(crate) fn delete(&self, path: &Path) -> Result<(), Trouble> {
-        let Some(held) = self.lock().archives.remove(path) else { return Ok(()) };
+    /// Deletes an archive and everything that is recorded of it, unless it was used since it was looked at.
+    pub(crate) fn delete(&self, image: &CachedImage) -> Result<(), Trouble> {
+        let path = image.path.as_path();
+        let _not_handed_out_meanwhile = self.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.archives.get(path).is_none_or(|held| held.last_used != image.last_used) {
+            return Ok(());
+        }
+        let Some(held) = state.archives.remove(path) else { return Ok(()) };
+        drop(state);
         let mut files = vec![path.to_owned()];
         {
             let mut state = self.lock();

@@ -29,6 +29,8 @@ use crate::trouble::Trouble;
 
 /// Blobs of a pull that nobody took up again are deleted after this time.
 const STALE_BLOBS: std::time::Duration = std::time::Duration::from_secs(86_400);
+/// Between two archives that are read only to see whether they are sound: others want the disk, too.
+const READING_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Meanings of tags remembered beside those recorded with archives.
 const SEEN: usize = 1024;
 
@@ -58,7 +60,10 @@ impl Drop for ImageSource {
 struct Wanted {
     name: ImageName,
     architecture: Architecture,
+    /// As the pod wrote it.
     image: String,
+    /// Held at a digest that is not part of the reference: what lies under the reference's name may be another.
+    pinned: bool,
 }
 
 impl ImageSource {
@@ -123,7 +128,7 @@ impl ImageSource {
             registry: name.host.clone(),
             why: "the device has not said yet which architecture it has".to_owned(),
         })?;
-        Ok(Wanted { name, architecture, image: request.image.clone() })
+        Ok(Wanted { name, architecture, image: request.image.clone(), pinned: request.digest.is_some() })
     }
 
     fn is_made_here(&self, name: &ImageName) -> bool {
@@ -134,15 +139,18 @@ impl ImageSource {
     /// What is cached under the reference; beside it why something that lies there is of no use.
     async fn cached_as(&self, wanted: &Wanted) -> Result<(Option<Found>, Option<String>), Trouble> {
         let (cache, name, architecture) = (self.cache.clone(), wanted.name.clone(), wanted.architecture);
-        let file_names = name.go_names(&wanted.image, &self.options.local_addresses);
+        let file_names =
+            if wanted.pinned { Vec::new() } else { name.go_names(&wanted.image, &self.options.local_addresses) };
         blocking(move || {
             let tag = cache.tag(&name.to_string(), architecture.name());
+            let is_recorded = tag.is_some();
             for digest in tag.map(|tag| tag.digest).into_iter().chain(name.digest.clone()) {
                 if let Some(found) = cache.by_digest(&digest)? {
                     return Ok((Some(found), None));
                 }
             }
-            if name.digest.is_some() && name.tag.is_none() {
+            if is_recorded {
+                // What lies there under the reference's name is what it meant before.
                 return Ok((None, None));
             }
             match cache.by_name(&name, &file_names)? {
@@ -339,6 +347,7 @@ async fn read_all(cache: Arc<Cache>) {
         if let Err(trouble) = blocking(read).await {
             tracing::debug!(?trouble, "an archive could not be read");
         }
+        tokio::time::sleep(READING_PAUSE).await;
     }
 }
 
@@ -381,10 +390,10 @@ impl TarballSource for ImageSource {
         if self.options.dry_run {
             return Ok(chosen);
         }
-        let (cache, blobs, paths) = (self.cache.clone(), self.blobs.clone(), chosen.clone());
+        let (cache, blobs, unused) = (self.cache.clone(), self.blobs.clone(), chosen.clone());
         let work = move || {
             blobs.sweep(cache.now(), STALE_BLOBS);
-            paths.iter().try_for_each(|image| cache.delete(&image.path))
+            unused.iter().try_for_each(|image| cache.delete(image))
         };
         blocking(work).await.map_err(|trouble| trouble.about(""))?;
         Ok(chosen)
