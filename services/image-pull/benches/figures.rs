@@ -30,11 +30,11 @@ fn main() -> Done<()> {
     if !words.is_empty() && !words.iter().any(|word| word == "convert") {
         return Ok(());
     }
-    let scratch = tempfile::tempdir_in(std::env::var_os("CARGO_TARGET_TMPDIR").unwrap_or_else(|| ".".into()))?;
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     println!("convert: blobs of an image into one archive for RouterOS; median of {RUNS} runs\n");
     println!(
-        "{:<34} {:>9} {:>9} {:>11} {:>10} {:>11} {:>9}",
-        "image", "archive", "convert", "throughput", "of sha+cp", "of skopeo", "memory"
+        "{:<34} {:>9} {:>9} {:>11} {:>10} {:>11} {:>10} {:>9}",
+        "image", "archive", "convert", "throughput", "of sha+cp", "of skopeo", "processor", "memory"
     );
     let noise = scratch.path().join("noise");
     lay_out(&noise, (0..4).map(|layer| move |tar: &mut dyn Write| noise_layer(tar, layer, 256 * MIB)), Pack::Gzip(1))?;
@@ -49,17 +49,26 @@ fn main() -> Done<()> {
         figure(name, &layout, scratch.path())?;
         std::fs::remove_dir_all(&layout)?;
     }
+    // What is remembered of paths: 900,000 of them, in one pass, and where a link to a lower layer asks for a second look.
+    for (name, linked) in [("900,000 empty files", false), ("the same, looked through first", true)] {
+        let layout = scratch.path().join("many");
+        lay_out(&layout, (0..2).map(|layer| move |tar: &mut dyn Write| many_layer(tar, layer, linked)), Pack::Gzip(1))?;
+        figure(name, &layout, scratch.path())?;
+        std::fs::remove_dir_all(&layout)?;
+    }
     Ok(())
 }
 
 /// One line of the table.
 fn figure(name: &str, layout: &Path, scratch: &Path) -> Done<()> {
     let (archive, copy, other) = (scratch.join("out.tar"), scratch.join("copy.tar"), scratch.join("skopeo.tar"));
-    let (mut own, mut plain, mut skopeo, mut memory) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    let (mut own, mut plain, mut skopeo, mut processor, mut memory) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), 0);
     for _ in 0..RUNS {
         let _ = std::fs::remove_file(&archive);
-        let (took, peak) = in_child(layout, &archive)?;
+        let (took, used, peak) = in_child(layout, &archive)?;
         own.push(took);
+        processor.push(used);
         memory = memory.max(peak);
         let _ = std::fs::remove_file(&copy);
         plain.push(
@@ -82,11 +91,12 @@ fn figure(name: &str, layout: &Path, scratch: &Path) -> Done<()> {
         format!("{:.2}", median(&mut skopeo).as_secs_f64() / own.as_secs_f64())
     };
     println!(
-        "{name:<34} {:>6} MB {:>7.2} s {:>6.0} MB/s {:>10.2} {times:>11} {:>5.1} MiB",
+        "{name:<34} {:>6} MB {:>7.2} s {:>6.0} MB/s {:>10.2} {times:>11} {:>8.2} s {:>5.1} MiB",
         bytes / 1_000_000,
         own.as_secs_f64(),
         bytes as f64 / 1e6 / own.as_secs_f64(),
         plain.as_secs_f64() / own.as_secs_f64(),
+        median(&mut processor).as_secs_f64(),
         memory as f64 / 1024.0,
     );
     for path in [archive, copy, other] {
@@ -106,13 +116,16 @@ fn median(times: &mut [Duration]) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-/// Time and peak of memory above idle, KiB, of a conversion in a process of its own.
-fn in_child(layout: &Path, archive: &Path) -> Done<(Duration, u64)> {
+/// Time, processor time and peak of memory above idle, KiB, of a conversion in a process of its own.
+fn in_child(layout: &Path, archive: &Path) -> Done<(Duration, Duration, u64)> {
     let output = Command::new(std::env::current_exe()?).arg("child").arg(layout).arg(archive).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut numbers = text.split_whitespace().map(str::parse::<u64>);
-    match (numbers.next(), numbers.next()) {
-        (Some(Ok(micros)), Some(Ok(peak))) => Ok((Duration::from_micros(micros), peak)),
+    match (numbers.next(), numbers.next(), numbers.next()) {
+        (Some(Ok(micros)), Some(Ok(ticks)), Some(Ok(peak))) => {
+            // The kernel counts in hundredths of a second wherever this runs.
+            Ok((Duration::from_micros(micros), Duration::from_millis(ticks * 10), peak))
+        }
         _ => Err(format!("the child said {text:?}: {}", String::from_utf8_lossy(&output.stderr)).into()),
     }
 }
@@ -123,7 +136,7 @@ fn status(field: &str) -> u64 {
     line.trim_start_matches(':').split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0)
 }
 
-/// The child: converts, and prints microseconds and the KiB above what it had before.
+/// The child: converts, and prints microseconds, hundredths of a second of the processor, and the KiB above what it had before.
 fn convert_here(layout: &Path, archive: &Path) -> Done<()> {
     let read = |path: &Path| -> Done<Value> { Ok(serde_json::from_slice(&std::fs::read(path)?)?) };
     let blob = |digest: &Value| layout.join("blobs").join(digest.as_str().unwrap_or_default().replace(':', "/"));
@@ -143,7 +156,10 @@ fn convert_here(layout: &Path, archive: &Path) -> Done<()> {
     let started = Instant::now();
     convert(&image, archive, &Limits::default(), &Progress::default())?;
     let took = started.elapsed();
-    println!("{} {}", took.as_micros(), status("VmHWM").saturating_sub(before));
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|text| text.parse::<u64>().ok()).sum();
+    println!("{} {ticks} {}", took.as_micros(), status("VmHWM").saturating_sub(before));
     Ok(())
 }
 
@@ -274,6 +290,24 @@ fn noise_layer(tar: &mut dyn Write, number: u64, bytes: u64) -> io::Result<()> {
         header.set_size(4 * MIB);
         let noise = Noise(0x9e37_79b9_7f4a_7c15 ^ (number << 32 | (file + 1))).take(4 * MIB);
         tar.append_data(&mut header, format!("layer{number}/file{file}"), noise)?;
+    }
+    tar.finish()
+}
+
+fn many_layer(tar: &mut dyn Write, number: u64, linked: bool) -> io::Result<()> {
+    let mut tar = tar::Builder::new(tar);
+    let mut header = tar::Header::new_gnu();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mode(0o644);
+    header.set_size(0);
+    for file in 0..450_000 {
+        let name = format!("layer{number}/directory{}/some-file-{file}", file % 1000);
+        tar.append_data(&mut header, name, io::empty())?;
+    }
+    if linked && number == 1 {
+        header.set_entry_type(tar::EntryType::Link);
+        tar.append_link(&mut header, "link", "layer0/directory0/some-file-0")?;
     }
     tar.finish()
 }

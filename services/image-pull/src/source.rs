@@ -67,19 +67,12 @@ struct Wanted {
 }
 
 impl ImageSource {
-    /// Opens the cache and starts to read what earlier runs left in it. Needs a tokio runtime.
-    pub async fn open(parts: PullParts) -> Result<Self, TarballFault> {
+    /// Starts to read what earlier runs left in the cache; a cache that cannot be read is a fault of each request, not of the
+    /// start. Needs a tokio runtime.
+    pub fn start(parts: PullParts) -> Self {
         let PullParts { options, architecture, clock } = parts;
-        let (directory, opening) = (options.cache.clone(), clock.clone());
-        let blobs = Blobs::new(&directory);
-        let sweeping = blobs.clone();
-        let cache = blocking(move || {
-            let cache = Cache::open(&directory, opening)?;
-            sweeping.sweep(cache.now(), STALE_BLOBS);
-            Ok(Arc::new(cache))
-        })
-        .await
-        .map_err(|trouble| trouble.about(""))?;
+        let blobs = Blobs::new(&options.cache);
+        let cache = Arc::new(Cache::new(&options.cache, clock));
         let registries = Arc::new(Registries::new(&options));
         let downloads = Downloads {
             registries: registries.clone(),
@@ -96,8 +89,8 @@ impl ImageSource {
             limits: Limits { bytes: options.max_unpacked_bytes, ..Limits::default() },
             keep_free: options.keep_free_bytes,
         };
-        let reading = tokio::spawn(read_all(cache.clone())).abort_handle();
-        Ok(Self {
+        let reading = tokio::spawn(read_all(cache.clone(), blobs.clone())).abort_handle();
+        Self {
             options,
             architecture,
             registries,
@@ -108,7 +101,13 @@ impl ImageSource {
             resolves: Flights::for_waiters(),
             seen: Arc::default(),
             reading,
-        })
+        }
+    }
+
+    /// The cache is read.
+    async fn ready(&self) -> Result<(), Trouble> {
+        let (cache, blobs) = (self.cache.clone(), self.blobs.clone());
+        blocking(move || read_cache(&cache, &blobs)).await
     }
 
     async fn understand(&self, request: &ImageRequest) -> Result<Wanted, TarballFault> {
@@ -278,6 +277,7 @@ impl ImageSource {
     async fn bring(&self, request: &ImageRequest, progress: &ProgressSink) -> Result<Archive, TarballFault> {
         let wanted = self.understand(request).await?;
         let told = |trouble: Trouble| trouble.about(&request.image);
+        self.ready().await.map_err(told)?;
         let (found, damage) = self.cached_as(&wanted).await.map_err(told)?;
         // What has a digest cannot mean something else tomorrow.
         let settled =
@@ -338,8 +338,16 @@ async fn ask_each(
     Err(last.map_or_else(|| Trouble::Unreadable("there is no registry to ask".to_owned()), |(_, trouble)| trouble))
 }
 
+fn read_cache(cache: &Cache, blobs: &Blobs) -> Result<(), Trouble> {
+    cache.ready(|| blobs.sweep(cache.now(), STALE_BLOBS))
+}
+
 /// Reads what earlier runs left, one archive after the other.
-async fn read_all(cache: Arc<Cache>) {
+async fn read_all(cache: Arc<Cache>, blobs: Blobs) {
+    let own = cache.clone();
+    if let Err(trouble) = blocking(move || read_cache(&own, &blobs)).await {
+        tracing::warn!(?trouble, "the cache of images cannot be read; it is tried again when an image is asked for");
+    }
     for path in cache.unread() {
         let (own, stop) = (cache.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
         let _stop = StopOnDrop(stop.clone());
@@ -367,15 +375,19 @@ impl TarballSource for ImageSource {
 
     async fn resolve(&self, request: &ImageRequest) -> Result<String, TarballFault> {
         let wanted = self.understand(request).await?;
+        // What tags meant before makes it cheaper, and is not needed.
+        let _ = self.ready().await;
         let asked = self.ask(&wanted, request).await;
         asked.map(|(resolved, _)| resolved.digest.to_string()).map_err(|trouble| trouble.about(&request.image))
     }
 
     async fn cached(&self) -> Result<Vec<CachedImage>, TarballFault> {
+        self.ready().await.map_err(|trouble| trouble.about(""))?;
         Ok(self.cache.all())
     }
 
     async fn collect(&self, in_use: &InUse) -> Result<Vec<CachedImage>, TarballFault> {
+        self.ready().await.map_err(|trouble| trouble.about(""))?;
         let directory = self.options.cache.clone();
         let free = blocking(move || free_bytes(&directory)).await.map_err(|trouble| trouble.about(""))?;
         let rules = Rules {

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use super::fault::ConvertFault;
 
@@ -43,10 +44,10 @@ impl Staged {
             let mut open = File::options();
             open.read(true).write(true).create(true).truncate(false).custom_flags(OFlags::NOFOLLOW.bits() as i32);
             let file = open.open(&temporary).map_err(fault)?;
-            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Err(rustix::io::Errno::WOULDBLOCK) => return Err(ConvertFault::Busy { path: target.to_owned() }),
-                // Some file systems of devices know no locks; then the caller's care has to do.
-                Ok(()) | Err(_) => {}
+            // Some file systems of devices know no locks; then the caller's care has to do.
+            let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+            if locked == Err(Errno::WOULDBLOCK) {
+                return Err(ConvertFault::Busy { path: target.to_owned() });
             }
             // Whoever had the lock may have renamed or removed the file meanwhile.
             let same = std::fs::symlink_metadata(&temporary).is_ok_and(|there| {

@@ -54,8 +54,9 @@ fn too_large(fault: &ConvertFault) -> (&'static str, u64, Option<String>) {
     }
 }
 
-fn with_blob(layers: &[Vec<u8>], bytes: Vec<u8>) -> SourceImage {
-    let mut image = image(layers);
+/// An image that should have one layer, and whose blob is something else.
+fn with_blob(layer: &[u8], bytes: Vec<u8>) -> SourceImage {
+    let mut image = image(&[layer.to_vec()]);
     image.layers[0] = blob(bytes);
     image
 }
@@ -66,18 +67,18 @@ fn a_truncated_layer_is_refused_and_leaves_nothing() {
     for pack in [gzip as fn(&[u8]) -> Vec<u8>, zstd] {
         let packed = pack(&tar);
         for length in [packed.len() - 1, packed.len() / 2, 20] {
-            damaged(&with_blob(&[tar.clone()], packed[..length].to_vec()));
+            damaged(&with_blob(&tar, packed[..length].to_vec()));
         }
     }
-    let (entry, why) = damaged(&with_blob(&[tar.clone()], tar[..2048].to_vec()));
+    let (entry, why) = damaged(&with_blob(&tar, tar[..2048].to_vec()));
     assert!(entry.as_deref() == Some("b") && why.contains("too early"), "{entry:?}: {why}");
-    damaged(&with_blob(&[tar.clone()], tar[..700].to_vec()));
+    damaged(&with_blob(&tar, tar[..700].to_vec()));
 }
 
 #[test]
 fn a_layer_that_ends_between_entries_is_found_out_by_its_hash() {
     let tar = layer(&[file("a", b"1"), file("b", &[7; 5000])]);
-    let image = with_blob(&[tar.clone()], tar[..1024].to_vec());
+    let image = with_blob(&tar, tar[..1024].to_vec());
     match Place::new().refused(&image, &usual()) {
         ConvertFault::WrongDiffId { expected, found, .. } => {
             assert_eq!((expected, found), (sha256(&tar), sha256(&tar[..1024])));
@@ -89,12 +90,12 @@ fn a_layer_that_ends_between_entries_is_found_out_by_its_hash() {
 #[test]
 fn a_layer_that_is_not_what_the_config_says_is_refused() {
     let (right, wrong) = (layer(&[file("a", b"1")]), layer(&[file("a", b"2")]));
-    let image = with_blob(&[right.clone()], gzip(&wrong));
+    let image = with_blob(&right, gzip(&wrong));
     let fault = Place::new().refused(&image, &usual());
     assert!(matches!(&fault, ConvertFault::WrongDiffId { layer, .. } if *layer == sha256(&gzip(&wrong))), "{fault:?}");
     // Also where entries stand behind the end of the tar.
     let tail = [right.clone(), wrong].concat();
-    let fault = Place::new().refused(&with_blob(&[right], tail), &usual());
+    let fault = Place::new().refused(&with_blob(&right, tail), &usual());
     assert!(matches!(fault, ConvertFault::WrongDiffId { .. }), "{fault:?}");
 }
 
@@ -115,15 +116,15 @@ fn a_blob_that_is_not_what_its_digest_says_is_refused_where_nobody_checked_befor
 fn noise_and_foreign_compressions_are_no_layers() {
     let noise: Vec<u8> = (0..4000u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let tar = layer(&[file("a", b"1")]);
-    damaged(&with_blob(&[tar.clone()], noise.clone()));
+    damaged(&with_blob(&tar, noise.clone()));
     for (magic, name) in [(b"\xfd7zXZ\0".as_slice(), "xz"), (b"BZh91A", "bzip2")] {
-        let (_, why) = damaged(&with_blob(&[tar.clone()], [magic, &noise].concat()));
+        let (_, why) = damaged(&with_blob(&tar, [magic, &noise].concat()));
         assert!(why.contains(name), "{why}");
     }
-    damaged(&with_blob(&[tar.clone()], [&[0x1f, 0x8b], noise.as_slice()].concat()));
+    damaged(&with_blob(&tar, [&[0x1f, 0x8b], noise.as_slice()].concat()));
     // A frame without a checksum and of a small window.
-    damaged(&with_blob(&[tar.clone()], [&[0x28, 0xb5, 0x2f, 0xfd, 0, 0x50], noise.as_slice()].concat()));
-    damaged(&with_blob(&[tar.clone()], [gzip(&tar), noise].concat()));
+    damaged(&with_blob(&tar, [&[0x28, 0xb5, 0x2f, 0xfd, 0, 0x50], noise.as_slice()].concat()));
+    damaged(&with_blob(&tar, [gzip(&tar), noise].concat()));
 }
 
 #[test]
@@ -182,13 +183,13 @@ fn devices_are_refused_where_the_limits_say_so() {
 fn a_gzip_bomb_is_refused_by_its_ratio_and_by_its_size() {
     let zeros = vec![0; 96 << 20];
     let bomb = layer(&[file("zeros", &zeros)]);
-    let fault = refused(&[bomb.clone()], &usual());
+    let fault = refused(std::slice::from_ref(&bomb), &usual());
     assert_eq!(too_large(&fault), ("bytes for each byte of its blob", 250, Some("zeros".into())));
     let patient = Limits { ratio: 5000, ..usual() };
     let place = Place::new();
-    place.convert(&image_of(&[bomb.clone()], gzip), &patient).expect("converted where that is allowed");
+    place.convert(&image_of(std::slice::from_ref(&bomb), gzip), &patient).expect("converted where that is allowed");
     let small = Limits { bytes: 1 << 20, ..usual() };
-    assert_eq!(too_large(&refused(&[bomb.clone()], &small)).0, "bytes in all layers");
+    assert_eq!(too_large(&refused(std::slice::from_ref(&bomb), &small)).0, "bytes in all layers");
     let one = Limits { file_bytes: 1 << 20, ..usual() };
     assert_eq!(too_large(&refused(&[bomb], &one)), ("bytes in one file", 1 << 20, Some("zeros".into())));
 }
@@ -237,12 +238,15 @@ fn a_hundred_thousand_entries_are_converted_and_one_more_than_allowed_is_not() {
     }
     tar.resize(tar.len() + 1024, 0);
     let place = Place::new();
-    let (converted, _) = place.converted(&image_of(&[tar.clone()], gzip));
+    let (converted, _) = place.converted(&image_of(std::slice::from_ref(&tar), gzip));
     assert_eq!(converted.entries, 100_100, "and the directories nobody described");
     let few = Limits { entries: 99_999, ..usual() };
-    assert_eq!(too_large(&refused(&[tar.clone()], &few)), ("entries in all layers", 99_999, Some("d99/f99999".into())));
+    assert_eq!(
+        too_large(&refused(std::slice::from_ref(&tar), &few)),
+        ("entries in all layers", 99_999, Some("d99/f99999".into()))
+    );
     let few = Limits { paths: 100_000, ..usual() };
-    assert_eq!(too_large(&refused(&[tar.clone()], &few)).0, "paths in all layers");
+    assert_eq!(too_large(&refused(std::slice::from_ref(&tar), &few)).0, "paths in all layers");
     let few = Limits { name_bytes: 10_000, ..usual() };
     assert_eq!(too_large(&refused(&[tar], &few)).0, "bytes of names in all layers");
 }
@@ -251,7 +255,7 @@ fn a_hundred_thousand_entries_are_converted_and_one_more_than_allowed_is_not() {
 fn a_zstd_layer_that_asks_for_much_memory_is_refused() {
     // A frame of one raw block whose window is 2 GiB.
     let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, (31 - 10) << 3, 0x09, 0x00, 0x00, b'x'];
-    let fault = Place::new().refused(&with_blob(&[layer(&[])], frame.to_vec()), &usual());
+    let fault = Place::new().refused(&with_blob(&layer(&[]), frame.to_vec()), &usual());
     assert_eq!(too_large(&fault).0, "bytes of memory to unpack it");
 }
 
@@ -299,7 +303,7 @@ impl Read for Breaks {
 #[test]
 fn a_blob_that_cannot_be_read_is_told_from_a_damaged_one() {
     let tar = layer(&[file("a", &[1; 5000])]);
-    let mut image = image_of(&[tar.clone()], gzip);
+    let mut image = image_of(std::slice::from_ref(&tar), gzip);
     let half = gzip(&tar)[..30].to_vec();
     let open =
         move || -> std::io::Result<Box<dyn Read + Send>> { Ok(Box::new(Breaks(std::io::Cursor::new(half.clone())))) };
@@ -366,7 +370,7 @@ fn what_a_killed_conversion_left_is_taken_over_and_a_running_one_is_not() {
 fn a_fault_leaves_the_archive_of_before() {
     let place = Place::new();
     let (_, before) = place.converted(&image(&[layer(&[file("a", b"1")])]));
-    let bad = with_blob(&[layer(&[file("a", b"2")])], b"noise".repeat(300));
+    let bad = with_blob(&layer(&[file("a", b"2")]), b"noise".repeat(300));
     place.convert(&bad, &usual()).expect_err("refused");
     assert_eq!(place.listing(), ["image.tar"]);
     assert_eq!(std::fs::read(place.target()).expect("there"), before);
@@ -420,9 +424,9 @@ fn bytes_changed_anywhere_never_leave_half_an_archive() {
         for at in (0..bytes.len()).step_by(if packs { 1 } else { 7 }) {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x41;
-            let mut image = with_blob(&[tar.clone()], bytes);
+            let mut image = with_blob(&tar, bytes);
             image.layers[0].trust = BlobTrust::Verified;
-            let place = Place::new();
+            let place = Place::in_memory();
             match place.convert(&image, &usual()) {
                 Ok(_) => assert_eq!(place.listing(), ["image.tar"]),
                 Err(_) => {

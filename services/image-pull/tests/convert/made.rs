@@ -152,7 +152,11 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
-        // In memory where that is possible: many images are made, and each is synced.
+        Self { directory: tempfile::tempdir().expect("a directory") }
+    }
+
+    /// For many small images, each of which is synced: in memory where that is possible.
+    pub fn in_memory() -> Self {
         let memory = Path::new("/dev/shm");
         let directory = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         Self { directory: directory.expect("a directory") }

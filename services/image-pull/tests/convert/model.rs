@@ -116,7 +116,7 @@ impl Model {
             self.hide(&[parent.as_slice(), &[hidden.to_owned()]].concat(), layer, true);
             return Some(());
         }
-        let path: Vec<String> = [parent.as_slice(), &[name.clone()]].concat();
+        let path: Vec<String> = [parent.as_slice(), std::slice::from_ref(name)].concat();
         let meta = (entry.mode, entry.owner.0, entry.owner.1, entry.mtime);
         let thing = match entry.kind {
             EntryType::Directory => {
@@ -136,7 +136,7 @@ impl Model {
             EntryType::Link => {
                 let target = names(&entry.link);
                 let (name, parent) = target.split_last()?;
-                let target = [self.resolve(parent, 0)?.as_slice(), &[name.clone()]].concat();
+                let target = [self.resolve(parent, 0)?.as_slice(), std::slice::from_ref(name)].concat();
                 match &self.things.get(&target)?.thing {
                     Thing::Directory(_) => return None,
                     thing => thing.clone(),
