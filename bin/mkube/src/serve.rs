@@ -91,7 +91,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
     })?;
     let store = EmbeddedStore::open(&settings.store.path).await.map_err(store_failure)?;
     let router = Arc::new(RestRouter::new(rest_options(settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?);
-    let tarballs = image_source(settings, router.clone(), extras.made_here).await?;
+    let tarballs = image_source(settings, router.clone(), extras.made_here);
     let map = disk_map(settings);
     let log_router: Arc<RestRouter> = router.clone();
     let logs = move |device: mkube_messages::router::DeviceReader| {
@@ -125,11 +125,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
 }
 
 /// Images from registries, for the device behind `router` unless the settings name another architecture.
-async fn image_source(
-    settings: &Settings,
-    router: Arc<dyn Router>,
-    made_here: Vec<String>,
-) -> Result<ImageSource, Failure> {
+fn image_source(settings: &Settings, router: Arc<dyn Router>, made_here: Vec<String>) -> ImageSource {
     let known: Arc<OnceLock<Architecture>> = Arc::default();
     if let Some(architecture) = settings.images.architecture {
         let _ = known.set(architecture);
@@ -149,10 +145,7 @@ async fn image_source(
         })
     });
     let options = PullOptions { made_here, ..PullOptions::of(settings) };
-    let parts = PullParts { options, architecture, clock: Arc::new(SystemClock) };
-    ImageSource::open(parts).await.map_err(|fault| {
-        Failure::new(UNAVAILABLE, fault).hint("check the directory's permissions and free space (storage.tarballCache)")
-    })
+    ImageSource::start(PullParts { options, architecture, clock: Arc::new(SystemClock) })
 }
 
 fn rollout_rules(settings: &RolloutSettings) -> Rules {

@@ -27,8 +27,12 @@ pub(crate) struct Cache {
     pub(crate) directory: PathBuf,
     clock: Arc<dyn WallClock>,
     state: Mutex<State>,
+    /// Whether the directory was read.
+    read: Mutex<bool>,
     /// Records are written one after the other, so that the disk and this process agree on the last.
     recording: Mutex<()>,
+    /// Nothing is handed out while it is being deleted.
+    deleting: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -60,27 +64,49 @@ pub(crate) struct Found {
 }
 
 impl Cache {
-    /// Reads the directory, making it if it is missing, and deletes what an earlier process left half done.
-    pub(crate) fn open(directory: &Path, clock: Arc<dyn WallClock>) -> Result<Self, Trouble> {
+    /// A cache in that directory, which is read when it is needed first.
+    pub(crate) fn new(directory: &Path, clock: Arc<dyn WallClock>) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            clock,
+            state: Mutex::default(),
+            read: Mutex::default(),
+            recording: Mutex::default(),
+            deleting: Mutex::default(),
+        }
+    }
+
+    /// Reads the directory unless that was done, making it if it is missing, and deletes what an earlier process left half
+    /// done. A disk that is not there yet is tried again by whoever asks next.
+    pub(crate) fn ready(&self, sweep: impl FnOnce()) -> Result<(), Trouble> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*read {
+            self.read_directory()?;
+            sweep();
+            *read = true;
+        }
+        Ok(())
+    }
+
+    fn read_directory(&self) -> Result<(), Trouble> {
+        let directory = self.directory.as_path();
         let failed = |error: std::io::Error| Trouble::disk(directory, &error);
         std::fs::create_dir_all(directory).map_err(failed)?;
-        let cache =
-            Self { directory: directory.to_owned(), clock, state: Mutex::default(), recording: Mutex::default() };
         let mut tags = Vec::new();
         for entry in std::fs::read_dir(directory).map_err(failed)?.filter_map(Result::ok) {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
+            let is_orphan = |of: &str| !directory.join(of).exists();
             if name.ends_with(".tar") {
-                cache.take_in(&path)?;
-            } else if name.ends_with(".new") || name.strip_suffix(".sum").is_some_and(|of| !directory.join(of).exists())
-            {
+                self.take_in(&path)?;
+            } else if name.ends_with(".new") || name.strip_suffix(".sum").is_some_and(is_orphan) {
                 // Half written, or of an archive that is gone.
                 let _ = std::fs::remove_file(&path);
             } else if name.ends_with(".digest") {
                 tags.extend(Tag::read(&path).filter(|tag| tag.file_name() == name));
             }
         }
-        let mut state = cache.lock();
+        let mut state = self.lock();
         for tag in tags {
             if state.archives.values().any(|held| held.digest.as_ref() == Some(&tag.digest)) {
                 state.tags.insert(tag.reference.clone(), tag);
@@ -88,8 +114,7 @@ impl Cache {
                 let _ = std::fs::remove_file(directory.join(tag.file_name()));
             }
         }
-        drop(state);
-        Ok(cache)
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -227,6 +252,11 @@ impl Cache {
             self.lock().archives.insert(path.to_owned(), held);
             return Ok(None);
         }
+        let _not_deleted_meanwhile = self.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !path.exists() {
+            self.lock().archives.remove(path);
+            return Ok(None);
+        }
         self.record_use(path, &mut held);
         let found = Found { path: path.to_owned(), digest: held.digest.clone(), bytes: held.sum.bytes };
         self.lock().archives.insert(path.to_owned(), held);
@@ -338,9 +368,16 @@ impl Cache {
         state.archives.iter().map(|(path, held)| of(path, held)).collect()
     }
 
-    /// Deletes an archive and everything that is recorded of it.
-    pub(crate) fn delete(&self, path: &Path) -> Result<(), Trouble> {
-        let Some(held) = self.lock().archives.remove(path) else { return Ok(()) };
+    /// Deletes an archive and everything that is recorded of it, unless it was used since it was looked at.
+    pub(crate) fn delete(&self, image: &CachedImage) -> Result<(), Trouble> {
+        let path = image.path.as_path();
+        let _not_handed_out_meanwhile = self.deleting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if state.archives.get(path).is_none_or(|held| held.last_used != image.last_used) {
+            return Ok(());
+        }
+        let Some(held) = state.archives.remove(path) else { return Ok(()) };
+        drop(state);
         let mut files = vec![path.to_owned()];
         {
             let mut state = self.lock();

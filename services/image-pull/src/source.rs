@@ -29,6 +29,8 @@ use crate::trouble::Trouble;
 
 /// Blobs of a pull that nobody took up again are deleted after this time.
 const STALE_BLOBS: std::time::Duration = std::time::Duration::from_secs(86_400);
+/// Between two archives that are read only to see whether they are sound: others want the disk, too.
+const READING_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Meanings of tags remembered beside those recorded with archives.
 const SEEN: usize = 1024;
 
@@ -58,23 +60,19 @@ impl Drop for ImageSource {
 struct Wanted {
     name: ImageName,
     architecture: Architecture,
+    /// As the pod wrote it.
     image: String,
+    /// Held at a digest that is not part of the reference: what lies under the reference's name may be another.
+    pinned: bool,
 }
 
 impl ImageSource {
-    /// Opens the cache and starts to read what earlier runs left in it. Needs a tokio runtime.
-    pub async fn open(parts: PullParts) -> Result<Self, TarballFault> {
+    /// Starts to read what earlier runs left in the cache; a cache that cannot be read is a fault of each request, not of the
+    /// start. Needs a tokio runtime.
+    pub fn start(parts: PullParts) -> Self {
         let PullParts { options, architecture, clock } = parts;
-        let (directory, opening) = (options.cache.clone(), clock.clone());
-        let blobs = Blobs::new(&directory);
-        let sweeping = blobs.clone();
-        let cache = blocking(move || {
-            let cache = Cache::open(&directory, opening)?;
-            sweeping.sweep(cache.now(), STALE_BLOBS);
-            Ok(Arc::new(cache))
-        })
-        .await
-        .map_err(|trouble| trouble.about(""))?;
+        let blobs = Blobs::new(&options.cache);
+        let cache = Arc::new(Cache::new(&options.cache, clock));
         let registries = Arc::new(Registries::new(&options));
         let downloads = Downloads {
             registries: registries.clone(),
@@ -91,8 +89,8 @@ impl ImageSource {
             limits: Limits { bytes: options.max_unpacked_bytes, ..Limits::default() },
             keep_free: options.keep_free_bytes,
         };
-        let reading = tokio::spawn(read_all(cache.clone())).abort_handle();
-        Ok(Self {
+        let reading = tokio::spawn(read_all(cache.clone(), blobs.clone())).abort_handle();
+        Self {
             options,
             architecture,
             registries,
@@ -103,7 +101,13 @@ impl ImageSource {
             resolves: Flights::for_waiters(),
             seen: Arc::default(),
             reading,
-        })
+        }
+    }
+
+    /// The cache is read.
+    async fn ready(&self) -> Result<(), Trouble> {
+        let (cache, blobs) = (self.cache.clone(), self.blobs.clone());
+        blocking(move || read_cache(&cache, &blobs)).await
     }
 
     async fn understand(&self, request: &ImageRequest) -> Result<Wanted, TarballFault> {
@@ -123,7 +127,7 @@ impl ImageSource {
             registry: name.host.clone(),
             why: "the device has not said yet which architecture it has".to_owned(),
         })?;
-        Ok(Wanted { name, architecture, image: request.image.clone() })
+        Ok(Wanted { name, architecture, image: request.image.clone(), pinned: request.digest.is_some() })
     }
 
     fn is_made_here(&self, name: &ImageName) -> bool {
@@ -134,15 +138,18 @@ impl ImageSource {
     /// What is cached under the reference; beside it why something that lies there is of no use.
     async fn cached_as(&self, wanted: &Wanted) -> Result<(Option<Found>, Option<String>), Trouble> {
         let (cache, name, architecture) = (self.cache.clone(), wanted.name.clone(), wanted.architecture);
-        let file_names = name.go_names(&wanted.image, &self.options.local_addresses);
+        let file_names =
+            if wanted.pinned { Vec::new() } else { name.go_names(&wanted.image, &self.options.local_addresses) };
         blocking(move || {
             let tag = cache.tag(&name.to_string(), architecture.name());
+            let is_recorded = tag.is_some();
             for digest in tag.map(|tag| tag.digest).into_iter().chain(name.digest.clone()) {
                 if let Some(found) = cache.by_digest(&digest)? {
                     return Ok((Some(found), None));
                 }
             }
-            if name.digest.is_some() && name.tag.is_none() {
+            if is_recorded {
+                // What lies there under the reference's name is what it meant before.
                 return Ok((None, None));
             }
             match cache.by_name(&name, &file_names)? {
@@ -270,6 +277,7 @@ impl ImageSource {
     async fn bring(&self, request: &ImageRequest, progress: &ProgressSink) -> Result<Archive, TarballFault> {
         let wanted = self.understand(request).await?;
         let told = |trouble: Trouble| trouble.about(&request.image);
+        self.ready().await.map_err(told)?;
         let (found, damage) = self.cached_as(&wanted).await.map_err(told)?;
         // What has a digest cannot mean something else tomorrow.
         let settled =
@@ -330,8 +338,16 @@ async fn ask_each(
     Err(last.map_or_else(|| Trouble::Unreadable("there is no registry to ask".to_owned()), |(_, trouble)| trouble))
 }
 
+fn read_cache(cache: &Cache, blobs: &Blobs) -> Result<(), Trouble> {
+    cache.ready(|| blobs.sweep(cache.now(), STALE_BLOBS))
+}
+
 /// Reads what earlier runs left, one archive after the other.
-async fn read_all(cache: Arc<Cache>) {
+async fn read_all(cache: Arc<Cache>, blobs: Blobs) {
+    let own = cache.clone();
+    if let Err(trouble) = blocking(move || read_cache(&own, &blobs)).await {
+        tracing::warn!(?trouble, "the cache of images cannot be read; it is tried again when an image is asked for");
+    }
     for path in cache.unread() {
         let (own, stop) = (cache.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
         let _stop = StopOnDrop(stop.clone());
@@ -339,6 +355,7 @@ async fn read_all(cache: Arc<Cache>) {
         if let Err(trouble) = blocking(read).await {
             tracing::debug!(?trouble, "an archive could not be read");
         }
+        tokio::time::sleep(READING_PAUSE).await;
     }
 }
 
@@ -358,15 +375,19 @@ impl TarballSource for ImageSource {
 
     async fn resolve(&self, request: &ImageRequest) -> Result<String, TarballFault> {
         let wanted = self.understand(request).await?;
+        // What tags meant before makes it cheaper, and is not needed.
+        let _ = self.ready().await;
         let asked = self.ask(&wanted, request).await;
         asked.map(|(resolved, _)| resolved.digest.to_string()).map_err(|trouble| trouble.about(&request.image))
     }
 
     async fn cached(&self) -> Result<Vec<CachedImage>, TarballFault> {
+        self.ready().await.map_err(|trouble| trouble.about(""))?;
         Ok(self.cache.all())
     }
 
     async fn collect(&self, in_use: &InUse) -> Result<Vec<CachedImage>, TarballFault> {
+        self.ready().await.map_err(|trouble| trouble.about(""))?;
         let directory = self.options.cache.clone();
         let free = blocking(move || free_bytes(&directory)).await.map_err(|trouble| trouble.about(""))?;
         let rules = Rules {
@@ -381,10 +402,10 @@ impl TarballSource for ImageSource {
         if self.options.dry_run {
             return Ok(chosen);
         }
-        let (cache, blobs, paths) = (self.cache.clone(), self.blobs.clone(), chosen.clone());
+        let (cache, blobs, unused) = (self.cache.clone(), self.blobs.clone(), chosen.clone());
         let work = move || {
             blobs.sweep(cache.now(), STALE_BLOBS);
-            paths.iter().try_for_each(|image| cache.delete(&image.path))
+            unused.iter().try_for_each(|image| cache.delete(image))
         };
         blocking(work).await.map_err(|trouble| trouble.about(""))?;
         Ok(chosen)

@@ -119,9 +119,10 @@ async fn exchange(
         }
         query.append_pair("scope", &format!("repository:{}:pull", place.repository));
     }
-    // A token server has the registry's authority, unless there is an entry of its own for it.
-    let trusted_as = if transport.is_known(&server) { &server } else { &place.host };
-    let mut request = transport.client(if plain { &server } else { trusted_as })?.get(url).timeout(pace.document);
+    // A token server has the registry's authority, unless there is an entry of its own for it or the registry has none.
+    let own = plain || transport.is_known(&server) || transport.is_plain(&place.host);
+    let trusted_as = if own { &server } else { &place.host };
+    let mut request = transport.client(trusted_as)?.get(url).timeout(pace.document);
     if let Some(header) = basic(place) {
         request = request.header(AUTHORIZATION, header);
     }

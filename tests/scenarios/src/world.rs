@@ -132,7 +132,7 @@ impl World {
             disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
             tarballs: match setup.tarballs {
                 Some(tarballs) => tarballs,
-                None => Arc::new(image_source(cache, &setup.images).await?),
+                None => Arc::new(image_source(cache, &setup.images)?),
             },
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
@@ -287,7 +287,7 @@ fn archive(path: &Path, name: &str) -> anyhow::Result<()> {
 const NOTHING: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
 
 /// Images of this world are in its cache; no registry can be reached from here.
-async fn image_source(cache: PathBuf, images: &[&str]) -> anyhow::Result<ImageSource> {
+fn image_source(cache: PathBuf, images: &[&str]) -> anyhow::Result<ImageSource> {
     let (settings, _) = settings::check(serde_json::Value::Null, &|_| None, Overrides::none())
         .map_err(|problems| anyhow::anyhow!("the defaults are not fine: {problems:?}"))?;
     let out_of_reach = ImageRegistry {
@@ -301,5 +301,5 @@ async fn image_source(cache: PathBuf, images: &[&str]) -> anyhow::Result<ImageSo
     let made_here = images.iter().map(|image| (*image).to_owned()).collect();
     let options = PullOptions { cache, registries: vec![out_of_reach], made_here, ..PullOptions::of(&settings) };
     let architecture: KnowArchitecture = Arc::new(|| Box::pin(async { Some(Architecture::Amd64) }));
-    Ok(ImageSource::open(PullParts { options, architecture, clock: Arc::new(SystemClock) }).await?)
+    Ok(ImageSource::start(PullParts { options, architecture, clock: Arc::new(SystemClock) }))
 }

@@ -324,6 +324,26 @@ async fn where_room_is_short_even_those_that_would_be_kept_go() {
 }
 
 #[tokio::test]
+async fn a_cache_that_cannot_be_read_is_said_and_tried_again() {
+    let registry = Registry::start();
+    registry.put("app", "1", &oci("amd64", &[&[("a", b"x")]]));
+    let world = World::new(&[registry.host()]);
+    // The disk is not there yet.
+    std::fs::write(world.cache(), b"in the way").expect("written");
+    let parts = mkube_image_pull::PullParts {
+        options: world.options.clone(),
+        architecture: std::sync::Arc::new(|| Box::pin(async { Some(mkube_model::settings::Architecture::Amd64) })),
+        clock: world.clock.clone(),
+    };
+    let source = Source(std::sync::Arc::new(mkube_image_pull::ImageSource::start(parts)));
+    let reference = registry.reference("app:1");
+    let fault = source.always(&reference).await.expect_err("no directory");
+    assert!(matches!(fault, TarballFault::Unreadable(_)), "{fault}");
+    std::fs::remove_file(world.cache()).expect("gone");
+    source.always(&reference).await.expect("pulled");
+}
+
+#[tokio::test]
 async fn a_pull_is_not_disturbed_by_a_collection() {
     let registry = Registry::start();
     let image = oci("amd64", &[&[("a", b"x")], &[("b", b"y")]]);

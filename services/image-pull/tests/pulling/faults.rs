@@ -285,6 +285,13 @@ async fn a_manifest_of_ten_mebibytes_is_not_read() {
         scene.lie("/manifests/", 99, lie);
         unusable(&scene.fault().await, "more than 4194304 bytes");
     }
+    // Without a length it is read as far as it may go.
+    scene.registry.be_honest();
+    scene.lie("/manifests/", 99, Lie::End(usize::MAX));
+    let endless = [&scene.image.manifest[..], &[b' '; 10 << 20]].concat();
+    scene.registry.put_manifest("app", "1", OCI_MANIFEST, &endless);
+    unusable(&scene.fault().await, "more than 4194304 bytes");
+    scene.registry.put("app", "1", &scene.image);
     scene.assert_nothing_is_left();
     scene.assert_it_works_afterwards().await;
 }

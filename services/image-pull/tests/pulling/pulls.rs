@@ -257,7 +257,7 @@ async fn a_device_that_has_not_said_what_it_is_gets_no_image_yet() {
         architecture: Arc::new(|| Box::pin(async { None })),
         clock: world.clock.clone(),
     };
-    let source = mkube_image_pull::ImageSource::open(parts).await.expect("opened");
+    let source = mkube_image_pull::ImageSource::start(parts);
     let request = request(&registry.reference("app:1"), PullPolicy::Always);
     let fault = source.ensure(&request, crate::world::nobody()).await.expect_err("unknown");
     assert!(matches!(&fault, TarballFault::Unreachable { why, .. } if why.contains("architecture")), "{fault}");

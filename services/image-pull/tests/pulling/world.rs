@@ -99,7 +99,9 @@ impl World {
             architecture: Arc::new(move || Box::pin(async move { Some(architecture) })),
             clock: self.clock.clone(),
         };
-        Source(Arc::new(ImageSource::open(parts).await.expect("opened")))
+        let source = ImageSource::start(parts);
+        source.cached().await.expect("the cache can be read");
+        Source(Arc::new(source))
     }
 
     /// Files in the cache and in its directory of blobs, sorted.
