@@ -11,7 +11,7 @@ mod garbage;
 mod index;
 mod layout;
 mod load;
-mod locks;
+pub(crate) mod locks;
 mod manifests;
 mod room;
 mod uploads;

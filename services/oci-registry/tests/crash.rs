@@ -63,7 +63,7 @@ impl Dice {
 }
 
 /// What was acknowledged.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Acknowledged {
     blobs: BTreeSet<Digest>,
     /// Tag → digests that it may have: the one acknowledged last, and those of pushes that were cut off after it.
@@ -286,7 +286,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_partial_is_served_however_ofte
     let (mut seen, mut seen_files) = (BTreeSet::new(), BTreeSet::new());
     for round in 0..rounds {
         let mut process = Process::start(directory.path());
-        check(&process, &known.lock().expect("whole"), &mut seen).await;
+        let so_far = known.lock().expect("whole").clone();
+        check(&process, &so_far, &mut seen).await;
         let life = Duration::from_millis(5 + dice.below(250));
         let pid = process.child.id().to_string();
         let killing = async {
