@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::images::images;
 use super::read_networks::networks;
 use super::section::Section;
 use super::types::*;
@@ -44,6 +45,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
     let bmh = bmh(file.section("bmh"));
     let api = api(file.section("api"), &dzo);
     let store = store(file.section("store"), &nats, &storage);
+    let images = images(file.section("images"));
     file.inert(&["proxmox", "cluster", "console", "gitBackup"], NO_EFFECT);
     file.finish();
     Settings {
@@ -64,6 +66,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
         bmh,
         api,
         store,
+        images,
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Settings, SettingsProblem, Warning, parse_duration};
+use super::{Settings, SettingsProblem, Warning, parse_duration, parse_size};
 
 /// What was found wrong or odd so far, and which keys came from elsewhere than the file.
 #[derive(Default)]
@@ -207,6 +207,20 @@ impl<'n> Section<'n> {
             self.problem(key, format!("is {value}, where a duration such as \"90s\" or \"5m\" is wanted"));
         }
         parsed.filter(|duration| !duration.is_zero())
+    }
+
+    /// A size in bytes: a number, or text with a unit (`16Gi`).
+    pub(super) fn size(&self, key: &'static str) -> Option<u64> {
+        let value = self.value(key)?;
+        let parsed = match &value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => parse_size(text),
+            _ => None,
+        };
+        if parsed.is_none() {
+            self.problem(key, format!("is {value}, where a size in bytes such as \"256Mi\" is wanted"));
+        }
+        parsed
     }
 
     pub(super) fn address(&self, key: &'static str) -> Option<Ipv4Addr> {

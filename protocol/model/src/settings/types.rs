@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::duration::as_text;
+use super::images::ImagesSettings;
 use crate::network::Network;
 use crate::secret::{Secret, SecretUrl};
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// Where objects are kept.
     pub store: StoreSettings,
+    /// Where images come from.
+    pub images: ImagesSettings,
 }
 
 impl Settings {
