@@ -12,5 +12,7 @@ pub const DEVICE: Duration = Duration::from_secs(30);
 pub const CREATE_CONTAINER: Duration = Duration::from_secs(90);
 /// An image archive.
 pub const IMAGE: Duration = Duration::from_secs(600);
+/// A download of the device: it is cut after about 60 s, and one may have to wait for another.
+pub const FETCH: Duration = Duration::from_secs(150);
 /// Reading the whole store at start.
 pub const LOAD: Duration = Duration::from_secs(60);
