@@ -11,6 +11,7 @@ mod json_body;
 mod logs;
 mod metrics;
 mod negotiate;
+mod offered;
 mod parts;
 mod read;
 mod request_body;

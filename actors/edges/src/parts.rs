@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
+use mkube_messages::offers::Offers;
 use mkube_model::kinds::Kind;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -28,6 +29,8 @@ pub struct HttpParts {
     pub tree: watch::Receiver<Option<Tree>>,
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
+    /// Files offered to the device.
+    pub offers: Offers,
     /// What `/readyz` asks.
     pub health: HealthChecks,
     /// Time of day.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpParts};
-use mkube_images::{ImageActor, ImageParts};
+use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
+use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
@@ -66,8 +67,23 @@ pub struct Neighbours {
     pub clock: Arc<dyn WallClock>,
 }
 
+/// How archives come to the device.
+pub enum DeliveryWay {
+    /// It sees the directory they lie in.
+    Shared,
+    /// It fetches them from the API.
+    Fetch {
+        /// Directory on the device, for archives alone.
+        directory: String,
+        /// Address under which the device reaches the API.
+        base_url: String,
+    },
+}
+
 /// What shapes the controller.
 pub struct ControllerSettings {
+    /// How archives come to the device.
+    pub delivery: DeliveryWay,
     /// The kinds there are.
     pub kinds: KindTable,
     /// Networks; the first is the default.
@@ -195,10 +211,25 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             ChildSpec::actor("ipam", RestartRule::Permanent, ipam_way.clone(), move |_| IpamActor::new(parts.clone()));
         mkube_ipam::answers(spec).done()
     };
+    let offers = Offers::default();
     let image_actor = {
+        let delivery = match settings.delivery {
+            DeliveryWay::Shared => Delivery::Shared(disk_map.clone()),
+            DeliveryWay::Fetch { directory, base_url } => Delivery::fetch(FetchParts {
+                directory,
+                base_url,
+                offers: offers.clone(),
+                describe: door(Floor::Keeper, &router_way),
+                room: door(Floor::Keeper, &router_way),
+                fetch: door(Floor::Keeper, &router_way),
+                rename: door(Floor::Keeper, &router_way),
+                remove: door(Floor::Keeper, &router_way),
+            }),
+        };
         let parts = ImageParts {
             source: tarballs,
             map: disk_map,
+            delivery,
             publisher: images_publisher,
             objects: objects.clone(),
             device: device.clone(),
@@ -282,6 +313,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Edge, &objects_way),
             tree,
             logs: logs(device.clone()),
+            offers,
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
             allow_chaos: settings.allow_chaos,

@@ -4,6 +4,7 @@ pub mod door;
 pub mod images;
 pub mod ipam;
 pub mod objects;
+pub mod offers;
 pub mod patience;
 pub mod pods;
 pub mod request;

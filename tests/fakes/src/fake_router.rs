@@ -110,7 +110,7 @@ impl FakeRouter {
 
     /// A file that was on the device is gone, whoever took it.
     pub fn remove_file(&self, file: &str) {
-        self.inner().device.files.remove(&path(file));
+        self.inner().device.files.sizes.remove(&path(file));
     }
 
     /// Whether a path exists on the device.

@@ -125,6 +125,7 @@ impl World {
         let controller = start(
             neighbours,
             ControllerSettings {
+                delivery: mkube::compose::DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network()?],
                 plan: PlanSettings {
