@@ -117,6 +117,8 @@ pub struct Controller {
     pub device: DeviceReader,
     /// What is told of images.
     pub images: ImagesReader,
+    /// Files offered to the device.
+    pub offers: Offers,
 }
 
 /// A door for somebody on `floor`.
@@ -313,7 +315,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Edge, &objects_way),
             tree,
             logs: logs(device.clone()),
-            offers,
+            offers: offers.clone(),
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
             allow_chaos: settings.allow_chaos,
@@ -353,7 +355,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device, images }
+    Controller { tree, objects, device, images, offers }
 }
 
 /// Finds the row of a container whose output is asked for.

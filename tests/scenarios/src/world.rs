@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use mkube::compose::{Controller, ControllerSettings, Neighbours, start};
+use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, start};
 use mkube_desired_store::EmbeddedStore;
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceReader;
@@ -125,7 +125,7 @@ impl World {
         let controller = start(
             neighbours,
             ControllerSettings {
-                delivery: mkube::compose::DeliveryWay::Shared,
+                delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network()?],
                 plan: PlanSettings {

@@ -6,6 +6,7 @@ mod crud;
 mod discovery;
 mod lists;
 mod new_kind;
+mod offers;
 mod patches;
 mod protobuf;
 mod rust_client;
