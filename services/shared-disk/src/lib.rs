@@ -2,6 +2,7 @@
 
 mod archives;
 mod container_logs;
+mod directories;
 mod volumes;
 
 pub use archives::ArchiveCache;
