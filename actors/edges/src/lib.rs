@@ -17,6 +17,7 @@ mod read;
 mod request_body;
 mod respond;
 mod route;
+mod volumes;
 mod watching;
 mod write;
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
+use mkube_messages::volumes::VolumesReader;
 use mkube_model::kinds::Kind;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -29,6 +30,8 @@ pub struct HttpParts {
     pub tree: watch::Receiver<Option<Tree>>,
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
+    /// What is told of volumes.
+    pub volumes: VolumesReader,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

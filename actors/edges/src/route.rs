@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
-use crate::{logs, metrics, offered, read, request_body, respond, watching, write};
+use crate::{logs, metrics, offered, read, request_body, respond, volumes, watching, write};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
@@ -75,7 +75,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
+                    "/api", "/api/v1", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
         }
@@ -94,6 +94,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         {
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
+        ["api", "v1", "volumes"] if get => return volumes::list(parts),
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),

@@ -31,10 +31,13 @@ mod sight;
 mod sources;
 mod status;
 mod telling;
+mod volume_list;
 mod volumes;
+mod volumes_actor;
 
 pub use node_actor::{NodeActor, NodeParts};
 pub use parts::{Desired, PodDoors, PodParts, Turns};
 pub use plan::{ContainerNames, PlanSettings, PodPlan, owner_in_mark};
 pub use pod_actor::PodActor;
 pub use pods_actor::{PodsActor, PodsParts};
+pub use volumes_actor::{VolumesActor, VolumesParts};

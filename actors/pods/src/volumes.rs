@@ -133,7 +133,7 @@ pub fn scratch_of(pod: &Value, all_names: &[ContainerNames], settings: &PlanSett
 }
 
 /// An emptyDir is one directory for all containers of the pod: it lies where the first of them would have its own.
-fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
+pub fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array)?;
     let mounts_it = |container: &Value| {
         container

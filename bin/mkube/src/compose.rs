@@ -14,6 +14,7 @@ use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::router::DeviceReader;
+use mkube_messages::volumes::volumes_view;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
@@ -24,7 +25,9 @@ use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
 use mkube_objects::{ObjectsActor, ObjectsParts};
-use mkube_pods::{NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_pods::{
+    NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor, VolumesParts,
+};
 use mkube_router::{RouterActor, RouterParts};
 use mkube_shared_disk::{FindRow, RowState};
 use mkube_store::StoreActor;
@@ -154,6 +157,7 @@ fn supervisor(name: &str, strategy: Strategy, restarts: usize, children: Vec<Chi
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
     let Neighbours { router, store, disk, tarballs, disk_map, logs, clock } = neighbours;
     let kinds = settings.kinds;
+    let volumes_disk = disk.clone();
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
     let (picture, device) = mkube_router::device_picture();
@@ -290,11 +294,24 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Decider, &objects_way),
             report: door(Floor::Decider, &objects_way),
             clock: clock.clone(),
-            settings: plan,
+            settings: plan.clone(),
             version: VERSION,
         };
         let way = Doorway::new("node", bounds::NOBODY_ASKS);
         ChildSpec::actor("node", RestartRule::Permanent, way, move |_| NodeActor::new(parts.clone())).done()
+    };
+    let (volumes_publisher, volumes) = volumes_view();
+    let volumes_actor = {
+        let parts = VolumesParts {
+            objects: objects.clone(),
+            device: device.clone(),
+            disk: volumes_disk,
+            publisher: volumes_publisher,
+            settings: plan.clone(),
+            kind: pods_kind,
+        };
+        let way = Doorway::new("volumes", bounds::NOBODY_ASKS);
+        ChildSpec::actor("volumes", RestartRule::Permanent, way, move |_| VolumesActor::new(parts.clone())).done()
     };
     let boot_actor = {
         let parts = BootParts {
@@ -315,6 +332,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Edge, &objects_way),
             tree,
             logs: logs(device.clone()),
+            volumes,
             offers: offers.clone(),
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
@@ -348,7 +366,12 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 "deciders",
                 one,
                 5,
-                vec![Child::Actor(pods_actor), Child::Actor(node_actor), Child::Actor(boot_actor)],
+                vec![
+                    Child::Actor(pods_actor),
+                    Child::Actor(node_actor),
+                    Child::Actor(volumes_actor),
+                    Child::Actor(boot_actor),
+                ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
         ],

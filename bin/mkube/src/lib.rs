@@ -17,6 +17,7 @@ mod run;
 mod serve;
 mod settings_file;
 mod status;
+mod volumes;
 
 use std::process::ExitCode;
 

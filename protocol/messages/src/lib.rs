@@ -10,3 +10,4 @@ pub mod pods;
 pub mod request;
 pub mod router;
 pub mod store;
+pub mod volumes;

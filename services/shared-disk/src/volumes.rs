@@ -130,6 +130,11 @@ impl SharedDisk for VolumeFiles {
         Ok(device)
     }
 
+    fn made_path(&self, container: &str, volume: &str, secret: bool) -> String {
+        let top = if secret { &self.secrets } else { &self.directory };
+        self.map.to_device(&top.join(container).join(volume))
+    }
+
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
         let (plain, secret) = (self.directory.join(container), self.secrets.join(container));
         blocking(move || remove_all(&plain).and_then(|()| remove_all(&secret))).await
@@ -155,7 +160,14 @@ impl SharedDisk for VolumeFiles {
     async fn found_volumes(&self, base: &str) -> Result<Option<Vec<FoundVolume>>, SharedDiskFault> {
         let Some(local) = self.map.to_local(base) else { return Ok(None) };
         let map = self.map.clone();
-        blocking(move || directories::found(&local, &|path| map.to_device(path))).await.map(Some)
+        let mut found = blocking({
+            let map = map.clone();
+            move || directories::found(&local, &|path| map.to_device(path))
+        })
+        .await?;
+        // What is mounted into mkube itself is no volume of a pod, and not unused either.
+        found.retain(|one| !map.is_ours(&one.path));
+        Ok(Some(found))
     }
 }
 

@@ -110,6 +110,10 @@ impl SharedDisk for FakeDisk {
         self.write_volume(container, volume, files).await
     }
 
+    fn made_path(&self, container: &str, volume: &str, _secret: bool) -> String {
+        format!("/files/{container}/{volume}")
+    }
+
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
         self.pass("before remove_volumes").await;
         self.inner().volumes.retain(|(owner, _), _| owner != container);

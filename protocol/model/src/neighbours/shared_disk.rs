@@ -69,6 +69,9 @@ pub trait SharedDisk: Send + Sync {
         files: Vec<VolumeFile>,
     ) -> Result<String, SharedDiskFault>;
 
+    /// Where `write_volume`, or for secrets `write_secret_volume`, puts a volume, as the device spells it.
+    fn made_path(&self, container: &str, volume: &str, secret: bool) -> String;
+
     /// Deletes what `write_volume` and `write_secret_volume` made for a container.
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault>;
 
