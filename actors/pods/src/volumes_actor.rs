@@ -20,6 +20,8 @@ use crate::volume_list;
 
 /// Pause between two looks.
 const TICK: Duration = Duration::from_secs(2);
+/// The same before there is anything to tell, and before the first walk.
+const FIRST: Duration = Duration::from_millis(200);
 /// Pause between two walks through the directories.
 const WALK: Duration = Duration::from_secs(300);
 /// The same after something changed.
@@ -69,6 +71,10 @@ impl VolumesActor {
         }
         let changed = self.told != Some(view.revision);
         self.changed |= changed;
+        // What pods mount is told at once; a walk takes its time.
+        if self.told.is_none() {
+            return self.tell(view, ctx);
+        }
         let pause = if self.changed { WALK_SOON } else { WALK };
         if self.walked.is_none_or(|walked| walked.elapsed() >= pause) {
             return self.walk(ctx);
@@ -111,7 +117,8 @@ impl VolumesActor {
     }
 
     fn look_later(&self, ctx: &mut Context<Self>) {
-        ctx.run_later(TICK, |actor, ctx| actor.look(ctx));
+        let pause = if self.walked.is_some() { TICK } else { FIRST };
+        ctx.run_later(pause, |actor, ctx| actor.look(ctx));
     }
 }
 
