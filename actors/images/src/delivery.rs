@@ -19,7 +19,7 @@ use mkube_model::neighbours::router::{Outcome, RouterFault};
 use mkube_model::neighbours::tarballs::{Archive, CachedImage, TarballFault};
 use mkube_model::secret::Secret;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::Mutex;
+use tokio::sync::Semaphore;
 
 /// How long one offer stands at most; it ends sooner with the delivery.
 const OFFER: Duration = Duration::from_secs(3600);
@@ -61,7 +61,7 @@ pub struct FetchParts {
 pub struct FetchDelivery {
     parts: FetchParts,
     /// One after the other: two pods may want the same archive, and the device fetches one at a time anyway.
-    turn: Mutex<()>,
+    turn: Semaphore,
 }
 
 /// Why it did not come, in words.
@@ -77,7 +77,7 @@ impl<T: fmt::Display> From<T> for NotCome {
 impl Delivery {
     /// Delivery by download.
     pub fn fetch(parts: FetchParts) -> Self {
-        Self::Fetch(Arc::new(FetchDelivery { parts, turn: Mutex::new(()) }))
+        Self::Fetch(Arc::new(FetchDelivery { parts, turn: Semaphore::new(1) }))
     }
 
     /// Brings an archive to the device; the path under which the device has it. Safe to repeat; leaving it ends a download under way.
@@ -149,7 +149,7 @@ impl FetchDelivery {
         if self.size(&path, context).await? == Some(archive.bytes) {
             return Ok(path);
         }
-        let _turn = self.turn.lock().await;
+        let _turn = self.turn.acquire().await?;
         // Whoever was before may have brought the same.
         if self.size(&path, context).await? == Some(archive.bytes) {
             return Ok(path);

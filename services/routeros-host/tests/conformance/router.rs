@@ -26,6 +26,7 @@ pub fn timings() -> Timings {
 pub struct Router {
     pub host: RunningHost,
     pub client: reqwest::Client,
+    #[allow(dead_code, reason = "only some tests look at the disk itself")]
     pub directory: TempDir,
     user: (String, String),
 }
