@@ -23,6 +23,7 @@ mod memory;
 mod next_step;
 mod node_actor;
 mod parts;
+mod placed;
 mod plan;
 mod pod_actor;
 mod pods_actor;
@@ -37,6 +38,7 @@ mod volumes_actor;
 
 pub use node_actor::{NodeActor, NodeParts};
 pub use parts::{Desired, PodDoors, PodParts, Turns};
+pub use placed::PlacedFiles;
 pub use plan::{ContainerNames, PlanSettings, PodPlan, owner_in_mark};
 pub use pod_actor::PodActor;
 pub use pods_actor::{PodsActor, PodsParts};

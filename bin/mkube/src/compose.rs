@@ -26,7 +26,8 @@ use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_pods::{
-    NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor, VolumesParts,
+    NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor,
+    VolumesParts,
 };
 use mkube_router::{RouterActor, RouterParts};
 use mkube_shared_disk::{FindRow, RowState};
@@ -80,6 +81,8 @@ pub enum DeliveryWay {
         directory: String,
         /// Address under which the device reaches the API.
         base_url: String,
+        /// Directory on the device for files of ConfigMaps and Secrets, where no disk is shared for them.
+        files: Option<String>,
     },
 }
 
@@ -157,7 +160,6 @@ fn supervisor(name: &str, strategy: Strategy, restarts: usize, children: Vec<Chi
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
     let Neighbours { router, store, disk, tarballs, disk_map, logs, clock } = neighbours;
     let kinds = settings.kinds;
-    let volumes_disk = disk.clone();
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
     let (picture, device) = mkube_router::device_picture();
@@ -170,6 +172,17 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let objects_way = Doorway::new("objects", bounds::OBJECTS);
     let ipam_way = Doorway::new("ipam", bounds::IPAM);
     let images_way = Doorway::new("images", bounds::IMAGES);
+
+    // A device that shares no disk gets files one by one.
+    let disk: Arc<dyn SharedDisk> = match &settings.delivery {
+        DeliveryWay::Fetch { files: Some(base), .. } => Arc::new(PlacedFiles {
+            base: base.clone(),
+            place: door(Floor::Pod, &router_way),
+            remove: door(Floor::Pod, &router_way),
+        }),
+        _ => disk,
+    };
+    let volumes_disk = disk.clone();
 
     // Floor 0: gates.
     let store_actor = {
@@ -221,7 +234,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let image_actor = {
         let delivery = match settings.delivery {
             DeliveryWay::Shared => Delivery::Shared(disk_map.clone()),
-            DeliveryWay::Fetch { directory, base_url } => Delivery::fetch(FetchParts {
+            DeliveryWay::Fetch { directory, base_url, .. } => Delivery::fetch(FetchParts {
                 directory,
                 base_url,
                 offers: offers.clone(),

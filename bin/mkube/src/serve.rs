@@ -166,8 +166,9 @@ fn delivery_way(settings: &Settings, map: &DiskMap) -> DeliveryWay {
     if shared {
         return DeliveryWay::Shared;
     }
-    let directory = format!("{}/cache", device_base(settings));
-    DeliveryWay::Fetch { directory, base_url: fetch_base_url(settings) }
+    let base = device_base(settings);
+    let files = (!map.covers(&config_files(settings))).then(|| base.clone());
+    DeliveryWay::Fetch { directory: format!("{base}/cache"), base_url: fetch_base_url(settings), files }
 }
 
 /// Directory of the device that holds `images`, `volumes` and `cache`.

@@ -8,7 +8,7 @@ use dev::http::{Http, is_running};
 use dev::process::Running;
 use dev::proxy::{Proxy, Wire};
 use dev::site::LATER;
-use dev::{Machine, SOON, container_status, eventually, pod, real_containers};
+use dev::{Machine, SOON, container_status, eventually, pod, real_containers, shell};
 use serde_json::{Value, json};
 
 /// Controller and host with nothing in common but the network; the archive lies with the controller.
@@ -88,6 +88,24 @@ fn a_pod_comes_up_from_an_archive_the_device_fetched_and_the_address_works_once(
     api.create(&pod("second", json!({}), json!({})));
     api.wait_running("second");
     assert_eq!((site.fetches(), site.proxy.paths().len()), (1, 1));
+
+    // Files of a ConfigMap come over REST, and go with the container.
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}, "data": {"a.txt": "sent\n"}});
+    api.post("/api/v1/namespaces/default/configmaps", &map);
+    let mut reader = shell("reader", "cat /page/a.txt; sleep 100000", json!({}));
+    reader["spec"]["volumes"] = json!([{"name": "page", "configMap": {"name": "page"}}]);
+    reader["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "page", "mountPath": "/page"}]);
+    api.create(&reader);
+    api.wait_running("reader");
+    eventually("the file is read", SOON, || match api.page("/api/v1/namespaces/default/pods/reader/log") {
+        Ok(text) if text.contains("sent") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let placed = site.machine.dir.join("host/disk1/configmaps/default_reader_main/page/a.txt");
+    assert!(placed.is_file());
+    api.delete("reader");
+    api.wait_gone("reader");
+    assert!(!placed.exists());
 
     // Used up; and a word nobody was given opens nothing, however it is asked.
     for path in [paths[0].as_str(), "/offers/", "/offers/wrong", "/offers/../state.redb", "/offers/%2e%2e/x"] {
