@@ -11,10 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_oci_registry::digest::{Algorithm, Digest};
 use mkube_oci_registry::manifest::OCI_MANIFEST;
 use mkube_oci_registry::parts::RegistryParts;
@@ -32,7 +31,7 @@ const REPOSITORY: &str = "crash/app";
 #[tokio::test]
 async fn registry() {
     let Ok(directory) = std::env::var(CHILD) else { return };
-    let store = Store::open(world::options(Path::new(&directory)), Arc::new(SystemClock)).await;
+    let store = Store::open(world::options(Path::new(&directory))).await;
     let store = store.expect("readable after every kill");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     println!("\nlistening on {}", listener.local_addr().expect("bound"));

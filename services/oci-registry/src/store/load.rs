@@ -5,7 +5,6 @@ use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use crate::digest::{Algorithm, Digest};
 use crate::fault::Fault;
@@ -82,10 +81,9 @@ fn find_blobs(layout: &Layout, algorithm: Algorithm, loaded: &mut Loaded) -> io:
             tracing::warn!(file = %entry.path().display(), "no blob: left alone");
             continue;
         };
-        let about = entry.metadata()?;
-        let touched = about.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        loaded.used += about.len();
-        loaded.index.add_blob(&digest, about.len(), i64::try_from(touched).unwrap_or_default());
+        let size = entry.metadata()?.len();
+        loaded.used += size;
+        loaded.index.add_blob(&digest, size, 0);
     }
     Ok(())
 }
