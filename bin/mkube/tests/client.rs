@@ -50,6 +50,8 @@ fn objects_are_applied_shown_and_deleted_without_kubectl() {
     });
     assert!(done(&machine, &["get", "pods", "web", "-o", "wide"]).contains("NOMINATED NODE"));
     assert!(done(&machine, &["get", "cm", "page", "-o", "yaml"]).contains("index.html: bye"));
+    let images = done(&machine, &["get", "images"]);
+    assert!(images.starts_with("REF") && images.contains("STATE"), "{images}");
     let tree = done(&machine, &["status"]);
     assert!(tree.contains("default/web") && tree.contains("object-layer"), "{tree}");
     done(&machine, &["logs", "web"]);

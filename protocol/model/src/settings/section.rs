@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Settings, SettingsProblem, Warning, parse_duration};
+use super::{SettingsProblem, Warning, parse_duration, parse_size};
 
 /// What was found wrong or odd so far, and which keys came from elsewhere than the file.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Notes {
         self.warnings.borrow_mut().push(Warning { key: key.into(), text: text.into() });
     }
 
-    pub(super) fn into_result(self, settings: Settings) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
+    pub(super) fn into_result<S>(self, settings: S) -> Result<(S, Vec<Warning>), Vec<SettingsProblem>> {
         let problems = self.problems.into_inner();
         if problems.is_empty() { Ok((settings, self.warnings.into_inner())) } else { Err(problems) }
     }
@@ -100,6 +100,11 @@ impl<'n> Section<'n> {
     pub(super) fn value(&self, key: &'static str) -> Option<Value> {
         self.known.borrow_mut().push(key);
         self.map.borrow_mut().remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file has this key, without reading it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.borrow().get(key).is_some_and(|value| !value.is_null())
     }
 
     pub(super) fn section(&self, key: &'static str) -> Section<'n> {
@@ -207,6 +212,20 @@ impl<'n> Section<'n> {
             self.problem(key, format!("is {value}, where a duration such as \"90s\" or \"5m\" is wanted"));
         }
         parsed.filter(|duration| !duration.is_zero())
+    }
+
+    /// A size in bytes: a number, or text with a unit (`16Gi`).
+    pub(super) fn size(&self, key: &'static str) -> Option<u64> {
+        let value = self.value(key)?;
+        let parsed = match &value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => parse_size(text),
+            _ => None,
+        };
+        if parsed.is_none() {
+            self.problem(key, format!("is {value}, where a size in bytes such as \"256Mi\" is wanted"));
+        }
+        parsed
     }
 
     pub(super) fn address(&self, key: &'static str) -> Option<Ipv4Addr> {
