@@ -90,7 +90,8 @@ fn a_pod_comes_up_from_an_archive_the_device_fetched_and_the_address_works_once(
     assert_eq!((site.fetches(), site.proxy.paths().len()), (1, 1));
 
     // Files of a ConfigMap come over REST, and go with the container.
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}, "data": {"a.txt": "sent\n"}});
+    let map =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "page"}, "data": {"a.txt": "sent\n"}});
     api.post("/api/v1/namespaces/default/configmaps", &map);
     let mut reader = shell("reader", "cat /page/a.txt; sleep 100000", json!({}));
     reader["spec"]["volumes"] = json!([{"name": "page", "configMap": {"name": "page"}}]);
