@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::Context;
+use mkube_linux_containers::assemble;
 use tempfile::TempDir;
 
 /// Time until pods can be created.
@@ -28,8 +29,8 @@ impl Server {
         let cache = data.join("host/disk1/cache");
         std::fs::create_dir_all(&cache)?;
         for image in images {
-            // The simulated engine looks at the size only.
-            std::fs::write(cache.join(format!("{}.tar", mkube_model::names::archive_name(image))), b"an archive")?;
+            let archive = cache.join(format!("{}.tar", mkube_model::names::archive_name(image)));
+            assemble::write(&assemble::busybox(image, Path::new("/bin/true"), &["true"])?, &archive)?;
         }
         // Free a moment ago; the server says so if somebody else took it since.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
