@@ -72,7 +72,7 @@ pub enum Command {
     Host(HostArgs),
     /// The OCI registry alone
     #[command(
-        after_help = "Example:\n  mkube registry --data-dir /srv/registry --tls-dir /srv/registry/tls --listen 0.0.0.0:5000\n  mkube registry --config /etc/registry/config.yaml\n  skopeo copy --dest-cert-dir /srv/registry/tls docker://alpine:3 docker://localhost:5000/alpine:3\n\nWithout a configuration file it listens on 127.0.0.1:5000. Called as `mkube-registry`, mkube is `mkube registry`."
+        after_help = "Example:\n  mkube registry --data-dir /srv/registry --tls-dir /srv/registry/tls --listen 0.0.0.0:5000\n  mkube registry --config /etc/registry/config.yaml\n  mkdir trusted; cp /srv/registry/tls/ca.crt trusted/; skopeo copy --dest-cert-dir trusted docker-archive:app.tar docker://localhost:5000/app:1\n\nWithout a configuration file it listens on 127.0.0.1:5000. Called as `mkube-registry`, mkube is `mkube registry`."
     )]
     Registry(RegistryArgs),
     /// Print the effective configuration, or every problem in it

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use mkube_manifests::{parse_documents, parse_one, to_yaml};
 use mkube_model::kinds::{KindTable, unknown_fields};
-use mkube_model::settings::{NetworkSettings, Overrides, Settings, StoreKind, Warning, check};
+use mkube_model::settings::{NetworkSettings, Overrides, Settings, StoreKind, Warning, check, check_registry};
 use mkube_model::{command_line, metadata, names};
 use serde_json::Value;
 
@@ -145,6 +145,25 @@ fn config_yaml_shows_every_key_that_settings_have() {
         .filter(|key| !shown.contains(key))
         .collect();
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn registry_config_yaml_loads_without_a_warning_and_shows_every_key() {
+    let file = parse_one(&text("registry-config.yaml")).expect("YAML");
+    let checked = check_registry(file.clone(), &|_| None, Overrides::none());
+    let (settings, warnings) = checked.unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(warnings, []);
+    let shown = paths(&file);
+    let all = paths(&serde_json::to_value(&settings).expect("JSON"));
+    assert_eq!(all.difference(&shown).collect::<Vec<_>>(), [""; 0], "the file shows every key");
+    let chapter = std::fs::read_to_string(Path::new(DEPLOY).join("../docs/registry.md")).expect("the page");
+    for key in &shown {
+        let (section, last) = key.rsplit_once('.').unwrap_or(("", key));
+        let told = [key.clone(), format!("{section}.{last}"), format!(".{last}")];
+        let is_block =
+            shown.iter().any(|other| other.starts_with(&format!("{key}.")) || other.starts_with(&format!("{key}[]")));
+        assert!(is_block || told.iter().any(|name| chapter.contains(&format!("`{name}`"))), "{key} is not on the page");
+    }
 }
 
 /// Paths of all keys, `networks[].dns.zone`.
