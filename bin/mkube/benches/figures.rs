@@ -4,12 +4,20 @@
 //! `cargo bench --bench figures -- scale ready`.
 #![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
+#[path = "figures/limits.rs"]
+mod limits;
 #[path = "figures/machine.rs"]
 mod machine;
 #[path = "figures/pod_start.rs"]
 mod pod_start;
 #[path = "figures/ready.rs"]
 mod ready;
+#[path = "figures/registry.rs"]
+mod registry;
+#[path = "figures/registry_client.rs"]
+mod registry_client;
+#[path = "figures/registry_peers.rs"]
+mod registry_peers;
 #[path = "figures/scale.rs"]
 mod scale;
 
@@ -29,6 +37,9 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("scale") {
             scale::run().await?;
+        }
+        if asked("registry") {
+            registry::run().await?;
         }
         Ok(())
     })
