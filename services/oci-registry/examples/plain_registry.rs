@@ -1,0 +1,25 @@
+//! A registry of this crate alone: plain HTTP, everybody may do everything. `plain_registry DIR ADDRESS` prints where it listens.
+
+use std::sync::Arc;
+
+use mkube_model::neighbours::wall_clock::SystemClock;
+use mkube_oci_registry::parts::RegistryParts;
+use mkube_oci_registry::serve::{Listening, Rounds, look_after, serve};
+use mkube_oci_registry::store::{Store, StoreOptions};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(directory), Some(address)) = (arguments.next(), arguments.next()) else {
+        anyhow::bail!("usage: plain_registry DIR ADDRESS");
+    };
+    let store = Store::open(StoreOptions::new(directory), Arc::new(SystemClock)).await?;
+    let listener = std::net::TcpListener::bind(address)?;
+    println!("{}", listener.local_addr()?);
+    let (server, _) = serve(vec![Listening::plain(listener)], RegistryParts::new(store.clone()), |_| {})?;
+    tokio::select! {
+        ended = server => ended?,
+        () = look_after(store, Rounds::default()) => {}
+    }
+    Ok(())
+}
