@@ -212,8 +212,10 @@ impl Writer {
     async fn receive<E: std::fmt::Display>(
         self,
         range: Option<ContentRange>,
-        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<Self, Fault> {
+        // Asked once more after its end.
+        let mut body = body.fuse();
         if let Some(range) = range
             && range.first != self.offset
         {
