@@ -4,6 +4,10 @@
 //! `cargo bench --bench figures -- scale ready`.
 #![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
+#[path = "figures/conversion.rs"]
+mod conversion;
+#[path = "figures/images.rs"]
+mod images;
 #[path = "figures/limits.rs"]
 mod limits;
 #[path = "figures/machine.rs"]
@@ -18,6 +22,8 @@ mod registry;
 mod registry_client;
 #[path = "figures/registry_peers.rs"]
 mod registry_peers;
+#[path = "figures/rollout.rs"]
+mod rollout;
 #[path = "figures/scale.rs"]
 mod scale;
 
@@ -40,6 +46,12 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("registry") {
             registry::run().await?;
+        }
+        if asked("conversion") {
+            conversion::run().await?;
+        }
+        if asked("rollout") {
+            rollout::run().await?;
         }
         Ok(())
     })

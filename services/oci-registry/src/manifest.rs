@@ -87,7 +87,8 @@ impl Manifest {
         {
             return invalid(format!("Content-Type says {said:?} and the manifest {inside:?}"));
         }
-        let Some(media_type) = said.or_else(|| raw.media_type.clone()).or_else(|| raw.shape().map(str::to_owned)) else {
+        let Some(media_type) = said.or_else(|| raw.media_type.clone()).or_else(|| raw.shape().map(str::to_owned))
+        else {
             return invalid("the kind of the manifest is not said: send a Content-Type".to_owned());
         };
         if raw.schema_version.is_some_and(|version| version != 2) || raw.fs_layers.is_some() {
@@ -130,17 +131,15 @@ impl Manifest {
                 Some(raw.understood(media_type))
             }
             // Of a kind we know nothing of.
-            Err(_) => {
-                serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).ok().map(|_| Self {
-                    media_type: fallback.to_owned(),
-                    blobs: Vec::new(),
-                    children: Vec::new(),
-                    optional: Vec::new(),
-                    subject: None,
-                    artifact_type: None,
-                    annotations: BTreeMap::new(),
-                })
-            }
+            Err(_) => serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes).ok().map(|_| Self {
+                media_type: fallback.to_owned(),
+                blobs: Vec::new(),
+                children: Vec::new(),
+                optional: Vec::new(),
+                subject: None,
+                artifact_type: None,
+                annotations: BTreeMap::new(),
+            }),
         }
     }
 
@@ -210,7 +209,8 @@ mod tests {
 
     #[test]
     fn what_an_image_needs_and_may_lack_is_told_apart() {
-        let read = Manifest::check(image("").as_bytes(), Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"));
+        let read =
+            Manifest::check(image("").as_bytes(), Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"));
         let read = read.expect("an image");
         assert_eq!(read.media_type, OCI_MANIFEST);
         assert_eq!(read.blobs, [digest("l"), digest("c")]);

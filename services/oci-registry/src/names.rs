@@ -116,13 +116,14 @@ mod tests {
 
     #[test]
     fn names_that_are_not_of_the_specified_form_are_refused() {
-        for right in ["a", "a/b", "library/x.y_z__0--1", "0", "a.json/b.type", &"a/".repeat(127).trim_end_matches('/')] {
+        for right in ["a", "a/b", "library/x.y_z__0--1", "0", "a.json/b.type", &"a/".repeat(127).trim_end_matches('/')]
+        {
             assert!(RepositoryName::parse(right).is_some(), "{right}");
         }
         let long = "a".repeat(256);
         for wrong in [
-            "", "/", "a/", "/a", "a//b", "..", "a/../b", ".a", "a.", "_a", "a___b", "a._b", "A", "a b", "a\0b", "a%2fb",
-            "_blobs", "a/_blobs", "ä", "a\\b", "a:b", &long,
+            "", "/", "a/", "/a", "a//b", "..", "a/../b", ".a", "a.", "_a", "a___b", "a._b", "A", "a b", "a\0b",
+            "a%2fb", "_blobs", "a/_blobs", "ä", "a\\b", "a:b", &long,
         ] {
             assert!(RepositoryName::parse(wrong).is_none(), "{wrong}");
         }

@@ -159,7 +159,10 @@ mod tests {
             (format!("/v2/a/manifests/{DIGEST}"), Route::Manifest(name("a"), Reference::Digest(digest()))),
             ("/v2/a/blobs/uploads".to_owned(), Route::Uploads(name("a"))),
             ("/v2/a/blobs/uploads/".to_owned(), Route::Uploads(name("a"))),
-            (format!("/v2/blobs/blobs/uploads/{id}"), Route::Upload(name("blobs"), Uuid::try_parse(id).expect("an id"))),
+            (
+                format!("/v2/blobs/blobs/uploads/{id}"),
+                Route::Upload(name("blobs"), Uuid::try_parse(id).expect("an id")),
+            ),
         ] {
             assert_eq!(Route::read(&path).expect("a route"), route, "{path}");
         }

@@ -99,11 +99,7 @@ fn check_room(call: &Call) -> Result<(), Fault> {
     call.parts().store.check_room(content_length(call).unwrap_or_default())
 }
 
-pub async fn post(
-    call: &Call,
-    repository: &RepositoryName,
-    payload: &mut Payload,
-) -> Result<HttpResponse, Fault> {
+pub async fn post(call: &Call, repository: &RepositoryName, payload: &mut Payload) -> Result<HttpResponse, Fault> {
     let parameters = call.parameters()?;
     let store = &call.parts().store;
     if let Some(digest) = digest_parameter(&parameters, "mount")? {

@@ -191,12 +191,7 @@ impl Inner {
     }
 
     /// Removes a blob that is out of the index, then its marks: a mark without a blob means nothing.
-    pub(super) fn remove_files(
-        &self,
-        digest: &Digest,
-        holders: &[Holder],
-        _lock: &Held<Digest>,
-    ) -> Result<(), Fault> {
+    pub(super) fn remove_files(&self, digest: &Digest, holders: &[Holder], _lock: &Held<Digest>) -> Result<(), Fault> {
         let path = self.layout.blob(digest);
         let size = fs::metadata(&path).map_or(0, |about| about.len());
         let folder = self.layout.blobs(digest.algorithm());

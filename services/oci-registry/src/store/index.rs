@@ -102,8 +102,7 @@ impl Index {
 
     /// A blob is on the disk; what was known of it before stays.
     pub fn add_blob(&mut self, digest: &Digest, size: u64, now: i64) {
-        let fresh =
-            || Blob { size, touched: AtomicI64::new(now), repositories: Vec::new(), everywhere: false };
+        let fresh = || Blob { size, touched: AtomicI64::new(now), repositories: Vec::new(), everywhere: false };
         let blob = self.blobs.entry(digest.clone()).or_insert_with(fresh);
         blob.size = size;
         blob.touched.fetch_max(now, Ordering::Relaxed);

@@ -150,9 +150,9 @@ fn find_repositories(layout: &Layout, folder: &Path, name: &str, loaded: &mut Lo
 /// Bytes and kind of a manifest's file; none, with a word in the log, when it is no manifest.
 fn read_manifest(folder: &Path, file: &str, loaded: &mut Loaded) -> Option<(Vec<u8>, Manifest)> {
     let path = folder.join(file);
-    let bytes = match fs::metadata(&path).and_then(|about| {
-        if about.len() > LARGEST { Err(ErrorKind::FileTooLarge.into()) } else { fs::read(&path) }
-    }) {
+    let bytes = match fs::metadata(&path)
+        .and_then(|about| if about.len() > LARGEST { Err(ErrorKind::FileTooLarge.into()) } else { fs::read(&path) })
+    {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::error!(file = %path.display(), %error, "manifest not readable; no garbage is collected until it is");

@@ -194,7 +194,8 @@ impl Store {
                 let after = digests.iter().filter(|digest| last.is_none_or(|last| *digest > last));
                 after.filter_map(|digest| Some((digest.clone(), known.manifests.get(digest)?.clone())))
             });
-            let fits = |entry: &Entry| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted));
+            let fits =
+                |entry: &Entry| artifact_type.is_none_or(|wanted| entry.artifact_type.as_deref() == Some(wanted));
             about.filter(|(_, entry)| fits(entry)).take(most + 1).collect()
         };
         let more = found.len() > most;
@@ -282,8 +283,9 @@ impl Inner {
         let path = folder.join(&file);
         let before = fs::metadata(&path).map_or(0, |about| about.len());
         self.room.take(bytes.len() as u64).map_err(|_| std::io::Error::from(ErrorKind::StorageFull))?;
-        let written = durable::write_whole(&self.layout.passing(), &folder.join(layout::type_file(&file)), kind.as_bytes())
-            .and_then(|()| durable::write_whole(&self.layout.passing(), &path, bytes));
+        let written =
+            durable::write_whole(&self.layout.passing(), &folder.join(layout::type_file(&file)), kind.as_bytes())
+                .and_then(|()| durable::write_whole(&self.layout.passing(), &path, bytes));
         self.room.give_back(if written.is_ok() { before } else { bytes.len() as u64 });
         written
     }

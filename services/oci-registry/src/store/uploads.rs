@@ -248,7 +248,8 @@ impl Writer {
                 }
             });
             if let Some(fault) = broken {
-                let writer = job.await.map_err(|error| Fault::disk("the work was cut off")(io::Error::other(error)))??;
+                let writer =
+                    job.await.map_err(|error| Fault::disk("the work was cut off")(io::Error::other(error)))??;
                 idle = Some(writer);
                 break Some(fault);
             }
