@@ -18,6 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::fault::Fault;
 use crate::names::RepositoryName;
 use crate::parts::{Access, AccessRequest, Action, RegistryParts};
+use crate::wire::Arrival;
+pub(crate) use answer::refuse;
 use route::{Method as Verb, Route};
 
 /// What requests share.
@@ -101,7 +103,8 @@ impl Call {
     async fn decide(&self, repository: Option<&RepositoryName>, action: Action) -> Access {
         let connection = self.request.connection_info().clone();
         let authorization = self.header(&header::AUTHORIZATION);
-        let (secure, peer) = (self.request.app_config().secure(), self.request.peer_addr());
+        let secure = self.request.conn_data::<Arrival>().is_some_and(|arrival| arrival.encrypted);
+        let peer = self.request.peer_addr();
         let asked = AccessRequest { authorization, repository, action, peer, host: connection.host(), secure };
         self.parts().access.decide(&asked).await
     }
@@ -111,6 +114,7 @@ impl Call {
             Access::Allow => Ok(()),
             Access::Challenge(challenge) => Err(Fault::Unauthorized(challenge)),
             Access::Deny(why) => Err(Fault::Denied(why)),
+            Access::Busy => Err(Fault::TooMany("logins")),
         }
     }
 

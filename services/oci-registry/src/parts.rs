@@ -52,6 +52,8 @@ pub enum Access {
     Challenge(String),
     /// 403, and why.
     Deny(String),
+    /// 429: too many logins are being checked.
+    Busy,
 }
 
 /// Decides who may do what. Asked once for each request, and once more for each repository a blob is to be mounted from.
@@ -115,6 +117,9 @@ pub trait ContentSource: Send + Sync {
         repository: &RepositoryName,
         reference: &Reference,
     ) -> Result<bool, Fault>;
+
+    /// Called when a tag that is here is asked for: brings it up to date where that is due. What is here is served in any case.
+    async fn refresh_tag(&self, store: &Store, repository: &RepositoryName, tag: &Tag, here: &Digest);
 
     /// Fetches a blob; says whether the repository holds it now. [`Fault::Upstream`] when the other side fails.
     async fn fetch_blob(&self, store: &Store, repository: &RepositoryName, digest: &Digest) -> Result<bool, Fault>;

@@ -1,36 +1,17 @@
 //! Serving a registry on listeners, and the work that comes round by itself.
 
 use std::io;
-use std::net::TcpListener;
 use std::time::Duration;
 
+use actix_web::App;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::web::ServiceConfig;
-use actix_web::{App, HttpServer};
 
 use crate::http::configure;
 use crate::parts::RegistryParts;
 use crate::store::Store;
-
-/// How long a connection may wait for its next request.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long requests may take to end when the registry stops, in seconds.
-const STOPPING: u64 = 5;
-
-/// Where to listen, and how.
-pub struct Listening {
-    /// A bound listener.
-    pub listener: TcpListener,
-    /// With TLS; without, plain HTTP.
-    pub tls: Option<rustls::ServerConfig>,
-}
-
-impl Listening {
-    /// Plain HTTP.
-    pub fn plain(listener: TcpListener) -> Self {
-        Self { listener, tls: None }
-    }
-}
+use crate::wire;
+pub use crate::wire::Listening;
 
 /// Makes a server of the listeners; it serves while the returned future is polled, and its handle stops it. `more` adds routes beside
 /// those of the registry, and is asked first.
@@ -41,20 +22,8 @@ pub fn serve(
 ) -> io::Result<(Server, ServerHandle)> {
     let limits = parts.limits;
     let registry = configure(parts);
-    let mut server = HttpServer::new(move || App::new().configure(more.clone()).configure(registry.clone()))
-        .workers(limits.workers)
-        .max_connections(limits.connections)
-        .client_request_timeout(limits.head)
-        .keep_alive(KEEP_ALIVE)
-        .shutdown_timeout(STOPPING)
-        .disable_signals();
-    for Listening { listener, tls } in listeners {
-        server = match tls {
-            Some(tls) => server.listen_rustls_0_23(listener, tls)?,
-            None => server.listen(listener)?,
-        };
-    }
-    let server = server.run();
+    let server =
+        wire::serve(listeners, limits, move || App::new().configure(more.clone()).configure(registry.clone()))?;
     let handle = server.handle();
     Ok((server, handle))
 }

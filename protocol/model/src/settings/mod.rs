@@ -9,6 +9,8 @@ mod legacy_network;
 mod overrides;
 mod read;
 mod read_networks;
+mod read_registry;
+mod registry_server;
 mod section;
 mod types;
 
@@ -17,6 +19,7 @@ use thiserror::Error;
 
 pub use duration::{parse_duration, print_duration};
 pub use overrides::{ENVIRONMENT, Overrides};
+pub use registry_server::*;
 pub use types::*;
 
 /// Something wrong in the settings. The settings are not used.
@@ -65,10 +68,12 @@ pub fn check(
         }
     };
     legacy_network::fold(&mut root, &notes);
-    overrides::apply(&mut root, env, flags, &notes);
+    overrides::apply(&mut root, &ENVIRONMENT, env, flags, &notes);
     let settings = read::settings(section::Section::root(root, &notes));
     notes.into_result(settings)
 }
 
+#[cfg(test)]
+mod registry_tests;
 #[cfg(test)]
 mod tests;

@@ -49,11 +49,12 @@ impl Overrides {
 
 pub(super) fn apply(
     root: &mut Map<String, Value>,
+    names: &[(&'static str, &'static str)],
     env: &dyn Fn(&str) -> Option<String>,
     flags: Overrides,
     notes: &Notes,
 ) {
-    let from_env = ENVIRONMENT.iter().filter_map(|(name, key)| {
+    let from_env = names.iter().filter_map(|(name, key)| {
         let text = env(name).filter(|text| !text.is_empty())?;
         Some((*key, *name, Value::String(text)))
     });

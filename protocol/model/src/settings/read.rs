@@ -366,7 +366,7 @@ fn store(section: Section<'_>, nats: &NatsSettings, storage: &StorageSettings) -
 }
 
 /// `:8082` means every address, as in Go.
-fn socket_address(text: &str) -> Option<SocketAddr> {
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
     match text.strip_prefix(':') {
         Some(port) => port.parse().ok().map(|port: u16| SocketAddr::from(([0, 0, 0, 0], port))),
         None => text.parse().ok(),

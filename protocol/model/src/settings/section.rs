@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Settings, SettingsProblem, Warning, parse_duration};
+use super::{SettingsProblem, Warning, parse_duration};
 
 /// What was found wrong or odd so far, and which keys came from elsewhere than the file.
 #[derive(Default)]
@@ -33,7 +33,7 @@ impl Notes {
         self.warnings.borrow_mut().push(Warning { key: key.into(), text: text.into() });
     }
 
-    pub(super) fn into_result(self, settings: Settings) -> Result<(Settings, Vec<Warning>), Vec<SettingsProblem>> {
+    pub(super) fn into_result<S>(self, settings: S) -> Result<(S, Vec<Warning>), Vec<SettingsProblem>> {
         let problems = self.problems.into_inner();
         if problems.is_empty() { Ok((settings, self.warnings.into_inner())) } else { Err(problems) }
     }
@@ -100,6 +100,11 @@ impl<'n> Section<'n> {
     pub(super) fn value(&self, key: &'static str) -> Option<Value> {
         self.known.borrow_mut().push(key);
         self.map.borrow_mut().remove(key).filter(|value| !value.is_null())
+    }
+
+    /// Whether the file has this key, without reading it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.borrow().get(key).is_some_and(|value| !value.is_null())
     }
 
     pub(super) fn section(&self, key: &'static str) -> Section<'n> {
@@ -209,6 +214,20 @@ impl<'n> Section<'n> {
         parsed.filter(|duration| !duration.is_zero())
     }
 
+    /// A size: a number counts bytes, text carries its unit (`20GiB`, `500MB`).
+    pub(super) fn bytes(&self, key: &'static str) -> Option<u64> {
+        let value = self.value(key)?;
+        let bytes = match &value {
+            Value::Number(number) => number.as_u64(),
+            Value::String(text) => parse_bytes(text),
+            _ => None,
+        };
+        if bytes.is_none() {
+            self.problem(key, format!("is {value}, where a size such as \"20GiB\" or a number of bytes is wanted"));
+        }
+        bytes
+    }
+
     pub(super) fn address(&self, key: &'static str) -> Option<Ipv4Addr> {
         let text = self.filled(key)?;
         match text.trim().parse() {
@@ -237,6 +256,26 @@ impl<'n> Section<'n> {
             self.notes.problem(path, unknown(key, &known));
         }
     }
+}
+
+/// `20GiB`, `500MB`, `1024`; `None` when the unit is unknown or the number too large.
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim() {
+        "" | "B" => 1,
+        "K" | "KiB" | "Ki" => 1 << 10,
+        "M" | "MiB" | "Mi" => 1 << 20,
+        "G" | "GiB" | "Gi" => 1 << 30,
+        "T" | "TiB" | "Ti" => 1 << 40,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.checked_mul(unit)
 }
 
 /// What to say of a key nobody knows.

@@ -41,8 +41,9 @@ pub async fn get(call: Call, repository: &RepositoryName, digest: &Digest) -> Re
     let store = &call.parts().store;
     if store.blob(repository, digest).await?.is_none() {
         let fetched = match &call.parts().source {
-            Some(source) => source.fetch_blob(store, repository, digest).await?,
-            None => false,
+            // Clients that push look for every layer first: what is only looked for is not fetched.
+            Some(source) if !call.is_head() => source.fetch_blob(store, repository, digest).await?,
+            _ => false,
         };
         if !fetched {
             return Err(Fault::BlobUnknown(digest.clone()));

@@ -18,14 +18,18 @@ const TAGS: usize = 100;
 pub async fn get(call: &Call, repository: &RepositoryName, reference: &Reference) -> Result<HttpResponse, Fault> {
     let parts = call.parts();
     let unknown = || Fault::ManifestUnknown(reference.to_string());
-    if parts.store.find_manifest(repository, reference).is_none() {
-        let fetched = match &parts.source {
-            Some(source) => source.fetch_manifest(&parts.store, repository, reference).await?,
-            None => false,
-        };
-        if !fetched {
-            return Err(unknown());
+    let here = parts.store.find_manifest(repository, reference);
+    match (here, &parts.source, reference) {
+        (None, None, _) => return Err(unknown()),
+        (None, Some(source), _) => {
+            if !source.fetch_manifest(&parts.store, repository, reference).await? {
+                return Err(unknown());
+            }
         }
+        (Some(here), Some(source), Reference::Tag(tag)) => {
+            source.refresh_tag(&parts.store, repository, tag, &here.digest).await;
+        }
+        (Some(_), ..) => {}
     }
     // Also for HEAD: what is answered here must be there.
     let (stored, bytes) = parts.store.manifest(repository, reference).await?.ok_or_else(unknown)?;
