@@ -17,8 +17,8 @@ test:              ## format, lints, every test, documents, dependency rules
 bench:             ## the figures of docs/performance.md
 	@scripts/bench $(ARGS)
 
-conformance:       ## the RouterOS statements against any host or router
-	@scripts/later conformance "the statements run against the hosts of this tree in 'make test' only"
+conformance:       ## the OCI conformance suite against the registry
+	@scripts/conformance
 
 build-all:         ## release binaries for every machine
 	@scripts/later build-all "for this machine, 'cargo build --release --locked' makes target/release/mkube"

@@ -8,10 +8,10 @@ use mkube_oci_registry::serve::{Listening, Rounds, look_after, serve};
 use mkube_oci_registry::store::{Store, StoreOptions};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(directory), Some(address)) = (arguments.next(), arguments.next()) else {
-        anyhow::bail!("usage: plain_registry DIR ADDRESS");
+        return Err("usage: plain_registry DIR ADDRESS".into());
     };
     let store = Store::open(StoreOptions::new(directory), Arc::new(SystemClock)).await?;
     let listener = std::net::TcpListener::bind(address)?;

@@ -184,8 +184,10 @@ impl Inner {
 
     fn unmark(&self, holder: &Holder, digest: &Digest) -> Result<(), Fault> {
         let path = self.layout.mark(holder, digest);
-        durable::remove_if_there(&path).map_err(Fault::disk(format!("cannot remove {}", path.display())))?;
-        self.sync_marks(holder, digest)?;
+        let there = durable::remove_if_there(&path);
+        if there.map_err(Fault::disk(format!("cannot remove {}", path.display())))? {
+            self.sync_marks(holder, digest)?;
+        }
         self.write().remove_holder(digest, holder);
         Ok(())
     }
