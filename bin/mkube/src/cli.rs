@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -57,7 +57,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Everything in one process on this Linux machine: host, store and controller
+    /// Everything in one process on this Linux machine: host, registry, store and controller
     #[command(
         after_help = "Example:\n  mkube dev --manifest deploy/examples/hello.yaml\n  kubectl --kubeconfig .mkube/kubeconfig get pods"
     )]
@@ -70,6 +70,11 @@ pub enum Command {
         after_help = "Example:\n  mkube host --engine simulated --data-dir /tmp/router\n  curl -u admin: http://127.0.0.1:9180/rest/system/resource"
     )]
     Host(HostArgs),
+    /// The OCI registry alone
+    #[command(
+        after_help = "Example:\n  mkube registry --data-dir /srv/registry --tls-dir /srv/registry/tls --listen 0.0.0.0:5000\n  mkube registry --config /etc/registry/config.yaml\n  skopeo copy --dest-cert-dir /srv/registry/tls docker://alpine:3 docker://localhost:5000/alpine:3\n\nWithout a configuration file it listens on 127.0.0.1:5000. Called as `mkube-registry`, mkube is `mkube registry`."
+    )]
+    Registry(RegistryArgs),
     /// Print the effective configuration, or every problem in it
     #[command(after_help = "Example:\n  mkube check-config deploy/config.yaml")]
     CheckConfig(CheckConfigArgs),
@@ -102,7 +107,7 @@ pub enum Command {
 impl Command {
     /// Commands that end by themselves log only what is wrong.
     pub fn is_short(&self) -> bool {
-        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Host(_))
+        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Host(_) | Self::Registry(_))
     }
 }
 
@@ -129,7 +134,7 @@ pub struct DevArgs {
     /// What runs the containers.
     #[arg(long, value_enum, default_value = "auto")]
     pub host: HostKind,
-    /// Where the registry listens (comes with a later version).
+    /// Where the registry listens: plain HTTP without authentication, so keep it on this machine.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
     pub registry: SocketAddr,
     /// Where the name server listens (comes with a later version).
@@ -245,6 +250,29 @@ pub struct HostArgs {
 
 fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("{text:?} is not a duration such as 20ms, 2s or 1m"))
+}
+
+/// `mkube registry`.
+#[derive(Debug, Args)]
+pub struct RegistryArgs {
+    /// Configuration file; where none is named, /etc/registry/config.yaml if it is there.
+    #[arg(long, value_name = "FILE", env = "REGISTRY_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Where to listen.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Directory of blobs and manifests.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Directory of certificates: an authority and a certificate are made there, and plain HTTP and HTTPS served on one port.
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Option<PathBuf>,
+    /// Where pushes are told, by POST.
+    #[arg(long, value_name = "URL")]
+    pub notify: Option<String>,
+    /// Print the hash of the password on standard input, for access.users, and exit.
+    #[arg(long)]
+    pub hash_password: bool,
 }
 
 /// `mkube check-config`.
@@ -381,7 +409,7 @@ pub struct ManArgs {
 /// Reads the command line. The flags of `serve` stand at the top too, for containers made for the Go controller; beside another
 /// subcommand they would be silently without effect, so they are refused there.
 pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(words)?;
+    let matches = Cli::command().try_get_matches_from(by_name(words))?;
     let given = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
     let global = ["log_format", "log_level"];
     let stray = matches.ids().find(|id| given(id) && !global.contains(&id.as_str()));
@@ -391,6 +419,16 @@ pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Re
         return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, text));
     }
     Cli::from_arg_matches(&matches)
+}
+
+/// Called by the name of one of the Go programs, mkube is the subcommand that took its place.
+fn by_name(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    let called = words.first().and_then(|word| Path::new(word).file_name()).and_then(|name| name.to_str());
+    if called == Some("mkube-registry") && words.get(1).is_none_or(|word| word != "registry") {
+        words.insert(1, "registry".into());
+    }
+    words
 }
 
 #[cfg(test)]
@@ -404,6 +442,20 @@ mod tests {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example:"), "{}", command.get_name());
         }
+    }
+
+    #[test]
+    fn called_as_the_go_registry_it_is_the_registry() {
+        for line in [
+            "/mkube-registry --listen :5000",
+            "mkube-registry registry --listen :5000",
+            "mkube registry --listen :5000",
+        ] {
+            let cli = parse(line.split_whitespace()).expect("parsed");
+            let Some(Command::Registry(args)) = cli.command else { panic!("{line}") };
+            assert_eq!(args.listen.as_deref(), Some(":5000"), "{line}");
+        }
+        assert!(parse(["/mkube"]).expect("parsed").command.is_none());
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! `mkube dev`: host, store and controller in one process on this Linux machine. The controller reaches the host only over
+//! `mkube dev`: host, registry, store and controller in one process on this Linux machine. The controller reaches the host only over
 //! loopback HTTP, as it would reach a router.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mkube_model::kinds::KindTable;
-use mkube_model::settings::{self, Overrides, Settings};
+use mkube_model::settings::{self, Overrides, RegistryServerSettings, Settings};
 use mkube_routeros_host::{EngineKind, HostOptions, Timings};
 use ring::rand::SecureRandom;
 use serde_json::json;
@@ -17,6 +17,7 @@ use crate::cli::{DevArgs, HostKind};
 use crate::compose::Controller;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
 use crate::host::{self, HostThread};
+use crate::registry::RegistryThread;
 use crate::run::{Signals, system, until_stopped};
 use crate::serve::{Extras, start_controller};
 use crate::{hello_image, kubeconfig, manifests};
@@ -55,7 +56,8 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         faults: Vec::new(),
         timings: Timings::default(),
     })?;
-    let settings = settings(&args, &place, host.address, &password)?;
+    let registry = RegistryThread::start(registry_settings(&args, &place)?)?;
+    let settings = settings(&args, &place, host.address, registry.address, &password)?;
     let image = hello_image::ensure(&place.disk().join("cache"))
         .map_err(|error| Failure::text(FAILED, format!("the hello image cannot be assembled: {error}")))?;
     let ended = system(async {
@@ -73,6 +75,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         println!("mkube {} in {}", crate::compose::VERSION, place.0.display());
         println!("  API         http://{}", args.listen);
         println!("  host        http://{}/rest ({})", host.address, engine_words(engine));
+        println!("  registry    http://{} (no login; pushes are told to the API)", registry.address);
         println!("  network     gt {}", args.cidr);
         match &image {
             Some(_) => println!("  image       {} (assembled from this machine's busybox)", hello_image::NAME),
@@ -90,6 +93,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         }
     });
     host.stop();
+    registry.stop();
     ended
 }
 
@@ -137,7 +141,7 @@ fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
         return Err(Failure::text(FAILED, text));
     }
     host::clean(&data_dir.join("host"), engine)?;
-    for own in ["state.redb", "kubeconfig", "host-password", "configmaps"] {
+    for own in ["state.redb", "kubeconfig", "host-password", "configmaps", "registry"] {
         let path = data_dir.join(own);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed
@@ -191,8 +195,35 @@ impl Place {
     }
 }
 
+/// The registry inside: plain HTTP, no login, told to the API.
+fn registry_settings(args: &DevArgs, place: &Place) -> Result<RegistryServerSettings, Failure> {
+    if !args.registry.ip().is_loopback() {
+        tracing::warn!(registry = %args.registry, "the registry asks for no login and can be reached from other machines");
+    }
+    let mut api = args.listen;
+    if api.ip().is_unspecified() {
+        api.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let flags = Overrides::none()
+        .set("listenAddr", "--registry", Some(args.registry.to_string()))
+        .set("storePath", "--data-dir", Some(place.0.join("registry").display().to_string()))
+        .set("notifyURL", "--listen", Some(format!("http://{api}/api/v1/registry/push-notify")));
+    // No environment, no file: what the machine's own registry is told is not meant for this one.
+    let checked = settings::check_registry(serde_json::Value::Null, &|_| None, flags);
+    checked.map(|(settings, _)| settings).map_err(|problems| {
+        let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::text(CONFIGURATION, list.join("; "))
+    })
+}
+
 /// The configuration a router with such a disk and network would have.
-fn settings(args: &DevArgs, place: &Place, host: SocketAddr, password: &str) -> Result<Settings, Failure> {
+fn settings(
+    args: &DevArgs,
+    place: &Place,
+    host: SocketAddr,
+    registry: SocketAddr,
+    password: &str,
+) -> Result<Settings, Failure> {
     let gateway = args.cidr.hosts().next().map(|address| address.to_string()).unwrap_or_default();
     let text = |path: PathBuf| path.display().to_string();
     let file = json!({
@@ -208,6 +239,7 @@ fn settings(args: &DevArgs, place: &Place, host: SocketAddr, password: &str) -> 
             "tarballCache": text(place.disk().join("cache")),
             "persistentMounts": [{"containerPath": text(place.disk()), "hostPath": "disk1"}],
         },
+        "registry": {"localAddresses": [registry.to_string(), format!("localhost:{}", registry.port())]},
         "lifecycle": {"bootManifestPath": text(place.0.join("boot-order.yaml"))},
         "store": {"kind": "embedded", "path": text(place.0.join("state.redb"))},
         "api": {"listen": args.listen.to_string()},

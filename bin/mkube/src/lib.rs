@@ -13,6 +13,7 @@ mod kubeconfig;
 mod logging;
 mod manifests;
 mod paper;
+mod registry;
 mod run;
 mod serve;
 mod settings_file;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Some(Command::Serve(args)) => serve::main(args),
         Some(Command::Dev(args)) => dev::main(args),
         Some(Command::Host(args)) => host::main(args),
+        Some(Command::Registry(args)) => registry::main(&args),
         Some(Command::CheckConfig(args)) => check_config::main(&args),
         Some(Command::Apply(args)) => client::apply(&args),
         Some(Command::Get(args)) => client::get(&args),

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use mkube_model::settings::{self, Overrides, Settings};
+use mkube_model::settings::{self, Overrides, RegistryServerSettings, Settings, SettingsProblem, Warning};
+use serde_json::Value;
 
 use crate::failure::{CONFIGURATION, Failure};
 
@@ -19,10 +20,38 @@ pub fn load(path: &Path, optional: bool, flags: Overrides) -> Result<Settings, F
             return Err(failure.hint("an example with every key is deploy/config.yaml"));
         }
     };
-    let value = mkube_manifests::parse_one(&text)
-        .map_err(|fault| Failure::text(CONFIGURATION, format!("{}: {fault}", path.display())))?;
-    let env = |name: &str| std::env::var(name).ok();
-    match settings::check(value, &env, flags) {
+    checked(path, settings::check(parsed(path, &text)?, &environment, flags))
+}
+
+/// Reads and checks a configuration of the registry, or flags alone; warnings are logged.
+pub fn load_registry(path: Option<&Path>, flags: Overrides) -> Result<RegistryServerSettings, Failure> {
+    let Some(path) = path else {
+        return checked(Path::new("the command line"), settings::check_registry(Value::Null, &environment, flags));
+    };
+    let value = value(path)?;
+    // An empty file is a file.
+    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
+    checked(path, settings::check_registry(value, &environment, flags))
+}
+
+/// What a file holds, unchecked.
+pub fn value(path: &Path) -> Result<Value, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::text(CONFIGURATION, format!("{}: {error}", path.display())))?;
+    parsed(path, &text)
+}
+
+fn parsed(path: &Path, text: &str) -> Result<Value, Failure> {
+    mkube_manifests::parse_one(text)
+        .map_err(|fault| Failure::text(CONFIGURATION, format!("{}: {fault}", path.display())))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn checked<S>(path: &Path, result: Result<(S, Vec<Warning>), Vec<SettingsProblem>>) -> Result<S, Failure> {
+    match result {
         Ok((settings, warnings)) => {
             for warning in warnings {
                 tracing::warn!(file = %path.display(), "{warning}");

@@ -66,14 +66,36 @@ fn a_second_dev_on_the_same_directory_and_one_on_a_taken_port_are_refused() {
     let other = dev::free_address();
     let data = machine.data().display().to_string();
     let cidr = machine.cidr();
-    let (code, output) =
-        run(mkube(&["dev", "--host", "simulated", "--listen", &other, "--cidr", &cidr, "--data-dir", &data]));
+    let (code, output) = run(mkube(&[
+        "dev",
+        "--host",
+        "simulated",
+        "--registry",
+        "127.0.0.1:0",
+        "--listen",
+        &other,
+        "--cidr",
+        &cidr,
+        "--data-dir",
+        &data,
+    ]));
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("error: ") && output.contains("hint: "), "{output}");
     let elsewhere = machine.dir.join("elsewhere").display().to_string();
     let taken = &machine.listen;
-    let (code, output) =
-        run(mkube(&["dev", "--host", "simulated", "--listen", taken, "--cidr", &cidr, "--data-dir", &elsewhere]));
+    let (code, output) = run(mkube(&[
+        "dev",
+        "--host",
+        "simulated",
+        "--registry",
+        "127.0.0.1:0",
+        "--listen",
+        taken,
+        "--cidr",
+        &cidr,
+        "--data-dir",
+        &elsewhere,
+    ]));
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains(taken.as_str()) && output.contains("hint: "), "{output}");
     // The first one did not suffer.

@@ -32,6 +32,8 @@ const CHECKS: usize = 2;
 const TURN: Duration = Duration::from_secs(5);
 /// Good passwords remembered, so that each is worked out once.
 const REMEMBERED: usize = 1024;
+/// Told with a 403.
+pub(crate) const DENIED: &str = "this needs the role write, and a name the registry is known by";
 /// No name and no password, as some clients send it for "nobody".
 const NOBODY: &str = ":";
 
@@ -106,6 +108,8 @@ pub struct AccessControl {
     anonymous_pull: bool,
     /// Everybody may do everything.
     open: bool,
+    /// Names this registry may be asked under; none: any.
+    hosts: Option<Vec<String>>,
     /// Of this process only; nothing it protects outlives it.
     key: hmac::Key,
     passes: Passes,
@@ -147,6 +151,7 @@ impl AccessControl {
         };
         Ok(Self {
             open: users.is_empty() && settings.tokens.is_empty(),
+            hosts: None,
             users: Arc::new(users),
             tokens: settings.tokens.iter().map(token).collect(),
             anonymous_pull: settings.anonymous_pull,
@@ -157,8 +162,27 @@ impl AccessControl {
         })
     }
 
+    /// Answers only under these names, without port: for a registry on this machine alone, which a web page in a browser of this
+    /// machine could reach under a name of its own.
+    #[must_use]
+    pub fn only_called(mut self, names: Vec<String>) -> Self {
+        self.hosts = Some(names);
+        self
+    }
+
+    fn is_called(&self, host: &str) -> bool {
+        let bare = match host.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        self.hosts.as_ref().is_none_or(|names| names.iter().any(|name| name.eq_ignore_ascii_case(bare)))
+    }
+
     /// Decides about one request by its `Authorization`.
     pub async fn judge(&self, authorization: Option<&str>, wanted: Wanted<'_>, reached: Reached<'_>) -> Decision {
+        if !self.is_called(reached.host) {
+            return Decision::Denied;
+        }
         if self.open {
             return Decision::Granted(None);
         }
@@ -293,7 +317,7 @@ impl AccessPolicy for AccessControl {
         match self.judge(request.authorization, wanted, reached).await {
             Decision::Granted(_) => Access::Allow,
             Decision::Unauthenticated(challenge) => Access::Challenge(challenge),
-            Decision::Denied => Access::Deny("this needs the role write".to_owned()),
+            Decision::Denied => Access::Deny(DENIED.to_owned()),
             Decision::Busy => Access::Busy,
         }
     }

@@ -119,7 +119,8 @@ pub trait ContentSource: Send + Sync {
     ) -> Result<bool, Fault>;
 
     /// Called when a tag that is here is asked for: brings it up to date where that is due. What is here is served in any case.
-    async fn refresh_tag(&self, store: &Store, repository: &RepositoryName, tag: &Tag, here: &Digest);
+    /// Without more, tags stay as they are.
+    async fn refresh_tag(&self, _store: &Store, _repository: &RepositoryName, _tag: &Tag, _here: &Digest) {}
 
     /// Fetches a blob; says whether the repository holds it now. [`Fault::Upstream`] when the other side fails.
     async fn fetch_blob(&self, store: &Store, repository: &RepositoryName, digest: &Digest) -> Result<bool, Fault>;

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::access::{AccessControl, Decision, Reached, Wanted};
+use crate::access::{AccessControl, DENIED, Decision, Reached, Wanted};
 use crate::fault::Fault;
 use crate::http::refuse;
 use crate::upstream::Upstreams;
@@ -51,7 +51,7 @@ fn decided(decision: Decision) -> Result<(), Fault> {
     match decision {
         Decision::Granted(_) => Ok(()),
         Decision::Unauthenticated(challenge) => Err(Fault::Unauthorized(challenge)),
-        Decision::Denied => Err(Fault::Denied("this needs the role write".to_owned())),
+        Decision::Denied => Err(Fault::Denied(DENIED.to_owned())),
         Decision::Busy => Err(Fault::TooMany("logins")),
     }
 }

@@ -23,8 +23,6 @@ use crate::upstream::Upstreams;
 use crate::watcher::Watcher;
 use crate::wire::{self, Encryption, Listening};
 
-/// Where the Go registry's certificate lay, and its key.
-const GO_PAIR: [&str; 2] = ["/etc/registry/tls.crt", "/etc/registry/tls.key"];
 /// Always in certificates made here: this machine's names, and the one the Go installer gave.
 const OWN_NAMES: [&str; 4] = ["localhost", "127.0.0.1", "::1", "registry.gt.lo"];
 /// Longest pause between two looks for uploads nobody goes on with.
@@ -128,7 +126,11 @@ pub async fn start(
     let listener = listen(settings.listen_addr)?;
     let address = listener.local_addr().map_err(|cause| StartFault::Listen { address: settings.listen_addr, cause })?;
     let management = settings.management.listen.map(listen).transpose()?;
-    let access = Arc::new(AccessControl::new(&settings.access, clock.clone())?);
+    let mut access = AccessControl::new(&settings.access, clock.clone())?;
+    if address.ip().is_loopback() {
+        access = access.only_called(names(settings, address));
+    }
+    let access = Arc::new(access);
     let source = certificate_source(settings, address)?;
     let mut tasks = Vec::new();
     let identity = match source.clone() {
@@ -255,28 +257,25 @@ fn authority(source: &CertificateSource) -> Option<PathBuf> {
     }
 }
 
-/// Files that are named win over a directory of our own, and that over files where the Go registry had them. A pair that is missing
-/// as a whole means plain HTTP, as it did there.
+/// Files that are named win over a directory of our own, unless they are the ones in it. A pair that is missing as a whole means plain
+/// HTTP, as it did for the Go registry.
 fn certificate_source(
     settings: &RegistryServerSettings,
     address: SocketAddr,
 ) -> Result<Option<CertificateSource>, StartFault> {
-    let named = settings.tls_cert_file.is_some() || settings.tls_key_file.is_some();
-    let certificate = settings.tls_cert_file.clone().unwrap_or_else(|| GO_PAIR[0].into());
-    let key = settings.tls_key_file.clone().unwrap_or_else(|| GO_PAIR[1].into());
-    let there = certificate.exists() || key.exists();
+    let named = settings.tls_cert_file.clone().zip(settings.tls_key_file.clone());
     if let Some(directory) = &settings.tls.directory {
-        let ours = certificate == directory.join("tls.crt") && key == directory.join("tls.key");
-        if ours || !named {
+        let inside = (directory.join("tls.crt"), directory.join("tls.key"));
+        if named.as_ref().is_none_or(|named| *named == inside) {
             return Ok(Some(CertificateSource::Own { directory: directory.clone(), names: names(settings, address) }));
         }
     }
-    if there {
+    if let Some((certificate, key)) = named.filter(|(certificate, key)| certificate.exists() || key.exists()) {
         return Ok(Some(CertificateSource::Given { certificate, key }));
     }
     if settings.tls.required {
-        let text = format!("tls.required is true, but neither {} nor tls.directory is there", certificate.display());
-        return Err(StartFault::Settings(text));
+        let text = "tls.required is true, but there is no certificate; set tls.directory to have one made";
+        return Err(StartFault::Settings(text.to_owned()));
     }
     if !address.ip().is_loopback() {
         tracing::warn!(

@@ -15,7 +15,19 @@ pub async fn run() -> anyhow::Result<()> {
     let directory = scratch()?;
     let data = text(directory.path().join("dev"));
     let listen = format!("127.0.0.1:{}", free_port()?);
-    let words = ["dev", "--host", "linux", "--data-dir", &data, "--listen", &listen, "--cidr", "10.96.1.0/24"];
+    let words = [
+        "dev",
+        "--host",
+        "linux",
+        "--data-dir",
+        &data,
+        "--listen",
+        &listen,
+        "--cidr",
+        "10.96.1.0/24",
+        "--registry",
+        "127.0.0.1:0",
+    ];
     let measured = measure(&words, &listen).await;
     let _ = std::process::Command::new(BINARY).args(["dev", "--clean", "--data-dir", &data]).output()?;
     measured

@@ -14,7 +14,19 @@ pub async fn run() -> anyhow::Result<()> {
         let directory = scratch()?;
         let data = text(directory.path().join("dev"));
         let listen = format!("127.0.0.1:{}", free_port()?);
-        let words = ["dev", "--host", host, "--data-dir", &data, "--listen", &listen, "--cidr", "10.96.0.0/24"];
+        let words = [
+            "dev",
+            "--host",
+            host,
+            "--data-dir",
+            &data,
+            "--listen",
+            &listen,
+            "--cidr",
+            "10.96.0.0/24",
+            "--registry",
+            "127.0.0.1:0",
+        ];
         let mut times = Vec::new();
         for _ in 0..RUNS {
             let running = Running::start(&words)?;

@@ -129,6 +129,9 @@ impl Machine {
         let (data, cidr) = (self.data(), self.cidr());
         let mut command = Command::new(binary());
         command.args(["dev", "--allow-chaos", "--listen", &self.listen, "--cidr", &cidr, "--data-dir"]).arg(data);
+        if !more.contains(&"--registry") {
+            command.args(["--registry", "127.0.0.1:0"]);
+        }
         command.args(more);
         Running::start(command)
     }

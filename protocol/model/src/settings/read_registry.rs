@@ -12,6 +12,10 @@ use crate::secret::{MASK, Secret};
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
+/// Where the Go registry's certificate lay.
+const GO_CERTIFICATE: &str = "/etc/registry/tls.crt";
+/// And its key.
+const GO_KEY: &str = "/etc/registry/tls.key";
 const NO_SYNC: &str = "has no effect: pushes are not copied to the upstreams; upstream.credentials is for pulling";
 /// Shorter pauses between looks at upstreams became the default in the Go registry.
 const SHORTEST_POLL: Duration = Duration::from_secs(30);
@@ -25,8 +29,8 @@ pub(super) fn settings(file: Section<'_>, from_file: bool) -> RegistryServerSett
     let listen_addr = listen(&file, "listenAddr").unwrap_or_else(|| address_of(by_default));
     let store_path = file.path("storePath").unwrap_or_else(|| PathBuf::from("/raid1/registry"));
     let local_addresses = hosts(&file, "localAddresses");
-    let tls_cert_file = file.path("tlsCertFile");
-    let tls_key_file = file.path("tlsKeyFile");
+    let mut tls_cert_file = file.path("tlsCertFile");
+    let mut tls_key_file = file.path("tlsKeyFile");
     let pull_through = file.flag("pullThrough").unwrap_or(false);
     let upstream_registries = hosts(&file, "upstreamRegistries");
     if pull_through && upstream_registries.is_empty() && !file.has("watchImages") {
@@ -43,6 +47,11 @@ pub(super) fn settings(file: Section<'_>, from_file: bool) -> RegistryServerSett
         file.warning("watchPollSeconds", "is below 30 s, which counts as 120 s");
         watch_poll = 2 * MINUTE;
     }
+    let tls = tls(file.section("tls"));
+    if from_file && (tls.directory.is_none() || tls_cert_file.is_some() || tls_key_file.is_some()) {
+        tls_cert_file.get_or_insert_with(|| PathBuf::from(GO_CERTIFICATE));
+        tls_key_file.get_or_insert_with(|| PathBuf::from(GO_KEY));
+    }
     let settings = RegistryServerSettings {
         listen_addr,
         store_path,
@@ -56,7 +65,7 @@ pub(super) fn settings(file: Section<'_>, from_file: bool) -> RegistryServerSett
         watch_poll,
         storage: storage(file.section("storage")),
         access: access(file.section("access")),
-        tls: tls(file.section("tls")),
+        tls,
         notices: notices(file.section("notices")),
         upstream: upstream(file.section("upstream")),
         management: management(file.section("management"), from_file),

@@ -32,9 +32,9 @@ pub struct RegistryServerSettings {
     pub store_path: PathBuf,
     /// Names clients use, `host:port`; the first is the one told in notices.
     pub local_addresses: Vec<String>,
-    /// Certificate chain given by the owner, PEM file; where none is named, `/etc/registry/tls.crt` is looked for.
+    /// Certificate chain given by the owner, PEM file. A file that names neither it nor `tls.directory` means the Go registry's.
     pub tls_cert_file: Option<PathBuf>,
-    /// Its key, PEM file; where none is named, `/etc/registry/tls.key` is looked for.
+    /// Its key, PEM file.
     pub tls_key_file: Option<PathBuf>,
     /// Whether what is missing here is fetched from an upstream.
     pub pull_through: bool,

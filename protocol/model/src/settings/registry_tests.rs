@@ -47,6 +47,18 @@ fn without_a_file_only_this_machine_is_served_and_there_is_no_management_port() 
 }
 
 #[test]
+fn the_go_registrys_certificate_is_meant_where_a_file_says_nothing_else() {
+    let pair = |file: Value| {
+        let (settings, _) = read(file).expect("fine");
+        (settings.tls_cert_file.is_some(), settings.tls_key_file.is_some())
+    };
+    assert_eq!(pair(json!({"storePath": "/x"})), (true, true));
+    assert_eq!(pair(json!({"tlsCertFile": "/x.crt", "tls": {"directory": "/x"}})), (true, true));
+    assert_eq!(pair(json!({"tls": {"directory": "/x"}})), (false, false));
+    assert_eq!(pair(Value::Null), (false, false));
+}
+
+#[test]
 fn the_new_blocks_are_read() {
     let (settings, _) = read(json!({
         "storage": {"quota": "20GiB", "freeReserve": 1000, "uploadExpiry": "30m", "gcInterval": "10m", "gcGrace": "5m"},

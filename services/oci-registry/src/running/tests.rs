@@ -89,6 +89,23 @@ async fn the_certificate_has_every_name_of_the_configuration() {
 }
 
 #[tokio::test]
+async fn on_this_machine_alone_it_answers_under_its_own_names_only() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let one = registry(dir.path(), json!({"localAddresses": ["registry.example:5000"]})).await;
+    let port = one.address().port();
+    for (host, status) in [
+        (format!("127.0.0.1:{port}"), 200),
+        (format!("LOCALHOST:{port}"), 200),
+        ("[::1]".to_owned(), 200),
+        ("registry.example".to_owned(), 200),
+        (format!("evil.example:{port}"), 403),
+    ] {
+        let answer = http().get(format!("http://{}/v2/_catalog", one.address())).header("host", &host).send().await;
+        assert_eq!(answer.expect("an answer").status().as_u16(), status, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_decides_at_the_door_of_each_request() {
     let dir = tempfile::tempdir().expect("a directory");
     let users = json!([

@@ -1,0 +1,144 @@
+//! `mkube registry`: the OCI registry alone, or as a thread of `mkube dev`.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use mkube_model::neighbours::wall_clock::SystemClock;
+use mkube_model::settings::{Overrides, RegistryServerSettings};
+use mkube_oci_registry::{RunningRegistry, StartFault, hash_password};
+use tokio::sync::oneshot;
+
+use crate::cli::RegistryArgs;
+use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
+use crate::run::Signals;
+use crate::settings_file;
+
+/// Where the Go installer put the registry's configuration.
+const GO_CONFIG: &str = "/etc/registry/config.yaml";
+/// Threads beside those that serve: they fetch, tell and look after.
+const THREADS: usize = 2;
+
+/// Runs the registry until a signal.
+pub fn main(args: &RegistryArgs) -> Result<(), Failure> {
+    if args.hash_password {
+        return print_hash();
+    }
+    let by_default = Some(Path::new(GO_CONFIG)).filter(|path| path.exists());
+    let file = args.config.as_deref().filter(|path| !path.as_os_str().is_empty()).or(by_default);
+    let settings = settings_file::load_registry(file, flags(args))?;
+    runtime()?.block_on(async {
+        let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
+        let registry = start(&settings).await?;
+        println!("OCI registry on {} ({})", registry.address(), registry.encryption());
+        println!("  data        {}", settings.store_path.display());
+        if let Some(authority) = registry.authority() {
+            println!("  authority   {} (clients trust this file)", authority.display());
+        }
+        if let Some(address) = registry.management() {
+            println!("  management  http://{address}");
+        }
+        println!("ready");
+        // A closed standard output is no reason to stop.
+        let _ = std::io::stdout().flush();
+        signals.next().await;
+        let untold = registry.untold();
+        tracing::info!(untold, "stopping");
+        tokio::select! {
+            () = registry.stop() => {}
+            () = signals.next() => {}
+        }
+        Ok(())
+    })
+}
+
+fn flags(args: &RegistryArgs) -> Overrides {
+    let text = |path: &std::path::PathBuf| path.display().to_string();
+    Overrides::none()
+        .set("listenAddr", "--listen", args.listen.clone())
+        .set("storePath", "--data-dir", args.data_dir.as_ref().map(text))
+        .set("tls.directory", "--tls-dir", args.tls_dir.as_ref().map(text))
+        .set("notifyURL", "--notify", args.notify.clone())
+}
+
+fn print_hash() -> Result<(), Failure> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Failure::new(FAILED, error))?;
+    let password = line.trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        let failure = Failure::text(FAILED, "there is no password on standard input");
+        return Err(failure.hint("printf %s \"$PASSWORD\" | mkube registry --hash-password"));
+    }
+    println!("{}", hash_password(password).map_err(|fault| Failure::new(INTERNAL, fault))?);
+    Ok(())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(THREADS).enable_all().build().map_err(|error| Failure::new(INTERNAL, error))
+}
+
+async fn start(settings: &RegistryServerSettings) -> Result<RunningRegistry, Failure> {
+    mkube_oci_registry::start(settings, Arc::new(SystemClock)).await.map_err(failure)
+}
+
+fn failure(fault: StartFault) -> Failure {
+    match fault {
+        StartFault::Listen { .. } => Failure::new(FAILED, fault).hint(
+            "is another registry running? stop it, or choose another address: --listen, for `mkube dev` --registry",
+        ),
+        StartFault::Store { .. } | StartFault::Notices(_) => Failure::new(FAILED, fault)
+            .hint("check the directory's permissions and free space, and that no other registry uses it"),
+        StartFault::Certificate(_) | StartFault::Access(_) | StartFault::Settings(_) => {
+            Failure::new(CONFIGURATION, fault)
+        }
+    }
+}
+
+/// A registry on threads of its own, so that nothing the controller does delays it.
+pub struct RegistryThread {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl RegistryThread {
+    /// Starts it; returns when it answers.
+    pub fn start(settings: RegistryServerSettings) -> Result<Self, Failure> {
+        let (stop, stopped) = oneshot::channel();
+        let (started, answer) = std::sync::mpsc::channel();
+        let work = move || {
+            let runtime = match runtime() {
+                Ok(runtime) => runtime,
+                Err(failure) => return drop(started.send(Err(failure))),
+            };
+            runtime.block_on(async {
+                match start(&settings).await {
+                    Ok(registry) => {
+                        let _ = started.send(Ok(registry.address()));
+                        // An error means that the sender is gone: stop as well.
+                        let _ = stopped.await;
+                        registry.stop().await;
+                    }
+                    // Nobody listens only when the whole process is ending.
+                    Err(failure) => drop(started.send(Err(failure))),
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("registry".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| Failure::new(INTERNAL, error))?;
+        let address = answer.recv().map_err(|_| Failure::text(INTERNAL, "the registry's thread ended"))??;
+        Ok(Self { address, stop, thread })
+    }
+
+    /// Lets requests in flight end, then stops.
+    pub fn stop(self) {
+        // A thread that is gone needs no telling.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("the registry's thread panicked");
+        }
+    }
+}
