@@ -1,17 +1,19 @@
 //! Edges: thin actors that turn outside events into messages. Today: HTTP.
 //!
 //! HttpEdge
-//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only).
-//! Answers  nothing; HTTP clients are served from the published view.   Tells  nobody.
+//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy).
+//! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
 mod health;
 mod http_edge;
+mod images;
 mod json_body;
 mod logs;
 mod metrics;
 mod negotiate;
 mod parts;
+mod push_notice;
 mod read;
 mod request_body;
 mod respond;
@@ -21,4 +23,5 @@ mod write;
 
 pub use health::{Check, HealthChecks};
 pub use http_edge::HttpEdge;
+pub use images::HttpImages;
 pub use parts::{Figures, HttpParts};

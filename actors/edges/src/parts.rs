@@ -14,6 +14,7 @@ use mkube_supervision::Tree;
 use tokio::sync::watch;
 
 use crate::health::HealthChecks;
+use crate::images::HttpImages;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct HttpParts {
     pub tree: watch::Receiver<Option<Tree>>,
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
+    /// Images.
+    pub images: HttpImages,
     /// What `/readyz` asks.
     pub health: HealthChecks,
     /// Time of day.

@@ -14,7 +14,7 @@ use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
-use crate::{logs, metrics, read, request_body, respond, watching, write};
+use crate::{images, logs, metrics, push_notice, read, request_body, respond, watching, write};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
@@ -70,7 +70,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
+                    "/api", "/api/v1", "/api/v1/images", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
         }
@@ -90,6 +90,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
+        ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
+        ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),
         _ => {}
@@ -262,6 +264,39 @@ async fn supervisor(
         }
         _ => Err(Status::no_such_path()),
     }
+}
+
+async fn images_of(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    rest: &[&str],
+) -> Result<HttpResponse, Status> {
+    match (request.method(), rest) {
+        (&Method::GET | &Method::HEAD, []) => Ok(images::list(parts)),
+        (&Method::POST, ["redeploy"]) => {
+            let body = body(request, payload, parts, &[]).await?;
+            images::redeploy(parts, &body.value).await
+        }
+        (_, [] | ["redeploy"]) => Err(Status::method_not_allowed()),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+async fn push_notice_of(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+) -> Result<HttpResponse, Status> {
+    if request.method() != Method::POST {
+        return Err(Status::method_not_allowed());
+    }
+    let mut counted = request_body::Counted::new(parts.figures.clone());
+    let bytes = request_body::read(payload, &mut counted).await?;
+    let signature = request.headers().get(push_notice::SIGNATURE).and_then(|value| value.to_str().ok());
+    push_notice::check_signature(parts.images.notify_secret.as_ref(), signature, &bytes)?;
+    // Registries send JSON, whatever they call it.
+    images::notify(parts, &request_body::parse("application/json", &bytes, &[])?.value)
 }
 
 /// A web page must not be able to drive the API of the machine it is read on.

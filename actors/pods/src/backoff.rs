@@ -65,6 +65,11 @@ impl Backoff {
         self.due = None;
     }
 
+    /// Whether a pause was begun since the last reset.
+    pub fn is_in_use(&self) -> bool {
+        self.uses > 0
+    }
+
     /// When the pause ends, if one was started.
     pub fn due(&self) -> Option<Instant> {
         self.due

@@ -16,13 +16,15 @@ use mkube_messages::router::{
 use mkube_model::names;
 use mkube_model::neighbours::router::{LogRow, NewContainer, NewMount, NewVeth, RouterFault};
 use mkube_model::neighbours::shared_disk::SharedDisk;
-use mkube_model::neighbours::tarballs::{ImageRequest, PullPolicy, Tarball, TarballFault};
+use mkube_model::neighbours::tarballs::{PullPolicy, RegistryCredential, Tarball, TarballFault};
 
 use crate::memory::{Exit, Memory};
 use crate::next_step::Step;
 use crate::parts::PodDoors;
-use crate::plan::{ContainerPlan, MountSource, PodPlan, RestartPolicy, mark, veth_comment};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, mark, veth_comment};
+use crate::pull;
 use crate::status::Trouble;
+use crate::volumes::MountSource;
 
 /// What a step taught us.
 #[derive(Debug)]
@@ -48,6 +50,8 @@ pub struct Failed {
     pub trouble: Trouble,
     /// The root directory may exist: use another one next time.
     pub root_dir_taken: bool,
+    /// The device does not have the archive: ask for it again.
+    pub archive_gone: bool,
     /// Nobody began with it: nothing is wrong, it is only a matter of time.
     pub not_started: bool,
 }
@@ -55,7 +59,7 @@ pub struct Failed {
 impl Failed {
     fn new(reason: &str, message: impl std::fmt::Display) -> Self {
         let trouble = Trouble { reason: reason.to_owned(), message: message.to_string() };
-        Self { trouble, root_dir_taken: false, not_started: false }
+        Self { trouble, root_dir_taken: false, archive_gone: false, not_started: false }
     }
 }
 
@@ -71,6 +75,8 @@ pub struct Job {
     pub previous_address: Option<std::net::Ipv4Addr>,
     /// Directory of root directories.
     pub images_base: String,
+    /// Of the pod's pull secrets, for its archive.
+    pub credentials: Vec<RegistryCredential>,
     /// Neighbours.
     pub doors: PodDoors,
     /// Files for volumes.
@@ -86,22 +92,26 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
     match step {
         Step::LeaseAddress => lease(&job).await.map(Learnt::Lease),
         Step::EnsureTarball => match &container.file {
-            Some(file) => Ok(Learnt::Tarball(Tarball { device_path: file.clone(), digest: None, stale: None })),
+            Some(file) => {
+                let device_path = file.clone();
+                Ok(Learnt::Tarball(Tarball { device_path, digest: None, stale: None, bytes: 0, pulled: false }))
+            }
             None => {
-                let request = ImageRequest {
-                    image: container.image.clone(),
-                    digest: None,
-                    policy: PullPolicy::IfNotPresent,
-                    credentials: Vec::new(),
-                };
+                let request = pull::request(container, job.credentials.clone());
                 let order = EnsureTarball { context: context(patience::IMAGE), request };
-                doors.tarball.ask(order).await.map(Learnt::Tarball).map_err(no_image)
+                let asked = doors.tarball.ask(order).await.map(Learnt::Tarball);
+                asked.map_err(|error| no_image(error, container.policy))
             }
         },
         Step::WriteVolumes => {
             let mut directories = Vec::new();
-            for (volume, files) in &container.volumes {
-                let written = job.disk.write_volume(&row, volume, files.clone()).await;
+            for volume in &container.volumes {
+                let files = volume.files.clone();
+                let written = if volume.secret {
+                    job.disk.write_secret_volume(&row, &volume.name, files).await
+                } else {
+                    job.disk.write_volume(&row, &volume.name, files).await
+                };
                 directories.push(written.map_err(|fault| Failed::new("FailedMount", fault))?);
             }
             Ok(Learnt::Volumes(directories))
@@ -270,9 +280,10 @@ async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
         Ok(()) => Ok(Learnt::RowMade(generation)),
         Err(error) => {
             let text = error.to_string();
-            let reason = if text.contains("value of file") { "ErrImageNeverPull" } else { "CreateContainerError" };
+            let archive_gone = text.contains("value of file");
+            let reason = if archive_gone { "ErrImageNeverPull" } else { "CreateContainerError" };
             let root_dir_taken = text.contains("root-dir");
-            Err(Failed { root_dir_taken, ..named(reason, error) })
+            Err(Failed { root_dir_taken, archive_gone, ..named(reason, error) })
         }
     }
 }
@@ -308,10 +319,10 @@ fn no_address(error: CallError<IpamFault>) -> Failed {
     named("FailedCreatePodSandBox", error)
 }
 
-fn no_image(error: CallError<TarballFault>) -> Failed {
+fn no_image(error: CallError<TarballFault>, policy: PullPolicy) -> Failed {
     let reason = match &error {
-        CallError::Fault(TarballFault::BadReference { .. }) => "InvalidImageName",
-        _ => "ErrImagePull",
+        CallError::Fault(fault) => pull::reason(fault, policy),
+        CallError::NotAnswered(_) => "ErrImagePull",
     };
     named(reason, error)
 }

@@ -16,6 +16,7 @@
 
 mod backoff;
 mod carry_out;
+mod deployed;
 mod env_vars;
 mod held;
 mod memory;
@@ -25,9 +26,12 @@ mod parts;
 mod plan;
 mod pod_actor;
 mod pods_actor;
+mod pull;
 mod sight;
+mod sources;
 mod status;
 mod telling;
+mod volumes;
 
 pub use node_actor::{NodeActor, NodeParts};
 pub use parts::{Desired, PodDoors, PodParts, Turns};

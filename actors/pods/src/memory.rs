@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::carry_out::Learnt;
-use crate::next_step::Step;
-use crate::plan::ContainerPlan;
+use crate::next_step::{Step, Why};
+use crate::plan::{ContainerPlan, hash_in_mark};
 use crate::status::Recorded;
 
 /// A container that ran this long has its restarts forgiven.
@@ -55,8 +55,12 @@ pub struct Memory {
     pub wish: (Option<String>, Option<Ipv4Addr>),
     /// The archive.
     pub tarball: Option<Tarball>,
-    /// What it is the archive of: the image reference, or the file that replaces it.
-    pub source: String,
+    /// The hash it was asked for.
+    pub archive_for: String,
+    /// The digest of the archive that the present row was made from, if we made it.
+    pub made_from: Option<String>,
+    /// The present row had no mark when it was first seen: another controller made it.
+    pub adopted: bool,
     /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
     pub volumes: Option<(String, Vec<String>)>,
     /// The hash the mount and environment lists were written for.
@@ -105,7 +109,9 @@ impl Default for Memory {
             lease: None,
             wish: (None, None),
             tarball: None,
-            source: String::new(),
+            archive_for: String::new(),
+            made_from: None,
+            adopted: false,
             volumes: None,
             lists: None,
             generation: 1,
@@ -137,14 +143,15 @@ impl Memory {
         self.lease.as_ref().filter(|_| same)
     }
 
-    /// The archive, if it is that of the plan's image.
+    /// The archive, if it was asked for the container as it is planned now.
     pub fn tarball_for(&self, plan: &ContainerPlan) -> Option<&Tarball> {
-        self.tarball.as_ref().filter(|_| self.source == plan.source())
+        self.tarball.as_ref().filter(|_| self.archive_for == plan.hash)
     }
 
     /// The device shows the container's row.
     pub fn see_row(&mut self, row: &ContainerRow, container: &ContainerPlan, images_base: &str, now: Instant) {
         self.had_row = true;
+        self.adopted |= hash_in_mark(&row.comment).is_none();
         self.has_mounts |= row.mount_lists.contains(&container.row);
         self.has_envs |= row.env_lists.contains(&container.row);
         if let Some(generation) = names::root_dir_generation(images_base, &container.row, &row.root_dir) {
@@ -174,6 +181,8 @@ impl Memory {
             self.generation += 1;
             self.tarball = None;
         }
+        self.made_from = None;
+        self.adopted = false;
         self.started = Started::No;
         self.exit = None;
         self.restart_scheduled = false;
@@ -194,11 +203,13 @@ impl Memory {
             }
             (_, Learnt::Tarball(tarball)) => {
                 self.tarball = Some(tarball);
-                self.source = container.source().to_owned();
+                self.archive_for.clone_from(&container.hash);
             }
             (_, Learnt::Volumes(paths)) => self.volumes = Some((container.hash.clone(), paths)),
             (_, Learnt::RowMade(generation)) => {
                 self.generation = generation;
+                self.adopted = false;
+                self.made_from = self.tarball_for(container).and_then(|tarball| tarball.digest.clone());
                 self.started = Started::No;
                 self.exit = None;
                 self.unpacking = true;
@@ -224,12 +235,17 @@ impl Memory {
                 self.started = Started::Yes;
                 self.restart_scheduled = false;
             }
-            (Step::Remove(_), _) => {
+            (Step::Remove(why), _) => {
                 // The next row is another generation: nothing of this one may be taken for it.
                 self.generation += 1;
                 self.removing = true;
                 self.unpacking = false;
-                self.tarball = None;
+                self.made_from = None;
+                self.adopted = false;
+                // What was asked for the change, before anything was stopped, is for the next row.
+                if *why != Why::SpecChanged || self.tarball_for(container).is_none() {
+                    self.tarball = None;
+                }
                 self.lists = None;
                 self.exit = None;
                 self.started = Started::No;

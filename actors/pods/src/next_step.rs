@@ -236,18 +236,18 @@ pub fn next_teardown(plan: &ContainerPlan, seen: Seen<'_>, memory: &Memory) -> S
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::memory::Exit;
     use crate::plan::mark;
     use mkube_model::neighbours::router::RowId;
-    use mkube_model::neighbours::tarballs::Tarball;
+    use mkube_model::neighbours::tarballs::{PullPolicy, Tarball};
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
     const HASH: &str = "0123456789abcdef";
 
-    fn a_plan() -> ContainerPlan {
+    pub(crate) fn a_plan() -> ContainerPlan {
         ContainerPlan {
             name: "web".into(),
             index: 0,
@@ -258,6 +258,8 @@ mod tests {
             veth: "veth_default_web_0".into(),
             image: "web".into(),
             file: None,
+            pin: None,
+            policy: PullPolicy::IfNotPresent,
             cmd: String::new(),
             entrypoint: String::new(),
             workdir: String::new(),
@@ -274,7 +276,7 @@ mod tests {
         }
     }
 
-    fn a_row(state: ContainerState) -> ContainerRow {
+    pub(crate) fn a_row(state: ContainerState) -> ContainerRow {
         ContainerRow {
             id: RowId("*1".into()),
             name: "default_web_web".into(),
@@ -331,8 +333,9 @@ mod tests {
         assert_eq!(step(None, None, &memory), Step::LeaseAddress);
         memory.lease = Some(a_lease());
         assert_eq!(step(None, None, &memory), Step::EnsureTarball);
-        memory.tarball = Some(Tarball { device_path: "x.tar".into(), digest: None, stale: None });
-        memory.source = "web".into();
+        memory.tarball =
+            Some(Tarball { device_path: "x.tar".into(), digest: None, stale: None, bytes: 1, pulled: true });
+        memory.archive_for = HASH.into();
         assert_eq!(step(None, None, &memory), Step::EnsureVeth);
         let veth = a_veth();
         assert_eq!(step(None, Some(&veth), &memory), Step::EnsureLists);
@@ -367,10 +370,11 @@ mod tests {
         let mut memory = Memory::default();
         // Nothing is stopped before there is something to run instead.
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
-        memory.tarball = Some(Tarball { device_path: "old.tar".into(), digest: None, stale: None });
-        memory.source = "old".into();
+        memory.tarball =
+            Some(Tarball { device_path: "old.tar".into(), digest: None, stale: None, bytes: 1, pulled: true });
+        memory.archive_for = "of another wish".into();
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
-        memory.source = "web".into();
+        memory.archive_for = HASH.into();
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::Stop(Why::SpecChanged));
         assert_eq!(step(Some(&row(ContainerState::Stopping)), Some(&veth), &memory), Step::Wait);
         assert_eq!(step(Some(&row(ContainerState::Stopped)), Some(&veth), &memory), Step::Remove(Why::SpecChanged));

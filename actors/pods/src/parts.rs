@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mkube_messages::door::Door;
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{LeaseAddress, ReleaseAddress};
-use mkube_messages::objects::{FinishDeletion, ObjectsReader, RecordEvent, ReportStatus, StoredObject};
+use mkube_messages::objects::{FinishDeletion, ObjectsReader, RecordEvent, ReportStatus, StoredObject, WriteObject};
 use mkube_messages::router::{
     DescribeContainerLog, DeviceReader, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, MarkContainer,
     RemoveContainer, RemoveVeth, StartContainer, StopContainer,
@@ -39,6 +39,7 @@ pub struct PodDoors {
     pub log: Door<DescribeContainerLog>,
     pub report: Door<ReportStatus>,
     pub finish: Door<FinishDeletion>,
+    pub write: Door<WriteObject>,
     pub event: Door<RecordEvent>,
 }
 
@@ -74,6 +75,8 @@ pub struct PodParts {
     pub kind: KindId,
     /// The kind of ConfigMaps.
     pub config_maps: KindId,
+    /// The kind of Secrets.
+    pub secrets: KindId,
 }
 
 /// What a pod should be: published by PodsActor, read by its pod actor at every look.

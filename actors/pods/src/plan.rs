@@ -7,11 +7,14 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
-use mkube_model::neighbours::shared_disk::VolumeFile;
-use mkube_model::{command_line, metadata, names};
+use mkube_model::neighbours::tarballs::PullPolicy;
+use mkube_model::{command_line, image_pins, metadata, names};
 use serde_json::{Value, json};
 
-use crate::env_vars::{self, ConfigMaps};
+use crate::env_vars;
+use crate::pull;
+use crate::sources::Sources;
+use crate::volumes::{self, MountPlan, VolumePlan};
 
 /// Settings that shape every pod.
 #[derive(Debug, Clone)]
@@ -50,28 +53,12 @@ pub struct PodPlan {
     pub restart: RestartPolicy,
     /// A deletion timestamp is set.
     pub deleting: bool,
+    /// `imagePullSecrets`, by name.
+    pub pull_secrets: Vec<String>,
+    /// `vkube.io/image-digest`, as it stands.
+    pub deployed: Option<String>,
     /// In spec order.
     pub containers: Vec<ContainerPlan>,
-}
-
-/// Where a mount comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum MountSource {
-    /// A directory of the device.
-    Directory(String),
-    /// A volume whose files mkube writes; index into [`ContainerPlan::volumes`], and a path inside it.
-    Files(usize, String),
-}
-
-/// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MountPlan {
-    /// Source.
-    pub source: MountSource,
-    /// Path in the container.
-    pub destination: String,
-    /// Read-only.
-    pub read_only: bool,
 }
 
 /// A container, translated.
@@ -95,6 +82,10 @@ pub struct ContainerPlan {
     pub image: String,
     /// `vkube.io/file`: an archive on the device that replaces the image.
     pub file: Option<String>,
+    /// The digest `vkube.io/image-pin` holds it at.
+    pub pin: Option<String>,
+    /// When its registry is asked.
+    pub policy: PullPolicy,
     /// Command override as RouterOS reads it.
     pub cmd: String,
     /// Entrypoint override as RouterOS reads it.
@@ -111,8 +102,8 @@ pub struct ContainerPlan {
     pub envs: Vec<(String, String)>,
     /// Mounts, in order.
     pub mounts: Vec<MountPlan>,
-    /// Volumes whose files mkube writes: name and files.
-    pub volumes: Vec<(String, Vec<VolumeFile>)>,
+    /// Volumes whose files mkube writes.
+    pub volumes: Vec<VolumePlan>,
     /// The spec mounts something, also when it is not known what.
     pub mounts_declared: bool,
     /// The spec sets variables, also when it is not known which.
@@ -121,13 +112,6 @@ pub struct ContainerPlan {
     pub hash: String,
     /// What keeps the container from being made, such as a missing ConfigMap.
     pub blocked: Option<String>,
-}
-
-impl ContainerPlan {
-    /// What its archive is made from: the image, or the file that replaces it.
-    pub fn source(&self) -> &str {
-        self.file.as_deref().unwrap_or(&self.image)
-    }
 }
 
 /// Device names of one container.
@@ -182,10 +166,12 @@ pub fn hash_in_mark(comment: &str) -> Option<&str> {
 pub fn plan(
     pod: &Value,
     names: &[ContainerNames],
-    maps: &ConfigMaps,
+    sources: &Sources,
     settings: &PlanSettings,
     pod_ip: &str,
 ) -> PodPlan {
+    let veiled = (!sources.secrets.is_empty()).then(|| sources.veiled());
+    let veiled = veiled.as_ref().unwrap_or(sources);
     let annotation = |key: &str| {
         pod.pointer("/metadata/annotations")
             .and_then(|all| all.get(key))
@@ -199,19 +185,22 @@ pub fn plan(
         _ => RestartPolicy::Always,
     };
     let all_names = names;
+    let secrets = pod.pointer("/spec/imagePullSecrets").and_then(Value::as_array).into_iter().flatten();
     PodPlan {
         namespace: metadata::namespace(pod).to_owned(),
         name: metadata::name(pod).to_owned(),
         uid: metadata::uid(pod).to_owned(),
         restart,
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
+        pull_secrets: secrets.filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned)).collect(),
+        deployed: annotation(image_pins::DEPLOYED).map(str::to_owned),
         containers: containers
             .iter()
             .zip(names)
             .enumerate()
             .map(|(index, (container, names))| {
                 container_plan(
-                    Given { pod, container, index, names, all_names, maps, settings, pod_ip },
+                    Given { pod, container, index, names, all_names, sources, veiled, settings, pod_ip },
                     annotation("vkube.io/file"),
                 )
             })
@@ -225,13 +214,15 @@ struct Given<'a> {
     index: usize,
     names: &'a ContainerNames,
     all_names: &'a [ContainerNames],
-    maps: &'a ConfigMaps,
+    sources: &'a Sources,
+    /// The same without the values of secrets, for the hash.
+    veiled: &'a Sources,
     settings: &'a PlanSettings,
     pod_ip: &'a str,
 }
 
 fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
-    let Given { pod, container, index, names, all_names, maps, settings, pod_ip } = given;
+    let Given { pod, container, index, names, all_names, sources, veiled, settings, pod_ip } = given;
     let mut blocked = None;
     let mut or_block = |result: Result<Vec<(String, String)>, String>| {
         result.unwrap_or_else(|why| {
@@ -239,28 +230,23 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
             Vec::new()
         })
     };
-    let envs = or_block(env_vars::resolve(pod, container, maps, pod_ip, &settings.host_ip));
+    let envs = or_block(env_vars::resolve(pod, container, sources, pod_ip, &settings.host_ip));
+    let veiled_envs = or_block(env_vars::resolve(pod, container, veiled, pod_ip, &settings.host_ip));
     // The address is not part of what a container *is*: a new lease alone must not rebuild it.
-    let envs_without_address = or_block(env_vars::resolve(pod, container, maps, "", &settings.host_ip));
-    let words = |field: &str| -> Vec<String> {
-        let list = container.get(field).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(|word| env_vars::expand(word, &envs)).collect()
-    };
-    let (entrypoint, cmd) = split_command(words("command"), words("args"));
-    let mut join = |words: &[String]| {
-        command_line::join(words).unwrap_or_else(|why| {
-            blocked.get_or_insert(why.to_string());
-            String::new()
-        })
-    };
-    let (entrypoint, cmd) = (join(&entrypoint), join(&cmd));
-    let (mounts, volumes) = match mounts_of(pod, container, names, all_names, maps, settings) {
-        Ok(found) => found,
-        Err(why) => {
+    let envs_without_address = or_block(env_vars::resolve(pod, container, veiled, "", &settings.host_ip));
+    let (entrypoint, cmd) = command_of(container, &envs).unwrap_or_else(|why| {
+        blocked.get_or_insert(why);
+        Default::default()
+    });
+    // What keeps a word from being said was found above.
+    let (veiled_entrypoint, veiled_cmd) = command_of(container, &veiled_envs).unwrap_or_default();
+    let (mounts, volumes) =
+        volumes::mounts_of(pod, container, names, all_names, sources, settings).unwrap_or_else(|why| {
             blocked.get_or_insert(why);
-            (Vec::new(), Vec::new())
-        }
-    };
+            Default::default()
+        });
+    let (_, veiled_volumes) =
+        volumes::mounts_of(pod, container, names, all_names, veiled, settings).unwrap_or_default();
     let text = |pointer: &str| container.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let image = text("/image");
     let workdir = text("/workingDir");
@@ -271,11 +257,12 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let network = pod.pointer("/metadata/annotations/vkube.io~1network").and_then(Value::as_str);
     let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip").and_then(Value::as_str);
     let declared = |field: &str| container.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    let identity = json!([
+    let pin = image_pins::pinned(pod, &text("/name"), &image).filter(|_| file.is_none());
+    let mut identity = json!([
         image,
         file,
-        entrypoint,
-        cmd,
+        veiled_entrypoint,
+        veiled_cmd,
         workdir,
         user,
         memory,
@@ -285,8 +272,12 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         address,
         grace,
         mounts.iter().map(|mount| format!("{mount:?}")).collect::<Vec<_>>(),
-        volumes.iter().map(|(name, files)| format!("{name}{files:?}")).collect::<Vec<_>>(),
+        veiled_volumes.iter().map(|volume| format!("{}{:?}", volume.name, volume.files)).collect::<Vec<_>>(),
     ]);
+    if let (Some(pin), Some(parts)) = (&pin, identity.as_array_mut()) {
+        // Only where there is one: a container that was made before pins were known is what it was.
+        parts.push(json!(pin));
+    }
     let identity = identity.to_string();
     ContainerPlan {
         name: text("/name"),
@@ -298,6 +289,8 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         veth: names.veth.clone(),
         image,
         file: file.map(str::to_owned),
+        pin,
+        policy: pull::policy(container),
         cmd,
         entrypoint,
         workdir,
@@ -312,6 +305,22 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),
         blocked,
     }
+}
+
+/// Entrypoint and cmd as RouterOS reads them. An error does not repeat the word: there may be a secret in it.
+fn command_of(container: &Value, envs: &[(String, String)]) -> Result<(String, String), String> {
+    let words = |field: &str| -> Vec<String> {
+        let list = container.get(field).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(|word| env_vars::expand(word, envs)).collect()
+    };
+    let (entrypoint, cmd) = split_command(words("command"), words("args"));
+    let join = |words: &[String]| {
+        let why = |fault: command_line::CannotExpress| {
+            format!("a word of the command cannot be expressed in a RouterOS command line ({})", fault.why)
+        };
+        command_line::join(words).map_err(why)
+    };
+    Ok((join(&entrypoint)?, join(&cmd)?))
 }
 
 /// Kubernetes' `command` replaces entrypoint *and* cmd of the image; RouterOS keeps the image's cmd unless `cmd` is set. So
@@ -340,105 +349,6 @@ fn user_of(pod: &Value, container: &Value) -> String {
     }
 }
 
-type Volumes = Vec<(String, Vec<VolumeFile>)>;
-
-fn mounts_of(
-    pod: &Value,
-    container: &Value,
-    names: &ContainerNames,
-    all_names: &[ContainerNames],
-    maps: &ConfigMaps,
-    settings: &PlanSettings,
-) -> Result<(Vec<MountPlan>, Volumes), String> {
-    let mut mounts = Vec::new();
-    let mut volumes: Volumes = Vec::new();
-    for mount in container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten() {
-        let field = |name: &str| mount.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (volume, sub_path) = (field("name"), field("subPath").trim_matches('/'));
-        let declared = pod
-            .pointer("/spec/volumes")
-            .and_then(Value::as_array)
-            .and_then(|all| all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(volume)));
-        let under = |base: String| if sub_path.is_empty() { base } else { format!("{base}/{sub_path}") };
-        let source = if let Some(path) = declared.and_then(|v| v.pointer("/hostPath/path")).and_then(Value::as_str) {
-            MountSource::Directory(under(path.trim_end_matches('/').to_owned()))
-        } else if let Some(reference) = declared.and_then(|v| v.get("configMap")) {
-            let index = match volumes.iter().position(|(name, _)| name == volume) {
-                Some(index) => index,
-                None => {
-                    volumes.push((volume.to_owned(), config_files(reference, maps)?));
-                    volumes.len() - 1
-                }
-            };
-            MountSource::Files(index, sub_path.to_owned())
-        } else {
-            let owner = if declared.is_some_and(|v| v.get("emptyDir").is_some()) {
-                first_mounting(pod, volume, all_names).unwrap_or(names).row.clone()
-            } else {
-                names.row.clone()
-            };
-            MountSource::Directory(under(format!("{}/{owner}/{volume}", settings.volumes_base.trim_end_matches('/'))))
-        };
-        mounts.push(MountPlan {
-            source,
-            destination: field("mountPath").to_owned(),
-            read_only: mount.get("readOnly").and_then(Value::as_bool).unwrap_or(false),
-        });
-    }
-    Ok((mounts, volumes))
-}
-
-/// An emptyDir is one directory for all containers of the pod: it lies where the first of them would have its own.
-fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
-    let containers = pod.pointer("/spec/containers").and_then(Value::as_array)?;
-    let mounts_it = |container: &Value| {
-        container
-            .get("volumeMounts")
-            .and_then(Value::as_array)
-            .is_some_and(|mounts| mounts.iter().any(|m| m.get("name").and_then(Value::as_str) == Some(volume)))
-    };
-    names.get(containers.iter().position(mounts_it)?)
-}
-
-fn config_files(reference: &Value, maps: &ConfigMaps) -> Result<Vec<VolumeFile>, String> {
-    let name = reference.get("name").and_then(Value::as_str).unwrap_or_default();
-    let optional = reference.get("optional").and_then(Value::as_bool).unwrap_or(false);
-    let Some(map) = maps.get(name) else {
-        return if optional { Ok(Vec::new()) } else { Err(format!("configmap {name:?} not found")) };
-    };
-    let default_mode = reference.get("defaultMode").and_then(Value::as_u64).unwrap_or(0o644) as u32;
-    let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
-    for (key, value) in map.get("data").and_then(Value::as_object).into_iter().flatten() {
-        contents.push((key.clone(), value.as_str().unwrap_or_default().as_bytes().to_vec()));
-    }
-    for (key, value) in map.get("binaryData").and_then(Value::as_object).into_iter().flatten() {
-        let bytes = base64_decode(value.as_str().unwrap_or_default());
-        contents
-            .push((key.clone(), bytes.ok_or_else(|| format!("configmap {name:?}: binaryData {key:?} is not base64"))?));
-    }
-    let Some(items) = reference.get("items").and_then(Value::as_array).filter(|items| !items.is_empty()) else {
-        let files = contents.into_iter().map(|(path, bytes)| VolumeFile { path, mode: default_mode, bytes });
-        return Ok(files.collect());
-    };
-    let mut files = Vec::new();
-    for item in items {
-        let field = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
-        let (key, path) = (field("key"), field("path"));
-        let mode = item.get("mode").and_then(Value::as_u64).map_or(default_mode, |mode| mode as u32);
-        match contents.iter().find(|(known, _)| known == key) {
-            Some((_, bytes)) => files.push(VolumeFile { path: path.to_owned(), mode, bytes: bytes.clone() }),
-            None if optional => {}
-            None => return Err(format!("configmap {name:?} has no key {key:?}")),
-        }
-    }
-    Ok(files)
-}
-
-fn base64_decode(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
-}
-
 /// Bytes of a Kubernetes quantity such as `64Mi`, `1G`, `1500m`; fractions are rounded up.
 pub fn bytes_of_quantity(text: &str) -> Option<u64> {
     let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
@@ -463,6 +373,7 @@ pub fn bytes_of_quantity(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::volumes::MountSource;
 
     fn settings() -> PlanSettings {
         PlanSettings {
@@ -481,15 +392,15 @@ mod tests {
         json!({"metadata": {"namespace": "g10", "name": "dns", "uid": "u"}, "spec": spec})
     }
 
-    fn first(pod: &Value, maps: &ConfigMaps) -> ContainerPlan {
-        plan(pod, &names(), maps, &settings(), "").containers.remove(0)
+    fn first(pod: &Value, sources: &Sources) -> ContainerPlan {
+        plan(pod, &names(), sources, &settings(), "").containers.remove(0)
     }
 
     #[test]
     fn a_mount_without_a_volume_is_the_persistent_directory_of_the_running_fleet() {
         let pod = pod(json!({"containers": [{"name": "microdns", "image": "x",
             "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}));
-        let plan = first(&pod, &ConfigMaps::new());
+        let plan = first(&pod, &Sources::default());
         assert_eq!(plan.mounts[0].source, MountSource::Directory("/raid1/volumes/g10_dns_microdns/data".into()));
     }
 
@@ -497,7 +408,7 @@ mod tests {
     fn the_program_goes_to_entrypoint_and_the_rest_to_cmd() {
         let pod = pod(json!({"containers": [{"name": "c", "image": "x",
             "command": ["/bin/sh", "-c"], "args": ["echo $(A)"], "env": [{"name": "A", "value": "two words"}]}]}));
-        let plan = first(&pod, &ConfigMaps::new());
+        let plan = first(&pod, &Sources::default());
         assert_eq!(plan.entrypoint, "/bin/sh");
         assert_eq!(plan.cmd, "-c \"echo two words\"");
     }
@@ -506,12 +417,15 @@ mod tests {
     fn a_missing_config_map_blocks_and_is_named() {
         let pod = pod(json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}],
             "containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}));
-        assert_eq!(first(&pod, &ConfigMaps::new()).blocked.as_deref(), Some("configmap \"m\" not found"));
+        assert_eq!(first(&pod, &Sources::default()).blocked.as_deref(), Some("configmap \"m\" not found"));
     }
 
     #[test]
     fn the_hash_changes_with_what_needs_a_new_container_and_with_nothing_else() {
-        let maps = |text: &str| ConfigMaps::from([("m".to_owned(), json!({"data": {"k": text}}))]);
+        let maps = |text: &str| Sources {
+            maps: [("m".to_owned(), json!({"data": {"k": text}}))].into(),
+            ..Sources::default()
+        };
         let with = |image: &str| {
             pod(
                 json!({"volumes": [{"name": "v", "configMap": {"name": "m"}}], "containers": [{"name": "c", "image": image,
@@ -519,8 +433,8 @@ mod tests {
                 "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}),
             )
         };
-        let hash = |pod: &Value, maps: &ConfigMaps, ip: &str| {
-            plan(pod, &names(), maps, &settings(), ip).containers[0].hash.clone()
+        let hash = |pod: &Value, sources: &Sources, ip: &str| {
+            plan(pod, &names(), sources, &settings(), ip).containers[0].hash.clone()
         };
         let base = hash(&with("a"), &maps("1"), "");
         assert_eq!(hash(&with("a"), &maps("1"), "10.0.0.9"), base);
@@ -531,6 +445,60 @@ mod tests {
         assert_eq!(hash_in_mark("could not acquire interface"), None);
     }
 
+    /// Rows that run carry these hashes: another one would make every container of a fleet anew.
+    #[test]
+    fn the_hash_of_a_container_is_the_same_in_every_release() {
+        let mut pod = pod(json!({"restartPolicy": "Always",
+            "volumes": [{"name": "v", "configMap": {"name": "m"}}],
+            "containers": [{"name": "microdns", "image": "r:5000/x:1", "imagePullPolicy": "Always",
+                "command": ["/bin/sh"], "args": ["-c", "run"], "resources": {"limits": {"memory": "64Mi"}},
+                "env": [{"name": "A", "value": "1"}],
+                "volumeMounts": [{"name": "data", "mountPath": "/data"},
+                    {"name": "v", "mountPath": "/etc/x", "readOnly": true}]}]}));
+        pod["metadata"]["annotations"] = json!({"vkube.io/network": "g10"});
+        let sources = Sources {
+            maps: [("m".to_owned(), json!({"data": {"k": "1"}}))].into(),
+            secrets: [("s".to_owned(), json!({"data": {"k": "MQ=="}}))].into(),
+        };
+        assert_eq!(first(&pod, &sources).hash, "8f03ac6040c7f33a");
+        // What mkube notes of it, and pins of another image or container, are no reason to make it anew.
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (key, value, same) in [
+            ("vkube.io/image-digest", digest.clone(), true),
+            ("vkube.io/image-pin", format!("microdns=r:5000/x:2@{digest}"), true),
+            ("vkube.io/image-pin", format!("other=r:5000/x:1@{digest}"), true),
+            ("vkube.io/image-pin", format!("microdns=r:5000/x:1@{digest}"), false),
+        ] {
+            pod["metadata"]["annotations"][key] = json!(value);
+            assert_eq!(first(&pod, &sources).hash == "8f03ac6040c7f33a", same, "{key}={value}");
+        }
+        assert_eq!(first(&pod, &sources).pin, Some(digest));
+    }
+
+    #[test]
+    fn values_of_secrets_are_in_the_container_and_not_in_its_hash() {
+        let pod = pod(
+            json!({"volumes": [{"name": "v", "secret": {"secretName": "s", "items": [{"key": "k", "path": "key", "mode": 256}]}}],
+            "containers": [{"name": "c", "image": "x", "args": ["--password=$(PW)"],
+                "env": [{"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/etc/x"}]}]}),
+        );
+        let with = |generation: u64, value: &str| {
+            let secret = json!({"metadata": {"uid": "u", "generation": generation}, "data": {"k": value}});
+            first(&pod, &Sources { secrets: [("s".to_owned(), secret)].into(), ..Sources::default() })
+        };
+        let plan = with(1, "aHVudGVyMg==");
+        assert_eq!((plan.cmd.as_str(), plan.envs[0].1.as_str()), ("--password=hunter2", "hunter2"));
+        let file = &plan.volumes[0].files[0];
+        assert!(plan.volumes[0].secret);
+        assert_eq!((file.path.as_str(), file.mode, file.bytes.as_slice()), ("key", 0o400, b"hunter2".as_slice()));
+        assert_eq!(with(1, "b3RoZXI=").hash, plan.hash);
+        assert_ne!(with(2, "b3RoZXI=").hash, plan.hash);
+        // What cannot be said is told without it.
+        let why = with(1, "aHVudCJlcjI=").blocked.expect("a quote");
+        assert!(!why.contains("hunt"), "{why}");
+    }
+
     #[test]
     fn an_empty_dir_lies_under_the_name_the_row_really_has() {
         let pod = pod(json!({"volumes": [{"name": "v", "emptyDir": {}}], "containers": [
@@ -538,7 +506,7 @@ mod tests {
             {"name": "b", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/v"}]},
             {"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/w"}]}]}));
         let names = ["a", "b-0123abcd", "c"].map(|row| ContainerNames { row: row.into(), veth: format!("veth_{row}") });
-        let plan = plan(&pod, &names, &ConfigMaps::new(), &settings(), "");
+        let plan = plan(&pod, &names, &Sources::default(), &settings(), "");
         for container in &plan.containers[1..] {
             assert_eq!(container.mounts[0].source, MountSource::Directory("/raid1/volumes/b-0123abcd/v".into()));
         }

@@ -10,7 +10,6 @@ use mkube_messages::patience;
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
-use mkube_model::metadata;
 use mkube_model::neighbours::router::ContainerState;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -19,13 +18,13 @@ use tracing::Instrument;
 
 use crate::backoff::Backoff;
 use crate::carry_out::{Failed, Job, carry_out};
-use crate::env_vars::ConfigMaps;
 use crate::memory::Memory;
 use crate::next_step::{Step, next_step, next_teardown};
 use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerPlan, PodPlan, is_ours, owner_in_mark, plan};
+use crate::pull;
 use crate::sight::{
-    address_of, event_reason, generation, leaver, previous_address, rows_of_pod, seen, short_pause, without_shared,
+    address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, without_shared,
 };
 use crate::status::{Trouble, recorded_restarts, recorded_run};
 use crate::telling::FIRST_WORD;
@@ -52,10 +51,10 @@ pub struct PodActor {
     pub(crate) troubles: HashMap<String, Trouble>,
     /// Pace of tries to finish a deletion.
     finishing: Backoff,
-    /// A step is being carried out.
+    /// A step is being carried out. Waiting for an archive, which may take minutes, is none.
     busy: bool,
-    /// The step, while it may be given up for a newer wish, and the generation it was begun for.
-    waiting: Option<(SpawnHandle, u64)>,
+    /// Archives that are waited for, by the name of the row, and the hash they are for.
+    pulls: HashMap<String, (SpawnHandle, String)>,
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
     /// When this incarnation began.
@@ -63,6 +62,8 @@ pub struct PodActor {
     /// The status last reported (as text: a thousand pods report at once after a start), and when, until the published pod
     /// shows it.
     pub(crate) reported: Option<(String, Instant)>,
+    /// The digest that was written down last, and when, until the published pod shows it.
+    pub(crate) stamped: Option<(String, Instant)>,
     /// It is this pod's turn.
     turn: Option<OwnedSemaphorePermit>,
     /// It waits for its turn.
@@ -80,35 +81,25 @@ impl PodActor {
             troubles: HashMap::new(),
             finishing: Backoff::of_retries(),
             busy: false,
-            waiting: None,
+            pulls: HashMap::new(),
             timer: None,
             born: Instant::now(),
             reported: None,
+            stamped: None,
             turn: None,
             queued: false,
         }
     }
 
-    fn config_maps(&self, namespace: &str) -> ConfigMaps {
-        let view = self.parts.objects.view();
-        let all = view.kind(&self.parts.config_maps);
-        let from = ObjectKey::new(namespace, "");
-        all.objects
-            .range(from..)
-            .take_while(|(key, _)| key.namespace == namespace)
-            .map(|(key, object)| (key.name.clone(), object.value()))
-            .collect()
-    }
-
     pub(crate) fn plan(&self, desired: &Desired, pod: &Value, device: &DeviceSnapshot) -> PodPlan {
-        let maps = self.config_maps(metadata::namespace(pod));
+        let sources = sources_of(&self.parts, &desired.pod);
         let first = desired.names.first();
         let address = first.and_then(|names| {
             let lease = self.memories.get(&names.row).and_then(|memory| memory.lease.as_ref());
             let leased = lease.map(|lease| lease.address.addr().to_string());
             leased.or_else(|| address_of(device, &names.veth))
         });
-        plan(pod, &desired.names, &maps, &self.parts.settings, address.as_deref().unwrap_or_default())
+        plan(pod, &desired.names, &sources, &self.parts.settings, address.as_deref().unwrap_or_default())
     }
 
     /// Looks at what is wanted and what is there, and takes the next step.
@@ -152,6 +143,7 @@ impl PodActor {
             .map(|container| (container.clone(), plan.deleting))
             .chain(leaving.iter().map(|container| (container.clone(), true)))
             .collect();
+        self.give_up_pulls(&all, ctx);
         for (container, teardown) in &all {
             let memory = self.memories.entry(container.row.clone()).or_default();
             let tried = (container.hash.clone(), *teardown);
@@ -172,6 +164,8 @@ impl PodActor {
             settled &= step == Step::Settled;
             let due = match step {
                 Step::Wait | Step::Settled => None,
+                // Meanwhile the other containers of the pod go on.
+                Step::EnsureTarball if self.pulls.contains_key(&container.row) => None,
                 Step::WaitUntil(moment) => Some(moment),
                 Step::Blocked(why) => {
                     let trouble = Trouble { reason: "CreateContainerConfigError".into(), message: why };
@@ -275,7 +269,9 @@ impl PodActor {
     ) {
         self.announce(&step, &container, &plan);
         let memory = (**self.memories.entry(container.row.clone()).or_default()).clone();
+        let credentials = if step == Step::EnsureTarball { self.credentials(&plan) } else { Vec::new() };
         let job = Job {
+            credentials,
             previous_address: previous_address(status, container.index),
             images_base: self.parts.settings.images_base.clone(),
             doors: self.parts.doors.clone(),
@@ -284,20 +280,23 @@ impl PodActor {
             container: container.clone(),
             memory,
         };
-        self.busy = true;
         let row = self.parts.device.borrow().containers.get(&container.row).map(|row| row.id.clone());
         let before = recorded_run(status, &container.name, row.as_ref());
-        let begun = self.desired.borrow().pod.clone();
-        // Only this step may take minutes, and only this one leaves nothing half done when it is given up.
-        let may_wait = step == Step::EnsureTarball;
         let span =
             tracing::info_span!("pod", namespace = %plan.namespace, name = %plan.name, container = %container.name);
         let work = carry_out(step.clone(), job).instrument(span);
+        let (row, hash) = (container.row.clone(), container.hash.clone());
+        // Only this step may take minutes, and only this one leaves nothing half done when it is given up.
+        let pulls = step == Step::EnsureTarball;
         let handle = ctx.spawn(work.into_actor(self).map(move |result, actor, ctx| {
-            actor.busy = false;
-            actor.waiting = None;
+            if pulls {
+                actor.pulls.remove(&container.row);
+            } else {
+                actor.busy = false;
+            }
             match result {
                 Ok(learnt) => {
+                    actor.tell_learnt(&learnt, &container, &plan);
                     actor.memories.entry(container.row.clone()).or_default().learn(&step, &container, learnt, before);
                     actor.troubles.remove(&container.row);
                     actor.look(ctx);
@@ -305,20 +304,22 @@ impl PodActor {
                 Err(failed) => actor.failed(&step, &container, &plan, failed, ctx),
             }
         }));
-        self.waiting = may_wait.then(|| (handle, generation(&begun.value())));
+        if pulls {
+            self.pulls.insert(row, (handle, hash));
+            return self.look(ctx);
+        }
+        self.busy = true;
     }
 
-    /// Gives up a step that waits for something nobody wants any more.
-    fn give_up_waiting(&mut self, ctx: &mut Context<Self>) {
-        if self.waiting.is_none() {
-            return;
-        }
-        let pod = self.desired.borrow().pod.clone();
-        let outdated = |(_, begun): &mut (SpawnHandle, u64)| pod.is_deleting() || *begun != generation(&pod.value());
-        if let Some((handle, _)) = self.waiting.take_if(outdated) {
-            ctx.cancel_future(handle);
-            self.busy = false;
-        }
+    /// Gives up waiting for archives that nobody wants any more.
+    fn give_up_pulls(&mut self, all: &[(ContainerPlan, bool)], ctx: &mut Context<Self>) {
+        self.pulls.retain(|row, (handle, hash)| {
+            let wanted = all.iter().any(|(one, teardown)| !teardown && one.row == *row && one.hash == *hash);
+            if !wanted {
+                ctx.cancel_future(*handle);
+            }
+            wanted
+        });
     }
 
     fn failed(
@@ -338,6 +339,10 @@ impl PodActor {
         if failed.root_dir_taken {
             memory.generation += 1;
         }
+        if failed.archive_gone {
+            memory.tarball = None;
+        }
+        let again = memory.retry.is_in_use();
         let pause = memory.retry.pause(Instant::now());
         if matches!(step, Step::Mark) {
             // Without a mark drift cannot be seen, and nothing else is wrong.
@@ -345,7 +350,14 @@ impl PodActor {
         }
         let Trouble { reason, message } = failed.trouble;
         tracing::info!(pod = %plan.name, namespace = %plan.namespace, step = ?step, %message, ?pause, "a step failed");
-        self.event(plan, true, event_reason(&reason), message.clone());
+        let (reason, message) = if *step == Step::EnsureTarball {
+            let (reason, message, tellings) = pull::failed(&container.image, &reason, &message, again);
+            self.tell_all(plan, tellings);
+            (reason.to_owned(), message)
+        } else {
+            self.event(plan, true, event_reason(&reason), message.clone());
+            (reason, message)
+        };
         let message = format!("{message}; next try in {} s", pause.as_secs());
         self.troubles.insert(container.row.clone(), Trouble { reason, message });
         self.look(ctx);
@@ -412,7 +424,6 @@ impl Actor for PodActor {
 impl Handler<DesiredChanged> for PodActor {
     type Result = ();
     fn handle(&mut self, _event: DesiredChanged, ctx: &mut Self::Context) {
-        self.give_up_waiting(ctx);
         self.look(ctx);
     }
 }

@@ -9,6 +9,7 @@ use mkube_messages::door::{Door, Doorway};
 use mkube_messages::objects::{ObjectKey, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
+use mkube_model::kinds::KindId;
 use mkube_model::metadata;
 use mkube_model::names::{self, NameBook};
 use mkube_model::neighbours::desired_store::Revision;
@@ -59,8 +60,8 @@ pub struct PodsActor {
     device: Arc<DeviceSnapshot>,
     /// The names were compared with what the device has; until then they are only what they would be on an empty one.
     settled: bool,
-    /// ConfigMaps as the pods were last told about them.
-    config_maps: HashMap<ObjectKey, Revision>,
+    /// ConfigMaps and Secrets as the pods were last told about them.
+    sources: HashMap<(KindId, ObjectKey), Revision>,
     /// Pods whose actor is held, as far as they were told about.
     held: HashSet<ObjectKey>,
     /// Actors of pods that went while nobody looked were stopped.
@@ -78,7 +79,7 @@ impl PodsActor {
             veth_names: NameBook::default(),
             device: Arc::default(),
             settled: false,
-            config_maps: HashMap::new(),
+            sources: HashMap::new(),
             held: HashSet::new(),
             tidied: false,
         }
@@ -126,7 +127,7 @@ impl PodsActor {
         for object in new {
             self.welcome(object, &tree);
         }
-        self.config_maps_changed();
+        self.sources_changed();
     }
 
     fn names_of(&mut self, object: &StoredObject) -> Vec<ContainerNames> {
@@ -288,30 +289,34 @@ impl PodsActor {
         self.stop_actor(key, tree);
     }
 
-    /// Tells the pods of every namespace in which a ConfigMap they name changed.
-    fn config_maps_changed(&mut self) {
+    /// Tells the pods of every namespace in which a ConfigMap or Secret they name changed.
+    fn sources_changed(&mut self) {
         let view = self.parts.pod.objects.view();
-        let stored = view.kind(&self.parts.pod.config_maps);
-        let now: HashMap<ObjectKey, Revision> =
-            stored.objects.iter().map(|(key, object)| (key.clone(), object.revision)).collect();
+        let kinds = [self.parts.pod.config_maps, self.parts.pod.secrets];
+        let mut now: HashMap<(KindId, ObjectKey), Revision> = HashMap::new();
+        for kind in kinds {
+            let stored = view.kind(&kind);
+            now.extend(stored.objects.iter().map(|(key, object)| ((kind, key.clone()), object.revision)));
+        }
         let changed: HashSet<&ObjectKey> = now
             .iter()
-            .filter(|(key, revision)| self.config_maps.get(*key) != Some(*revision))
-            .map(|(key, _)| key)
-            .chain(self.config_maps.keys().filter(|key| !now.contains_key(*key)))
+            .filter(|(source, revision)| self.sources.get(*source) != Some(*revision))
+            .map(|(source, _)| source)
+            .chain(self.sources.keys().filter(|source| !now.contains_key(*source)))
+            .map(|(_, key)| key)
             .collect();
         if !changed.is_empty() {
             for (key, entry) in &self.pods {
                 let spec = entry.desired.borrow().pod.text().to_owned();
                 let concerns = changed
                     .iter()
-                    .any(|map| map.namespace == key.namespace && spec.contains(&format!("\"{}\"", map.name)));
+                    .any(|source| source.namespace == key.namespace && spec.contains(&format!("\"{}\"", source.name)));
                 if concerns {
                     tell(&entry.look, DesiredChanged);
                 }
             }
         }
-        self.config_maps = now;
+        self.sources = now;
     }
 
     /// Tells the pods whose rows look different from the last picture.

@@ -5,16 +5,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
+use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_messages::router::DeviceSnapshot;
+use mkube_model::kinds::KindId;
 use mkube_model::names;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow};
+use mkube_model::neighbours::tarballs::PullPolicy;
 use serde_json::Value;
 
 use crate::next_step::Seen;
+use crate::parts::PodParts;
 use crate::plan::{ContainerPlan, PodPlan, veth_comment};
+use crate::sources::{ByName, Sources};
 
 /// Shortest pause of a container whose neighbour had no room; the longest is four times as long.
 const TURN: Duration = Duration::from_millis(50);
+
+/// ConfigMaps and Secrets of the pod's namespace that its text names.
+pub fn sources_of(parts: &PodParts, pod: &StoredObject) -> Sources {
+    let view = parts.objects.view();
+    let (namespace, text) = (&pod.key.namespace, pod.text());
+    let named = |kind: &KindId| -> ByName {
+        let from = ObjectKey::new(namespace.as_str(), "");
+        let all = view.kind(kind);
+        let of_namespace = all.objects.range(from..).take_while(|(key, _)| key.namespace == *namespace);
+        let named = of_namespace.filter(|(key, _)| text.contains(&format!("\"{}\"", key.name)));
+        named.map(|(key, object)| (key.name.clone(), object.value())).collect()
+    };
+    Sources { maps: named(&parts.config_maps), secrets: named(&parts.secrets) }
+}
 
 /// A container that left the spec: enough of a plan to take it down.
 pub fn leaver(row: &ContainerRow, owner: &str) -> ContainerPlan {
@@ -28,6 +47,8 @@ pub fn leaver(row: &ContainerRow, owner: &str) -> ContainerPlan {
         veth: row.interfaces.first().cloned().unwrap_or_default(),
         image: String::new(),
         file: None,
+        pin: None,
+        policy: PullPolicy::IfNotPresent,
         cmd: String::new(),
         entrypoint: String::new(),
         workdir: String::new(),
@@ -77,11 +98,6 @@ pub fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'
     Seen { row: device.containers.get(&container.row).map(Arc::as_ref), veth, port }
 }
 
-/// The generation of a spec.
-pub fn generation(pod: &Value) -> u64 {
-    pod.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0)
-}
-
 /// The pause of a container whose neighbour had no room: different for each, so that a thousand do not ask at once.
 pub fn short_pause(row: &str) -> Duration {
     TURN + TURN.mul_f64(f64::from(names::fnv1a(row) % 300) / 100.0)
@@ -100,7 +116,6 @@ pub fn previous_address(status: &Value, index: usize) -> Option<Ipv4Addr> {
 /// Event reasons are fixed words.
 pub fn event_reason(reason: &str) -> &'static str {
     match reason {
-        "ErrImagePull" | "InvalidImageName" | "ErrImageUnpack" | "ErrImageNeverPull" => "Failed",
         "FailedMount" | "FailedUnmount" => "FailedMount",
         "FailedCreatePodSandBox" => "FailedCreatePodSandBox",
         "DeviceError" => "DeviceError",

@@ -28,7 +28,7 @@ pub struct ContainerFacts {
     pub name: String,
     /// Image reference.
     pub image: String,
-    /// Digest of the archive it was made from, if known.
+    /// `<repository>@<digest>` of what runs, if known.
     pub image_id: String,
     /// The row's `.id`.
     pub row_id: Option<String>,
@@ -159,6 +159,13 @@ pub fn recorded_run(previous: &Value, name: &str, row_id: Option<&RowId>) -> Rec
         message: ended.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
     });
     Recorded { started: ended.is_some() || status.pointer("/state/running").is_some(), exit }
+}
+
+/// The `imageID` a stored status tells of this row; nothing, when it speaks of another one or of none.
+pub fn recorded_image<'a>(previous: &'a Value, name: &str, row_id: &RowId) -> Option<&'a str> {
+    let status = previous_container(previous, name)?;
+    let of_this_row = status.get("containerID").and_then(Value::as_str) == Some(container_id(&row_id.0).as_str());
+    status.get("imageID")?.as_str().filter(|_| of_this_row)
 }
 
 fn container_id(row_id: &str) -> String {

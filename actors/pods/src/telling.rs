@@ -1,21 +1,25 @@
 //! What one pod tells: events, its status, and the pauses it makes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use mkube_messages::objects::{ObjectKey, RecordEvent, ReportStatus};
+use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, RecordEvent, ReportStatus, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
-use mkube_model::neighbours::router::ContainerRow;
+use mkube_model::neighbours::tarballs::RegistryCredential;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::memory::Memory;
+use crate::carry_out::Learnt;
+use crate::deployed::{running_image, stamp};
+use crate::memory::{Memory, Started};
 use crate::next_step::{Seen, Step};
-use crate::plan::{ContainerPlan, PodPlan, RestartPolicy};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_ours};
 use crate::pod_actor::{PodActor, TICK};
-use crate::sight::address_of;
+use crate::pull::{self, Telling};
+use crate::sight::{address_of, sources_of};
 use crate::status::{ContainerFacts, Facts, Trouble, only_begun, status};
 
 /// That a new pod is being made is reported after this long; most run by then, and that is their first report.
@@ -65,9 +69,7 @@ impl PodActor {
     /// Tells what is about to happen, once for each thing worth telling.
     pub(crate) fn announce(&self, step: &Step, container: &ContainerPlan, plan: &PodPlan) {
         match step {
-            Step::EnsureTarball => {
-                self.event(plan, false, "Pulling", format!("Looking for the archive of image {:?}", container.image));
-            }
+            Step::EnsureTarball => self.tell_all(plan, pull::begun(container)),
             Step::EnsureContainer => {
                 self.event(plan, false, "Created", format!("Creating container {}", container.name))
             }
@@ -76,6 +78,27 @@ impl PodActor {
                 self.event(plan, false, "Killing", format!("Stopping container {} ({})", container.name, why.words()));
             }
             _ => {}
+        }
+    }
+
+    /// Tells what a step taught, where that is worth telling.
+    pub(crate) fn tell_learnt(&self, learnt: &Learnt, container: &ContainerPlan, plan: &PodPlan) {
+        if let Learnt::Tarball(tarball) = learnt {
+            self.tell_all(plan, pull::done(container, tarball));
+        }
+    }
+
+    /// The credentials of the pod's pull secrets as they are now; what is wrong with them is told.
+    pub(crate) fn credentials(&self, plan: &PodPlan) -> Vec<RegistryCredential> {
+        let sources = sources_of(&self.parts, &self.desired.borrow().pod);
+        let (credentials, tellings) = pull::credentials(&plan.pull_secrets, &sources.secrets);
+        self.tell_all(plan, tellings);
+        credentials
+    }
+
+    pub(crate) fn tell_all(&self, plan: &PodPlan, tellings: impl IntoIterator<Item = Telling>) {
+        for Telling { warning, reason, message } in tellings {
+            self.event(plan, warning, reason, message);
         }
     }
 
@@ -108,15 +131,19 @@ impl PodActor {
             self.reported = None;
         }
         let told = told.filter(|_| self.reported.is_some());
+        // Between a report and the view that shows it, what was reported is the truth to continue from.
+        let previous = told.as_ref().unwrap_or(stored);
         let containers: Vec<ContainerFacts> =
-            plan.containers.iter().map(|container| self.facts(container, plan, device)).collect();
+            plan.containers.iter().map(|container| self.facts(container, plan, device, previous)).collect();
+        if let Some(first) = containers.first().filter(|first| first.started == Started::Yes) {
+            self.stamp(plan, &first.image_id, ctx);
+        }
         let new = status(&Facts {
             containers: &containers,
             restart: plan.restart,
             deleting: plan.deleting,
             host_ip: &self.parts.settings.host_ip,
-            // Between a report and the view that shows it, what was reported is the truth to continue from.
-            previous: told.as_ref().unwrap_or(stored),
+            previous,
             now: self.parts.clock.now(),
         });
         let known = match (&told, &self.reported) {
@@ -159,7 +186,42 @@ impl PodActor {
         }
     }
 
-    fn facts(&self, container: &ContainerPlan, plan: &PodPlan, device: &DeviceSnapshot) -> ContainerFacts {
+    /// Writes down which image the first container runs, when that is not what stands there.
+    fn stamp(&mut self, plan: &PodPlan, image_id: &str, ctx: &mut Context<Self>) {
+        let Some((digest, body)) = stamp(plan, image_id) else {
+            self.stamped = None;
+            return;
+        };
+        let tried = |(written, at): &(String, Instant)| *written == digest && at.elapsed() < TICK;
+        if self.stamped.as_ref().is_some_and(tried) {
+            return;
+        }
+        self.stamped = Some((digest, Instant::now()));
+        let door = self.parts.doors.write.clone();
+        let order = WriteObject {
+            context: RequestContext::new("image digest", patience::WRITE),
+            kind: self.parts.kind,
+            key: ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
+            verb: Verb::Patch { patch: PatchType::Merge, body },
+            subresource: "",
+            dry_run: false,
+            field_validation: FieldValidation::Ignore,
+        };
+        let writing = async move { door.ask(order).await };
+        ctx.spawn(writing.into_actor(self).map(|result, _, _| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a digest was not written down, it is tried again");
+            }
+        }));
+    }
+
+    fn facts(
+        &self,
+        container: &ContainerPlan,
+        plan: &PodPlan,
+        device: &DeviceSnapshot,
+        previous: &Value,
+    ) -> ContainerFacts {
         let fresh = Memory::default();
         let memory = self.memories.get(&container.row).map_or(&fresh, |memory| memory);
         let row = device.containers.get(&container.row);
@@ -168,17 +230,12 @@ impl PodActor {
             (Some(_), RestartPolicy::Always) => true,
             (Some(exit), RestartPolicy::OnFailure) => !exit.succeeded(),
         };
+        let ours = row.map(Arc::as_ref).filter(|row| is_ours(row, container));
         let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
-        // While a change waits for its turn, the archive at hand is not the one that runs.
-        let same = |path: &str, row: &ContainerRow| path.trim_matches('/') == row.file.trim_matches('/');
-        let made_from = memory
-            .tarball
-            .as_ref()
-            .filter(|tarball| row.is_none_or(|row| row.file.is_empty() || same(&tarball.device_path, row)));
         ContainerFacts {
             name: container.name.clone(),
             image: container.image.clone(),
-            image_id: made_from.and_then(|tarball| tarball.digest.clone()).unwrap_or_default(),
+            image_id: running_image(ours, container, memory, previous, plan),
             row_id: row.map(|row| row.id.to_string()),
             state: row.map(|row| row.state),
             started: memory.started,

@@ -22,6 +22,7 @@ use tokio::time::sleep;
 const PODS: KindId = KindId { group: "", plural: "pods" };
 const NODES: KindId = KindId { group: "", plural: "nodes" };
 const CONFIG_MAPS: KindId = KindId { group: "", plural: "configmaps" };
+const SECRETS: KindId = KindId { group: "", plural: "secrets" };
 
 fn settings() -> Arc<PlanSettings> {
     Arc::new(PlanSettings {
@@ -72,6 +73,7 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         log: nobody.door(),
         report: reports.door(),
         finish: nobody.door(),
+        write: nobody.door(),
         event: nobody.door(),
     };
     let (_publisher, objects) = objects_view(KindTable::builtin());
@@ -86,6 +88,7 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         settings: settings(),
         kind: PODS,
         config_maps: CONFIG_MAPS,
+        secrets: SECRETS,
     };
     let value = json!({"metadata": {"name": "web", "namespace": "default", "uid": "u", "generation": 1},
         "spec": {"containers": [{"name": "c", "image": "web:1"}], "restartPolicy": "Always"}, "status": {}});
@@ -98,7 +101,7 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
     assert_eq!(addresses.seen().len(), 1, "the address is kept");
     let last = reports.seen().pop().expect("reported").status;
     let waiting = &last["containerStatuses"][0]["state"]["waiting"];
-    assert_eq!(waiting["reason"], "ErrImagePull");
+    assert_eq!(waiting["reason"], "ImagePullBackOff");
     assert!(waiting["message"].as_str().is_some_and(|text| text.contains("next try in 60 s")), "{waiting}");
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow, ContainerState, SystemResource, VethRow};
+use tokio::time::Instant;
 
 /// Order of readings and commands; grows with each.
 pub type Age = u64;
@@ -93,8 +94,9 @@ impl Picture {
         self.snapshot.fault = Some(fault);
     }
 
-    /// The last reading worked.
-    pub fn worked(&mut self) {
+    /// The last reading worked; it was begun at that time.
+    pub fn worked(&mut self, begun: Instant) {
+        self.snapshot.read_at = Some(begun);
         self.snapshot.reachable = true;
         self.snapshot.fault = None;
     }

@@ -23,8 +23,9 @@ use crate::turns::Turns;
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 /// Pause between readings while a row moves: the longest.
 const LONGEST_LOOK: Duration = Duration::from_secs(1);
-/// How long after a command the readings stay frequent, should the device not show yet that something moves.
-const ALERT: Duration = Duration::from_secs(3);
+/// How long after a command the readings stay frequent, should the device not show yet that something moves; and long enough to
+/// see a container that was just started settle, or not.
+const ALERT: Duration = Duration::from_secs(5);
 /// Pause after a reading that failed: the first one; doubles up to a tick.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 
@@ -152,6 +153,7 @@ impl RouterActor {
         let figures = first || (full && self.ticks % 2 == 1);
         let ports = first || (full && !figures);
         let age = self.picture.next_age();
+        let begun = Instant::now();
         let router = self.parts.router.clone();
         let reading = async move {
             let mut learned = Vec::new();
@@ -182,7 +184,7 @@ impl RouterActor {
                     for one in learned {
                         actor.picture.learn(age, one);
                     }
-                    actor.picture.worked();
+                    actor.picture.worked(begun);
                     actor.retry_pause = FIRST_RETRY;
                     actor.pause_after_success(full)
                 }

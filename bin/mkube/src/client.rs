@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{ApplyArgs, DeleteArgs, GetArgs, LogsArgs, OutputFormat, ServerArgs};
 use crate::failure::{FAILED, Failure, INTERNAL, UNAVAILABLE};
-use crate::kubeconfig;
+use crate::{images, kubeconfig};
 
 /// Longest wait for an answer that is not a stream.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -202,6 +202,9 @@ async fn apply_one(api: &Api, document: Value, namespace: &str) -> Result<(), Fa
 pub fn get(args: &GetArgs) -> Result<(), Failure> {
     let api = Api::new(&args.server)?;
     block_on(async {
+        if images::is_meant(&args.resource) {
+            return images::get(&api, args).await;
+        }
         let resource = api.named(&args.resource).await?;
         let namespace = (!args.all_namespaces).then_some(args.namespace.as_str());
         let path = resource.path(namespace, args.name.as_deref());

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
-use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpParts};
-use mkube_images::ImageActor;
+use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
+use mkube_images::{ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
-use mkube_messages::images::EnsureTarball;
+use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::request::{Event, Floor, Request};
+use mkube_messages::rollouts::{RolloutsReader, rollouts_view};
 use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
@@ -22,8 +23,10 @@ use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
+use mkube_model::secret::Secret;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_pods::{NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts};
 use mkube_shared_disk::{FindRow, RowState};
 use mkube_store::StoreActor;
@@ -44,6 +47,8 @@ mod bounds {
     pub const IPAM: usize = 32;
     // Each pod waits for at most one archive, and a slow one must not keep the others from asking.
     pub const IMAGES: usize = 1024;
+    // Notices of registries; one that is refused is told again.
+    pub const ROLLOUTS: usize = 64;
     pub const NOBODY_ASKS: usize = 1;
 }
 
@@ -86,6 +91,12 @@ pub struct ControllerSettings {
     pub allow_chaos: bool,
     /// Pause between two readings of the device.
     pub tick: Duration,
+    /// Pause between two collections of archives; zero: none.
+    pub gc_interval: Duration,
+    /// How rollouts go about it.
+    pub rollouts: Rules,
+    /// What notices of registries must be signed with, if anything.
+    pub notify_secret: Option<Secret>,
 }
 
 /// A controller that runs.
@@ -97,6 +108,10 @@ pub struct Controller {
     pub objects: ObjectsReader,
     /// What the device looks like.
     pub device: DeviceReader,
+    /// What is told of images.
+    pub images: ImagesReader,
+    /// What is told of rollouts.
+    pub rollouts: RolloutsReader,
 }
 
 /// A door for somebody on `floor`.
@@ -135,6 +150,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
     let (picture, device) = mkube_router::device_picture();
+    let (images_publisher, images) = images_view();
+    let (rollouts_publisher, rollouts) = rollouts_view();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -143,6 +160,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let objects_way = Doorway::new("objects", bounds::OBJECTS);
     let ipam_way = Doorway::new("ipam", bounds::IPAM);
     let images_way = Doorway::new("images", bounds::IMAGES);
+    let rollouts_way = Doorway::new("rollouts", bounds::ROLLOUTS);
 
     // Floor 0: gates.
     let store_actor = {
@@ -190,11 +208,21 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             ChildSpec::actor("ipam", RestartRule::Permanent, ipam_way.clone(), move |_| IpamActor::new(parts.clone()));
         mkube_ipam::answers(spec).done()
     };
-    let image_actor = ChildSpec::actor("images", RestartRule::Permanent, images_way.clone(), move |_| {
-        ImageActor::new(tarballs.clone(), disk_map.clone())
-    })
-    .answers::<EnsureTarball>()
-    .done();
+    let image_actor = {
+        let parts = ImageParts {
+            source: tarballs,
+            map: disk_map,
+            publisher: images_publisher,
+            objects: objects.clone(),
+            device: device.clone(),
+            pods: pods_kind,
+            gc_interval: settings.gc_interval,
+        };
+        let spec = ChildSpec::actor("images", RestartRule::Permanent, images_way.clone(), move |_| {
+            ImageActor::new(parts.clone())
+        });
+        mkube_images::answers(spec).done()
+    };
 
     // Floor 3: pods.
     let pod = PodParts {
@@ -214,6 +242,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             log: door(Floor::Pod, &router_way),
             report: door(Floor::Pod, &objects_way),
             finish: door(Floor::Pod, &objects_way),
+            write: door(Floor::Pod, &objects_way),
             event: bell(&objects_way),
         },
         objects: objects.clone(),
@@ -224,6 +253,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         settings: plan.clone(),
         kind: pods_kind,
         config_maps: maps_kind,
+        secrets: kind(&kinds, "Secret"),
     };
     let pods_actor = {
         let parts = PodsParts { pod: Arc::new(pod), tree: tree.clone(), supervisor: "mkube/pods".to_owned() };
@@ -256,6 +286,25 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         let way = Doorway::new("boot", bounds::NOBODY_ASKS);
         ChildSpec::actor("boot", RestartRule::Permanent, way, move |_| BootActor::new(parts.clone())).done()
     };
+    let rollout_actor = {
+        let parts = RolloutParts {
+            pods: pods_kind,
+            secrets: kind(&kinds, "Secret"),
+            objects: objects.clone(),
+            device: device.clone(),
+            resolve: door(Floor::Decider, &images_way),
+            fetch: door(Floor::Decider, &images_way),
+            write: door(Floor::Decider, &objects_way),
+            event: bell(&objects_way),
+            publish: rollouts_publisher,
+            clock: clock.clone(),
+            rules: settings.rollouts,
+        };
+        let spec = ChildSpec::actor("rollouts", RestartRule::Permanent, rollouts_way.clone(), move |_| {
+            RolloutActor::new(parts.clone())
+        });
+        mkube_rollouts::answers(spec).done()
+    };
 
     // Floor 5: edges.
     let http_actor = {
@@ -265,6 +314,13 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Edge, &objects_way),
             tree,
             logs: logs(device.clone()),
+            images: HttpImages {
+                cache: images.clone(),
+                rollouts: rollouts.clone(),
+                pushed: bell(&rollouts_way),
+                redeploy: door(Floor::Edge, &rollouts_way),
+                notify_secret: settings.notify_secret,
+            },
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
             allow_chaos: settings.allow_chaos,
@@ -297,14 +353,19 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 "deciders",
                 one,
                 5,
-                vec![Child::Actor(pods_actor), Child::Actor(node_actor), Child::Actor(boot_actor)],
+                vec![
+                    Child::Actor(pods_actor),
+                    Child::Actor(node_actor),
+                    Child::Actor(boot_actor),
+                    Child::Actor(rollout_actor),
+                ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
         ],
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device }
+    Controller { tree, objects, device, images, rollouts }
 }
 
 /// Finds the row of a container whose output is asked for.

@@ -67,6 +67,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
             allowed_hosts: Some(own_names(args.listen)),
             allow_chaos: args.allow_chaos,
             log_directory: (engine == EngineKind::Linux).then(|| place.host().join("engine/logs")),
+            made_here: vec![hello_image::NAME.to_owned()],
         };
         let controller = start_controller(&settings, extras).await?;
         let config = place.0.join("kubeconfig");
@@ -129,6 +130,19 @@ fn own_names(listen: SocketAddr) -> Vec<String> {
         hosts.push(own);
     }
     hosts.iter().flat_map(|host| [host.clone(), format!("{host}:{port}")]).collect()
+}
+
+/// Names of the registry in references; the first is its own, and one it can be reached by.
+fn local_names(registry: SocketAddr) -> Vec<String> {
+    let mut names = Vec::new();
+    if registry.ip().is_loopback() || registry.ip().is_unspecified() {
+        names.extend(["127.0.0.1", "localhost"].map(|name| format!("{name}:{}", registry.port())));
+    }
+    let own = registry.to_string();
+    if !names.contains(&own) {
+        names.insert(if registry.ip().is_unspecified() { names.len() } else { 0 }, own);
+    }
+    names
 }
 
 fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
@@ -239,7 +253,9 @@ fn settings(
             "tarballCache": text(place.disk().join("cache")),
             "persistentMounts": [{"containerPath": text(place.disk()), "hostPath": "disk1"}],
         },
-        "registry": {"localAddresses": [registry.to_string(), format!("localhost:{}", registry.port())]},
+        // Its own registry, and no other, is spoken to without TLS.
+        "registry": {"localAddresses": local_names(registry)},
+        "images": {"registries": [{"host": local_names(registry).first(), "plainHTTP": true}]},
         "lifecycle": {"bootManifestPath": text(place.0.join("boot-order.yaml"))},
         "store": {"kind": "embedded", "path": text(place.0.join("state.redb"))},
         "api": {"listen": args.listen.to_string()},

@@ -9,6 +9,7 @@ mod dev;
 mod failure;
 mod hello_image;
 mod host;
+mod images;
 mod kubeconfig;
 mod logging;
 mod manifests;

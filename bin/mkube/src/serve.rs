@@ -2,19 +2,22 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mkube_boot::Document;
 use mkube_desired_store::EmbeddedStore;
+use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
-use mkube_model::settings::{Backend, NetworkSettings, Overrides, Settings, StoreKind};
+use mkube_model::settings::{Architecture, Backend, NetworkSettings, Overrides, RolloutSettings, Settings, StoreKind};
 use mkube_pods::PlanSettings;
+use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
-use mkube_shared_disk::{ArchiveCache, ContainerLogs, VolumeFiles};
+use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 
 use crate::cli::ServeArgs;
 use crate::compose::{Controller, ControllerSettings, Neighbours, TICK, row_finder, start};
@@ -32,6 +35,8 @@ pub struct Extras {
     pub allow_chaos: bool,
     /// Directory of the containers' own log files, where mkube can reach them.
     pub log_directory: Option<PathBuf>,
+    /// Images that are made on this machine and come from no registry.
+    pub made_here: Vec<String>,
 }
 
 /// Runs the controller until a signal.
@@ -40,8 +45,13 @@ pub fn main(args: ServeArgs) -> Result<(), Failure> {
     let settings = settings_file::load(&args.config, by_default, flags(&args))?;
     system(async {
         let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
-        let extras =
-            Extras { manifests: vec![], allowed_hosts: None, allow_chaos: args.allow_chaos, log_directory: None };
+        let extras = Extras {
+            manifests: vec![],
+            allowed_hosts: None,
+            allow_chaos: args.allow_chaos,
+            log_directory: None,
+            made_here: vec![],
+        };
         let controller = start_controller(&settings, extras).await?;
         tracing::info!(api = %settings.api.listen, device = %settings.routeros.rest_url, "mkube serves");
         until_stopped(&controller.tree, &mut signals).await
@@ -81,6 +91,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
     })?;
     let store = EmbeddedStore::open(&settings.store.path).await.map_err(store_failure)?;
     let router = Arc::new(RestRouter::new(rest_options(settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?);
+    let tarballs = image_source(settings, router.clone(), extras.made_here);
     let map = disk_map(settings);
     let log_router: Arc<RestRouter> = router.clone();
     let logs = move |device: mkube_messages::router::DeviceReader| {
@@ -91,7 +102,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         router,
         store: Arc::new(store),
         disk: Arc::new(VolumeFiles::new(config_files(settings), map.clone())),
-        tarballs: Arc::new(ArchiveCache::new(settings.storage.tarball_cache.clone())),
+        tarballs: Arc::new(tarballs),
         disk_map: map,
         logs: Arc::new(logs),
         clock: Arc::new(SystemClock),
@@ -106,8 +117,39 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         allowed_hosts: extras.allowed_hosts,
         allow_chaos: extras.allow_chaos,
         tick: TICK,
+        gc_interval: settings.storage.gc_interval,
+        rollouts: rollout_rules(&settings.rollouts),
+        notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
     };
     Ok(start(neighbours, controller_settings))
+}
+
+/// Images from registries, for the device behind `router` unless the settings name another architecture.
+fn image_source(settings: &Settings, router: Arc<dyn Router>, made_here: Vec<String>) -> ImageSource {
+    let known: Arc<OnceLock<Architecture>> = Arc::default();
+    if let Some(architecture) = settings.images.architecture {
+        let _ = known.set(architecture);
+    }
+    let architecture: KnowArchitecture = Arc::new(move || {
+        let (known, router) = (known.clone(), router.clone());
+        Box::pin(async move {
+            if let Some(architecture) = known.get() {
+                return Some(*architecture);
+            }
+            // A device does not change what it is: it is asked once.
+            let resource = router.resource().await.ok()?;
+            // One with a name of its own for it is taken to be what this program was built for, as the Go controller did.
+            let own = || Architecture::named(std::env::consts::ARCH);
+            let architecture = Architecture::named(&resource.architecture).or_else(own)?;
+            Some(*known.get_or_init(|| architecture))
+        })
+    });
+    let options = PullOptions { made_here, ..PullOptions::of(settings) };
+    ImageSource::start(PullParts { options, architecture, clock: Arc::new(SystemClock) })
+}
+
+fn rollout_rules(settings: &RolloutSettings) -> Rules {
+    Rules { interval: settings.check_interval, settle: settings.settle, timeout: settings.timeout, ..Rules::default() }
 }
 
 /// A device without a boot manifest is fine; one with a broken manifest is not.

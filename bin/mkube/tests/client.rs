@@ -50,6 +50,9 @@ fn objects_are_applied_shown_and_deleted_without_kubectl() {
     });
     assert!(done(&machine, &["get", "pods", "web", "-o", "wide"]).contains("NOMINATED NODE"));
     assert!(done(&machine, &["get", "cm", "page", "-o", "yaml"]).contains("index.html: bye"));
+    assert!(done(&machine, &["get", "images", "-o", "json"]).starts_with('['));
+    let unknown = run(&machine, &["get", "images", "nope:1"]);
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("image \"nope:1\" not found"));
     let tree = done(&machine, &["status"]);
     assert!(tree.contains("default/web") && tree.contains("object-layer"), "{tree}");
     done(&machine, &["logs", "web"]);

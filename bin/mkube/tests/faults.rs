@@ -238,14 +238,14 @@ fn a_missing_archive_is_named_and_found_once_it_is_there() {
     let (machine, _host, _serve) = bad_day("faults-missing");
     let api = machine.api();
     let mut absent = rich("absent");
-    absent["spec"]["containers"][0]["image"] = json!("registry.example/absent:1");
+    absent["spec"]["containers"][0]["image"] = json!("127.0.0.1:1/absent:1");
     api.create(&absent);
     let told = api.wait_pod("absent", "told why", SOON, |pod| waiting(pod).1.contains("next try in"));
     let (reason, message) = waiting(&told);
     assert!(reason.starts_with("ErrImage") || reason == "ImagePullBackOff", "{reason}");
     assert!(message.contains("absent"), "{message}");
     assert_eq!(on_device(&machine, "absent")[0], 0);
-    machine.image("registry.example/absent:1");
+    machine.image("127.0.0.1:1/absent:1");
     api.wait_pod("absent", "running", LATER, dev::http::is_running);
     // A file named by annotation that the device does not have.
     let mut filed = rich("filed");

@@ -28,8 +28,9 @@ fn a_corrupt_archive_is_said_leaves_nothing_and_is_tried_again_when_replaced() {
         ("empty-tar", vec![0; 10240]),
     ];
     for (name, bytes) in &broken {
-        std::fs::write(cache.join(format!("{name}-1.tar")), bytes).expect("written");
-        api.create(&pod(name, json!({"image": format!("{name}:1")}), json!({})));
+        std::fs::write(cache.join(format!("127-0-0-1-1-{name}-1.tar")), bytes).expect("written");
+        // Nobody is there to give another one.
+        api.create(&pod(name, json!({"image": format!("127.0.0.1:1/{name}:1")}), json!({})));
     }
     for (name, _) in &broken {
         let told = api.wait_pod(name, "told why", LATER, |pod| waiting(pod).1.contains("next try in"));
@@ -37,7 +38,7 @@ fn a_corrupt_archive_is_said_leaves_nothing_and_is_tried_again_when_replaced() {
         assert!(waiting(&told).0.starts_with("ErrImage"), "{name}: {:?}", waiting(&told));
     }
     for (name, _) in &broken {
-        std::fs::write(cache.join(format!("{name}-1.tar")), &good).expect("written");
+        std::fs::write(cache.join(format!("127-0-0-1-1-{name}-1.tar")), &good).expect("written");
     }
     for (name, _) in &broken {
         api.wait_pod(name, "running after all", std::time::Duration::from_secs(120), dev::http::is_running);

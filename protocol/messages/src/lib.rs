@@ -7,5 +7,6 @@ pub mod objects;
 pub mod patience;
 pub mod pods;
 pub mod request;
+pub mod rollouts;
 pub mod router;
 pub mod store;

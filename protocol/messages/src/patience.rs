@@ -12,5 +12,9 @@ pub const DEVICE: Duration = Duration::from_secs(30);
 pub const CREATE_CONTAINER: Duration = Duration::from_secs(90);
 /// An image archive.
 pub const IMAGE: Duration = Duration::from_secs(600);
+/// What a registry has under a tag: a few requests, and redirects of slow ones.
+pub const RESOLVE: Duration = Duration::from_secs(30);
+/// A redeployment: a question to the registry, and a write for each pod that has something to forget.
+pub const REDEPLOY: Duration = Duration::from_secs(60);
 /// Reading the whole store at start.
 pub const LOAD: Duration = Duration::from_secs(60);

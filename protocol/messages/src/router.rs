@@ -12,6 +12,7 @@ use mkube_model::neighbours::router::{
     VethRow,
 };
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::request::{Floor, Request, RequestContext};
 
@@ -27,6 +28,8 @@ pub struct DeviceSnapshot {
     pub complete: bool,
     /// Why the last reading failed.
     pub fault: Option<String>,
+    /// When the last reading that worked was begun: what is running in it ran at that time.
+    pub read_at: Option<Instant>,
     /// Containers by name.
     pub containers: OrdMap<String, Arc<ContainerRow>>,
     /// veths by name.

@@ -5,6 +5,8 @@
 pub mod command_line;
 pub mod discovery;
 pub mod disk_map;
+pub mod image_pins;
+pub mod image_reference;
 pub mod kinds;
 pub mod metadata;
 pub mod names;
@@ -13,6 +15,7 @@ pub mod network;
 pub mod patch;
 pub mod problem;
 pub mod protobuf;
+pub mod pull_secrets;
 pub mod secret;
 pub mod selectors;
 pub mod settings;

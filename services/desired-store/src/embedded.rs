@@ -29,6 +29,12 @@ fn builder() -> redb::Builder {
     builder
 }
 
+/// There are Secrets in it. A file system that knows no permissions is no reason not to start.
+fn make_private(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
+}
+
 /// A store in one file.
 #[derive(Clone)]
 pub struct EmbeddedStore {
@@ -70,6 +76,7 @@ impl EmbeddedStore {
         } else {
             store.write_format()?;
         }
+        make_private(&path);
         Ok(store)
     }
 

@@ -61,6 +61,19 @@ async fn every_acknowledged_write_survives_kill_9() {
 }
 
 #[tokio::test]
+async fn nobody_else_reads_the_file_also_one_of_an_earlier_release() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state.redb");
+    let mode = || std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
+    drop(EmbeddedStore::open(&path).await.expect("made"));
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
+    drop(EmbeddedStore::open(&path).await.expect("opened"));
+    assert_eq!(mode(), 0o600);
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_a_store_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().expect("a directory");
     for (name, contents) in [("empty", &b""[..]), ("text", b"not a store"), ("zeros", &[0u8; 8192])] {

@@ -96,7 +96,6 @@ pub enum Fault {
         /// What was tried.
         what: String,
         /// The system's answer.
-        #[source]
         cause: io::Error,
     },
     /// Whoever is told of manifests could not note it down.
@@ -119,7 +118,7 @@ impl Fault {
     pub(crate) fn disk(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |cause| match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom(format!("{what}: {cause}")),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoRoom("the disk is full".to_owned()),
             _ => Self::Disk { what, cause },
         }
     }

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::fault::Fault;
 use crate::names::RepositoryName;
 use crate::parts::{Access, AccessRequest, Action, RegistryParts};
+use crate::store::locks::KeyedLocks;
 use crate::wire::Arrival;
 pub(crate) use answer::refuse;
 use route::{Method as Verb, Route};
@@ -26,6 +27,8 @@ use route::{Method as Verb, Route};
 struct Shared {
     parts: RegistryParts,
     requests: Arc<Semaphore>,
+    /// Held while a repository's manifest is stored and told of: whoever is told hears it in the order of storing.
+    turns: Arc<KeyedLocks<RepositoryName>>,
 }
 
 /// One request on its way.
@@ -39,7 +42,7 @@ struct Call {
 /// Puts a registry under `/v2`. Call what this returns for every worker; routes of one's own below `/v2` go before it.
 pub fn configure(parts: RegistryParts) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     let requests = Arc::new(Semaphore::new(parts.limits.requests));
-    let shared = Data::new(Shared { parts, requests });
+    let shared = Data::new(Shared { parts, requests, turns: Arc::default() });
     move |config| {
         let shared = shared.clone();
         let handle = move |request: HttpRequest, payload: Payload| handle(request, payload, shared.clone());
@@ -59,8 +62,10 @@ async fn handle(request: HttpRequest, mut payload: Payload, shared: Data<Shared>
             if fault.status() >= 500 {
                 tracing::error!(%fault, "request not served");
             }
-            // A client that still sends would not read the answer.
-            uploads::drain(payload).await;
+            // A client that still sends would not read the answer; one that stopped sending sends no more.
+            if !matches!(fault, Fault::UploadBroken(_)) {
+                uploads::drain(payload).await;
+            }
             answer::refuse(&fault, head)
         }
     }

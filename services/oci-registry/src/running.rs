@@ -68,7 +68,7 @@ pub struct RunningRegistry {
     encryption: &'static str,
     authority: Option<PathBuf>,
     servers: Vec<ServerHandle>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    tasks: Tasks,
     notices: Arc<Notices>,
 }
 
@@ -111,7 +111,22 @@ impl Drop for RunningRegistry {
         for server in &self.servers {
             drop(server.stop(false));
         }
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// Work that goes on by itself; it ends with its owner, also when a start comes to nothing.
+#[derive(Default)]
+struct Tasks(Vec<tokio::task::JoinHandle<()>>);
+
+impl Tasks {
+    fn go(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.push(tokio::spawn(work));
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -132,12 +147,12 @@ pub async fn start(
     }
     let access = Arc::new(access);
     let source = certificate_source(settings, address)?;
-    let mut tasks = Vec::new();
+    let mut tasks = Tasks::default();
     let identity = match source.clone() {
         None => None,
         Some(source) => {
             let identity = TlsIdentity::open(source, clock.clone())?;
-            tasks.push(tokio::spawn(identity.clone().keep_fresh(LOOK_AGAIN)));
+            tasks.go(identity.clone().keep_fresh(LOOK_AGAIN));
             Some(identity)
         }
     };
@@ -147,7 +162,7 @@ pub async fn start(
         uploads: (settings.storage.upload_expiry / 4).clamp(Duration::from_secs(1), UPLOADS_ROUND),
         garbage: settings.storage.gc_interval,
     };
-    tasks.push(tokio::spawn(look_after(store.clone(), rounds)));
+    tasks.go(look_after(store.clone(), rounds));
     let name = settings.local_addresses.first().cloned().unwrap_or_else(|| address.to_string());
     let targets = targets(settings)?;
     let children = settings.notices.child_manifests;
@@ -160,7 +175,7 @@ pub async fn start(
         let watcher = Watcher::open(settings, upstreams.clone(), store.clone(), notices.clone(), &folder);
         if let Some(watcher) = watcher.map_err(StartFault::Settings)? {
             poke = Some(watcher.handle());
-            tasks.push(tokio::spawn(watcher.run()));
+            tasks.go(watcher.run());
         }
     }
     let parts = RegistryParts {
@@ -198,11 +213,11 @@ pub async fn start(
 impl RunningRegistry {
     fn go(&mut self, server: actix_server::Server, handle: ServerHandle) {
         self.servers.push(handle);
-        self.tasks.push(tokio::spawn(async move {
+        self.tasks.go(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "a server of the registry ended");
             }
-        }));
+        });
     }
 }
 

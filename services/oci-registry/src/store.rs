@@ -11,7 +11,7 @@ mod garbage;
 mod index;
 mod layout;
 mod load;
-mod locks;
+pub(crate) mod locks;
 mod manifests;
 mod room;
 mod uploads;
@@ -22,8 +22,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use mkube_model::neighbours::wall_clock::WallClock;
 use rustix::fs::{FlockOperation, flock};
+use tokio::time::Instant;
 
 use crate::digest::Digest;
 use crate::fault::Fault;
@@ -46,9 +46,9 @@ pub struct StoreOptions {
     pub quota: Option<u64>,
     /// Bytes of the disk that stay free.
     pub keep_free: u64,
-    /// How long an upload lives that nobody writes to.
+    /// How long an upload lives that nobody writes to, and one that was there at start.
     pub upload_life: Duration,
-    /// How long a blob lives that no manifest names, after it was last pushed, mounted or asked for.
+    /// How long a blob lives that no manifest names, after it was last pushed, mounted or asked for, or the store was opened.
     pub grace: Duration,
     /// Uploads at once.
     pub uploads: usize,
@@ -75,7 +75,8 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     layout: Layout,
     options: StoreOptions,
-    clock: Arc<dyn WallClock>,
+    /// Ages are counted from here: the time of day of a device without a clock of its own may jump by years.
+    opened: Instant,
     index: RwLock<Index>,
     room: room::Room,
     /// Held to make or remove a blob's files.
@@ -84,8 +85,8 @@ struct Inner {
     repositories: KeyedLocks<RepositoryName>,
     /// Held to write to a session.
     sessions: KeyedLocks<uuid::Uuid>,
-    /// What goes by is hashed once: the state of sessions that wait for their next request.
-    hashers: Mutex<uploads::Hashers>,
+    /// Sessions that wait for their next request. What goes by is hashed once: the hash waits with them.
+    waiting: Mutex<uploads::Waiting>,
     uploads: AtomicUsize,
     /// Shared while a manifest is checked and stored, alone to decide that nobody needs a blob.
     gate: Arc<tokio::sync::RwLock<()>>,
@@ -97,11 +98,11 @@ struct Inner {
 
 impl Store {
     /// Opens a directory, adopting what a Go registry left there. Reads every manifest and lists every blob.
-    pub async fn open(options: StoreOptions, clock: Arc<dyn WallClock>) -> Result<Self, Fault> {
-        blocking(move || Self::open_now(options, clock)).await
+    pub async fn open(options: StoreOptions) -> Result<Self, Fault> {
+        blocking(move || Self::open_now(options)).await
     }
 
-    fn open_now(options: StoreOptions, clock: Arc<dyn WallClock>) -> Result<Self, Fault> {
+    fn open_now(options: StoreOptions) -> Result<Self, Fault> {
         let layout = Layout::new(&options.root);
         load::make_folders(&layout)?;
         let path = layout.lock();
@@ -113,13 +114,13 @@ impl Store {
         let room = room::Room::new(&options, loaded.used);
         Ok(Self(Arc::new(Inner {
             layout,
-            clock,
+            opened: Instant::now(),
             index: RwLock::new(loaded.index),
             room,
             digests: KeyedLocks::default(),
             repositories: KeyedLocks::default(),
             sessions: KeyedLocks::default(),
-            hashers: Mutex::default(),
+            waiting: Mutex::default(),
             uploads: AtomicUsize::new(loaded.uploads),
             gate: Arc::default(),
             cache: Mutex::default(),
@@ -154,9 +155,9 @@ impl Inner {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Seconds since 1970.
-    fn now(&self) -> i64 {
-        self.clock.now().as_second()
+    /// Milliseconds since the store was opened.
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -11,10 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_oci_registry::digest::{Algorithm, Digest};
 use mkube_oci_registry::manifest::OCI_MANIFEST;
 use mkube_oci_registry::parts::RegistryParts;
@@ -32,7 +31,7 @@ const REPOSITORY: &str = "crash/app";
 #[tokio::test]
 async fn registry() {
     let Ok(directory) = std::env::var(CHILD) else { return };
-    let store = Store::open(world::options(Path::new(&directory)), Arc::new(SystemClock)).await;
+    let store = Store::open(world::options(Path::new(&directory))).await;
     let store = store.expect("readable after every kill");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     println!("\nlistening on {}", listener.local_addr().expect("bound"));
@@ -63,7 +62,7 @@ impl Dice {
 }
 
 /// What was acknowledged.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Acknowledged {
     blobs: BTreeSet<Digest>,
     /// Tag → digests that it may have: the one acknowledged last, and those of pushes that were cut off after it.
@@ -286,7 +285,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_partial_is_served_however_ofte
     let (mut seen, mut seen_files) = (BTreeSet::new(), BTreeSet::new());
     for round in 0..rounds {
         let mut process = Process::start(directory.path());
-        check(&process, &known.lock().expect("whole"), &mut seen).await;
+        let so_far = known.lock().expect("whole").clone();
+        check(&process, &so_far, &mut seen).await;
         let life = Duration::from_millis(5 + dice.below(250));
         let pid = process.child.id().to_string();
         let killing = async {

@@ -1,9 +1,7 @@
-//! The disk that mkube and the device both see: image archives, files for volumes, containers' output.
+//! The disk that mkube and the device both see: files for volumes, containers' output.
 
-mod archives;
 mod container_logs;
 mod volumes;
 
-pub use archives::ArchiveCache;
 pub use container_logs::{ContainerLogs, FindRow, RowState};
 pub use volumes::VolumeFiles;

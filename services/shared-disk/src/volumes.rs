@@ -1,4 +1,4 @@
-//! Files of volumes that mkube makes (ConfigMaps): one directory for each container and volume.
+//! Files of volumes that mkube makes, from ConfigMaps and Secrets: one directory for each container and volume.
 
 use std::collections::HashSet;
 use std::os::unix::fs::PermissionsExt;
@@ -8,17 +8,20 @@ use async_trait::async_trait;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::neighbours::shared_disk::{SharedDisk, SharedDiskFault, VolumeFile};
 
-/// A directory of volumes.
+/// Directories of volumes.
 #[derive(Debug, Clone)]
 pub struct VolumeFiles {
     directory: PathBuf,
+    /// Of secret ones; the directories of containers in it are closed to everybody else.
+    secrets: PathBuf,
     map: DiskMap,
 }
 
 impl VolumeFiles {
-    /// Volumes below `directory`, which the device sees through `map`.
+    /// Volumes below `directory`, secret ones in `secrets` beside it; the device sees both through `map`.
     pub fn new(directory: PathBuf, map: DiskMap) -> Self {
-        Self { directory, map }
+        let secrets = directory.with_file_name("secrets");
+        Self { directory, secrets, map }
     }
 }
 
@@ -49,6 +52,20 @@ fn write_all(directory: &Path, files: &[VolumeFile]) -> Result<(), SharedDiskFau
         kept.insert(path);
     }
     remove_others(directory, &kept)
+}
+
+/// A directory that only its owner enters.
+fn make_private(directory: &Path) -> Result<(), SharedDiskFault> {
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)))
+        .map_err(|error| fault(directory, error))
+}
+
+fn remove_all(directory: &Path) -> Result<(), SharedDiskFault> {
+    match std::fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault(directory, error)),
+        _ => Ok(()),
+    }
 }
 
 fn remove_others(directory: &Path, kept: &HashSet<PathBuf>) -> Result<(), SharedDiskFault> {
@@ -92,13 +109,28 @@ impl SharedDisk for VolumeFiles {
         Ok(device)
     }
 
-    async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
-        let directory = self.directory.join(container);
-        blocking(move || match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(fault(&directory, error)),
-            _ => Ok(()),
+    async fn write_secret_volume(
+        &self,
+        container: &str,
+        volume: &str,
+        files: Vec<VolumeFile>,
+    ) -> Result<String, SharedDiskFault> {
+        // What is mounted is the directory inside: a process in the container that is not root reads it all the same.
+        let (top, private) = (self.secrets.clone(), self.secrets.join(container));
+        let directory = private.join(volume);
+        let device = self.map.to_device(&directory);
+        blocking(move || {
+            make_private(&top)?;
+            make_private(&private)?;
+            write_all(&directory, &files)
         })
-        .await
+        .await?;
+        Ok(device)
+    }
+
+    async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
+        let (plain, secret) = (self.directory.join(container), self.secrets.join(container));
+        blocking(move || remove_all(&plain).and_then(|()| remove_all(&secret))).await
     }
 
     async fn exists(&self, device_path: &str) -> Option<bool> {
@@ -113,6 +145,19 @@ mod tests {
 
     fn file(path: &str, text: &str) -> VolumeFile {
         VolumeFile { path: path.into(), mode: 0o640, bytes: text.into() }
+    }
+
+    #[tokio::test]
+    async fn secret_files_lie_apart_where_nobody_else_comes() {
+        let root = tempfile::tempdir().expect("a directory");
+        let map = DiskMap::new(vec![(root.path().to_owned(), "disk1".into())], None);
+        let disk = VolumeFiles::new(root.path().join("configmaps"), map);
+        let written = disk.write_secret_volume("c", "v", vec![file("key", "hunter2")]).await;
+        assert_eq!(written, Ok("/disk1/secrets/c/v".into()));
+        let mode = |path: &str| std::fs::metadata(root.path().join(path)).expect("there").permissions().mode() & 0o777;
+        assert_eq!([mode("secrets"), mode("secrets/c"), mode("secrets/c/v/key")], [0o700, 0o700, 0o640]);
+        disk.remove_volumes("c").await.expect("removed");
+        assert!(!root.path().join("secrets/c").exists());
     }
 
     #[tokio::test]

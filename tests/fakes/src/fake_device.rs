@@ -48,6 +48,10 @@ pub(crate) struct FakeDevice {
     pub(crate) files: HashSet<PathBuf>,
     /// Archives that cannot be unpacked, and why.
     pub(crate) bad_archives: HashMap<PathBuf, String>,
+    /// Archives whose processes end by themselves, after how long and with which code.
+    pub(crate) endings: HashMap<PathBuf, (Duration, i32)>,
+    /// What rows were made from.
+    archives: HashMap<RowNumber, PathBuf>,
 }
 
 /// A path of the device, spelled with one leading slash.
@@ -65,6 +69,8 @@ impl FakeDevice {
             due: Vec::new(),
             files: HashSet::new(),
             bad_archives: HashMap::new(),
+            endings: HashMap::new(),
+            archives: HashMap::new(),
         }
     }
 
@@ -173,11 +179,13 @@ impl FakeDevice {
                         None => Ok(image()),
                     };
                     self.files.insert(root_dir);
+                    self.archives.insert(number, archive);
                     self.due.push((now + timings.extract, Happened::Extracted { number, result }));
                 }
                 Effect::Start { number, start, launch } => {
                     self.due.push((now + timings.start, Happened::Started { number, start, result: Ok(()) }));
-                    if let Some((after, code)) = own_end(&launch.argv) {
+                    let of_archive = self.archives.get(&number).and_then(|archive| self.endings.get(archive)).copied();
+                    if let Some((after, code)) = own_end(&launch.argv).or(of_archive) {
                         let at = now + timings.start + after;
                         self.due.push((at, Happened::Exited { number, code, out_of_memory: false }));
                     }

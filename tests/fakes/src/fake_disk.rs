@@ -94,6 +94,15 @@ impl SharedDisk for FakeDisk {
         Ok(path)
     }
 
+    async fn write_secret_volume(
+        &self,
+        container: &str,
+        volume: &str,
+        files: Vec<VolumeFile>,
+    ) -> Result<String, SharedDiskFault> {
+        self.write_volume(container, volume, files).await
+    }
+
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
         self.pass("before remove_volumes").await;
         self.inner().volumes.retain(|(owner, _), _| owner != container);

@@ -1,6 +1,7 @@
 //! The device as the real client sees it, with calls recorded and failures on cue.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mkube_model::neighbours::router::{Router, RouterFault};
@@ -98,6 +99,11 @@ impl FakeRouter {
         self.inner().device.files.insert(path(file));
     }
 
+    /// A file that was on the device is gone, whoever took it.
+    pub fn remove_file(&self, file: &str) {
+        self.inner().device.files.remove(&path(file));
+    }
+
     /// Whether a path exists on the device.
     pub fn has_file(&self, file: &str) -> bool {
         self.inner().device.files.contains(&path(file))
@@ -106,6 +112,11 @@ impl FakeRouter {
     /// An archive that cannot be unpacked.
     pub fn spoil_archive(&self, file: &str, why: &str) {
         self.inner().device.bad_archives.insert(path(file), why.to_owned());
+    }
+
+    /// Processes of this archive end by themselves, so long after their start and with this code.
+    pub fn end_processes_of(&self, file: &str, after: Duration, code: i32) {
+        self.inner().device.endings.insert(path(file), (after, code));
     }
 
     /// The archive is good again.

@@ -1,24 +1,30 @@
 //! Starting and stopping everything.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use mkube::compose::{Controller, ControllerSettings, Neighbours, start};
 use mkube_desired_store::EmbeddedStore;
+use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progress, SourceImage, convert};
+use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
+use mkube_model::secret::Secret;
+use mkube_model::settings::{self, Architecture, ImageRegistry, Overrides};
 use mkube_pods::PlanSettings;
+use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
-use mkube_shared_disk::{ArchiveCache, ContainerLogs, VolumeFiles};
+use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 use tempfile::TempDir;
 
 use crate::api::Api;
@@ -38,6 +44,12 @@ pub struct Setup {
     pub guarded: bool,
     /// Pause between two readings of the device.
     pub tick: Duration,
+    /// How rollouts go about it.
+    pub rollouts: Rules,
+    /// What push notices must be signed with.
+    pub notify_secret: Option<Secret>,
+    /// Where archives come from, if not from a cache that holds `images`.
+    pub tarballs: Option<Arc<dyn TarballSource>>,
     /// Names of images whose archives are in the cache.
     pub images: Vec<&'static str>,
 }
@@ -48,6 +60,9 @@ impl Default for Setup {
             kinds: KindTable::builtin(),
             guarded: false,
             tick: mkube::compose::TICK,
+            rollouts: Rules::default(),
+            notify_secret: None,
+            tarballs: None,
             images: vec!["hello:latest", "other:1"],
         }
     }
@@ -75,9 +90,8 @@ impl World {
         let disk = directory.path().join("host/disk1");
         let cache = disk.join("cache");
         std::fs::create_dir_all(&cache)?;
-        for image in setup.images {
-            // The simulated engine looks at the size only.
-            std::fs::write(cache.join(format!("{}.tar", mkube_model::names::archive_name(image))), b"an archive")?;
+        for image in &setup.images {
+            archive(&cache.join(format!("{}.tar", mkube_model::names::archive_name(image))), image)?;
         }
         let host = mkube_routeros_host::start(HostOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -116,7 +130,10 @@ impl World {
             router: router.clone(),
             store: Arc::new(store),
             disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
-            tarballs: Arc::new(ArchiveCache::new(cache)),
+            tarballs: match setup.tarballs {
+                Some(tarballs) => tarballs,
+                None => Arc::new(image_source(cache, &setup.images)?),
+            },
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             clock: Arc::new(SystemClock),
@@ -139,6 +156,9 @@ impl World {
                 allowed_hosts: setup.guarded.then(|| own.to_vec()),
                 allow_chaos: true,
                 tick: setup.tick,
+                gc_interval: Duration::from_secs(1800),
+                rollouts: setup.rollouts,
+                notify_secret: setup.notify_secret,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };
@@ -247,4 +267,39 @@ fn network() -> anyhow::Result<Network> {
 
 fn container_logs(router: &Arc<RestRouter>, device: DeviceReader) -> Arc<dyn PodLogs> {
     Arc::new(ContainerLogs::new(None, router.clone(), mkube::compose::row_finder(device)))
+}
+
+/// An archive of nothing: the simulated engine looks at the size only.
+fn archive(path: &Path, name: &str) -> anyhow::Result<()> {
+    let (nothing, digest) = ([0; 1024], format!("sha256:{NOTHING}"));
+    let layer = LayerBlob {
+        digest: digest.clone(),
+        source: BlobSource::Stream(Box::new(move || Ok(Box::new(std::io::Cursor::new(nothing))))),
+        trust: BlobTrust::Verified,
+    };
+    let config = serde_json::json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]}});
+    let image = SourceImage { name: name.to_owned(), config: config.to_string().into_bytes(), layers: vec![layer] };
+    convert(&image, path, &Limits::default(), &Progress::default())?;
+    Ok(())
+}
+
+/// Digest of a tar without entries.
+const NOTHING: &str = "5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+
+/// Images of this world are in its cache; no registry can be reached from here.
+fn image_source(cache: PathBuf, images: &[&str]) -> anyhow::Result<ImageSource> {
+    let (settings, _) = settings::check(serde_json::Value::Null, &|_| None, Overrides::none())
+        .map_err(|problems| anyhow::anyhow!("the defaults are not fine: {problems:?}"))?;
+    let out_of_reach = ImageRegistry {
+        host: "docker.io".to_owned(),
+        plain_http: false,
+        ca_file: Some(cache.join("no-authority.crt")),
+        user: String::new(),
+        password: Secret::default(),
+        mirrors: Vec::new(),
+    };
+    let made_here = images.iter().map(|image| (*image).to_owned()).collect();
+    let options = PullOptions { cache, registries: vec![out_of_reach], made_here, ..PullOptions::of(&settings) };
+    let architecture: KnowArchitecture = Arc::new(|| Box::pin(async { Some(Architecture::Amd64) }));
+    Ok(ImageSource::start(PullParts { options, architecture, clock: Arc::new(SystemClock) }))
 }

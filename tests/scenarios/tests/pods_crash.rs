@@ -54,6 +54,7 @@ async fn run(deed: Deed, death: Option<(&'static str, usize)>) -> (End, Vec<Stri
     around.device.set_crossings(crossings.clone());
     around.store.set_crossings(crossings.clone());
     around.disk.set_crossings(crossings.clone());
+    around.images.set_crossings(crossings.clone());
     let world = World::over(around).await;
     world.create("ConfigMap", settings("one")).await;
     if deed != Deed::Create {

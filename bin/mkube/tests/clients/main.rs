@@ -3,6 +3,7 @@
 mod kubectl;
 mod kubectl_tool;
 mod python;
+mod secrets;
 mod server;
 
 use std::io::Write;

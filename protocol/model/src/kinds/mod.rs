@@ -5,6 +5,8 @@ mod event;
 mod namespace;
 mod node;
 mod pod;
+mod pod_images;
+mod secret;
 mod typed;
 
 use std::sync::Arc;
@@ -130,7 +132,14 @@ pub struct KindTable(Arc<Vec<Kind>>);
 impl KindTable {
     /// The kinds mkube has.
     pub fn builtin() -> Self {
-        Self(Arc::new(vec![pod::POD, namespace::NAMESPACE, node::NODE, config_map::CONFIG_MAP, event::EVENT]))
+        Self(Arc::new(vec![
+            pod::POD,
+            namespace::NAMESPACE,
+            node::NODE,
+            config_map::CONFIG_MAP,
+            secret::SECRET,
+            event::EVENT,
+        ]))
     }
 
     /// The same and one more.

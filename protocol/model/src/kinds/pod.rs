@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, column, human_duration, typed};
+use super::{AGE, Kind, NAME, at, column, human_duration, pod_images, typed};
 use crate::metadata;
 use crate::problem::Problem;
 
@@ -149,11 +149,13 @@ fn modes_as_numbers(object: &mut Value) {
     };
     let volumes = object.pointer_mut("/spec/volumes").and_then(Value::as_array_mut);
     for volume in volumes.into_iter().flatten() {
-        if let Some(mode) = volume.pointer_mut("/configMap/defaultMode") {
-            octal(mode);
+        for source in ["configMap", "secret"] {
+            if let Some(mode) = volume.pointer_mut(&format!("/{source}/defaultMode")) {
+                octal(mode);
+            }
+            let items = volume.pointer_mut(&format!("/{source}/items")).and_then(Value::as_array_mut);
+            items.into_iter().flatten().filter_map(|item| item.get_mut("mode")).for_each(octal);
         }
-        let items = volume.pointer_mut("/configMap/items").and_then(Value::as_array_mut);
-        items.into_iter().flatten().filter_map(|item| item.get_mut("mode")).for_each(octal);
     }
 }
 
@@ -176,8 +178,8 @@ fn default(object: &mut Value) {
     set(spec, "securityContext", json!({}));
     set(spec, "enableServiceLinks", json!(true));
     for container in spec["containers"].as_array_mut().into_iter().flatten().filter(|c| c.is_object()) {
-        let latest = is_latest(container["image"].as_str().unwrap_or_default());
-        set(container, "imagePullPolicy", json!(if latest { "Always" } else { "IfNotPresent" }));
+        let policy = pod_images::default_policy(container["image"].as_str().unwrap_or_default());
+        set(container, "imagePullPolicy", json!(policy));
         set(container, "resources", json!({}));
         set(container, "terminationMessagePath", json!("/dev/termination-log"));
         set(container, "terminationMessagePolicy", json!("File"));
@@ -186,8 +188,10 @@ fn default(object: &mut Value) {
         }
     }
     for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
-        if volume["configMap"].is_object() {
-            set(&mut volume["configMap"], "defaultMode", json!(420));
+        for source in ["configMap", "secret"] {
+            if volume[source].is_object() {
+                set(&mut volume[source], "defaultMode", json!(420));
+            }
         }
     }
     for field in ["ports", "volumeMounts", "env", "volumes"] {
@@ -207,14 +211,6 @@ fn default(object: &mut Value) {
     if object.pointer("/status/phase").is_none() {
         object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
     }
-}
-
-fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or_default();
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
 }
 
 fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
@@ -246,6 +242,7 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
     }
     check_volumes(new, &mut problems);
     check_annotations(new, &mut problems);
+    pod_images::check(new, &mut problems);
     problems
 }
 
@@ -317,13 +314,12 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
             problems.push(Problem::invalid(format!("{field}.value"), at(variable, "/value"), why));
         }
         if let Some(from) = variable.get("valueFrom").filter(|from| !from.is_null())
-            && from.get("configMapKeyRef").is_none()
-            && from.get("fieldRef").is_none()
+            && ["configMapKeyRef", "secretKeyRef", "fieldRef"].iter().all(|known| from.get(known).is_none())
         {
             problems.push(Problem::invalid(
                 format!("{field}.valueFrom"),
                 "",
-                "only configMapKeyRef and fieldRef are supported",
+                "only configMapKeyRef, secretKeyRef and fieldRef are supported",
             ));
         }
     }
@@ -384,16 +380,17 @@ fn check_volumes(new: &Value, problems: &mut Vec<Problem>) {
                 "must be absolute and must not contain '..'",
             ));
         }
-        if volume.get("configMap").is_some_and(Value::is_object) && at(volume, "/configMap/name").is_empty() {
-            problems.push(Problem::required(format!("{field}.configMap.name")));
-        }
-        for (item, entry) in
-            volume.pointer("/configMap/items").and_then(Value::as_array).into_iter().flatten().enumerate()
-        {
-            let path = at(entry, "/path");
-            if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
-                let why = "must be a relative path without '..'";
-                problems.push(Problem::invalid(format!("{field}.configMap.items[{item}].path"), path, why));
+        for (source, name) in [("configMap", "name"), ("secret", "secretName")] {
+            let Some(made_from) = volume.get(source).filter(|made_from| made_from.is_object()) else { continue };
+            if at(made_from, &format!("/{name}")).is_empty() {
+                problems.push(Problem::required(format!("{field}.{source}.{name}")));
+            }
+            for (item, entry) in made_from["items"].as_array().into_iter().flatten().enumerate() {
+                let path = at(entry, "/path");
+                if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
+                    let why = "must be a relative path without '..'";
+                    problems.push(Problem::invalid(format!("{field}.{source}.items[{item}].path"), path, why));
+                }
             }
         }
     }
@@ -439,7 +436,6 @@ fn warnings(object: &Value) -> Vec<String> {
         "hostAliases",
         "dnsConfig",
         "activeDeadlineSeconds",
-        "imagePullSecrets",
     ] {
         if says_something(&spec[field]) {
             warn(&format!("spec.{field}"));
@@ -462,7 +458,7 @@ fn warnings(object: &Value) -> Vec<String> {
     }
     for (index, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
         for field in volume.as_object().into_iter().flatten().map(|(field, _)| field.as_str()) {
-            if !["name", "configMap", "emptyDir", "hostPath"].contains(&field) {
+            if !["name", "configMap", "secret", "emptyDir", "hostPath"].contains(&field) {
                 found.push(format!(
                     "spec.volumes[{index}].{field}: not supported, a persistent directory is used instead"
                 ));

@@ -35,7 +35,15 @@ pub trait SharedDisk: Send + Sync {
         files: Vec<VolumeFile>,
     ) -> Result<String, SharedDiskFault>;
 
-    /// Deletes what `write_volume` made for a container.
+    /// The same for files that nobody else on the machine may read.
+    async fn write_secret_volume(
+        &self,
+        container: &str,
+        volume: &str,
+        files: Vec<VolumeFile>,
+    ) -> Result<String, SharedDiskFault>;
+
+    /// Deletes what `write_volume` and `write_secret_volume` made for a container.
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault>;
 
     /// Whether a path of the device exists; `None` when mkube cannot see that part of the device.

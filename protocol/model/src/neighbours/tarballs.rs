@@ -66,6 +66,10 @@ pub struct Tarball {
     pub digest: Option<String>,
     /// See [`Archive::stale`].
     pub stale: Option<String>,
+    /// Size of the archive in bytes; 0 when it is not known.
+    pub bytes: u64,
+    /// Whether it was downloaded for this request; it was there already otherwise.
+    pub pulled: bool,
 }
 
 /// Why there is no archive to run.

@@ -5,6 +5,7 @@
 //! and all problems of a file are reported together. Precedence: default, file, `MKUBE_*` environment, flag.
 
 mod duration;
+mod images;
 mod legacy_network;
 mod overrides;
 mod read;
@@ -12,14 +13,17 @@ mod read_networks;
 mod read_registry;
 mod registry_server;
 mod section;
+mod size;
 mod types;
 
 use serde_json::Value;
 use thiserror::Error;
 
 pub use duration::{parse_duration, print_duration};
+pub use images::{Architecture, Delivery, ImageRegistry, ImagesSettings};
 pub use overrides::{ENVIRONMENT, Overrides};
 pub use registry_server::*;
+pub use size::{parse_size, print_size};
 pub use types::*;
 
 /// Something wrong in the settings. The settings are not used.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::images::images;
 use super::read_networks::networks;
 use super::section::Section;
 use super::types::*;
@@ -44,6 +45,8 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
     let bmh = bmh(file.section("bmh"));
     let api = api(file.section("api"), &dzo);
     let store = store(file.section("store"), &nats, &storage);
+    let images = images(file.section("images"));
+    let rollouts = rollouts(file.section("rollouts"));
     file.inert(&["proxmox", "cluster", "console", "gitBackup"], NO_EFFECT);
     file.finish();
     Settings {
@@ -64,6 +67,8 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
         bmh,
         api,
         store,
+        images,
+        rollouts,
     }
 }
 
@@ -363,6 +368,25 @@ fn store(section: Section<'_>, nats: &NatsSettings, storage: &StorageSettings) -
     let write_behind = section.duration("writeBehind", SECOND).unwrap_or(SECOND);
     section.finish();
     StoreSettings { kind, path, write_behind }
+}
+
+fn rollouts(section: Section<'_>) -> RolloutSettings {
+    let span = |key: &'static str, usual: Duration, least: Duration| {
+        let found = section.duration(key, SECOND).unwrap_or(usual);
+        if found < least {
+            section.problem(key, format!("must be at least {}", super::print_duration(least)));
+        }
+        found
+    };
+    let check_interval = span("checkInterval", MINUTE, MINUTE);
+    let settle = span("settle", 3 * SECOND, SECOND);
+    let timeout = span("timeout", 10 * MINUTE, 10 * SECOND);
+    if timeout <= settle {
+        section.problem("timeout", "must be longer than rollouts.settle");
+    }
+    let notify_secret = Secret::new(section.text("notifySecret").unwrap_or_default());
+    section.finish();
+    RolloutSettings { check_interval, settle, timeout, notify_secret }
 }
 
 /// `:8082` means every address, as in Go.

@@ -140,11 +140,11 @@ fn is_repository(name: &str) -> bool {
 
 fn storage(section: Section<'_>) -> RegistryStorageSettings {
     let settings = RegistryStorageSettings {
-        quota: section.bytes("quota").unwrap_or(0),
-        free_reserve: section.bytes("freeReserve").unwrap_or(256 * MIB),
+        quota: section.size("quota").unwrap_or(0),
+        free_reserve: section.size("freeReserve").unwrap_or(64 * MIB),
         upload_expiry: section.duration("uploadExpiry", SECOND).unwrap_or(60 * MINUTE),
-        gc_interval: section.duration("gcInterval", SECOND).unwrap_or(60 * MINUTE),
-        gc_grace: section.duration("gcGrace", SECOND).unwrap_or(60 * MINUTE),
+        gc_interval: section.duration("gcInterval", SECOND).unwrap_or(6 * 60 * MINUTE),
+        gc_grace: section.duration("gcGrace", SECOND).unwrap_or(24 * 60 * MINUTE),
     };
     section.finish();
     settings

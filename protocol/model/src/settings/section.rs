@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{SettingsProblem, Warning, parse_duration};
+use super::{SettingsProblem, Warning, parse_duration, parse_size};
 
 /// What was found wrong or odd so far, and which keys came from elsewhere than the file.
 #[derive(Default)]
@@ -214,18 +214,18 @@ impl<'n> Section<'n> {
         parsed.filter(|duration| !duration.is_zero())
     }
 
-    /// A size: a number counts bytes, text carries its unit (`20GiB`, `500MB`).
-    pub(super) fn bytes(&self, key: &'static str) -> Option<u64> {
+    /// A size in bytes: a number, or text with a unit (`16Gi`).
+    pub(super) fn size(&self, key: &'static str) -> Option<u64> {
         let value = self.value(key)?;
-        let bytes = match &value {
+        let parsed = match &value {
             Value::Number(number) => number.as_u64(),
-            Value::String(text) => parse_bytes(text),
+            Value::String(text) => parse_size(text),
             _ => None,
         };
-        if bytes.is_none() {
-            self.problem(key, format!("is {value}, where a size such as \"20GiB\" or a number of bytes is wanted"));
+        if parsed.is_none() {
+            self.problem(key, format!("is {value}, where a size in bytes such as \"256Mi\" is wanted"));
         }
-        bytes
+        parsed
     }
 
     pub(super) fn address(&self, key: &'static str) -> Option<Ipv4Addr> {
@@ -256,26 +256,6 @@ impl<'n> Section<'n> {
             self.notes.problem(path, unknown(key, &known));
         }
     }
-}
-
-/// `20GiB`, `500MB`, `1024`; `None` when the unit is unknown or the number too large.
-fn parse_bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().ok()?;
-    let unit: u64 = match text[digits..].trim() {
-        "" | "B" => 1,
-        "K" | "KiB" | "Ki" => 1 << 10,
-        "M" | "MiB" | "Mi" => 1 << 20,
-        "G" | "GiB" | "Gi" => 1 << 30,
-        "T" | "TiB" | "Ti" => 1 << 40,
-        "kB" | "KB" => 1_000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "TB" => 1_000_000_000_000,
-        _ => return None,
-    };
-    number.checked_mul(unit)
 }
 
 /// What to say of a key nobody knows.

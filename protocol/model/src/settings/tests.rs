@@ -315,3 +315,76 @@ fn values_the_go_controller_took_without_a_word_do_not_stop_the_start() {
     assert_eq!(settings.lifecycle.max_restarts, 0);
     assert_eq!(settings.networks[0].dns.static_records[0].name, "rose1");
 }
+
+#[test]
+fn registries_of_images_are_read_and_their_passwords_are_not_printed() {
+    let (settings, warnings) = read(json!({"images": {
+    "architecture": "arm64", "parallelDownloads": 5, "maxAge": 7, "keepFreeBytes": "1Gi",
+    "maxUnpackedBytes": 1048576, "delivery": "fetch", "fetchBaseURL": "http://192.168.200.2:8082/",
+    "registries": [
+        {"host": "docker.io", "user": "bob", "password": "hunter2", "mirrors": ["192.168.200.3:5000"]},
+        {"host": "192.168.200.3:5000", "plainHTTP": true},
+        {"host": "r.lo", "caFile": "/etc/mkube/r.crt"},
+    ]}}))
+    .expect("fine");
+    assert_eq!(warnings, vec![]);
+    let images = &settings.images;
+    assert_eq!((images.architecture, images.parallel_downloads), (Some(Architecture::Arm64), 5));
+    assert_eq!(images.max_age, Duration::from_secs(7 * 86_400));
+    assert_eq!((images.keep_free_bytes, images.max_unpacked_bytes), (1 << 30, 1 << 20));
+    assert_eq!((images.delivery, images.fetch_base_url.as_str()), (Delivery::Fetch, "http://192.168.200.2:8082"));
+    assert_eq!(images.registries[0].password.expose(), "hunter2");
+    assert_eq!(images.registries[0].mirrors, ["192.168.200.3:5000"]);
+    assert!(images.registries[1].plain_http);
+    assert_eq!(images.registries[2].ca_file.as_deref().and_then(|path| path.to_str()), Some("/etc/mkube/r.crt"));
+
+    let mut printed = serde_json::to_value(&settings).expect("serialises");
+    assert!(!printed.to_string().contains("hunter2") && !format!("{settings:?}").contains("hunter2"), "{printed}");
+    printed["images"]["registries"][0]["password"] = json!("hunter2");
+    assert_eq!(read(printed).expect("reads back").0, settings);
+}
+
+#[test]
+fn what_is_wrong_with_images_is_reported_key_by_key() {
+    let found = keys(json!({"images": {
+    "architecture": "mips", "parallelDownloads": 0, "maxUnpackedBytes": 0,
+    "keepFreeBytes": "1X", "delivery": "pigeon", "fetchBaseURL": "192.168.200.2",
+    "registries": [
+        {"host": "https://r.lo", "mirrors": ["http://m"]},
+        {"host": "a:5000", "plainHTTP": true, "caFile": "/x", "password": "p", "mirrors": ["a:5000"]},
+        {"host": "a:5000", "plainHttp": true},
+        {},
+    ]}}));
+    for key in [
+        "images.architecture",
+        "images.parallelDownloads",
+        "images.maxUnpackedBytes",
+        "images.keepFreeBytes",
+        "images.delivery",
+        "images.fetchBaseURL",
+        "images.registries[0].host",
+        "images.registries[0].mirrors[0]",
+        "images.registries[1].caFile",
+        "images.registries[1].user",
+        "images.registries[1].mirrors[0]",
+        "images.registries[2].host",
+        "images.registries[2].plainHttp",
+        "images.registries[3].host",
+    ] {
+        assert!(found.iter().any(|seen| seen == key), "{key} is missing in {found:?}");
+    }
+}
+
+#[test]
+fn rollouts_ask_a_registry_once_a_minute_at_most_and_their_secret_is_not_printed() {
+    let bad = json!({"rollouts": {"checkInterval": "10s", "settle": "1h", "timeout": "5s", "notify": 1}});
+    let problems = read(bad).expect_err("four problems");
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    for key in ["rollouts.checkInterval", "rollouts.timeout", "rollouts.notify"] {
+        assert!(keys.contains(&key), "{key} is not in {keys:?}");
+    }
+    let (settings, _) = read(json!({"rollouts": {"notifySecret": "between us", "settle": 5}})).expect("fine");
+    assert_eq!(settings.rollouts.settle, Duration::from_secs(5));
+    let printed = serde_json::to_string(&settings).expect("settings are plain data");
+    assert!(!printed.contains("between us") && !format!("{settings:?}").contains("between us"));
+}

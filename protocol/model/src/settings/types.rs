@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use serde::Serialize;
 
 use super::duration::as_text;
+use super::images::ImagesSettings;
 use crate::network::Network;
 use crate::secret::{Secret, SecretUrl};
 
@@ -50,6 +51,10 @@ pub struct Settings {
     pub api: ApiSettings,
     /// Where objects are kept.
     pub store: StoreSettings,
+    /// Where images come from.
+    pub images: ImagesSettings,
+    /// Pods that follow their images.
+    pub rollouts: RolloutSettings,
 }
 
 impl Settings {
@@ -378,4 +383,21 @@ pub enum StoreKind {
     Embedded,
     /// JetStream buckets.
     Nats,
+}
+
+/// How pods that follow their images get new ones.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutSettings {
+    /// Pause between two questions to a registry about one image.
+    #[serde(serialize_with = "as_text")]
+    pub check_interval: Duration,
+    /// How long a pod must be ready without a restart before the next one is replaced.
+    #[serde(serialize_with = "as_text")]
+    pub settle: Duration,
+    /// How long a pod may take to get there.
+    #[serde(serialize_with = "as_text")]
+    pub timeout: Duration,
+    /// What notices of registries must be signed with; empty: nothing.
+    pub notify_secret: Secret,
 }

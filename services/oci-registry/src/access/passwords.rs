@@ -42,6 +42,11 @@ impl Password {
         parts.next().is_none().then_some(Password::Hashed(rounds, salt, hash))
     }
 
+    /// Whether comparing takes long.
+    pub(super) fn is_slow(&self) -> bool {
+        matches!(self, Password::Hashed(..))
+    }
+
     /// Whether this is the password. Takes long for a hash; the same time whatever differs.
     pub(super) fn is(&self, password: &str, key: &hmac::Key) -> bool {
         match self {

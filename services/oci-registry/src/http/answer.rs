@@ -52,7 +52,12 @@ pub fn refuse(fault: &Fault, head: bool) -> HttpResponse {
     if head {
         return response.finish();
     }
-    let mut error = json!({"code": fault.code(), "message": fault.to_string()});
+    // Where things lie here is not the client's business.
+    let message = match fault {
+        Fault::Disk { .. } => "the registry could not use its directory; its log says why".to_owned(),
+        other => other.to_string(),
+    };
+    let mut error = json!({"code": fault.code(), "message": message});
     if let Fault::ManifestBlobUnknown(missing) = fault {
         let digests: Vec<&str> = missing.iter().map(Digest::as_str).collect();
         error["detail"] = json!({"digests": digests});

@@ -10,7 +10,7 @@ use crate::http::{Call, answer, uploads};
 use crate::manifest::LARGEST;
 use crate::names::{Reference, RepositoryName, Tag};
 use crate::parts::ManifestNotice;
-use crate::store::{Checks, PushedManifest};
+use crate::store::{Checks, PushedManifest, StoredManifest};
 
 /// Tags that one push may set.
 const TAGS: usize = 100;
@@ -45,7 +45,6 @@ pub async fn put(
     reference: &Reference,
     payload: &mut Payload,
 ) -> Result<HttpResponse, Fault> {
-    let parts = call.parts();
     let parameters = call.parameters()?;
     let mut tags = Vec::new();
     for (_, text) in parameters.iter().filter(|(name, _)| name == "tag").take(TAGS + 1) {
@@ -60,19 +59,7 @@ pub async fn put(
     let bytes = receive(call, payload).await?;
     let content_type = call.header(&header::CONTENT_TYPE).map(str::to_owned);
     let pushed = PushedManifest { reference: reference.clone(), tags: tags.clone(), content_type, bytes };
-    let stored = parts.store.put_manifest(repository, pushed, Checks::Full).await?;
-    let mut told: Vec<Option<Tag>> = tags.iter().cloned().map(Some).collect();
-    if told.is_empty() {
-        told.push(match reference {
-            Reference::Tag(tag) => Some(tag.clone()),
-            Reference::Digest(_) => None,
-        });
-    }
-    for tag in told {
-        let (digest, media_type) = (stored.digest.clone(), stored.media_type.clone());
-        let notice = ManifestNotice { repository: repository.clone(), tag, digest, media_type };
-        parts.sink.stored(&notice).await.map_err(Fault::NotNoted)?;
-    }
+    let stored = store_and_tell(call, repository.clone(), pushed).await?;
     let mut response = answer::about(HttpResponse::Created(), &stored.digest);
     response.insert_header((header::LOCATION, format!("/v2/{repository}/manifests/{}", stored.digest)));
     if let Some(subject) = &stored.subject {
@@ -82,6 +69,34 @@ pub async fn put(
         response.append_header(("OCI-Tag", tag.as_str()));
     }
     Ok(response.finish())
+}
+
+/// Stores a manifest and tells of it. Both happen also when the client leaves in the middle: nobody else would tell.
+async fn store_and_tell(
+    call: &Call,
+    repository: RepositoryName,
+    pushed: PushedManifest,
+) -> Result<StoredManifest, Fault> {
+    let (store, sink) = (call.parts().store.clone(), call.parts().sink.clone());
+    let turns = call.shared.turns.clone();
+    let mut tags: Vec<Option<Tag>> = pushed.tags.iter().cloned().map(Some).collect();
+    if tags.is_empty() {
+        tags.push(match &pushed.reference {
+            Reference::Tag(tag) => Some(tag.clone()),
+            Reference::Digest(_) => None,
+        });
+    }
+    let work = tokio::spawn(async move {
+        let _turn = turns.hold(&repository).await;
+        let stored = store.put_manifest(&repository, pushed, Checks::Full).await?;
+        for tag in tags {
+            let (digest, media_type) = (stored.digest.clone(), stored.media_type.clone());
+            let notice = ManifestNotice { repository: repository.clone(), tag, digest, media_type };
+            sink.stored(&notice).await.map_err(Fault::NotNoted)?;
+        }
+        Ok(stored)
+    });
+    work.await.map_err(|error| Fault::NotNoted(error.to_string()))?
 }
 
 /// A body, as long as it has the size of a manifest.

@@ -19,7 +19,9 @@ use crate::store::ContentRange;
 
 /// Bytes of a refused body that are still read, so that the client reads the answer.
 const DRAINED: usize = 16 << 20;
-/// How long that may take.
+/// Repositories that are tried when a client wants a blob from anywhere.
+const SOURCES: usize = 100;
+/// How long reading a refused body may take.
 const DRAINING: Duration = Duration::from_secs(5);
 
 /// Reads a refused body to its end, within bounds.
@@ -128,7 +130,7 @@ async fn mount(call: &Call, to: &RepositoryName, digest: &Digest, from: Option<&
         None if store.blob(to, digest).await?.is_some() => vec![to.clone()],
         None => store.holders(digest),
     };
-    for from in sources {
+    for from in sources.into_iter().take(SOURCES) {
         let may = from == *to || call.decide(Some(&from), Action::Pull).await == Access::Allow;
         if may && store.mount(to, &from, digest).await? {
             return Ok(true);

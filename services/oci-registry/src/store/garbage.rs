@@ -60,7 +60,7 @@ impl Store {
 impl Inner {
     fn take_garbage(&self, digest: &Digest) -> Option<Blob> {
         let mut index = self.write();
-        let grace = i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX);
+        let grace = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
         let touched = index.blob(digest)?.touched.load(std::sync::atomic::Ordering::Relaxed);
         let old = self.now().saturating_sub(touched) >= grace;
         if index.is_named(digest) || !old { None } else { index.remove_blob(digest) }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::digest::Digest;
 use crate::manifest::Manifest;
@@ -15,8 +15,8 @@ use crate::store::layout::Holder;
 pub struct Blob {
     /// Bytes.
     pub size: u64,
-    /// Seconds since 1970 when somebody last pushed it, mounted it or was told that it is there.
-    pub touched: AtomicI64,
+    /// Milliseconds from the opening of the store to when somebody last pushed it, mounted it or was told that it is there.
+    pub touched: AtomicU64,
     pub repositories: Vec<RepositoryName>,
     /// Left by the Go registry, which knew no holders.
     pub everywhere: bool,
@@ -94,15 +94,15 @@ impl Index {
     }
 
     /// Somebody counts on the blob from now on.
-    pub fn touch(&self, digest: &Digest, now: i64) {
+    pub fn touch(&self, digest: &Digest, now: u64) {
         if let Some(blob) = self.blobs.get(digest) {
             blob.touched.fetch_max(now, Ordering::Relaxed);
         }
     }
 
     /// A blob is on the disk; what was known of it before stays.
-    pub fn add_blob(&mut self, digest: &Digest, size: u64, now: i64) {
-        let fresh = || Blob { size, touched: AtomicI64::new(now), repositories: Vec::new(), everywhere: false };
+    pub fn add_blob(&mut self, digest: &Digest, size: u64, now: u64) {
+        let fresh = || Blob { size, touched: AtomicU64::new(now), repositories: Vec::new(), everywhere: false };
         let blob = self.blobs.entry(digest.clone()).or_insert_with(fresh);
         blob.size = size;
         blob.touched.fetch_max(now, Ordering::Relaxed);

@@ -5,7 +5,6 @@ use std::fs::{self, DirEntry};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use crate::digest::{Algorithm, Digest};
 use crate::fault::Fault;
@@ -50,7 +49,7 @@ pub fn load(layout: &Layout) -> Result<Loaded, Fault> {
         find_marks(layout, &Holder::Everywhere, algorithm, &mut loaded).map_err(read(layout.everywhere()))?;
     }
     find_holders(layout, &layout.holders(), "", &mut loaded).map_err(read(layout.holders()))?;
-    find_repositories(layout, &layout.manifests(), "", &mut loaded).map_err(read(layout.manifests()))?;
+    find_repositories(&layout.manifests(), "", &mut loaded).map_err(read(layout.manifests()))?;
     Ok(loaded)
 }
 
@@ -82,10 +81,9 @@ fn find_blobs(layout: &Layout, algorithm: Algorithm, loaded: &mut Loaded) -> io:
             tracing::warn!(file = %entry.path().display(), "no blob: left alone");
             continue;
         };
-        let about = entry.metadata()?;
-        let touched = about.modified()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        loaded.used += about.len();
-        loaded.index.add_blob(&digest, about.len(), i64::try_from(touched).unwrap_or_default());
+        let size = entry.metadata()?.len();
+        loaded.used += size;
+        loaded.index.add_blob(&digest, size, 0);
     }
     Ok(())
 }
@@ -129,14 +127,14 @@ fn inner_name(name: &str, folder: &str) -> Option<String> {
     RepositoryName::parse(&inner).map(|_| inner)
 }
 
-fn find_repositories(layout: &Layout, folder: &Path, name: &str, loaded: &mut Loaded) -> io::Result<()> {
+fn find_repositories(folder: &Path, name: &str, loaded: &mut Loaded) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in entries(folder)? {
         let file = entry.file_name().to_string_lossy().into_owned();
         if !entry.file_type()?.is_dir() {
             files.push(file);
         } else if let Some(inner) = inner_name(name, &file) {
-            find_repositories(layout, &entry.path(), &inner, loaded)?;
+            find_repositories(&entry.path(), &inner, loaded)?;
         } else {
             tracing::warn!(folder = %entry.path().display(), "no name of a repository: left alone");
         }

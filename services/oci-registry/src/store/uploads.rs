@@ -5,12 +5,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, IoSlice, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::digest::{Algorithm, Digest, Hasher};
@@ -25,8 +25,21 @@ use crate::store::{Inner, Store, blocking, durable};
 /// Bytes that are written at once, while the next ones are received.
 const BATCH: usize = 1 << 20;
 
-/// State of sessions between their requests: bytes that went by, and their hash.
-pub type Hashers = HashMap<Uuid, (u64, Hasher)>;
+/// Sessions between their requests.
+pub type Waiting = HashMap<Uuid, Wait>;
+
+/// A session that waits.
+pub struct Wait {
+    since: Instant,
+    /// Bytes that went by, and their hash; none after a restart.
+    hashed: Option<(u64, Hasher)>,
+}
+
+impl Wait {
+    fn now(hashed: Option<(u64, Hasher)>) -> Self {
+        Self { since: Instant::now(), hashed }
+    }
+}
 
 /// Which bytes of the whole a request brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +85,7 @@ impl Store {
             inner.uploads.fetch_sub(1, Ordering::Relaxed);
             return Err(fault);
         }
-        self.0.lock_hashers().insert(id, (0, Hasher::new(Algorithm::Sha256)));
+        self.0.waiting().insert(id, Wait::now(None));
         Ok(id)
     }
 
@@ -152,7 +165,12 @@ impl Store {
                 writer.discard();
                 return Err(Fault::DigestMismatch { wanted, found });
             }
-            writer.file.sync_all().map_err(Fault::disk(format!("cannot sync {}", writer.path.display())))?;
+            if let Err(error) = writer.file.sync_all() {
+                let fault = Fault::disk(format!("cannot sync {}", writer.path.display()))(error);
+                // What the disk has of it is not known any more.
+                writer.discard();
+                return Err(fault);
+            }
             Ok(writer)
         })
         .await?;
@@ -187,7 +205,7 @@ impl Store {
                 Ok((file, offset))
             });
             let (file, offset) = opened.map_err(|error| lost(id, &path, error))?;
-            let kept = inner.lock_hashers().remove(&id);
+            let kept = inner.waiting().remove(&id).and_then(|wait| wait.hashed);
             let hasher = match kept {
                 _ if offset == 0 => Some(Hasher::new(algorithm)),
                 Some((at, hasher)) if at == offset => Some(hasher),
@@ -303,10 +321,9 @@ impl Writer {
 
     /// Lets the session wait for its next request.
     fn keep(mut self) {
-        if let Some(hasher) = self.hasher.take()
-            && !self.passing
-        {
-            self.inner.lock_hashers().insert(self.id, (self.offset, hasher));
+        if !self.passing {
+            let hashed = self.hasher.take().map(|hasher| (self.offset, hasher));
+            self.inner.waiting().insert(self.id, Wait::now(hashed));
         }
     }
 
@@ -358,8 +375,8 @@ fn write_all(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> 
 }
 
 impl Inner {
-    fn lock_hashers(&self) -> std::sync::MutexGuard<'_, Hashers> {
-        self.hashers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// File of a session. The mark in its name ties it to its repository without a second file.
@@ -413,7 +430,6 @@ impl Inner {
     fn expire(self: &Arc<Self>) -> Result<usize, Fault> {
         let folder = self.layout.uploads();
         let entries = fs::read_dir(&folder).map_err(Fault::disk(format!("cannot read {}", folder.display())))?;
-        let now = SystemTime::from(self.clock.now());
         let mut ended = 0;
         for entry in entries.flatten() {
             let (name, path) = (entry.file_name(), entry.path());
@@ -421,13 +437,14 @@ impl Inner {
             // A Go registry's sessions have no mark. Files that are being written are gone at the next start at the latest.
             let id = name.split('.').next().and_then(|id| Uuid::try_parse(id).ok());
             let (Some(id), Ok(about)) = (id, entry.metadata()) else { continue };
-            let old = about.modified().ok().and_then(|at| now.duration_since(at).ok());
-            if old.is_none_or(|old| old < self.options.upload_life) {
+            let Some(_session) = self.sessions.try_hold(&id) else { continue };
+            // One that was there at start begins to wait when it is first seen.
+            let waits = self.waiting().entry(id).or_insert_with(|| Wait::now(None)).since.elapsed();
+            if waits < self.options.upload_life {
                 continue;
             }
-            let Some(_session) = self.sessions.try_hold(&id) else { continue };
             if durable::remove_if_there(&path).map_err(Fault::disk(format!("cannot remove {}", path.display())))? {
-                self.lock_hashers().remove(&id);
+                self.waiting().remove(&id);
                 self.room.give_back(about.len());
                 self.uploads.fetch_sub(1, Ordering::Relaxed);
                 ended += 1;

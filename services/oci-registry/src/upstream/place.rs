@@ -72,7 +72,20 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn new(settings: &RegistryServerSettings) -> Self {
-        Self { registries: settings.upstream_registries.clone(), watched: settings.watch_images.clone() }
+        // Asking itself, a registry would wait for its own answer.
+        let listening = settings.listen_addr.to_string();
+        let itself = |host: &String| {
+            bare(host) == listening || settings.local_addresses.iter().any(|own| bare(own) == bare(host))
+        };
+        let mut registries = settings.upstream_registries.clone();
+        registries.retain(|host| {
+            let own = itself(host);
+            if own {
+                tracing::warn!(%host, "upstreamRegistries names this registry itself, which is passed over");
+            }
+            !own
+        });
+        Self { registries, watched: settings.watch_images.clone() }
     }
 
     /// Asked in this order for what is missing in a repository of ours.
@@ -116,6 +129,17 @@ mod tests {
         let known = |image: &str| read_image(image).is_some_and(|(place, _)| places.knows(&place));
         assert!(known("ghcr.io/whoever/app") && known("index.docker.io/library/alpine:3"));
         assert!(!known("169.254.169.254/latest/meta-data") && !known("10.0.0.1:5000/app"));
+    }
+
+    #[test]
+    fn a_registry_is_no_upstream_of_its_own() {
+        let file = serde_json::json!({
+            "listenAddr": "10.0.0.3:5000", "localAddresses": ["registry.gt.lo:5000"],
+            "upstreamRegistries": ["10.0.0.3:5000", "http://registry.gt.lo:5000", "ghcr.io"],
+        });
+        let settings = mkube_model::settings::check_registry(file, &|_| None, mkube_model::settings::Overrides::none());
+        let places = Places::new(&settings.expect("fine").0);
+        assert_eq!(places.of("a").iter().map(ToString::to_string).collect::<Vec<_>>(), ["ghcr.io/a"]);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use mkube_oci_registry::digest::{Algorithm, Digest};
+use mkube_oci_registry::fault::Fault;
 use mkube_oci_registry::manifest::{DOCKER_MANIFEST, OCI_INDEX};
+use mkube_oci_registry::names::RepositoryName;
+use mkube_oci_registry::store::{Store, StoreOptions};
 use serde_json::json;
 
 use crate::content::{Data, image};
@@ -173,8 +176,7 @@ async fn what_is_stored_here_lies_where_the_go_registry_looks_for_it() {
 async fn only_one_registry_at_a_time_has_a_directory() {
     let registry = Registry::start().await;
     let options = crate::world::options(registry.directory.path());
-    let clock = std::sync::Arc::new(mkube_model::neighbours::wall_clock::SystemClock);
-    let second = mkube_oci_registry::store::Store::open(options, clock).await.err();
+    let second = mkube_oci_registry::store::Store::open(options).await.err();
     assert!(second.is_some_and(|fault| fault.to_string().contains("another registry")));
 }
 
@@ -209,27 +211,38 @@ async fn garbage_is_what_no_manifest_names_and_nobody_asked_for_lately() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_young_blob_and_one_that_was_just_asked_for_are_no_garbage() {
-    let registry = Registry::start_with(|options| options.grace = Duration::from_secs(3600), |_| {}).await;
-    let young = registry.push_blob(REPO1, &unique(10)).await;
-    let collected = registry.store.collect_garbage().await.expect("collected");
-    assert_eq!((collected.blobs, collected.young), (0, 1));
-    registry.get(&blob(REPO1, &young)).await.is(200);
-    // Old on the disk, and found by a client that is about to push a manifest.
-    let path = registry.directory.path().join("blobs/sha256").join(young.hex());
-    let directory = registry.stop().await;
-    let file = std::fs::File::options().write(true).open(path).expect("there");
-    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000)).expect("old");
-    let registry = Registry::start_on(directory, |options| options.grace = Duration::from_secs(3600), |_| {}).await;
-    registry.head(&blob(REPO1, &young)).await.is(200);
-    let collected = registry.store.collect_garbage().await.expect("collected");
-    assert_eq!((collected.blobs, collected.young), (0, 1));
-    let directory = registry.stop().await;
-    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000)).expect("old");
-    let registry = Registry::start_on(directory, |options| options.grace = Duration::from_secs(3600), |_| {}).await;
-    let collected = registry.store.collect_garbage().await.expect("collected");
-    assert_eq!((collected.blobs, collected.young), (1, 0));
+    let hour = Duration::from_secs(3600);
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = StoreOptions { grace: 24 * hour, ..crate::world::options(directory.path()) };
+    let open = async || Store::open(options.clone()).await.expect("a store");
+    let name = RepositoryName::parse(REPO1).expect("a name");
+    let push = async |store: &Store, text: &'static str| {
+        let digest = Digest::of(Algorithm::Sha256, text.as_bytes());
+        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(text))]);
+        store.receive_blob(&name, &digest, body).await.expect("pushed");
+        digest
+    };
+    let collect = async |store: &Store| {
+        let collected = store.collect_garbage().await.expect("collected");
+        (collected.blobs, collected.young)
+    };
+    let store = open().await;
+    let (left, asked) = (push(&store, "left").await, push(&store, "asked").await);
+    assert_eq!(collect(&store).await, (0, 2));
+    tokio::time::advance(23 * hour).await;
+    // Found by a client that is about to push a manifest of it.
+    assert!(store.blob(&name, &asked).await.expect("an answer").is_some());
+    tokio::time::advance(2 * hour).await;
+    assert_eq!(collect(&store).await, (1, 1));
+    assert!(store.blob(&name, &left).await.expect("an answer").is_none());
+    // A store that was just opened knows nothing of what clients count on.
+    drop(store);
+    let store = open().await;
+    assert_eq!(collect(&store).await, (0, 1));
+    tokio::time::advance(25 * hour).await;
+    assert_eq!(collect(&store).await, (1, 0));
 }
 
 #[tokio::test]
@@ -245,19 +258,35 @@ async fn nothing_is_garbage_while_a_manifest_cannot_be_read() {
     registry.get(&blob(REPO1, &loose)).await.is(200);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_upload_that_nobody_writes_to_expires() {
-    let registry = Registry::start_with(|options| options.upload_life = Duration::from_secs(3600), |_| {}).await;
-    let (old, fresh) = (registry.begin(REPO1).await, registry.begin(REPO1).await);
-    registry.patch(&old, None, "abc").await.is(202);
-    assert_eq!(registry.store.expire_uploads().await.expect("looked after"), 0);
-    let id = old.rsplit('/').next().expect("an id");
-    let name = registry.leftovers().into_iter().find(|name| name.starts_with(id)).expect("there");
-    let path = registry.directory.path().join("uploads").join(name);
-    let file = std::fs::File::options().write(true).open(path).expect("there");
-    file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_000_000)).expect("old");
-    assert_eq!(registry.store.expire_uploads().await.expect("looked after"), 1);
-    assert_eq!(registry.get(&old).await.is(404).code(), "BLOB_UPLOAD_UNKNOWN");
-    registry.get(&fresh).await.is(204);
-    assert_eq!(registry.store.usage().used, 0);
+    let minute = Duration::from_secs(60);
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = StoreOptions { upload_life: 60 * minute, ..crate::world::options(directory.path()) };
+    let open = async || Store::open(options.clone()).await.expect("a store");
+    let name = RepositoryName::parse(REPO1).expect("a name");
+    let write = async |store: &Store, id| {
+        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from("abc"))]);
+        store.append(&name, id, None, body).await.expect("room");
+    };
+    let store = open().await;
+    let (left, used) =
+        (store.start_upload(&name).await.expect("begun"), store.start_upload(&name).await.expect("begun"));
+    write(&store, left).await;
+    tokio::time::advance(40 * minute).await;
+    write(&store, used).await;
+    assert_eq!(store.expire_uploads().await.expect("looked after"), 0);
+    tokio::time::advance(30 * minute).await;
+    assert_eq!(store.expire_uploads().await.expect("looked after"), 1);
+    assert!(matches!(store.upload_offset(&name, left).await, Err(Fault::UploadUnknown(_))));
+    assert_eq!(store.upload_offset(&name, used).await.expect("there"), 3);
+    assert_eq!(store.usage().used, 3);
+    // One from before a restart has its time as well, and what a Go registry left goes the same way.
+    std::fs::write(directory.path().join("uploads/0193b2c4-0000-7000-8000-000000000000"), "x").expect("written");
+    drop(store);
+    let store = open().await;
+    assert_eq!(store.expire_uploads().await.expect("looked after"), 0);
+    tokio::time::advance(61 * minute).await;
+    assert_eq!(store.expire_uploads().await.expect("looked after"), 2);
+    assert_eq!(store.usage().used, 0);
 }

@@ -1,5 +1,6 @@
 //! The seams: who decides, who is told, who is asked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -14,8 +15,11 @@ use mkube_oci_registry::parts::{
 use mkube_oci_registry::store::{Checks, PushedManifest, Store};
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
-use crate::world::{REPO1, REPO2, Registry, blob, manifest, unique};
+use crate::world::{REPO1, REPO2, Registry, blob, manifest, unique, until};
 
 /// Reads for everybody, except in `secret`; the rest for whoever says so.
 struct Policy(Mutex<Vec<Action>>);
@@ -132,6 +136,39 @@ async fn each_stored_manifest_is_told_before_the_answer() {
     *sink.broken.lock().expect("whole") = false;
     registry.put_manifest(REPO1, "again", OCI_INDEX, index.as_bytes()).await.is(201);
     assert_eq!(sink.told.lock().expect("whole").len(), 5);
+}
+
+/// Takes its time.
+#[derive(Default)]
+struct SlowSink {
+    asked: AtomicBool,
+    go_on: Notify,
+    told: AtomicBool,
+}
+
+#[async_trait]
+impl ManifestSink for SlowSink {
+    async fn stored(&self, _notice: &ManifestNotice) -> Result<(), String> {
+        self.asked.store(true, Ordering::SeqCst);
+        self.go_on.notified().await;
+        self.told.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_push_is_told_also_when_its_client_leaves_before_the_answer() {
+    let sink = Arc::new(SlowSink::default());
+    let registry = Registry::start_with(|_| {}, |parts| parts.sink = sink.clone()).await;
+    let index = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}).to_string();
+    let mut stream = TcpStream::connect(registry.address()).await.expect("a connection");
+    let head = format!("PUT /v2/{REPO1}/manifests/edge HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", index.len());
+    stream.write_all(format!("{head}{index}").as_bytes()).await.expect("sent");
+    until("the sink is asked", async || sink.asked.load(Ordering::SeqCst)).await;
+    drop(stream);
+    sink.go_on.notify_one();
+    until("it is told", async || sink.told.load(Ordering::SeqCst)).await;
+    registry.get(&manifest(REPO1, "edge")).await.is(200);
 }
 
 /// Has one manifest and one blob.

@@ -1,10 +1,8 @@
 //! A registry of its own for each test, and the requests of a client.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_oci_registry::digest::{Algorithm, Digest};
 use mkube_oci_registry::parts::RegistryParts;
 use mkube_oci_registry::serve::{Listening, serve};
@@ -92,7 +90,7 @@ impl Registry {
     ) -> Self {
         let mut options = options(directory.path());
         change(&mut options);
-        let store = Store::open(options, Arc::new(SystemClock)).await.expect("a store");
+        let store = Store::open(options).await.expect("a store");
         let mut parts = RegistryParts::new(store.clone());
         parts.limits.workers = 2;
         change_parts(&mut parts);

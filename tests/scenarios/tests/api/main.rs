@@ -4,6 +4,7 @@ mod bad_input;
 mod connections;
 mod crud;
 mod discovery;
+mod images;
 mod lists;
 mod new_kind;
 mod patches;

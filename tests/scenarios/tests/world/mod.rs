@@ -6,19 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
-use mkube_images::ImageActor;
+use mkube_images::{ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
-use mkube_messages::images::EnsureTarball;
+use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
 use mkube_messages::request::{Request, RequestContext};
+use mkube_messages::rollouts::{
+    ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
+};
 use mkube_model::kinds::KindTable;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts, device_picture};
 use mkube_store::StoreActor;
 use mkube_supervision::{
@@ -72,6 +76,10 @@ pub struct World {
     pub around: Surroundings,
     pub device: FakeRouter,
     pub tree: Tree,
+    images: ImagesReader,
+    rollouts: RolloutsReader,
+    redeploy: Door<RedeployImage>,
+    pushed: Door<ImagePushed>,
     reader: ObjectsReader,
     write: Door<WriteObject>,
 }
@@ -163,6 +171,7 @@ impl World {
             log: relay(router.door(), "DescribeContainerLog", &crossings),
             report: relay(objects.door(), "ReportStatus", &crossings),
             finish: relay(objects.door(), "FinishDeletion", &crossings),
+            write: relay(objects.door(), "WriteObject", &crossings),
             event: objects.door(),
         };
         let (tree_cell, tree_reader) = watch::channel(None);
@@ -176,13 +185,14 @@ impl World {
             pod: Arc::new(PodParts {
                 doors,
                 objects: reader.clone(),
-                device: picture,
+                device: picture.clone(),
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
                 turns: Turns::default(),
                 settings: Arc::new(settings),
                 kind: kind("Pod"),
                 config_maps: kind("ConfigMap"),
+                secrets: kind("Secret"),
             }),
             tree: tree_reader,
             supervisor: "mkube/pods".into(),
@@ -190,10 +200,35 @@ impl World {
         let (kept, tarballs) = (around.store.clone(), around.images.clone());
         let permanent = RestartRule::Permanent;
         let write = objects.door();
-        let images_spec = ChildSpec::actor("images", permanent, images, move |_| {
-            ImageActor::new(tarballs.clone(), Default::default())
-        })
-        .answers::<EnsureTarball>();
+        let (publisher, images_reader) = images_view();
+        let keeper = ImageParts {
+            source: tarballs,
+            map: Default::default(),
+            publisher,
+            objects: reader.clone(),
+            device: picture.clone(),
+            pods: kind("Pod"),
+            gc_interval: Duration::from_secs(1800),
+        };
+        let rollouts = Doorway::new("rollouts", 256);
+        let (publish_rollouts, rollouts_reader) = rollouts_view();
+        let decider = RolloutParts {
+            pods: kind("Pod"),
+            secrets: kind("Secret"),
+            objects: reader.clone(),
+            device: picture,
+            resolve: relay(images.door(), "ResolveImage", &crossings),
+            fetch: relay(images.door(), "EnsureTarball of a rollout", &crossings),
+            write: relay(objects.door(), "WriteObject of a rollout", &crossings),
+            event: objects.door(),
+            publish: publish_rollouts,
+            clock: around.clock.clone(),
+            rules: Rules::default(),
+        };
+        let (redeploy, pushed) = (rollouts.door(), rollouts.door());
+        let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
+        let rollouts_spec =
+            ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
         let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
@@ -207,17 +242,31 @@ impl World {
                 Child::Actor(mkube_router::answers(router_spec).done()),
                 Child::Actor(mkube_objects::answers(objects_spec).done()),
                 Child::Actor(mkube_ipam::answers(ipam_spec).done()),
-                Child::Actor(images_spec.done()),
+                Child::Actor(mkube_images::answers(images_spec).done()),
                 Child::Supervisor(SupervisorSpec {
                     intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
                     ..supervisor("pods", OnLimit::HoldChild, vec![])
                 }),
-                Child::Supervisor(supervisor("deciders", OnLimit::Escalate, vec![Child::Actor(pods_spec)])),
+                Child::Supervisor(supervisor(
+                    "deciders",
+                    OnLimit::Escalate,
+                    vec![Child::Actor(pods_spec), Child::Actor(mkube_rollouts::answers(rollouts_spec).done())],
+                )),
             ],
         );
         let tree = mkube_supervision::start(root, around.clock.clone());
         tree_cell.send_replace(Some(tree.clone()));
-        let world = Self { device: around.device.clone(), around, tree, reader, write };
+        let world = Self {
+            device: around.device.clone(),
+            around,
+            tree,
+            images: images_reader,
+            rollouts: rollouts_reader,
+            redeploy,
+            pushed,
+            reader,
+            write,
+        };
         world.until("the store is read", |world| world.reader.view().loaded).await;
         sleep(Duration::from_millis(20)).await;
         world
@@ -333,6 +382,34 @@ impl World {
         let events = self.reader.view().kind(&kind);
         let texts = events.objects.values().filter(|event| event.value()["reason"] == reason);
         texts.map(|event| event.value()["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// All events, as one text.
+    pub fn all_events(&self) -> String {
+        let kind = self.reader.kinds().named("Event").expect("a kind").id();
+        self.reader.view().kind(&kind).objects.values().map(|event| event.text().to_owned()).collect()
+    }
+
+    /// What ImageActor tells.
+    pub fn images(&self) -> Arc<ImagesView> {
+        self.images.borrow().clone()
+    }
+
+    /// What RolloutActor tells of an image.
+    pub fn rollout(&self, image: &str) -> Option<ImageRollout> {
+        self.rollouts.borrow().images.iter().find(|one| one.image == image).cloned()
+    }
+
+    /// A registry tells that an image was pushed.
+    pub fn notify(&self, repository: &str, tag: &str) {
+        let push = ImagePushed { repository: repository.into(), tag: tag.into(), digest: None, registry: None };
+        self.pushed.tell(push).expect("somebody hears it");
+    }
+
+    /// Somebody asks for what the registry has.
+    pub async fn redeploy(&self, image: &str) -> Result<Redeploying, CallError<RedeployFault>> {
+        let context = RequestContext::new("test", Duration::from_secs(60));
+        Self::ask(&self.redeploy, RedeployImage { context, image: image.into() }).await
     }
 
     /// Nothing of any pod is on the device, on the disk or in the store.
