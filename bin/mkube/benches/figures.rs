@@ -4,8 +4,6 @@
 //! `cargo bench --bench figures -- scale ready`.
 #![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
-#[path = "figures/conversion.rs"]
-mod conversion;
 #[path = "figures/images.rs"]
 mod images;
 #[path = "figures/limits.rs"]
@@ -14,6 +12,8 @@ mod limits;
 mod machine;
 #[path = "figures/pod_start.rs"]
 mod pod_start;
+#[path = "figures/pull.rs"]
+mod pull;
 #[path = "figures/ready.rs"]
 mod ready;
 #[path = "figures/registry.rs"]
@@ -47,8 +47,8 @@ fn main() -> anyhow::Result<()> {
         if asked("registry") {
             registry::run().await?;
         }
-        if asked("conversion") {
-            conversion::run().await?;
+        if asked("pull") {
+            pull::run().await?;
         }
         if asked("rollout") {
             rollout::run().await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use bytes::Bytes;
 use futures_util::stream::{StreamExt, TryStreamExt};
 
@@ -16,6 +17,8 @@ use crate::registry_peers::{Peer, RunningRegistry, docker_registry};
 
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
+/// Blobs of a push of many.
+const SMALL: usize = 1000;
 /// Looks at each registry; the median counts.
 const ROUNDS: usize = 3;
 /// Clients that ask small questions at once.
@@ -25,8 +28,15 @@ const QUESTIONS: usize = 8_000;
 /// Clients that pull one image at once.
 const PULLERS: usize = 200;
 
-/// Figures of one registry: name of the row to what each round measured.
-type Figures = BTreeMap<&'static str, Vec<f64>>;
+/// What was measured for one row: the figure, and the seconds of processor time the registry itself needed for it.
+#[derive(Clone, Copy)]
+struct Look {
+    figure: f64,
+    processor: f64,
+}
+
+/// Figures of one registry: row to what each round measured.
+type Figures = BTreeMap<usize, Vec<Look>>;
 
 /// Rows in the order of the table, each with its unit.
 const ROWS: [(&str, &str); 16] = [
@@ -69,7 +79,8 @@ pub async fn run() -> anyhow::Result<()> {
         for index in order {
             settle_disk();
             let registry = peers[index].start().await?;
-            let taken = one_round(&registry, round as u64, &mut figures[index]).await;
+            let mut measuring = Measuring { peer: peers[index], registry: &registry, figures: &mut figures[index] };
+            let taken = one_round(&mut measuring, round as u64).await;
             registry.process.stop();
             taken?;
         }
@@ -80,56 +91,101 @@ pub async fn run() -> anyhow::Result<()> {
 
 fn print(peers: &[Peer], figures: &[Figures]) {
     let names: Vec<&str> = peers.iter().map(|peer| peer.name()).collect();
-    println!("| | unit | {} | ratio |\n|---|---|{}---|", names.join(" | "), "---|".repeat(peers.len()));
-    for (row, unit) in ROWS {
-        let values: Vec<f64> =
-            figures.iter().map(|all| median(all.get(row).map(Vec::as_slice).unwrap_or_default())).collect();
+    let processors: Vec<String> = names.iter().map(|name| format!("processor s, {name}")).collect();
+    println!("| | unit | {} | ratio | {} |", names.join(" | "), processors.join(" | "));
+    println!("|---|---|{}---|", "---|".repeat(peers.len() * 2));
+    for (row, (name, unit)) in ROWS.iter().enumerate() {
+        let of = |pick: fn(&Look) -> f64| -> Vec<f64> {
+            let looks = figures.iter().map(|all| all.get(&row).map(Vec::as_slice).unwrap_or_default());
+            looks.map(|looks| median(&looks.iter().map(pick).collect::<Vec<f64>>())).collect()
+        };
+        let values = of(|look| look.figure);
         let cells: Vec<String> = values.iter().map(|value| format!("{value:.0}")).collect();
         let ratio = match values.as_slice() {
             [ours, theirs] if *theirs > 0.0 => format!("{:.2}", ours / theirs),
             _ => String::new(),
         };
-        println!("| {row} | {unit} | {} | {ratio} |", cells.join(" | "));
+        let processors: Vec<String> = of(|look| look.processor).iter().map(|value| format!("{value:.2}")).collect();
+        println!("| {name} | {unit} | {} | {ratio} | {} |", cells.join(" | "), processors.join(" | "));
     }
     println!();
 }
 
-async fn one_round(registry: &RunningRegistry, round: u64, figures: &mut Figures) -> anyhow::Result<()> {
-    let client = &registry.client;
-    let mut note = |row: &'static str, value: f64| figures.entry(row).or_default().push(value);
+/// One registry that is being measured.
+struct Measuring<'a> {
+    peer: Peer,
+    registry: &'a RunningRegistry,
+    figures: &'a mut Figures,
+}
+
+impl Measuring<'_> {
+    /// Measures one row; `figure` makes of the time what the row shows.
+    async fn look(
+        &mut self,
+        row: usize,
+        figure: impl Fn(Duration) -> f64,
+        work: impl Future<Output = anyhow::Result<Duration>>,
+    ) -> anyhow::Result<()> {
+        let before = self.registry.process.processor();
+        let took = work.await.with_context(|| format!("{}: {}", self.peer.name(), ROWS[row].0))?;
+        let processor = (self.registry.process.processor() - before).as_secs_f64();
+        self.note(row, Look { figure: figure(took), processor });
+        Ok(())
+    }
+
+    fn note(&mut self, row: usize, look: Look) {
+        // The medians come at the end; whoever waits sees that something happens.
+        eprintln!("{}: {}: {:.0} {}", self.peer.name(), ROWS[row].0, look.figure, ROWS[row].1);
+        self.figures.entry(row).or_default().push(look);
+    }
+}
+
+async fn one_round(measuring: &mut Measuring<'_>, round: u64) -> anyhow::Result<()> {
+    let client = &measuring.registry.client;
     let seed = (round + 1) * 100;
+    let rate = |bytes: usize| move |took: Duration| mebibytes_per_second(bytes, took);
+    let count = |count: usize| move |took: Duration| count as f64 / took.as_secs_f64();
 
     let pushes = [(0, 1, Way::Monolithic), (1, 4, Way::Monolithic), (2, 4, Way::Streamed), (3, 4, Way::Ranges)];
     let mut layers = Vec::new();
     for (row, at_once, way) in pushes {
+        // Those of the push before are let go first.
+        layers.clear();
         layers = random_blobs(seed + row as u64, 4, GIB / 4);
         settle_disk();
-        note(ROWS[row].0, mebibytes_per_second(GIB, push_all(client, "large", &layers, at_once, way).await?));
+        measuring.look(row, rate(GIB), push_all(client, "large", &layers, at_once, way)).await?;
     }
-    for (row, size, way) in
-        [(4, MIB, Way::Monolithic), (5, MIB, Way::Streamed), (6, 4096, Way::Monolithic), (7, 4096, Way::Streamed)]
-    {
-        let blobs = random_blobs(seed + row as u64, 1000, size);
+    measuring.look(8, rate(GIB), pull_all(client, "large", &layers, 1)).await?;
+    measuring.look(9, rate(GIB), pull_all(client, "large", &layers, 4)).await?;
+    drop(layers);
+    for (row, way) in [(4, Way::Monolithic), (5, Way::Streamed)] {
+        let blobs = random_blobs(seed + row as u64, SMALL, MIB);
         settle_disk();
-        let took = push_all(client, "small", &blobs, 4, way).await?;
-        let bytes = 1000 * size;
-        note(ROWS[row].0, if size == MIB { mebibytes_per_second(bytes, took) } else { 1000.0 / took.as_secs_f64() });
-        if row == 4 {
-            note(ROWS[10].0, mebibytes_per_second(bytes, pull_all(client, "small", &blobs, CLIENTS).await?));
+        measuring.look(row, rate(SMALL * MIB), push_all(client, "small", &blobs, 4, way)).await?;
+        if row == 5 {
+            measuring.look(10, rate(SMALL * MIB), pull_all(client, "small", &blobs, CLIENTS)).await?;
         }
     }
-    note(ROWS[8].0, mebibytes_per_second(GIB, pull_all(client, "large", &layers, 1).await?));
-    note(ROWS[9].0, mebibytes_per_second(GIB, pull_all(client, "large", &layers, 4).await?));
-    drop(layers);
+    for (row, way) in [(6, Way::Monolithic), (7, Way::Streamed)] {
+        let blobs = random_blobs(seed + row as u64, SMALL, 4096);
+        settle_disk();
+        measuring.look(row, count(SMALL), push_all(client, "small", &blobs, 4, way)).await?;
+    }
 
     let image = Image::push(client, seed + 90).await?;
     let manifests = |client: RegistryClient| async move { client.manifest("image", "one").await.map(drop) };
-    note(ROWS[11].0, questions(client, manifests).await?);
-    note(ROWS[12].0, questions(client, |client| async move { client.ping().await }).await?);
-    let (took, errors) = image.pull_by_many(client).await?;
-    note(ROWS[13].0, mebibytes_per_second(PULLERS * Image::SIZE, took));
-    note(ROWS[14].0, errors as f64);
-    note(ROWS[15].0, registry.process.peak());
+    measuring.look(11, count(QUESTIONS), questions(client, manifests)).await?;
+    measuring.look(12, count(QUESTIONS), questions(client, |client| async move { client.ping().await })).await?;
+    let mut errors = 0;
+    let many = async {
+        let (took, failed) = image.pull_by_many(client).await?;
+        errors = failed;
+        Ok(took)
+    };
+    measuring.look(13, rate(PULLERS * Image::SIZE), many).await?;
+    measuring.note(14, Look { figure: errors as f64, processor: 0.0 });
+    let all = measuring.registry.process.processor().as_secs_f64();
+    measuring.note(15, Look { figure: measuring.registry.process.peak(), processor: all });
     Ok(())
 }
 
@@ -158,15 +214,15 @@ async fn pull_all(
     Ok(begin.elapsed())
 }
 
-/// Small questions a second.
+/// Asks small questions.
 async fn questions<F: Future<Output = anyhow::Result<()>>>(
     client: &RegistryClient,
     ask: impl Fn(RegistryClient) -> F,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Duration> {
     let begin = Instant::now();
     let asked = futures_util::stream::iter((0..QUESTIONS).map(|_| ask(client.clone())));
     asked.buffer_unordered(CLIENTS).try_collect::<Vec<()>>().await?;
-    Ok(QUESTIONS as f64 / begin.elapsed().as_secs_f64())
+    Ok(begin.elapsed())
 }
 
 /// An image that many pull at once.
