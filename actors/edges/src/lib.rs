@@ -12,12 +12,14 @@ mod json_body;
 mod logs;
 mod metrics;
 mod negotiate;
+mod offered;
 mod parts;
 mod push_notice;
 mod read;
 mod request_body;
 mod respond;
 mod route;
+mod volumes;
 mod watching;
 mod write;
 

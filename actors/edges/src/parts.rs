@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
+use mkube_messages::offers::Offers;
+use mkube_messages::volumes::VolumesReader;
 use mkube_model::kinds::Kind;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -31,6 +33,10 @@ pub struct HttpParts {
     pub logs: Arc<dyn PodLogs>,
     /// Images.
     pub images: HttpImages,
+    /// What is told of volumes.
+    pub volumes: VolumesReader,
+    /// Files offered to the device.
+    pub offers: Offers,
     /// What `/readyz` asks.
     pub health: HealthChecks,
     /// Time of day.

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
+use mkube_messages::offers::OFFERS_PATH;
 use mkube_model::discovery;
 use mkube_model::kinds::Kind;
 use mkube_model::protobuf::{DELETE_OPTIONS, Field};
@@ -14,7 +15,7 @@ use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
-use crate::{images, logs, metrics, push_notice, read, request_body, respond, watching, write};
+use crate::{images, logs, metrics, offered, push_notice, read, request_body, respond, volumes, watching, write};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
@@ -23,6 +24,10 @@ const IN_FLIGHT: usize = 256;
 pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::Data<HttpParts>) -> HttpResponse {
     parts.figures.requests.fetch_add(1, Ordering::Relaxed);
     let (_counted, before) = InFlight::count(parts.figures.clone());
+    // Before anything that notes the path, and before the host is checked: the device knows us by whatever name it was told.
+    if let Some(token) = request.path().strip_prefix(OFFERS_PATH) {
+        return offered::answer(&request, &parts.offers, token).await;
+    }
     let span = tracing::info_span!("http", method = %request.method(), path = request.path());
     let answering =
         async { if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await } };
@@ -70,7 +75,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/images", "/api/v1/supervisor", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version",
+                    "/api", "/api/v1", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
+                    "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
         }
@@ -89,6 +95,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         {
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
+        ["api", "v1", "volumes"] if get => return volumes::list(parts),
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,

@@ -17,6 +17,7 @@ use mkube_model::neighbours::tarballs::{
 use mkube_supervision::ChildSpecBuilder;
 use tokio::sync::mpsc;
 
+use crate::delivery::Delivery;
 use crate::in_use::in_use;
 use crate::lanes::Lanes;
 use crate::progress::{PullId, Pulls};
@@ -33,6 +34,8 @@ pub struct ImageParts {
     pub source: Arc<dyn TarballSource>,
     /// How the device spells paths of mkube.
     pub map: DiskMap,
+    /// How archives come to the device.
+    pub delivery: Delivery,
     /// Where the view is published; outlives the actor.
     pub publisher: ImagesPublisher,
     /// Objects.
@@ -176,12 +179,17 @@ impl ImageActor {
             tracing::info!("no archive is collected before store and device were read completely");
             return self.collect_later(ctx);
         };
-        let source = self.parts.source.clone();
-        ctx.spawn(async move { source.collect(&needed).await }.into_actor(self).map(|collected, actor, ctx| {
-            match collected {
-                Ok(gone) => gone.iter().for_each(told_of),
+        let (source, delivery) = (self.parts.source.clone(), self.parts.delivery.clone());
+        let collecting = async move {
+            match source.collect(&needed).await {
+                Ok(gone) => {
+                    gone.iter().for_each(told_of);
+                    delivery.forget(&gone).await;
+                }
                 Err(fault) => tracing::warn!(%fault, "archives could not be collected"),
             }
+        };
+        ctx.spawn(collecting.into_actor(self).map(|(), actor, ctx| {
             actor.list(ctx);
             actor.collect_later(ctx);
         }));
@@ -214,13 +222,13 @@ impl Handler<EnsureTarball> for ImageActor {
         self.asked.insert(id, request.clone());
         let pulled = Arc::new(AtomicBool::new(false));
         let sink = self.sink(id, pulled.clone());
-        let (source, lanes, map) = (self.parts.source.clone(), self.lanes.clone(), self.parts.map.clone());
+        let (source, lanes, delivery) = (self.parts.source.clone(), self.lanes.clone(), self.parts.delivery.clone());
         let known = self.parts.publisher.borrow().clone();
-        let deadline = context.deadline;
+        let asked = context.clone();
         let work = async move {
-            let archive = lanes.ensure(source.as_ref(), &known, &request, sink, deadline).await?;
+            let archive = lanes.ensure(source.as_ref(), &known, &request, sink, asked.deadline).await?;
             Ok(Tarball {
-                device_path: map.to_device(&archive.path),
+                device_path: delivery.deliver(&request.image, &archive, &asked).await?,
                 digest: archive.digest,
                 stale: archive.stale,
                 bytes: archive.bytes,

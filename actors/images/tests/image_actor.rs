@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::Actor;
 use mkube_fakes::{FakeRouter, FakeTarballs};
-use mkube_images::{ImageActor, ImageParts};
+use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_messages::door::{CallError, Door, Doorway, NotAnswered};
 use mkube_messages::images::{EnsureTarball, ImagesReader, ResolveImage, images_view};
 use mkube_messages::objects::{ObjectsPublisher, ObjectsView, objects_view};
@@ -44,6 +44,7 @@ impl Images {
         let parts = ImageParts {
             source: source.clone(),
             map: Default::default(),
+            delivery: Delivery::Shared(Default::default()),
             publisher,
             objects: reader,
             device: picture,

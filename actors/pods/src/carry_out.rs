@@ -141,6 +141,7 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             rows.map(|rows| Learnt::Exit(exit_in_log(&rows))).map_err(device_fault)
         }
         Step::Start => {
+            ensure_sources(&job).await?;
             let order = StartContainer { context: device(), name: row };
             doors.start.ask(order).await.map(|()| Learnt::Nothing).map_err(|error| named("RunContainerError", error))
         }
@@ -189,9 +190,19 @@ async fn lease(job: &Job) -> Result<AddressLease, Failed> {
     job.doors.lease.ask(order).await.map_err(no_address)
 }
 
+/// A container never starts over a directory that is not there: some releases would make it, and its data would be lost sight
+/// of, others would leave the mount out. Where mkube does not see the disk, the device has the last word.
+async fn ensure_sources(job: &Job) -> Result<(), Failed> {
+    for source in &job.container.sources {
+        job.disk.ensure_source(source).await.map_err(|fault| Failed::new("FailedMount", fault))?;
+    }
+    Ok(())
+}
+
 async fn ensure_lists(job: &Job) -> Result<Learnt, Failed> {
     let (doors, container) = (&job.doors, &job.container);
     let context = || RequestContext::new("pod lists", patience::DEVICE);
+    ensure_sources(job).await?;
     if !container.mounts.is_empty() || job.memory.has_mounts {
         let directories = job.memory.volumes.as_ref().map(|(_, paths)| paths.as_slice()).unwrap_or_default();
         let mut mounts = Vec::new();

@@ -77,6 +77,7 @@ mod tests {
             deleting: false,
             pull_secrets: vec![],
             deployed,
+            scratch: vec![],
             containers: vec![],
         }
     }

@@ -269,6 +269,7 @@ pub(crate) mod tests {
             envs: vec![("A".into(), "1".into())],
             mounts: vec![],
             volumes: vec![],
+            sources: vec![],
             mounts_declared: false,
             envs_declared: true,
             hash: HASH.into(),

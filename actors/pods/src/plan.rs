@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
+use mkube_model::neighbours::shared_disk::SourceDirectory;
 use mkube_model::neighbours::tarballs::PullPolicy;
 use mkube_model::{command_line, image_pins, metadata, names};
 use serde_json::{Value, json};
@@ -57,6 +58,8 @@ pub struct PodPlan {
     pub pull_secrets: Vec<String>,
     /// `vkube.io/image-digest`, as it stands.
     pub deployed: Option<String>,
+    /// Directories that go with it.
+    pub scratch: Vec<String>,
     /// In spec order.
     pub containers: Vec<ContainerPlan>,
 }
@@ -104,6 +107,8 @@ pub struct ContainerPlan {
     pub mounts: Vec<MountPlan>,
     /// Volumes whose files mkube writes.
     pub volumes: Vec<VolumePlan>,
+    /// Directories that must be there before it starts.
+    pub sources: Vec<SourceDirectory>,
     /// The spec mounts something, also when it is not known what.
     pub mounts_declared: bool,
     /// The spec sets variables, also when it is not known which.
@@ -194,6 +199,7 @@ pub fn plan(
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
         pull_secrets: secrets.filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned)).collect(),
         deployed: annotation(image_pins::DEPLOYED).map(str::to_owned),
+        scratch: volumes::scratch_of(pod, names, settings),
         containers: containers
             .iter()
             .zip(names)
@@ -300,6 +306,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         envs,
         mounts,
         volumes,
+        sources: volumes::sources_of(pod, container, names, all_names, settings),
         mounts_declared: declared("volumeMounts"),
         envs_declared: declared("env") || declared("envFrom"),
         hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),

@@ -372,7 +372,14 @@ impl PodActor {
             key: ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
             uid: plan.uid.clone(),
         };
-        let finishing = async move { door.ask(order).await };
+        let (disk, scratch) = (self.parts.disk.clone(), plan.scratch.clone());
+        let finishing = async move {
+            // Nothing of it runs any more, and it is known by its own deletion that nobody wants them back.
+            for path in scratch {
+                disk.remove_scratch(&path).await.map_err(|fault| fault.to_string())?;
+            }
+            door.ask(order).await.map_err(|error| error.to_string())
+        };
         ctx.spawn(finishing.into_actor(self).map(|result, actor, ctx| match result {
             Ok(()) => ctx.stop(),
             Err(error) => {

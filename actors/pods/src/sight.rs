@@ -58,6 +58,7 @@ pub fn leaver(row: &ContainerRow, owner: &str) -> ContainerPlan {
         envs: vec![],
         mounts: vec![],
         volumes: vec![],
+        sources: vec![],
         mounts_declared: row.mount_lists.contains(&row.name),
         envs_declared: row.env_lists.contains(&row.name),
         hash: String::new(),

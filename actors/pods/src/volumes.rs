@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mkube_model::neighbours::shared_disk::VolumeFile;
+use mkube_model::neighbours::shared_disk::{SourceDirectory, VolumeFile};
 use serde_json::Value;
 
 use crate::plan::{ContainerNames, PlanSettings};
@@ -53,10 +53,7 @@ pub fn mounts_of(
     for mount in container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten() {
         let field = |name: &str| mount.get(name).and_then(Value::as_str).unwrap_or_default();
         let (volume, sub_path) = (field("name"), field("subPath").trim_matches('/'));
-        let declared = pod
-            .pointer("/spec/volumes")
-            .and_then(Value::as_array)
-            .and_then(|all| all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(volume)));
+        let declared = declared(pod, volume);
         let under = |base: String| if sub_path.is_empty() { base } else { format!("{base}/{sub_path}") };
         let source = if let Some(path) = declared.and_then(|v| v.pointer("/hostPath/path")).and_then(Value::as_str) {
             MountSource::Directory(under(path.trim_end_matches('/').to_owned()))
@@ -76,7 +73,7 @@ pub fn mounts_of(
             } else {
                 names.row.clone()
             };
-            MountSource::Directory(under(format!("{}/{owner}/{volume}", settings.volumes_base.trim_end_matches('/'))))
+            MountSource::Directory(under(directory_of(&owner, volume, settings)))
         };
         mounts.push(MountPlan {
             source,
@@ -87,8 +84,56 @@ pub fn mounts_of(
     Ok((mounts, volumes))
 }
 
+/// Where a plain volume of a container lies.
+pub fn directory_of(row: &str, volume: &str, settings: &PlanSettings) -> String {
+    format!("{}/{row}/{volume}", settings.volumes_base.trim_end_matches('/'))
+}
+
+/// The declaration of a volume of the pod.
+pub fn declared<'a>(pod: &'a Value, volume: &str) -> Option<&'a Value> {
+    let all = pod.pointer("/spec/volumes").and_then(Value::as_array)?;
+    all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(volume))
+}
+
+/// The directories a container mounts, as they must be before it starts. Not those whose files mkube writes.
+pub fn sources_of(
+    pod: &Value,
+    container: &Value,
+    names: &ContainerNames,
+    all_names: &[ContainerNames],
+    settings: &PlanSettings,
+) -> Vec<SourceDirectory> {
+    let mounts = container.get("volumeMounts").and_then(Value::as_array).into_iter().flatten();
+    let source = |mount: &Value| {
+        let field = |name: &str| mount.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (volume, inside) = (field("name"), field("subPath").trim_matches('/').to_owned());
+        let declared = declared(pod, volume);
+        let has = |kind: &str| declared.is_some_and(|one| one.get(kind).is_some());
+        if has("configMap") || has("secret") {
+            return None;
+        }
+        if let Some(path) = declared.and_then(|one| one.pointer("/hostPath/path")).and_then(Value::as_str) {
+            let kind = declared.and_then(|one| one.pointer("/hostPath/type")).and_then(Value::as_str);
+            let make = matches!(kind, None | Some("" | "DirectoryOrCreate"));
+            return Some(SourceDirectory { path: path.to_owned(), inside, make, scratch: false });
+        }
+        let scratch = has("emptyDir");
+        let owner = if scratch { first_mounting(pod, volume, all_names).unwrap_or(names) } else { names };
+        let path = directory_of(&owner.row, volume, settings);
+        Some(SourceDirectory { path, inside, make: true, scratch })
+    };
+    mounts.filter_map(source).collect()
+}
+
+/// The directories that go with the pod.
+pub fn scratch_of(pod: &Value, all_names: &[ContainerNames], settings: &PlanSettings) -> Vec<String> {
+    let all = pod.pointer("/spec/volumes").and_then(Value::as_array).into_iter().flatten();
+    let names = all.filter(|one| one.get("emptyDir").is_some()).filter_map(|one| one.get("name")?.as_str());
+    names.filter_map(|name| Some(directory_of(&first_mounting(pod, name, all_names)?.row, name, settings))).collect()
+}
+
 /// An emptyDir is one directory for all containers of the pod: it lies where the first of them would have its own.
-fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
+pub fn first_mounting<'a>(pod: &Value, volume: &str, names: &'a [ContainerNames]) -> Option<&'a ContainerNames> {
     let containers = pod.pointer("/spec/containers").and_then(Value::as_array)?;
     let mounts_it = |container: &Value| {
         container
@@ -159,4 +204,68 @@ fn files(reference: &Value, what: &str, contents: Option<Result<Contents, String
         }
     }
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn settings() -> PlanSettings {
+        PlanSettings {
+            images_base: "/raid1/images".into(),
+            volumes_base: "/raid1/volumes".into(),
+            host_ip: "10.0.0.1".into(),
+            node_name: "n".into(),
+        }
+    }
+
+    fn names() -> [ContainerNames; 2] {
+        ["d_web_a", "d_web_b"].map(|row| ContainerNames { row: row.into(), veth: format!("veth_{row}") })
+    }
+
+    fn a_pod() -> Value {
+        json!({"spec": {
+            "volumes": [
+                {"name": "tmp", "emptyDir": {}}, {"name": "idle", "emptyDir": {}}, {"name": "cfg", "configMap": {"name": "m"}},
+                {"name": "key", "secret": {"secretName": "s"}}, {"name": "nfs", "nfs": {"server": "x"}},
+                {"name": "made", "hostPath": {"path": "/raid1/made"}},
+                {"name": "old", "hostPath": {"path": "/raid1/old", "type": "Directory"}},
+            ],
+            "containers": [{"name": "a"}, {"name": "b", "volumeMounts": [
+                {"name": "tmp", "mountPath": "/tmp", "subPath": "x/"}, {"name": "cfg", "mountPath": "/c"},
+                {"name": "key", "mountPath": "/k"}, {"name": "nfs", "mountPath": "/n"}, {"name": "made", "mountPath": "/m"},
+                {"name": "old", "mountPath": "/o"}, {"name": "data", "mountPath": "/d"},
+            ]}],
+        }})
+    }
+
+    #[test]
+    fn each_directory_is_known_with_what_may_be_done_to_it() {
+        let (pod, names) = (a_pod(), names());
+        let sources = sources_of(&pod, &pod["spec"]["containers"][1], &names[1], &names, &settings());
+        let one = |path: &str, inside: &str, make, scratch| SourceDirectory {
+            path: path.into(),
+            inside: inside.into(),
+            make,
+            scratch,
+        };
+        assert_eq!(
+            sources,
+            [
+                one("/raid1/volumes/d_web_b/tmp", "x", true, true),
+                one("/raid1/volumes/d_web_b/nfs", "", true, false),
+                one("/raid1/made", "", true, false),
+                one("/raid1/old", "", false, false),
+                one("/raid1/volumes/d_web_b/data", "", true, false),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_empty_dirs_go_with_a_pod_and_only_those_it_mounts() {
+        assert_eq!(scratch_of(&a_pod(), &names(), &settings()), ["/raid1/volumes/d_web_b/tmp"]);
+        assert_eq!(scratch_of(&json!({}), &names(), &settings()), Vec::<String>::new());
+    }
 }

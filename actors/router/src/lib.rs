@@ -2,7 +2,8 @@
 //!
 //! Owns     the client, the published [`DeviceSnapshot`], what is known of mount and environment lists.  Asks  nobody.
 //! Answers  EnsureBridge, DescribeNetworks, EnsureVeth, RemoveVeth, EnsureMounts, EnsureEnvs, EnsureContainer,
-//!          StartContainer, StopContainer, RemoveContainer, MarkContainer, DescribeContainerLog.  Tells  nobody.
+//!          StartContainer, StopContainer, RemoveContainer, MarkContainer, DescribeContainerLog, DescribeFile, DescribeRoom,
+//!          FetchFile, RenameFile, RemoveFile, PlaceFile.  Tells  nobody.
 //! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; every 50 ms to 1 s while a row moves.
 //! Rebuilds from the device, before it publishes a complete picture.
 //!
@@ -10,6 +11,7 @@
 //!
 //! [`DeviceSnapshot`]: mkube_messages::router::DeviceSnapshot
 
+mod file_orders;
 mod hands;
 mod picture;
 mod router_actor;

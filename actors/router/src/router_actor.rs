@@ -7,8 +7,9 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{
-    DescribeContainerLog, DescribeNetworks, DeviceReader, DeviceSnapshot, EnsureBridge, EnsureContainer, EnsureEnvs,
-    EnsureMounts, EnsureVeth, MarkContainer, RemoveContainer, RemoveVeth, StartContainer, StopContainer,
+    DescribeContainerLog, DescribeFile, DescribeNetworks, DescribeRoom, DeviceReader, DeviceSnapshot, EnsureBridge,
+    EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, FetchFile, MarkContainer, PlaceFile, RemoveContainer,
+    RemoveFile, RemoveVeth, RenameFile, StartContainer, StopContainer,
 };
 use mkube_model::neighbours::router::{AddressRow, EnvRow, LogRow, MountRow, Router, RouterFault};
 use mkube_supervision::ChildSpecBuilder;
@@ -60,11 +61,17 @@ pub fn answers(spec: ChildSpecBuilder<RouterActor>) -> ChildSpecBuilder<RouterAc
         .answers::<RemoveContainer>()
         .answers::<MarkContainer>()
         .answers::<DescribeContainerLog>()
+        .answers::<DescribeFile>()
+        .answers::<DescribeRoom>()
+        .answers::<FetchFile>()
+        .answers::<RenameFile>()
+        .answers::<RemoveFile>()
+        .answers::<PlaceFile>()
 }
 
 /// See the room's card.
 pub struct RouterActor {
-    parts: RouterParts,
+    pub(crate) parts: RouterParts,
     picture: Picture,
     /// Orders about containers; remembered is whether an outcome is in doubt.
     containers: Turns<bool>,
@@ -74,6 +81,8 @@ pub struct RouterActor {
     mounts: Turns<Option<Vec<MountRow>>>,
     /// Orders about environment lists; remembered is what they hold.
     envs: Turns<Option<Vec<EnvRow>>>,
+    /// Orders about files, by path; downloads follow one another.
+    pub(crate) files: Turns<()>,
     /// When the next full reading is due.
     next_tick: Instant,
     /// Pause before the next look while something moves.
@@ -104,6 +113,7 @@ impl RouterActor {
             veths: Turns::default(),
             mounts: Turns::default(),
             envs: Turns::default(),
+            files: Turns::default(),
             next_tick: now,
             look_pause: FIRST_LOOK,
             alert_until: now,
@@ -223,6 +233,7 @@ impl RouterActor {
         self.containers.tidy(|doubt| *doubt);
         self.veths.tidy(|doubt| *doubt);
         self.mounts.tidy(|known| holds_rows(known.as_ref().map(Vec::len)));
+        self.files.tidy(|()| false);
         self.envs.tidy(|known| holds_rows(known.as_ref().map(Vec::len)));
     }
 

@@ -82,7 +82,9 @@ pub enum Command {
     #[command(after_help = "Example:\n  mkube apply -f deploy/examples/hello.yaml")]
     Apply(ApplyArgs),
     /// List or show objects
-    #[command(after_help = "Example:\n  mkube get pods -A\n  mkube get pod hello -o yaml\n  mkube get images -o wide")]
+    #[command(
+        after_help = "Example:\n  mkube get pods -A\n  mkube get pod hello -o yaml\n  mkube get images -o wide\n  mkube get volumes"
+    )]
     Get(GetArgs),
     /// Delete objects
     #[command(after_help = "Example:\n  mkube delete pod hello")]
@@ -313,7 +315,7 @@ pub struct ApplyArgs {
 /// `mkube get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Resource, such as pods, cm or node; or images.
+    /// Resource, such as pods, cm or node; or images, or volumes.
     pub resource: String,
     /// Name.
     pub name: Option<String>,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{ApplyArgs, DeleteArgs, GetArgs, LogsArgs, OutputFormat, ServerArgs};
 use crate::failure::{FAILED, Failure, INTERNAL, UNAVAILABLE};
-use crate::{images, kubeconfig};
+use crate::{images, kubeconfig, volumes};
 
 /// Longest wait for an answer that is not a stream.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -204,6 +204,9 @@ pub fn get(args: &GetArgs) -> Result<(), Failure> {
     block_on(async {
         if images::is_meant(&args.resource) {
             return images::get(&api, args).await;
+        }
+        if volumes::is_meant(&args.resource) {
+            return volumes::get(&api, args).await;
         }
         let resource = api.named(&args.resource).await?;
         let namespace = (!args.all_namespaces).then_some(args.namespace.as_str());

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
-use mkube_images::{ImageActor, ImageParts};
+use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
+use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::rollouts::{RolloutsReader, rollouts_view};
 use mkube_messages::router::DeviceReader;
+use mkube_messages::volumes::volumes_view;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
@@ -25,7 +27,10 @@ use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_objects::{ObjectsActor, ObjectsParts};
-use mkube_pods::{NodeActor, NodeParts, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_pods::{
+    NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor,
+    VolumesParts,
+};
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts};
 use mkube_shared_disk::{FindRow, RowState};
@@ -71,8 +76,25 @@ pub struct Neighbours {
     pub clock: Arc<dyn WallClock>,
 }
 
+/// How archives come to the device.
+pub enum DeliveryWay {
+    /// It sees the directory they lie in.
+    Shared,
+    /// It fetches them from the API.
+    Fetch {
+        /// Directory on the device, for archives alone.
+        directory: String,
+        /// Address under which the device reaches the API.
+        base_url: String,
+        /// Directory on the device for files of ConfigMaps and Secrets, where no disk is shared for them.
+        files: Option<String>,
+    },
+}
+
 /// What shapes the controller.
 pub struct ControllerSettings {
+    /// How archives come to the device.
+    pub delivery: DeliveryWay,
     /// The kinds there are.
     pub kinds: KindTable,
     /// Networks; the first is the default.
@@ -112,6 +134,8 @@ pub struct Controller {
     pub images: ImagesReader,
     /// What is told of rollouts.
     pub rollouts: RolloutsReader,
+    /// Files offered to the device.
+    pub offers: Offers,
 }
 
 /// A door for somebody on `floor`.
@@ -162,6 +186,17 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let images_way = Doorway::new("images", bounds::IMAGES);
     let rollouts_way = Doorway::new("rollouts", bounds::ROLLOUTS);
 
+    // A device that shares no disk gets files one by one.
+    let disk: Arc<dyn SharedDisk> = match &settings.delivery {
+        DeliveryWay::Fetch { files: Some(base), .. } => Arc::new(PlacedFiles {
+            base: base.clone(),
+            place: door(Floor::Pod, &router_way),
+            remove: door(Floor::Pod, &router_way),
+        }),
+        _ => disk,
+    };
+    let volumes_disk = disk.clone();
+
     // Floor 0: gates.
     let store_actor = {
         let store = store.clone();
@@ -208,10 +243,25 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             ChildSpec::actor("ipam", RestartRule::Permanent, ipam_way.clone(), move |_| IpamActor::new(parts.clone()));
         mkube_ipam::answers(spec).done()
     };
+    let offers = Offers::default();
     let image_actor = {
+        let delivery = match settings.delivery {
+            DeliveryWay::Shared => Delivery::Shared(disk_map.clone()),
+            DeliveryWay::Fetch { directory, base_url, .. } => Delivery::fetch(FetchParts {
+                directory,
+                base_url,
+                offers: offers.clone(),
+                describe: door(Floor::Keeper, &router_way),
+                room: door(Floor::Keeper, &router_way),
+                fetch: door(Floor::Keeper, &router_way),
+                rename: door(Floor::Keeper, &router_way),
+                remove: door(Floor::Keeper, &router_way),
+            }),
+        };
         let parts = ImageParts {
             source: tarballs,
             map: disk_map,
+            delivery,
             publisher: images_publisher,
             objects: objects.clone(),
             device: device.clone(),
@@ -270,11 +320,24 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Decider, &objects_way),
             report: door(Floor::Decider, &objects_way),
             clock: clock.clone(),
-            settings: plan,
+            settings: plan.clone(),
             version: VERSION,
         };
         let way = Doorway::new("node", bounds::NOBODY_ASKS);
         ChildSpec::actor("node", RestartRule::Permanent, way, move |_| NodeActor::new(parts.clone())).done()
+    };
+    let (volumes_publisher, volumes) = volumes_view();
+    let volumes_actor = {
+        let parts = VolumesParts {
+            objects: objects.clone(),
+            device: device.clone(),
+            disk: volumes_disk,
+            publisher: volumes_publisher,
+            settings: plan.clone(),
+            kind: pods_kind,
+        };
+        let way = Doorway::new("volumes", bounds::NOBODY_ASKS);
+        ChildSpec::actor("volumes", RestartRule::Permanent, way, move |_| VolumesActor::new(parts.clone())).done()
     };
     let boot_actor = {
         let parts = BootParts {
@@ -321,6 +384,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 redeploy: door(Floor::Edge, &rollouts_way),
                 notify_secret: settings.notify_secret,
             },
+            volumes,
+            offers: offers.clone(),
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
             allow_chaos: settings.allow_chaos,
@@ -356,6 +421,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 vec![
                     Child::Actor(pods_actor),
                     Child::Actor(node_actor),
+                    Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
                 ],
@@ -365,7 +431,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device, images, rollouts }
+    Controller { tree, objects, device, images, rollouts, offers }
 }
 
 /// Finds the row of a container whose output is asked for.

@@ -19,6 +19,7 @@ mod run;
 mod serve;
 mod settings_file;
 mod status;
+mod volumes;
 
 use std::process::ExitCode;
 

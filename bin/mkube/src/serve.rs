@@ -1,6 +1,6 @@
 //! `mkube serve`: the controller for a device.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -13,14 +13,16 @@ use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
-use mkube_model::settings::{Architecture, Backend, NetworkSettings, Overrides, RolloutSettings, Settings, StoreKind};
+use mkube_model::settings::{
+    Architecture, Backend, Delivery, NetworkSettings, Overrides, RolloutSettings, Settings, StoreKind,
+};
 use mkube_pods::PlanSettings;
 use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 
 use crate::cli::ServeArgs;
-use crate::compose::{Controller, ControllerSettings, Neighbours, TICK, row_finder, start};
+use crate::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, row_finder, start};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, UNAVAILABLE};
 use crate::run::{Signals, system, until_stopped};
 use crate::{manifests, settings_file};
@@ -98,6 +100,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         let find = row_finder(device);
         Arc::new(ContainerLogs::new(extras.log_directory.clone(), log_router.clone(), find)) as Arc<dyn PodLogs>
     };
+    let delivery = delivery_way(settings, &map);
     let neighbours = Neighbours {
         router,
         store: Arc::new(store),
@@ -108,6 +111,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         clock: Arc::new(SystemClock),
     };
     let controller_settings = ControllerSettings {
+        delivery,
         kinds,
         networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),
         plan: plan_settings(settings),
@@ -195,6 +199,44 @@ fn disk_map(settings: &Settings) -> DiskMap {
     DiskMap::new(pairs, (!own.is_empty()).then(|| own.clone()))
 }
 
+/// How archives come to the device: by a disk that both see, if there is one and nothing else is asked for.
+fn delivery_way(settings: &Settings, map: &DiskMap) -> DeliveryWay {
+    let shared = match settings.images.delivery {
+        Delivery::Shared => true,
+        Delivery::Fetch => false,
+        Delivery::Auto => map.covers(&settings.storage.tarball_cache),
+    };
+    if shared {
+        return DeliveryWay::Shared;
+    }
+    let base = device_base(settings);
+    let files = (!map.covers(&config_files(settings))).then(|| base.clone());
+    DeliveryWay::Fetch { directory: format!("{base}/cache"), base_url: fetch_base_url(settings), files }
+}
+
+/// Directory of the device that holds `images`, `volumes` and `cache`.
+fn device_base(settings: &Settings) -> String {
+    let images_base = settings.storage.base_path.display().to_string();
+    let trimmed = images_base.trim_end_matches('/');
+    trimmed.strip_suffix("/images").unwrap_or(trimmed).to_owned()
+}
+
+/// The address under which the device reaches the API: the one it is told, the one we listen on, or the one our own container has
+/// had since the first installers, the next after the gateway's.
+fn fetch_base_url(settings: &Settings) -> String {
+    let (told, listen) = (&settings.images.fetch_base_url, settings.api.listen);
+    if !told.is_empty() {
+        return told.clone();
+    }
+    if !listen.ip().is_unspecified() {
+        return format!("http://{listen}");
+    }
+    let gateway = settings.default_network().gateway.to_string();
+    let next =
+        gateway.parse::<Ipv4Addr>().map(|address| Ipv4Addr::from(u32::from(address).wrapping_add(1)).to_string());
+    format!("http://{}:{}", next.unwrap_or(gateway), listen.port())
+}
+
 /// Where files of ConfigMaps go: where the Go controller had them, if that directory is on the device's disk, else beside the
 /// store.
 fn config_files(settings: &Settings) -> PathBuf {
@@ -206,13 +248,10 @@ fn config_files(settings: &Settings) -> PathBuf {
 }
 
 fn plan_settings(settings: &Settings) -> PlanSettings {
-    let images_base = settings.storage.base_path.display().to_string();
-    let trimmed = images_base.trim_end_matches('/');
-    let volumes_base = format!("{}/volumes", trimmed.strip_suffix("/images").unwrap_or(trimmed));
     PlanSettings {
-        volumes_base,
+        volumes_base: format!("{}/volumes", device_base(settings)),
         host_ip: settings.default_network().gateway.to_string(),
         node_name: settings.node_name.clone(),
-        images_base,
+        images_base: settings.storage.base_path.display().to_string(),
     }
 }

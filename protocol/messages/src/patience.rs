@@ -16,5 +16,7 @@ pub const IMAGE: Duration = Duration::from_secs(600);
 pub const RESOLVE: Duration = Duration::from_secs(30);
 /// A redeployment: a question to the registry, and a write for each pod that has something to forget.
 pub const REDEPLOY: Duration = Duration::from_secs(60);
+/// A download of the device: it is cut after about 60 s, and one may have to wait for another.
+pub const FETCH: Duration = Duration::from_secs(150);
 /// Reading the whole store at start.
 pub const LOAD: Duration = Duration::from_secs(60);

@@ -11,6 +11,7 @@ use mkube_model::neighbours::router::{
     AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource,
     VethRow,
 };
+use mkube_model::secret::Secret;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -170,4 +171,63 @@ router_request! {
         /// Name of the container.
         name: String,
     } -> Vec<LogRow>
+}
+
+router_request! {
+    /// Bytes of a file of the device; nothing when it is not there. A question.
+    DescribeFile {
+        /// Path on the device.
+        path: String,
+    } -> Option<u64>
+}
+
+router_request! {
+    /// Bytes free where a path of the device lies, if the device knows. A question.
+    DescribeRoom {
+        /// Path on the device.
+        path: String,
+    } -> Option<u64>
+}
+
+router_request! {
+    /// The device fetches a file over HTTP; one after the other. Sent by ImageActor, which offers the file and looks afterwards: an
+    /// answer that got lost leaves open whether the file still comes. Safe to repeat: the file is replaced.
+    FetchFile {
+        /// Where it is offered.
+        url: Secret,
+        /// Path on the device; its directories are made.
+        path: String,
+        /// Answered when the device has begun, not when the file is there: for what takes longer than a session may.
+        in_background: bool,
+    } -> ()
+}
+
+router_request! {
+    /// A file of the device has this name; another one of that name is gone. Safe to repeat.
+    RenameFile {
+        /// Path on the device.
+        from: String,
+        /// The new path.
+        to: String,
+    } -> ()
+}
+
+router_request! {
+    /// The file does not exist. Safe to repeat.
+    RemoveFile {
+        /// Path on the device.
+        path: String,
+    } -> ()
+}
+
+router_request! {
+    /// A file of the device holds this text, at most [`SMALL_FILE`] bytes. Safe to repeat.
+    ///
+    /// [`SMALL_FILE`]: mkube_model::neighbours::router::SMALL_FILE
+    PlaceFile {
+        /// Path on the device; its directories are made.
+        path: String,
+        /// The text.
+        contents: String,
+    } -> ()
 }

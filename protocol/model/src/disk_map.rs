@@ -30,6 +30,16 @@ impl DiskMap {
         }
     }
 
+    /// Whether the device sees this path of mkube at all.
+    pub fn covers(&self, local: &Path) -> bool {
+        self.self_root.is_some() || self.pairs.iter().any(|(ours, _)| local.starts_with(ours))
+    }
+
+    /// Whether this very directory of the device is mounted into mkube itself.
+    pub fn is_ours(&self, device: &str) -> bool {
+        self.pairs.iter().any(|(_, theirs)| theirs.trim_matches('/') == device.trim_matches('/'))
+    }
+
     /// mkube's spelling, if mkube sees that part of the device.
     pub fn to_local(&self, device: &str) -> Option<PathBuf> {
         let bare = device.trim_matches('/');
@@ -61,5 +71,9 @@ mod tests {
         assert_eq!(map.to_device(Path::new("/database/x")), "/raid1/images/kube/database/x");
         assert_eq!(map.to_local("raid1/cache/x.tar"), Some("/raid1/cache/x.tar".into()));
         assert_eq!(map.to_local("/raid1/images/x"), None);
+        assert!(map.is_ours("/raid1/volumes/kube/data") && !map.is_ours("/raid1/volumes/kube"));
+        assert!(map.covers(Path::new("/anything")), "our own root lies on the device");
+        let map = DiskMap::new(vec![("/raid1/cache".into(), "raid1/cache".into())], None);
+        assert!(map.covers(Path::new("/raid1/cache/x")) && !map.covers(Path::new("/raid1/cached/x")));
     }
 }

@@ -151,13 +151,13 @@ pub async fn start(
     let identity = match source.clone() {
         None => None,
         Some(source) => {
-            let identity = TlsIdentity::open(source, clock.clone())?;
+            let identity = TlsIdentity::open(source, clock)?;
             tasks.go(identity.clone().keep_fresh(LOOK_AGAIN));
             Some(identity)
         }
     };
     let store_fault = |fault| StartFault::Store { path: settings.store_path.clone(), fault };
-    let store = Store::open(store_options(settings), clock).await.map_err(store_fault)?;
+    let store = Store::open(store_options(settings)).await.map_err(store_fault)?;
     let rounds = Rounds {
         uploads: (settings.storage.upload_expiry / 4).clamp(Duration::from_secs(1), UPLOADS_ROUND),
         garbage: settings.storage.gc_interval,

@@ -22,6 +22,7 @@ const MODES: &[&str] = &["home", "basic", "advanced", "rose"];
 pub struct System {
     pub(crate) mode: String,
     pub(crate) container_mode: bool,
+    pub(crate) fetch_mode: bool,
     pub(crate) attempts: u32,
     pub(crate) container_disabled: bool,
     pub(crate) scheduled: String,
@@ -32,6 +33,7 @@ impl Default for System {
         Self {
             mode: "rose".to_owned(),
             container_mode: true,
+            fetch_mode: true,
             attempts: 0,
             container_disabled: false,
             scheduled: String::new(),
@@ -49,7 +51,7 @@ impl System {
     pub fn device_mode(&self, release: &Release) -> Map<String, Value> {
         let mut printed = object(json!({
             "mode": self.mode, "container": self.container_mode.to_string(), "attempt-count": self.attempts.to_string(),
-            "flagged": "false", "flagging-enabled": "true", "fetch": "true", "scheduler": "true",
+            "flagged": "false", "flagging-enabled": "true", "fetch": self.fetch_mode.to_string(), "scheduler": "true",
         }));
         if release.from(20) {
             printed.insert("allowed-versions".into(), json!("7.13+"));
@@ -75,6 +77,7 @@ impl System {
 pub struct ModeChange {
     mode: Option<String>,
     container: Option<bool>,
+    fetch: Option<bool>,
     /// How long it waits.
     pub patience: Duration,
 }
@@ -144,16 +147,16 @@ impl Device {
 
     /// Reads `POST /system/device-mode/update`: bad input is answered at once, anything else waits for a power cycle.
     pub fn mode_change(&self, body: &Value) -> Result<ModeChange, Refusal> {
-        let mut change = ModeChange { mode: None, container: None, patience: Duration::from_secs(300) };
+        let mut change = ModeChange { mode: None, container: None, fetch: None, patience: Duration::from_secs(300) };
         for (name, value) in fields_of(body)? {
             let text = to_text(value);
             match name.as_str() {
                 "mode" if MODES.contains(&text.as_str()) => change.mode = Some(text),
                 "mode" => return Err(Refusal::bad("input does not match any value of mode")),
-                "container" => {
-                    let on =
-                        values::boolean(&text).ok_or_else(|| Refusal::bad("invalid value for argument container"))?;
-                    change.container = Some(on == "true");
+                "container" | "fetch" => {
+                    let invalid = || Refusal::bad(format!("invalid value for argument {name}"));
+                    let on = Some(values::boolean(&text).ok_or_else(invalid)? == "true");
+                    if name == "fetch" { change.fetch = on } else { change.container = on }
                 }
                 "activation-timeout" => {
                     let invalid = || Refusal::bad("invalid time value for argument activation-timeout");
@@ -174,8 +177,10 @@ impl Device {
         if let Some(mode) = &change.mode {
             system.mode.clone_from(mode);
             system.container_mode = mode == "rose";
+            system.fetch_mode = mode != "home";
         }
         system.container_mode = change.container.unwrap_or(system.container_mode);
+        system.fetch_mode = change.fetch.unwrap_or(system.fetch_mode);
         system.attempts = 0;
         self.pending.rest();
     }

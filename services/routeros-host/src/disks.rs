@@ -11,6 +11,8 @@ const FIRST: &str = "disk1";
 const INTERNAL: &str = "internal";
 /// Directory of the engine's own state; no disk.
 const ENGINE: &str = "engine";
+/// Directory of what is being downloaded; no disk.
+const FETCHING: &str = "fetching";
 
 /// The disks of a device.
 #[derive(Debug, Clone)]
@@ -26,11 +28,16 @@ impl Disks {
             std::fs::create_dir_all(data_dir.join(place))?;
         }
         let data_dir = data_dir.canonicalize()?;
+        // A host that was killed left its downloads half done.
+        match std::fs::remove_dir_all(data_dir.join(FETCHING)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&data_dir)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let usable = !name.starts_with('.') && ![INTERNAL, ENGINE].contains(&name.as_str());
+            let usable = !name.starts_with('.') && ![INTERNAL, ENGINE, FETCHING].contains(&name.as_str());
             if usable && entry.file_type()?.is_dir() {
                 names.push(name);
             }
@@ -47,6 +54,11 @@ impl Disks {
     /// Where the engine keeps its state.
     pub fn engine_dir(data_dir: &Path) -> PathBuf {
         data_dir.join(ENGINE)
+    }
+
+    /// Where downloads lie until they are whole.
+    pub fn fetching_dir(&self) -> PathBuf {
+        self.data_dir.join(FETCHING)
     }
 
     /// Names, sorted.

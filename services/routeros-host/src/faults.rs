@@ -58,6 +58,24 @@ pub enum Extract {
     Fail,
 }
 
+/// How a download of `/tool/fetch` goes wrong, half-way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fetch {
+    /// The connection ends: the command fails.
+    Cut,
+    /// The command says it is finished, and half of the file is there.
+    Short,
+}
+
+/// What a download suffers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FetchFault {
+    pub cut: bool,
+    pub short: bool,
+    pub disk_full: bool,
+}
+
 /// The device goes away and comes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,7 +111,10 @@ pub struct FaultRule {
     /// Unpack slowly, or fail to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extract: Option<Extract>,
-    /// Unpacking finds the disk full.
+    /// A download breaks off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<Fetch>,
+    /// Unpacking finds the disk full; with the path `/tool/fetch`, a download does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub disk_full: bool,
 }
@@ -146,7 +167,7 @@ impl Faults {
             if (FaultRule { matches: Match::default(), when: When::default(), ..rule.clone() }) == FaultRule::default()
             {
                 return Err(
-                    "a rule says what happens: delay, status, drop, session_limit, reboot, extract or disk_full"
+                    "a rule says what happens: delay, status, drop, session_limit, reboot, extract, fetch or disk_full"
                         .to_owned(),
                 );
             }
@@ -168,7 +189,7 @@ impl Faults {
             let matches = &armed.rule.matches;
             let fits = matches.method.as_ref().is_none_or(|one| one.eq_ignore_ascii_case(method))
                 && matches.path.as_ref().is_none_or(|path| path == route);
-            if !fits || armed.rule.is_about_unpacking() {
+            if !fits || armed.rule.is_about_unpacking() || armed.rule.is_about_fetching() {
                 continue;
             }
             armed.seen += 1;
@@ -209,6 +230,20 @@ impl Faults {
         fail
     }
 
+    /// What a download should suffer.
+    pub fn fetch(&self, chance: impl Fn() -> f64) -> FetchFault {
+        let mut fault = FetchFault::default();
+        for armed in lock(&self.rules).iter_mut().filter(|armed| armed.rule.is_about_fetching()) {
+            armed.seen += 1;
+            if armed.applies(&chance) {
+                fault.cut |= armed.rule.fetch == Some(Fetch::Cut);
+                fault.short |= armed.rule.fetch == Some(Fetch::Short);
+                fault.disk_full |= armed.rule.disk_full;
+            }
+        }
+        fault
+    }
+
     /// Requests since start, or since the last reset.
     pub fn calls(&self) -> BTreeMap<String, u64> {
         lock(&self.calls).clone()
@@ -223,7 +258,12 @@ impl Faults {
 impl FaultRule {
     /// Such a rule counts unpackings, not requests.
     fn is_about_unpacking(&self) -> bool {
-        self.extract.is_some() || self.disk_full
+        (self.extract.is_some() || self.disk_full) && !self.is_about_fetching()
+    }
+
+    /// Such a rule counts downloads.
+    fn is_about_fetching(&self) -> bool {
+        self.fetch.is_some() || self.disk_full && self.matches.path.as_deref() == Some("/tool/fetch")
     }
 }
 

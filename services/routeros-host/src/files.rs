@@ -25,7 +25,8 @@ struct Files<'a> {
     disks: &'a Disks,
 }
 
-fn failed(error: std::io::Error) -> Refusal {
+/// What went wrong on the disk, as a router words it.
+pub fn failed(error: std::io::Error) -> Refusal {
     match error.kind() {
         std::io::ErrorKind::NotFound => Refusal::not_found(),
         std::io::ErrorKind::StorageFull => Refusal::failure("no space left on disk"),
@@ -47,6 +48,19 @@ fn known(body: &Value, names: &[&str]) -> Result<(), Refusal> {
 
 fn check_size(contents: &str) -> Result<(), Refusal> {
     if contents.len() > CONTENTS { Err(Refusal::failure("contents too long")) } else { Ok(()) }
+}
+
+/// A name in `/file` has no leading slash, and no way out of the device: neither by dots nor by links.
+pub fn place(disks: &Disks, name: &str) -> Result<PathBuf, Refusal> {
+    let path = disks.local(name.trim_start_matches('/'));
+    let mut above = path.parent();
+    while let Some(directory) = above {
+        if let Ok(real) = directory.canonicalize() {
+            return if real.starts_with(disks.data_dir()) { Ok(path) } else { Err(Refusal::not_found()) };
+        }
+        above = directory.parent();
+    }
+    Err(Refusal::not_found())
 }
 
 impl Files<'_> {
@@ -83,6 +97,13 @@ impl Files<'_> {
                 }
                 Ok(Answer::ok(json!([{"data": read(&path, offset as u64, chunk as u64).map_err(failed)?}])))
             }
+            (Verb::Post, ["get"]) => {
+                known(body, &["number", "value-name", "as-string", "as-string-value"])?;
+                let row = self.row(&target()?, true).ok_or_else(Refusal::not_found)?;
+                let name = field("value-name").ok_or_else(|| Refusal::bad("missing =value-name="))?;
+                let no_match = || Refusal::bad("input does not match any value of value-name");
+                Ok(Answer::ok(json!({"ret": row.get(&name).ok_or_else(no_match)?})))
+            }
             (Verb::Post, ["set"]) => {
                 known(body, &[".id", "numbers", "number", "name", "contents"])?;
                 self.set(&target()?, body)?;
@@ -107,17 +128,8 @@ impl Files<'_> {
         }
     }
 
-    /// A name in `/file` has no leading slash, and no way out of the device: neither by dots nor by links.
     fn place(&self, name: &str) -> Result<PathBuf, Refusal> {
-        let path = self.disks.local(name.trim_start_matches('/'));
-        let mut above = path.parent();
-        while let Some(directory) = above {
-            if let Ok(real) = directory.canonicalize() {
-                return if real.starts_with(self.disks.data_dir()) { Ok(path) } else { Err(Refusal::not_found()) };
-            }
-            above = directory.parent();
-        }
-        Err(Refusal::not_found())
+        place(self.disks, name)
     }
 
     /// By number or by name; what it is must exist.

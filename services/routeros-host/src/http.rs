@@ -12,13 +12,13 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use futures_util::StreamExt;
-use mkube_router_machine::{Answer, Device, Refusal, Request, Verb};
+use mkube_router_machine::{Answer, Device, FetchOrder, Refusal, Request, Verb};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::faults::{Cut, Verdict};
-use crate::files;
 use crate::world::World;
+use crate::{fetch, files};
 
 /// Bytes of a body.
 const LIMIT: usize = 1 << 20;
@@ -208,6 +208,11 @@ async fn answer(request: Request, site: &Site) -> Reply {
             Reply::Answer(Answer::done())
         }
         (Verb::Post, ["system", "device-mode", "update"]) => update_mode(&request.body, site).await,
+        (Verb::Post, ["tool", "fetch"]) => {
+            let order = site.world.device().fetch_order(&request.body);
+            fetched(order, site).await.map_or_else(Reply::from, Reply::Answer)
+        }
+        (Verb::Post, ["execute"]) => execute(&request.body, site).map_or_else(Reply::from, Reply::Answer),
         (_, ["file", ..]) => {
             let disks = site.world.disks().clone();
             let read = tokio::task::spawn_blocking(move || files::answer(&disks, &request)).await;
@@ -215,6 +220,35 @@ async fn answer(request: Request, site: &Site) -> Reply {
         }
         _ => Reply::Answer(site.world.request(&request).await),
     }
+}
+
+async fn fetched(order: Result<FetchOrder, Refusal>, site: &Site) -> Result<Answer, Refusal> {
+    let order = order?;
+    let fault = site.world.faults.fetch(|| site.chance());
+    let fetched = fetch::fetch(site.world.disks(), &order, fault).await?;
+    Ok(order.finished(&fetched))
+}
+
+/// A script runs as a job: the request does not wait for it, and no time limit ends it.
+fn execute(body: &Value, site: &Site) -> Result<Answer, Refusal> {
+    let fields = body.as_object().ok_or_else(|| Refusal::bad("expected a JSON object"))?;
+    if let Some(odd) = fields.keys().find(|name| !["script", "as-string", "file"].contains(&name.as_str())) {
+        return Err(Refusal::bad(format!("unknown parameter {odd}")));
+    }
+    let script = body.get("script").and_then(Value::as_str).ok_or_else(|| Refusal::bad("missing =script="))?;
+    if body.get("as-string").is_some() || body.get("file").is_some() {
+        return Err(Refusal::failure("this host runs no scripts for their output"));
+    }
+    let order = site.world.device().fetch_script(script)?;
+    let job = site.drawn.fetch_add(1, Ordering::Relaxed);
+    let site = site.clone();
+    actix_web::rt::spawn(async move {
+        // As on a router: nobody hears of a job that failed.
+        if let Err(refusal) = fetched(Ok(order), &site).await {
+            tracing::info!(why = refusal.detail, "a job failed");
+        }
+    });
+    Ok(Answer::ok(json!({"ret": format!("*B{job:X}")})))
 }
 
 /// A change of device-mode waits for a power cycle; without one it is given up.

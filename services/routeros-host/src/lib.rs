@@ -4,6 +4,7 @@
 
 mod disks;
 mod faults;
+mod fetch;
 mod files;
 mod host;
 mod http;

@@ -218,3 +218,17 @@ async fn settings_take_and_show_only_what_the_release_has() {
         }
     }
 }
+
+#[tokio::test]
+async fn fetch_takes_the_arguments_that_the_release_has_and_no_others() {
+    for release in RELEASES {
+        let known = &schema(release)["tool/fetch"][""];
+        let router = Router::of(release).await;
+        for name in words(|schema, words| words.extend(schema["tool/fetch"][""].iter().cloned())) {
+            // Without an address nothing is fetched; a name that is not known is said to be so first.
+            let reply = router.post("/tool/fetch", json!({&name: ""})).await;
+            let taken = reply.body["detail"] != json!(format!("unknown parameter {name}"));
+            assert_eq!(taken, known.contains(&name), "{release}: {name}");
+        }
+    }
+}

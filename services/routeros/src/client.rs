@@ -16,6 +16,9 @@ use crate::{answer, fault};
 /// Bytes of an answer.
 const ANSWER_LIMIT: usize = 64 << 20;
 
+/// The command that takes as long as a download does.
+const SLOW: &str = "/tool/fetch";
+
 /// A password that prints as stars.
 #[derive(Clone, Default)]
 pub struct Password(String);
@@ -74,6 +77,8 @@ pub struct HttpWire {
     http: reqwest::Client,
     options: RestOptions,
     room: Semaphore,
+    /// The place of a download: one at a time, beside the short requests.
+    slow_room: Semaphore,
 }
 
 impl HttpWire {
@@ -97,7 +102,7 @@ impl HttpWire {
         }
         let http = builder.build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
         let room = Semaphore::new(options.max_in_flight.max(1));
-        Ok(Self { http, options, room })
+        Ok(Self { http, options, room, slow_room: Semaphore::new(1) })
     }
 }
 
@@ -106,7 +111,8 @@ impl Wire for HttpWire {
     async fn exchange(&self, request: WireRequest<'_>) -> Result<WireAnswer, RouterFault> {
         let operation = request.operation();
         let mutating = request.method != Method::GET;
-        let waiting = tokio::time::timeout(request.timeout, self.room.acquire()).await;
+        let room = if request.slow { &self.slow_room } else { &self.room };
+        let waiting = tokio::time::timeout(request.timeout, room.acquire()).await;
         let _place = match waiting {
             Ok(Ok(place)) => place,
             Ok(Err(_)) | Err(_) => {
@@ -187,6 +193,11 @@ impl Client {
         self.send(Method::POST, path, &[], Some(body), self.timeout).await
     }
 
+    /// The same for one that takes as long as a download does.
+    pub async fn slow_command(&self, path: &str, body: Value) -> Result<Value, RouterFault> {
+        self.send(Method::POST, path, &[], Some(body), self.long_timeout).await
+    }
+
     /// `POST <menu>/add`; the new row's id. `long` for what may unpack an image.
     pub async fn add(&self, menu: &str, body: Value, long: bool) -> Result<String, RouterFault> {
         let path = format!("{menu}/add");
@@ -225,7 +236,8 @@ impl Client {
         timeout: Duration,
     ) -> Result<Vec<u8>, RouterFault> {
         let mutating = method != Method::GET;
-        let request = WireRequest { method, path, query, body: body.as_ref(), timeout };
+        let slow = path == SLOW;
+        let request = WireRequest { method, path, query, body: body.as_ref(), timeout, slow };
         let operation = request.operation();
         let WireAnswer { status, body } = self.wire.exchange(request).await?;
         if (200..300).contains(&status) { Ok(body) } else { Err(fault::of_answer(&operation, mutating, status, &body)) }

@@ -1,6 +1,7 @@
 //! What a failed call means. RouterOS is to be read by its words rather than by its status codes.
 
 use mkube_model::neighbours::router::RouterFault;
+use mkube_model::secret::{MASK, Secret};
 use serde_json::Value;
 
 /// A refusal of the device.
@@ -48,6 +49,21 @@ pub fn of_answer(operation: &str, mutating: bool, status: u16, body: &[u8]) -> R
         return lost_or_not_done(operation, mutating, detail);
     }
     RouterFault::Refused { operation, detail }
+}
+
+/// The same fault, with `***` where the device repeats what must not be read.
+pub fn without(mut fault: RouterFault, secret: &Secret) -> RouterFault {
+    match &mut fault {
+        RouterFault::AlreadyExists { detail: text, .. }
+        | RouterFault::WrongState { detail: text, .. }
+        | RouterFault::Refused { detail: text, .. }
+        | RouterFault::Overloaded { detail: text, .. }
+        | RouterFault::Gibberish { detail: text, .. }
+        | RouterFault::Unreachable { cause: text, .. }
+        | RouterFault::ReplyLost { cause: text, .. } => *text = text.replace(secret.expose(), MASK),
+        RouterFault::Unauthorized { .. } | RouterFault::NotFound { .. } => {}
+    }
+    fault
 }
 
 /// A call that got no answer at all.
@@ -105,6 +121,13 @@ mod tests {
         assert!(matches!(fault(true, 400, "unknown parameter nosuch"), F::Refused { .. }));
         assert!(matches!(of_answer("GET /x", false, 401, b"{}"), F::Unauthorized { .. }));
         assert!(matches!(of_answer("GET /x", false, 404, b""), F::NotFound { .. }));
+    }
+
+    #[test]
+    fn an_address_with_a_token_is_not_repeated() {
+        let url = Secret::new("http://10.0.0.1/offers/abc");
+        let told = without(fault(true, 400, "failure: cannot fetch http://10.0.0.1/offers/abc now"), &url).to_string();
+        assert!(!told.contains("abc") && told.contains("cannot fetch ***"), "{told}");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod answer;
 mod client;
 mod fault;
+mod files;
 mod rest_router;
 mod rows;
 mod shape;

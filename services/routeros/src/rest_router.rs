@@ -8,12 +8,13 @@ use mkube_model::neighbours::router::{
     AddressRow, BridgePortRow, ContainerRow, EnvRow, LogRow, MountRow, NewContainer, NewMount, NewVeth, Router,
     RouterFault, RowId, SystemResource, VethRow,
 };
+use mkube_model::secret::Secret;
 use serde_json::{Map, Value, json};
 
 use crate::client::{Client, RestOptions};
-use crate::rows;
 use crate::shape::{Release, Shape};
 use crate::wire::Wire;
+use crate::{files, rows};
 
 /// A device behind its REST interface.
 pub struct RestRouter {
@@ -266,6 +267,38 @@ impl Router for RestRouter {
 
     async fn remove_env(&self, id: &RowId) -> Result<(), RouterFault> {
         self.about("/container/envs/remove", id).await
+    }
+
+    async fn file_size(&self, path: &str) -> Result<Option<u64>, RouterFault> {
+        files::size(&self.client, path).await
+    }
+
+    async fn disk_free(&self, path: &str) -> Result<Option<u64>, RouterFault> {
+        files::free(&self.client, path).await
+    }
+
+    async fn fetch_file(&self, url: &Secret, path: &str) -> Result<(), RouterFault> {
+        files::fetch(&self.client, url, path).await
+    }
+
+    async fn fetch_file_as_job(&self, url: &Secret, path: &str) -> Result<(), RouterFault> {
+        files::fetch_as_job(&self.client, url, path).await
+    }
+
+    async fn rename_file(&self, from: &str, to: &str) -> Result<(), RouterFault> {
+        files::rename(&self.client, from, to).await
+    }
+
+    async fn remove_file(&self, path: &str) -> Result<(), RouterFault> {
+        files::remove(&self.client, path).await
+    }
+
+    async fn add_file(&self, path: &str, contents: &str) -> Result<(), RouterFault> {
+        files::add(&self.client, path, contents).await
+    }
+
+    async fn set_file(&self, path: &str, contents: &str) -> Result<(), RouterFault> {
+        files::set(&self.client, path, contents).await
     }
 }
 

@@ -20,6 +20,8 @@ pub struct WireRequest<'a> {
     pub body: Option<&'a Value>,
     /// Nobody waits longer.
     pub timeout: Duration,
+    /// It may take as long as a download does: it has a place of its own, and takes none from short requests.
+    pub slow: bool,
 }
 
 impl WireRequest<'_> {

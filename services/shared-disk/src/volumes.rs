@@ -6,7 +6,9 @@ use std::path::{Component, Path, PathBuf};
 
 use async_trait::async_trait;
 use mkube_model::disk_map::DiskMap;
-use mkube_model::neighbours::shared_disk::{SharedDisk, SharedDiskFault, VolumeFile};
+use mkube_model::neighbours::shared_disk::{FoundVolume, SharedDisk, SharedDiskFault, SourceDirectory, VolumeFile};
+
+use crate::directories;
 
 /// Directories of volumes.
 #[derive(Debug, Clone)]
@@ -25,7 +27,7 @@ impl VolumeFiles {
     }
 }
 
-fn fault(path: &Path, cause: impl std::fmt::Display) -> SharedDiskFault {
+pub(crate) fn fault(path: &Path, cause: impl std::fmt::Display) -> SharedDiskFault {
     SharedDiskFault { path: path.display().to_string(), cause: cause.to_string() }
 }
 
@@ -128,6 +130,11 @@ impl SharedDisk for VolumeFiles {
         Ok(device)
     }
 
+    fn made_path(&self, container: &str, volume: &str, secret: bool) -> String {
+        let top = if secret { &self.secrets } else { &self.directory };
+        self.map.to_device(&top.join(container).join(volume))
+    }
+
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
         let (plain, secret) = (self.directory.join(container), self.secrets.join(container));
         blocking(move || remove_all(&plain).and_then(|()| remove_all(&secret))).await
@@ -136,6 +143,31 @@ impl SharedDisk for VolumeFiles {
     async fn exists(&self, device_path: &str) -> Option<bool> {
         let local = self.map.to_local(device_path)?;
         tokio::fs::try_exists(local).await.ok()
+    }
+
+    async fn ensure_source(&self, source: &SourceDirectory) -> Result<bool, SharedDiskFault> {
+        let Some(local) = self.map.to_local(&source.path) else { return Ok(false) };
+        let source = source.clone();
+        blocking(move || directories::ensure(&local, &source)).await?;
+        Ok(true)
+    }
+
+    async fn remove_scratch(&self, path: &str) -> Result<bool, SharedDiskFault> {
+        let Some(local) = self.map.to_local(path) else { return Ok(false) };
+        blocking(move || directories::remove_scratch(&local)).await
+    }
+
+    async fn found_volumes(&self, base: &str) -> Result<Option<Vec<FoundVolume>>, SharedDiskFault> {
+        let Some(local) = self.map.to_local(base) else { return Ok(None) };
+        let map = self.map.clone();
+        let mut found = blocking({
+            let map = map.clone();
+            move || directories::found(&local, &|path| map.to_device(path))
+        })
+        .await?;
+        // What is mounted into mkube itself is no volume of a pod, and not unused either.
+        found.retain(|one| !map.is_ours(&one.path));
+        Ok(Some(found))
     }
 }
 

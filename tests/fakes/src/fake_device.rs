@@ -3,7 +3,7 @@
 //! Nothing here runs by itself. What will happen waits with the moment it happens at, and is told to the machine before the
 //! next request is answered; so a test that sleeps sees the device move, and one that does not sees it stand.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use mkube_router_machine::engine::ImageConfig;
 use mkube_router_machine::{Answer, Circumstances, Device, Effect, Happened, Release, Request, RowNumber, Verb};
 use serde_json::Value;
 use tokio::time::Instant;
+
+use crate::fake_files::FakeFiles;
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +47,7 @@ pub(crate) struct FakeDevice {
     born: Instant,
     due: Vec<(Instant, Happened)>,
     /// Paths of the device that exist.
-    pub(crate) files: HashSet<PathBuf>,
+    pub(crate) files: FakeFiles,
     /// Archives that cannot be unpacked, and why.
     pub(crate) bad_archives: HashMap<PathBuf, String>,
     /// Archives whose processes end by themselves, after how long and with which code.
@@ -67,7 +69,7 @@ impl FakeDevice {
             timings: Timings::default(),
             born: Instant::now(),
             due: Vec::new(),
-            files: HashSet::new(),
+            files: FakeFiles::default(),
             bad_archives: HashMap::new(),
             endings: HashMap::new(),
             archives: HashMap::new(),
@@ -78,6 +80,9 @@ impl FakeDevice {
     pub(crate) fn request(&mut self, request: &Request) -> Answer {
         let now = Instant::now();
         self.advance(now);
+        if let Some(answer) = self.files.answer(&self.device, request) {
+            return answer;
+        }
         let (answer, effects) = self.ask(now, |device, circumstances| device.request(request, circumstances));
         self.enact(effects, now);
         answer
@@ -178,7 +183,7 @@ impl FakeDevice {
                         Some(why) => Err(why.clone()),
                         None => Ok(image()),
                     };
-                    self.files.insert(root_dir);
+                    self.files.sizes.insert(root_dir, 0);
                     self.archives.insert(number, archive);
                     self.due.push((now + timings.extract, Happened::Extracted { number, result }));
                 }
@@ -195,7 +200,7 @@ impl FakeDevice {
                     self.due.push((now + timings.stop, Happened::Exited { number, code, out_of_memory: false }));
                 }
                 Effect::RemoveFiles { number, root_dir } => {
-                    self.files.remove(&root_dir);
+                    self.files.sizes.remove(&root_dir);
                     self.due.push((now + timings.remove, Happened::FilesRemoved { number }));
                 }
                 Effect::RestartLater { number, start, after } => {

@@ -1,10 +1,10 @@
 //! Volumes in memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use mkube_model::neighbours::shared_disk::{SharedDisk, SharedDiskFault, VolumeFile};
+use mkube_model::neighbours::shared_disk::{FoundVolume, SharedDisk, SharedDiskFault, SourceDirectory, VolumeFile};
 
 use crate::fake_router::FakeRouter;
 use crate::relay::Crossings;
@@ -13,6 +13,8 @@ use crate::relay::Crossings;
 struct Inner {
     /// Files by container and volume.
     volumes: HashMap<(String, String), Vec<VolumeFile>>,
+    /// Directories that were mounted, and whether they go with their pod.
+    sources: BTreeMap<String, bool>,
     failing: Option<String>,
     crossings: Option<Crossings>,
 }
@@ -55,6 +57,11 @@ impl FakeDisk {
         let files = inner.volumes.get(&(container.to_owned(), volume.to_owned()))?;
         let found = files.iter().find(|one| one.path == file)?;
         String::from_utf8(found.bytes.clone()).ok()
+    }
+
+    /// Directories that were mounted and are there.
+    pub fn directories(&self) -> Vec<String> {
+        self.inner().sources.keys().cloned().collect()
     }
 
     /// Containers that have files.
@@ -103,6 +110,10 @@ impl SharedDisk for FakeDisk {
         self.write_volume(container, volume, files).await
     }
 
+    fn made_path(&self, container: &str, volume: &str, _secret: bool) -> String {
+        format!("/files/{container}/{volume}")
+    }
+
     async fn remove_volumes(&self, container: &str) -> Result<(), SharedDiskFault> {
         self.pass("before remove_volumes").await;
         self.inner().volumes.retain(|(owner, _), _| owner != container);
@@ -112,5 +123,38 @@ impl SharedDisk for FakeDisk {
 
     async fn exists(&self, device_path: &str) -> Option<bool> {
         self.device.as_ref().map(|device| device.has_file(device_path))
+    }
+
+    async fn ensure_source(&self, source: &SourceDirectory) -> Result<bool, SharedDiskFault> {
+        self.pass("before ensure_source").await;
+        let mut inner = self.inner();
+        let known = inner.sources.contains_key(&source.path);
+        if !source.make && !known {
+            return Err(SharedDiskFault { path: source.path.clone(), cause: "is not there".into() });
+        }
+        if !known {
+            inner.sources.insert(source.path.clone(), source.scratch);
+        }
+        Ok(self.device.is_some())
+    }
+
+    async fn remove_scratch(&self, path: &str) -> Result<bool, SharedDiskFault> {
+        self.pass("before remove_scratch").await;
+        let mut inner = self.inner();
+        let made = inner.sources.get(path) == Some(&true);
+        if made {
+            inner.sources.remove(path);
+        }
+        Ok(made)
+    }
+
+    async fn found_volumes(&self, base: &str) -> Result<Option<Vec<FoundVolume>>, SharedDiskFault> {
+        let inner = self.inner();
+        let found = inner.sources.keys().filter_map(|path| {
+            let (container, volume) = path.strip_prefix(base)?.trim_matches('/').split_once('/')?;
+            let (container, volume) = (container.to_owned(), volume.to_owned());
+            Some(FoundVolume { container, volume, path: path.clone(), bytes: Some(0) })
+        });
+        Ok(self.device.is_some().then(|| found.collect()))
     }
 }

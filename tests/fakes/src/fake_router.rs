@@ -96,12 +96,22 @@ impl FakeRouter {
 
     /// A file that exists on the device, such as an image archive.
     pub fn add_file(&self, file: &str) {
-        self.inner().device.files.insert(path(file));
+        self.inner().device.files.sizes.insert(path(file), 1024);
+    }
+
+    /// Bytes of a file of the device.
+    pub fn size_of(&self, file: &str) -> Option<u64> {
+        self.inner().device.files.sizes.get(&path(file)).copied()
+    }
+
+    /// What the device can download from now on: the size of what lies at an address.
+    pub fn set_web(&self, web: impl Fn(&str) -> Option<u64> + Send + 'static) {
+        self.inner().device.files.web = Some(Box::new(web));
     }
 
     /// A file that was on the device is gone, whoever took it.
     pub fn remove_file(&self, file: &str) {
-        self.inner().device.files.remove(&path(file));
+        self.inner().device.files.sizes.remove(&path(file));
     }
 
     /// Whether a path exists on the device.

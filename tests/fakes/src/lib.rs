@@ -8,6 +8,7 @@ mod cue;
 mod fake_clock;
 mod fake_device;
 mod fake_disk;
+mod fake_files;
 mod fake_router;
 mod fake_tarballs;
 mod memory_store;

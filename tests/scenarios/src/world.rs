@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use mkube::compose::{Controller, ControllerSettings, Neighbours, start};
+use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, start};
 use mkube_desired_store::EmbeddedStore;
 use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progress, SourceImage, convert};
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
@@ -142,6 +142,7 @@ impl World {
         let controller = start(
             neighbours,
             ControllerSettings {
+                delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network()?],
                 plan: PlanSettings {

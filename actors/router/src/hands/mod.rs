@@ -4,6 +4,7 @@
 //! A look can fail too. Then the doubt stays with the name, and the next order about it begins with a look.
 
 mod containers;
+mod files;
 mod lists;
 mod networks;
 mod veths;
@@ -13,6 +14,7 @@ use mkube_model::neighbours::router::{Outcome, RouterFault};
 use crate::picture::Learned;
 
 pub use containers::{Move, ensure_container, mark_container, move_container};
+pub use files::{fetch_file, place_file, remove_file, rename_file};
 pub use lists::{ensure_envs, ensure_mounts};
 pub use networks::ensure_bridge;
 pub use veths::{ensure_veth, remove_veth};

@@ -7,6 +7,7 @@
 
 pub mod http;
 pub mod process;
+pub mod proxy;
 pub mod site;
 
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! Host and controller as separate processes, as on a router.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -78,15 +79,21 @@ impl Machine {
 
     /// Puts the busybox image into the host's archive cache under this name.
     pub fn image(&self, name: &str) {
+        self.image_in(&self.dir.join("host/disk1/cache"), name);
+    }
+
+    /// Puts the busybox image into a directory of archives; where it lies.
+    pub fn image_in(&self, directory: &Path, name: &str) -> PathBuf {
         let applets =
             ["sh", "httpd", "cat", "echo", "env", "hostname", "ls", "sleep", "true", "false", "stat", "id", "pwd"];
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(std::path::Path::new);
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
         let busybox = busybox.into_iter().find(|path| path.is_file()).expect("busybox-static is installed");
         let archive = format!("{}.tar", mkube_model::names::archive_name(name));
-        let path = self.dir.join("host/disk1/cache").join(archive);
-        std::fs::create_dir_all(path.parent().expect("has a parent")).expect("a directory");
+        let path = directory.join(archive);
+        std::fs::create_dir_all(directory).expect("a directory");
         let image = assemble::busybox(name, busybox, &applets).expect("an image");
         assemble::write(&image, &path).expect("written");
+        path
     }
 
     /// How many rows of a menu of the host have this name.

@@ -332,9 +332,9 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
         }
         if path.is_empty() {
             problems.push(Problem::required(format!("{field}.mountPath")));
-        } else if !path.starts_with('/') || path.trim_matches('/').is_empty() {
+        } else if !path.starts_with('/') || !steps(path).any(|_| true) || steps(path).any(|step| step == "..") {
             problems.push(Problem::invalid(format!("{field}.mountPath"), path, "must be an absolute path below /"));
-        } else if !paths.insert(path) {
+        } else if !paths.insert(steps(path).collect::<Vec<_>>()) {
             problems.push(Problem::invalid(format!("{field}.mountPath"), path, "must be unique"));
         }
         if at(mount, "/subPath").split('/').any(|part| part == "..") {
@@ -351,6 +351,11 @@ fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) 
             ));
         }
     }
+}
+
+/// The steps of a path that lead somewhere.
+fn steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|step| !step.is_empty() && *step != ".")
 }
 
 fn is_quantity(text: &str) -> bool {
@@ -541,6 +546,21 @@ mod tests {
                 "spec.containers[2].name",
             ]
         );
+    }
+
+    #[test]
+    fn a_mount_hides_neither_the_whole_root_nor_another_mount() {
+        let mounted = |paths: &[&str]| {
+            let mounts: Vec<Value> = paths.iter().map(|path| json!({"name": "v", "mountPath": path})).collect();
+            problems(json!({"containers": [{"name": "c", "image": "x", "volumeMounts": mounts}]}))
+        };
+        let field = |index: usize| format!("spec.containers[0].volumeMounts[{index}].mountPath");
+        for root in ["/", "//", "/.", "/./", "/data/..", "/../etc"] {
+            assert_eq!(mounted(&[root]), [field(0)], "{root}");
+        }
+        assert_eq!(mounted(&["/data", "/data/"]), [field(1)]);
+        assert_eq!(mounted(&["/data", "/./data"]), [field(1)]);
+        assert_eq!(mounted(&["/data", "/data/inner", "/..data"]), Vec::<String>::new());
     }
 
     #[test]

@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::secret::Secret;
+
 /// A RouterOS `.id` such as `*1A`. Valid for the life of the row only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -262,6 +264,9 @@ pub struct SystemResource {
     pub disk_total: u64,
 }
 
+/// Bytes of text that fit into a file over REST, in every release.
+pub const SMALL_FILE: usize = 61_440;
+
 /// What a device fault means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -423,4 +428,21 @@ pub trait Router: Send + Sync {
     async fn add_env(&self, list: &str, key: &str, value: &str) -> Result<RowId, RouterFault>;
     /// `POST /container/envs/remove`.
     async fn remove_env(&self, id: &RowId) -> Result<(), RouterFault>;
+
+    /// Bytes of a file of the device; `None` when there is no such file, or it has no size.
+    async fn file_size(&self, path: &str) -> Result<Option<u64>, RouterFault>;
+    /// Bytes free where a path lies, if the device says so of that disk.
+    async fn disk_free(&self, path: &str) -> Result<Option<u64>, RouterFault>;
+    /// `POST /tool/fetch`; returns when the file is there, or after about 60 s with `ReplyLost`, and then the device may go on.
+    async fn fetch_file(&self, url: &Secret, path: &str) -> Result<(), RouterFault>;
+    /// The same as a job of the device, which no session ends; returns when it was begun, and says nothing of how it went.
+    async fn fetch_file_as_job(&self, url: &Secret, path: &str) -> Result<(), RouterFault>;
+    /// `POST /file/set` of the name. Something of the new name is not replaced.
+    async fn rename_file(&self, from: &str, to: &str) -> Result<(), RouterFault>;
+    /// `POST /file/remove`.
+    async fn remove_file(&self, path: &str) -> Result<(), RouterFault>;
+    /// `POST /file/add`: a small text file and its directories.
+    async fn add_file(&self, path: &str, contents: &str) -> Result<(), RouterFault>;
+    /// `POST /file/set` of the contents of one that is there.
+    async fn set_file(&self, path: &str, contents: &str) -> Result<(), RouterFault>;
 }

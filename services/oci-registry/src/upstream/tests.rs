@@ -2,7 +2,6 @@ use actix_web::body::SizedStream;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use mkube_model::neighbours::wall_clock::SystemClock;
 use serde_json::{Value, json};
 
 use super::*;
@@ -187,8 +186,7 @@ impl Cache {
     async fn with(file: Value, fresh_for: Duration) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a directory");
-        let store =
-            Store::open(StoreOptions::new(dir.path().join("store")), Arc::new(SystemClock)).await.expect("opened");
+        let store = Store::open(StoreOptions::new(dir.path().join("store"))).await.expect("opened");
         let settings = settings(dir.path(), file);
         let upstreams =
             Upstreams::open_with(&settings, store.clone(), &dir.path().join("up"), fresh_for).expect("opened");

@@ -64,8 +64,7 @@ async fn look(directory: &Path, host: &str, receiver: &Receiver) -> Result<(), F
         directory,
         json!({"watchImages": [{"upstream": format!("{host}/team/app:edge"), "localRepo": "app"}]}),
     );
-    let clock = Arc::new(mkube_model::neighbours::wall_clock::SystemClock);
-    let store = Store::open(StoreOptions::new(&settings.store_path), clock).await.expect("opened");
+    let store = Store::open(StoreOptions::new(&settings.store_path)).await.expect("opened");
     let targets: Vec<Arc<dyn NoticeTarget>> =
         vec![Arc::new(Webhook::new(&receiver.url, &Secret::default()).expect("a client"))];
     let notices =
@@ -91,8 +90,7 @@ async fn an_update_is_brought_here_whole_and_told_also_when_it_came_while_nobody
     look(dir.path(), &fake.host, &receiver).await.expect("looked");
     look(dir.path(), &fake.host, &receiver).await.expect("looked");
     assert_eq!(receiver.digests(), [second.digest().to_string()], "once");
-    let clock = Arc::new(mkube_model::neighbours::wall_clock::SystemClock);
-    let store = Store::open(StoreOptions::new(dir.path().join("store")), clock).await.expect("opened");
+    let store = Store::open(StoreOptions::new(dir.path().join("store"))).await.expect("opened");
     let here = store.find_manifest(&repository("app"), &reference("edge")).expect("here");
     assert_eq!(here.digest, second.digest());
     for blob in [&second.config, &second.layer] {
@@ -111,8 +109,7 @@ async fn an_update_that_does_not_come_whole_changes_nothing_and_is_tried_again()
     look(dir.path(), &fake.host, &receiver).await.expect_err("its layers are not there");
     assert_eq!(receiver.digests(), Vec::<String>::new());
     {
-        let clock = Arc::new(mkube_model::neighbours::wall_clock::SystemClock);
-        let store = Store::open(StoreOptions::new(dir.path().join("store")), clock).await.expect("opened");
+        let store = Store::open(StoreOptions::new(dir.path().join("store"))).await.expect("opened");
         let here = store.find_manifest(&repository("app"), &reference("edge")).expect("here");
         assert_eq!(here.digest, first.digest(), "the tag has not moved");
     }

@@ -26,7 +26,8 @@ pub fn timings() -> Timings {
 pub struct Router {
     pub host: RunningHost,
     pub client: reqwest::Client,
-    _directory: TempDir,
+    #[allow(dead_code, reason = "only some tests look at the disk itself")]
+    pub directory: TempDir,
     user: (String, String),
 }
 
@@ -125,7 +126,7 @@ impl Router {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let host = start(options).await.expect("a host");
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
-        Self { host, client, _directory: directory, user: ("admin".to_owned(), String::new()) }
+        Self { host, client, directory, user: ("admin".to_owned(), String::new()) }
     }
 
     /// The same router, asked by somebody else.

@@ -7,6 +7,7 @@ mod discovery;
 mod images;
 mod lists;
 mod new_kind;
+mod offers;
 mod patches;
 mod protobuf;
 mod rust_client;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
-use mkube_images::{ImageActor, ImageParts};
+use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
@@ -204,6 +204,7 @@ impl World {
         let keeper = ImageParts {
             source: tarballs,
             map: Default::default(),
+            delivery: Delivery::Shared(Default::default()),
             publisher,
             objects: reader.clone(),
             device: picture.clone(),
