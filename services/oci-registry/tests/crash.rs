@@ -188,7 +188,8 @@ async fn pull(process: &Process, mut dice: Dice, known: &Mutex<Acknowledged>) ->
         };
         match wanted {
             Some(digest) => whole(&digest, &process.get(&path_of(&digest)).await?),
-            None => tokio::time::sleep(Duration::from_millis(1)).await,
+            // Nothing to pull yet; a registry that is gone by now is noticed all the same.
+            None => drop(process.get("/v2/").await?),
         }
     }
 }
