@@ -140,8 +140,14 @@ impl Blobs {
         let path = self.part(&blob.digest);
         let open = || -> io::Result<Part> {
             std::fs::create_dir_all(&self.directory)?;
-            let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
-            flock(&file, FlockOperation::LockExclusive)?;
+            let mut file = locked(&path)?;
+            // Whoever wanted it may have left, and cleaned up, before it was made here.
+            let known = self.lock();
+            if !known.needed.contains_key(&blob.digest) {
+                std::fs::remove_file(&path)?;
+                return Err(io::Error::other("nobody wants it any more"));
+            }
+            drop(known);
             let mut hasher = blob.digest.hasher();
             let received = hash_into(&mut file, &mut hasher, blob.bytes)?;
             file.set_len(received)?;
@@ -186,6 +192,19 @@ impl Blobs {
             }
             // Not possible today is tried again tomorrow.
             let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Opens the file for one writer alone: the one that has this name now, not one that was deleted while it was waited for.
+fn locked(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::MetadataExt;
+    loop {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        let own = file.metadata()?.ino();
+        if std::fs::metadata(path).is_ok_and(|named| named.ino() == own) {
+            return Ok(file);
         }
     }
 }

@@ -109,7 +109,7 @@ async fn what_skopeo_pushed_to_a_docker_registry_is_pulled_from_it() {
     let docker = ["copy", "--dest-tls-verify=false", "--format=v2s2", "--override-arch=amd64"];
     skopeo(&[&docker[..], &[&from, &to("docker")]].concat());
 
-    let world = World::new(&[registry.host.clone()]);
+    let world = World::new(std::slice::from_ref(&registry.host));
     let source = world.open().await;
     let reference = |tag: &str| format!("{}/team/app:{tag}", registry.host);
     let archive = source.always(&reference("all")).await.expect("pulled");
@@ -147,7 +147,7 @@ async fn a_docker_registry_with_passwords_opens_to_a_pull_secret() {
     oci_layout(&layout, &[("amd64", "", &image)]);
     let (from, to) = (format!("oci:{}:1", layout.display()), format!("docker://{}/app:1", registry.host));
     skopeo(&["copy", "--all", "--dest-tls-verify=false", "--dest-creds=bob:hunter2", &from, &to]);
-    let world = World::new(&[registry.host.clone()]);
+    let world = World::new(std::slice::from_ref(&registry.host));
     let source = world.open().await;
     let reference = format!("{}/app:1", registry.host);
     let fault = source.always(&reference).await.expect_err("closed");
