@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::machine::{mebibytes_per_second, scratch_on_disk};
+use crate::machine::{mebibytes_per_second, scratch_on_disk, settle_disk};
 
 /// Prints the limits, `bytes` each.
 pub fn print(pieces: &[Bytes]) -> anyhow::Result<()> {
@@ -23,6 +23,7 @@ pub fn print(pieces: &[Bytes]) -> anyhow::Result<()> {
 
 fn disk(pieces: &[Bytes]) -> anyhow::Result<Duration> {
     let directory = scratch_on_disk()?;
+    settle_disk();
     let begin = Instant::now();
     for (index, piece) in pieces.iter().enumerate() {
         let mut file = File::create(directory.path().join(index.to_string()))?;

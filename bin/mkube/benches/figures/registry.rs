@@ -39,7 +39,7 @@ struct Look {
 type Figures = BTreeMap<usize, Vec<Look>>;
 
 /// Rows in the order of the table, each with its unit.
-const ROWS: [(&str, &str); 16] = [
+const ROWS: [(&str, &str); 17] = [
     ("push 1 GiB, 4 layers in turn, monolithic", "MiB/s"),
     ("push 1 GiB, 4 layers at once, monolithic", "MiB/s"),
     ("push 1 GiB, 4 layers at once, streamed", "MiB/s"),
@@ -55,6 +55,7 @@ const ROWS: [(&str, &str); 16] = [
     ("GET /v2/, 8 clients", "req/s"),
     ("200 pullers of a 10 MiB image at once", "MiB/s"),
     ("200 pullers, errors", "errors"),
+    ("peak RSS (VmHWM) before the 200 pullers", "MiB"),
     ("peak RSS (VmHWM) of the whole round", "MiB"),
 ];
 
@@ -176,6 +177,12 @@ async fn one_round(measuring: &mut Measuring<'_>, round: u64) -> anyhow::Result<
     let manifests = |client: RegistryClient| async move { client.manifest("image", "one").await.map(drop) };
     measuring.look(11, count(QUESTIONS), questions(client, manifests)).await?;
     measuring.look(12, count(QUESTIONS), questions(client, |client| async move { client.ping().await })).await?;
+    let peak = |measuring: &mut Measuring<'_>, row| {
+        let process = &measuring.registry.process;
+        let look = Look { figure: process.peak(), processor: process.processor().as_secs_f64() };
+        measuring.note(row, look);
+    };
+    peak(measuring, 15);
     let mut errors = 0;
     let many = async {
         let (took, failed) = image.pull_by_many(client).await?;
@@ -184,8 +191,7 @@ async fn one_round(measuring: &mut Measuring<'_>, round: u64) -> anyhow::Result<
     };
     measuring.look(13, rate(PULLERS * Image::SIZE), many).await?;
     measuring.note(14, Look { figure: errors as f64, processor: 0.0 });
-    let all = measuring.registry.process.processor().as_secs_f64();
-    measuring.note(15, Look { figure: measuring.registry.process.peak(), processor: all });
+    peak(measuring, 16);
     Ok(())
 }
 

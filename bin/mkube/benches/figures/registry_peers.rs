@@ -26,11 +26,8 @@ pub struct RunningRegistry {
     _directory: tempfile::TempDir,
 }
 
-/// Where docker-registry is: on PATH, or where `scripts/bench` unpacked it.
+/// Where docker-registry is; `scripts/bench` puts it on PATH.
 pub fn docker_registry() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("DOCKER_REGISTRY") {
-        return Some(PathBuf::from(path));
-    }
     std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|folder| folder.join("docker-registry"))
         .find(|path| path.is_file())
