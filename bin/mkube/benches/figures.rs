@@ -4,12 +4,26 @@
 //! `cargo bench --bench figures -- scale ready`.
 #![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
+#[path = "figures/images.rs"]
+mod images;
+#[path = "figures/limits.rs"]
+mod limits;
 #[path = "figures/machine.rs"]
 mod machine;
 #[path = "figures/pod_start.rs"]
 mod pod_start;
+#[path = "figures/pull.rs"]
+mod pull;
 #[path = "figures/ready.rs"]
 mod ready;
+#[path = "figures/registry.rs"]
+mod registry;
+#[path = "figures/registry_client.rs"]
+mod registry_client;
+#[path = "figures/registry_peers.rs"]
+mod registry_peers;
+#[path = "figures/rollout.rs"]
+mod rollout;
 #[path = "figures/scale.rs"]
 mod scale;
 
@@ -29,6 +43,15 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("scale") {
             scale::run().await?;
+        }
+        if asked("registry") {
+            registry::run().await?;
+        }
+        if asked("pull") {
+            pull::run().await?;
+        }
+        if asked("rollout") {
+            rollout::run().await?;
         }
         Ok(())
     })

@@ -14,6 +14,8 @@ use serde_json::Value;
 const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy");
 const CONFIGS: [&str; 2] = ["config.yaml", "rose1-config.yaml"];
 const SITE: [&str; 2] = ["boot-order.yaml", "site-pods"];
+/// The image of the examples, in the registry of `mkube dev`.
+const HELLO: &str = "127.0.0.1:5000/hello:latest";
 
 fn text(file: &str) -> String {
     let path = Path::new(DEPLOY).join(file);
@@ -416,7 +418,7 @@ fn the_hello_example_is_one_pod_and_its_page() {
     assert_eq!(places, ["ConfigMap default/hello", "Pod default/hello"]);
     assert!(found[0].value["data"]["index.html"].is_string());
     let container = &found[1].containers()[0];
-    assert_eq!(container["image"], "hello:latest");
+    assert_eq!(container["image"], HELLO);
     assert_eq!(Object::words(container), ["busybox", "httpd", "-f", "-v", "-p", "80", "-h", "/www"]);
     assert_eq!(container["ports"][0]["containerPort"], 80);
 }
@@ -427,7 +429,7 @@ fn the_examples_need_no_network_and_no_image_but_those_of_dev() {
     assert_eq!(found.len(), 3);
     for pod in found {
         assert_eq!(metadata::annotation(&pod.value, "vkube.io/network"), None, "{}", pod.file);
-        assert!(pod.containers().iter().all(|container| container["image"] == "hello:latest"), "{}", pod.file);
+        assert!(pod.containers().iter().all(|container| container["image"] == HELLO), "{}", pod.file);
         let policy = if pod.file.ends_with("job.yaml") { "Never" } else { "Always" };
         assert_eq!(pod.value["spec"]["restartPolicy"], policy, "{}", pod.file);
         let containers = if pod.file.ends_with("two-containers.yaml") { 2 } else { 1 };

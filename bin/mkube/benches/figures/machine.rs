@@ -54,15 +54,40 @@ impl Running {
 
     /// Starts one that prints no `ready` line.
     pub fn quiet(words: &[&str]) -> anyhow::Result<Self> {
-        let child = Command::new(BINARY).args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Self::other(Path::new(BINARY), words)
+    }
+
+    /// Starts another program.
+    pub fn other(program: &Path, words: &[&str]) -> anyhow::Result<Self> {
+        let child = Command::new(program).args(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = child.with_context(|| format!("{} {words:?}", program.display()))?;
         Ok(Self { child, ready_after: Duration::ZERO, printed: Vec::new() })
     }
 
     /// Resident memory, MiB.
     pub fn resident(&self) -> f64 {
+        self.status_mib("VmRSS:")
+    }
+
+    /// The most that was resident since the start, or since [`Self::forget_peak`], MiB.
+    pub fn peak(&self) -> f64 {
+        self.status_mib("VmHWM:")
+    }
+
+    /// Lets the peak begin again at what is resident now.
+    pub fn forget_peak(&self) -> anyhow::Result<()> {
+        Ok(std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5")?)
+    }
+
+    fn status_mib(&self, field: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
         line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     /// Processor time used so far.
@@ -145,6 +170,16 @@ pub fn scratch() -> anyhow::Result<tempfile::TempDir> {
     Ok(tempfile::tempdir()?)
 }
 
+/// The same on the disk of the source tree, where a temporary directory may be in memory.
+pub fn scratch_on_disk() -> anyhow::Result<tempfile::TempDir> {
+    Ok(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?)
+}
+
+/// Lets the disk finish what is under way, so that nobody pays for what came before.
+pub fn settle_disk() {
+    let _ = Command::new("sync").status();
+}
+
 /// A path as text.
 pub fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().display().to_string()
@@ -162,9 +197,31 @@ pub fn quantile(values: &mut [Duration], share: f64) -> Duration {
     values.get(index).copied().unwrap_or_default()
 }
 
+/// The middle of the values.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match (sorted.len() / 2, sorted.len() % 2) {
+        (0, 0) => f64::NAN,
+        (middle, 0) => (sorted[middle - 1] + sorted[middle]) / 2.0,
+        (middle, _) => sorted[middle],
+    }
+}
+
+/// MiB a second.
+pub fn mebibytes_per_second(bytes: usize, took: Duration) -> f64 {
+    bytes as f64 / f64::from(1 << 20) / took.as_secs_f64()
+}
+
 /// Milliseconds with one digit.
 pub fn millis(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
+/// Whether a program is on PATH.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Whether real containers can run here.
