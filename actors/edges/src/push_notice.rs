@@ -38,7 +38,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     pairs.map(|pair| Some((digit(pair[0])? * 16 + digit(*pair.get(1)?)?) as u8)).collect()
 }
 
-/// Reads a notice: `{"image": "repo[:tag]"}` of the Go registry, or `{"repository", "tag", "digest", "registry"}`.
+/// Reads a notice: `{"image": "repo[:tag]"}` of the Go registry, `{"repository", "tag", "digest", "registry"}`, or both in one.
 pub fn read(body: &Value) -> Result<Notice, Status> {
     if !body.is_object() {
         return Err(Status::bad_request("the notice must be a JSON object"));
@@ -47,7 +47,13 @@ pub fn read(body: &Value) -> Result<Notice, Status> {
         (Some(image), None) => of_image(image),
         (None, Some(repository)) => of_fields(body, repository),
         (None, None) => Err(Status::bad_request("the notice must have `image`, or `repository` and `tag`")),
-        (Some(_), Some(_)) => Err(Status::bad_request("the notice must have `image` or `repository`, not both")),
+        (Some(image), Some(repository)) => {
+            let notice = of_fields(body, repository)?;
+            let name = |mark: char, field: &str| Some(format!("{repository}{mark}{}", body[field].as_str()?));
+            let agrees =
+                [name(':', "tag"), name(':', "digest"), name('@', "digest")].iter().flatten().any(|one| one == image);
+            if agrees { Ok(notice) } else { Err(bad("image", image, "is not what `repository` names")) }
+        }
     }
 }
 
@@ -155,6 +161,7 @@ mod tests {
             (json!({"image": "a/b:1.0"}), tag("a/b", "1.0", None, None)),
             (json!({"image": "10.0.0.1:5000/a/b"}), tag("a/b", "latest", None, Some("10.0.0.1:5000"))),
             (json!({"repository": "app", "tag": "edge"}), tag("app", "edge", None, None)),
+            (json!({"repository": "app", "tag": "edge", "image": "app:edge"}), tag("app", "edge", None, None)),
             (
                 json!({"repository": "app", "tag": "edge", "digest": digest(), "registry": "10.0.0.1:5000"}),
                 tag("app", "edge", Some(digest()), Some("10.0.0.1:5000")),
@@ -187,6 +194,7 @@ mod tests {
             json!({"image": ""}),
             json!({"image": 7}),
             json!({"image": "app", "repository": "app"}),
+            json!({"image": "app:1", "repository": "app", "tag": "2"}),
             json!({"image": "a".repeat(600)}),
             json!({"image": "app:"}),
             json!({"image": ":edge"}),

@@ -202,8 +202,8 @@ async fn greet(
     // Answers are written whole; waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
     let config = match &encryption {
-        Encryption::Off => return Ok((Wire::Plain(stream), Protocol::Http1, peer)),
-        Encryption::Offered(config) | Encryption::Required(config) => config.clone(),
+        Encryption::Off => None,
+        Encryption::Offered(config) | Encryption::Required(config) => Some(config.clone()),
     };
     let required = matches!(encryption, Encryption::Required(_));
     let greeting = async move {
@@ -212,6 +212,8 @@ async fn greet(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         if first[0] == HANDSHAKE {
+            // Clients that take either try TLS first. Ended here, it is no request that cannot be read.
+            let config = config.ok_or_else(|| io::Error::other("TLS is not offered"))?;
             return Ok(Wire::Encrypted(Box::new(TlsAcceptor::from(config).accept(stream).await?)));
         }
         if required {
