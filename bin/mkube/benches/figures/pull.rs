@@ -86,7 +86,8 @@ async fn round(registry: &str, tag: &str) -> anyhow::Result<Round> {
     let directory = scratch_on_disk()?;
     settle_disk();
     let pulled = pull(registry, tag, directory.path()).await?;
-    let bytes = usize::try_from(std::fs::metadata(&pulled.archive)?.len())?;
+    let archive = std::fs::metadata(&pulled.archive).with_context(|| text(&pulled.archive))?;
+    let bytes = usize::try_from(archive.len())?;
     let rate = |took| mebibytes_per_second(bytes, took);
 
     let copy = directory.path().join("copy");
@@ -168,7 +169,7 @@ async fn pull(registry: &str, tag: &str, directory: &Path) -> anyhow::Result<Pul
     let begin = Instant::now();
     http.post(&pods, &pod("big", &format!("{registry}/big:{tag}"), &["serve"])).await?;
     let archive = loop {
-        if let Some(archive) = archive_in(&cache)? {
+        if let Some(archive) = archive_in(&cache) {
             break archive;
         }
         if begin.elapsed() > PATIENCE {
@@ -185,20 +186,12 @@ async fn pull(registry: &str, tag: &str, directory: &Path) -> anyhow::Result<Pul
     Ok(Pulled { archive, took, idle, peak })
 }
 
-/// The archive, once it has its name.
-fn archive_in(cache: &Path) -> anyhow::Result<Option<PathBuf>> {
-    let mut folders = vec![cache.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "tar") {
-                return Ok(Some(path));
-            }
-        }
-    }
-    Ok(None)
+/// The archive, once it has its name: what is on its way is hidden.
+fn archive_in(cache: &Path) -> Option<PathBuf> {
+    // What lies there comes and goes meanwhile.
+    let mut names = std::fs::read_dir(cache).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let name = names.find(|name| name.to_str().is_some_and(|name| name.ends_with(".tar") && !name.starts_with('.')))?;
+    Some(cache.join(name))
 }
 
 fn serve_config(host: &str, listen: &str, registry: &str, directory: &Path) -> Value {
