@@ -14,6 +14,7 @@ mod load;
 pub(crate) mod locks;
 mod manifests;
 mod room;
+mod session;
 mod uploads;
 
 use std::fs::File;

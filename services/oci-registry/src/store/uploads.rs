@@ -20,6 +20,7 @@ use crate::store::blobs::digest_of_file;
 use crate::store::index::Standing;
 use crate::store::layout::Holder;
 use crate::store::locks::Held;
+use crate::store::session::{EarlySync, Session};
 use crate::store::{Inner, Store, blocking, durable};
 
 /// Bytes that are written at once, while the next ones are received.
@@ -52,18 +53,13 @@ pub struct ContentRange {
 
 /// A session that is being written to. Whatever happens to the request, the session is whole: what is written was counted.
 struct Writer {
-    inner: Arc<Inner>,
-    id: Uuid,
-    path: PathBuf,
+    session: Arc<Session>,
     file: File,
     /// Bytes before this request.
     before: u64,
     offset: u64,
     /// Of all bytes so far; none after a restart.
     hasher: Option<Hasher>,
-    /// The session ends with the request, come what may.
-    passing: bool,
-    _session: Held<Uuid>,
 }
 
 impl Store {
@@ -140,8 +136,9 @@ impl Store {
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<(), Fault> {
         let id = self.start_upload(repository).await?;
-        let mut writer = self.writer(repository, id, digest.algorithm()).await?;
-        writer.passing = true;
+        let writer = self.writer(repository, id, digest.algorithm()).await?;
+        // It ends with the request, come what may.
+        writer.session.ended.store(true, Ordering::Relaxed);
         self.finish(repository, writer, digest, None, body).await
     }
 
@@ -158,15 +155,15 @@ impl Store {
         let writer = blocking(move || {
             let found = match writer.hasher.take() {
                 Some(hasher) if hasher.algorithm() == wanted.algorithm() => hasher.finish(),
-                _ => digest_of_file(&writer.path, &wanted)
-                    .map_err(Fault::disk(format!("cannot read {}", writer.path.display())))?,
+                _ => digest_of_file(&writer.session.path, &wanted)
+                    .map_err(Fault::disk(format!("cannot read {}", writer.session.path.display())))?,
             };
             if found != wanted {
                 writer.discard();
                 return Err(Fault::DigestMismatch { wanted, found });
             }
             if let Err(error) = writer.file.sync_all() {
-                let fault = Fault::disk(format!("cannot sync {}", writer.path.display()))(error);
+                let fault = Fault::disk(format!("cannot sync {}", writer.session.path.display()))(error);
                 // What the disk has of it is not known any more.
                 writer.discard();
                 return Err(fault);
@@ -198,7 +195,7 @@ impl Store {
     async fn writer(&self, repository: &RepositoryName, id: Uuid, algorithm: Algorithm) -> Result<Writer, Fault> {
         let inner = self.0.clone();
         let path = inner.session(repository, id);
-        let Some(session) = inner.sessions.try_hold(&id) else { return Err(Fault::UploadBusy(id.to_string())) };
+        let Some(held) = inner.sessions.try_hold(&id) else { return Err(Fault::UploadBusy(id.to_string())) };
         blocking(move || {
             let opened = OpenOptions::new().write(true).open(&path).and_then(|mut file| {
                 let offset = file.seek(SeekFrom::End(0))?;
@@ -211,7 +208,8 @@ impl Store {
                 Some((at, hasher)) if at == offset => Some(hasher),
                 _ => None,
             };
-            Ok(Writer { id, path, file, before: offset, offset, hasher, passing: false, _session: session, inner })
+            let session = Session::new(inner, id, path, offset, held);
+            Ok(Writer { session, file, before: offset, offset, hasher })
         })
         .await
     }
@@ -226,11 +224,26 @@ fn lost(id: Uuid, path: &Path, error: io::Error) -> Fault {
 }
 
 impl Writer {
-    /// Receives a body: while one batch is written and hashed, the next comes in.
+    /// Receives a body.
     async fn receive<E: std::fmt::Display>(
         self,
         range: Option<ContentRange>,
         body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<Self, Fault> {
+        let path = self.session.path.clone();
+        let mut early = EarlySync::new(self.offset);
+        let received = self.take_in(range, body, &mut early).await;
+        // Also when that came to nothing: what is removed is gone before the answer.
+        early.end().await.map_err(Fault::disk(format!("cannot sync {}", path.display())))?;
+        received
+    }
+
+    /// While one batch is written and hashed, the next comes in, and what was written before goes to the disk.
+    async fn take_in<E: std::fmt::Display>(
+        self,
+        range: Option<ContentRange>,
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        early: &mut EarlySync,
     ) -> Result<Self, Fault> {
         // Asked once more after its end.
         let mut body = body.fuse();
@@ -253,6 +266,10 @@ impl Writer {
                 }
             }
             let Some(mut writer) = idle.take() else { break None };
+            if early.is_due(writer.offset) {
+                let begun = early.begin(writer.file.try_clone(), writer.offset, writer.session.clone()).await;
+                begun.map_err(Fault::disk(format!("cannot sync {}", writer.session.path.display())))?;
+            }
             if batch.is_empty() {
                 idle = Some(writer);
                 break broken;
@@ -297,13 +314,15 @@ impl Writer {
 
     fn write(&mut self, batch: &[Bytes]) -> Result<(), Fault> {
         let bytes: u64 = batch.iter().map(|piece| piece.len() as u64).sum();
-        self.inner.room.take(bytes)?;
+        let room = &self.session.inner.room;
+        room.take(bytes)?;
         let mut slices: Vec<IoSlice<'_>> = batch.iter().map(|piece| IoSlice::new(piece)).collect();
         if let Err(error) = write_all(&mut self.file, &mut slices) {
-            self.inner.room.give_back(bytes);
-            return Err(Fault::disk(format!("cannot write {}", self.path.display()))(error));
+            room.give_back(bytes);
+            return Err(Fault::disk(format!("cannot write {}", self.session.path.display()))(error));
         }
         self.offset += bytes;
+        self.session.bytes.store(self.offset, Ordering::Relaxed);
         if let Some(hasher) = &mut self.hasher {
             batch.iter().for_each(|piece| hasher.update(piece));
         }
@@ -313,32 +332,24 @@ impl Writer {
     /// Back to what was there before this request.
     fn rewind(&mut self) {
         if self.file.set_len(self.before).is_ok() {
-            self.inner.room.give_back(self.offset - self.before);
+            self.session.inner.room.give_back(self.offset - self.before);
             self.offset = self.before;
+            self.session.bytes.store(self.offset, Ordering::Relaxed);
             self.hasher = None;
         }
     }
 
     /// Lets the session wait for its next request.
     fn keep(mut self) {
-        if !self.passing {
+        if !self.session.ended.load(Ordering::Relaxed) {
             let hashed = self.hasher.take().map(|hasher| (self.offset, hasher));
-            self.inner.waiting().insert(self.id, Wait::now(hashed));
+            self.session.inner.waiting().insert(self.session.id, Wait::now(hashed));
         }
     }
 
     /// Ends the session.
-    fn discard(mut self) {
-        self.passing = true;
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if self.passing && durable::remove_if_there(&self.path).unwrap_or(false) {
-            self.inner.room.give_back(self.offset);
-            self.inner.uploads.fetch_sub(1, Ordering::Relaxed);
-        }
+    fn discard(self) {
+        self.session.ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -375,12 +386,12 @@ fn write_all(file: &mut File, mut slices: &mut [IoSlice<'_>]) -> io::Result<()> 
 }
 
 impl Inner {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    pub(super) fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// File of a session. The mark in its name ties it to its repository without a second file.
-    fn session(&self, repository: &RepositoryName, id: Uuid) -> PathBuf {
+    pub(super) fn session(&self, repository: &RepositoryName, id: Uuid) -> PathBuf {
         let mark = Digest::of(Algorithm::Sha256, repository.as_str().as_bytes());
         self.layout.uploads().join(format!("{id}.{}", &mark.hex()[..16]))
     }
@@ -388,7 +399,7 @@ impl Inner {
     /// Gives verified and synced content its name.
     fn publish(
         &self,
-        mut writer: Writer,
+        writer: Writer,
         repository: &RepositoryName,
         digest: &Digest,
         lock: &Held<Digest>,
@@ -411,9 +422,9 @@ impl Inner {
         let path = self.layout.blob(digest);
         // The mark comes first: a blob without one would count as adopted.
         self.write_mark(&holder, digest)?;
-        fs::rename(&writer.path, &path).map_err(Fault::disk(format!("cannot name {}", path.display())))?;
+        fs::rename(&writer.session.path, &path).map_err(Fault::disk(format!("cannot name {}", path.display())))?;
         self.uploads.fetch_sub(1, Ordering::Relaxed);
-        writer.passing = false;
+        writer.session.ended.store(false, Ordering::Relaxed);
         self.sync_marks(&holder, digest)?;
         let folder = self.layout.blobs(digest.algorithm());
         durable::sync_folder(&folder).map_err(Fault::disk(format!("cannot sync {}", folder.display())))?;
