@@ -21,6 +21,7 @@ use crate::parts::{Access, AccessRequest, Action, RegistryParts};
 use crate::store::locks::KeyedLocks;
 use crate::wire::Arrival;
 pub(crate) use answer::refuse;
+use download::Downloads;
 use route::{Method as Verb, Route};
 
 /// What requests share.
@@ -29,6 +30,7 @@ struct Shared {
     requests: Arc<Semaphore>,
     /// Held while a repository's manifest is stored and told of: whoever is told hears it in the order of storing.
     turns: Arc<KeyedLocks<RepositoryName>>,
+    downloads: Downloads,
 }
 
 /// One request on its way.
@@ -42,7 +44,7 @@ struct Call {
 /// Puts a registry under `/v2`. Call what this returns for every worker; routes of one's own below `/v2` go before it.
 pub fn configure(parts: RegistryParts) -> impl Fn(&mut ServiceConfig) + Clone + Send + 'static {
     let requests = Arc::new(Semaphore::new(parts.limits.requests));
-    let shared = Data::new(Shared { parts, requests, turns: Arc::default() });
+    let shared = Data::new(Shared { parts, requests, turns: Arc::default(), downloads: Downloads::default() });
     move |config| {
         let shared = shared.clone();
         let handle = move |request: HttpRequest, payload: Payload| handle(request, payload, shared.clone());

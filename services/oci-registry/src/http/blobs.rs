@@ -73,7 +73,8 @@ pub async fn get(call: Call, repository: &RepositoryName, digest: &Digest) -> Re
             return Ok(response.finish());
         }
     };
-    Ok(response.body(SizedStream::new(length, download::send(blob.file, first, length, call.permit))))
+    let downloads = call.shared.downloads.clone();
+    Ok(response.body(SizedStream::new(length, download::send(blob.file, first, length, downloads, call.permit))))
 }
 
 pub async fn delete(call: &Call, repository: &RepositoryName, digest: &Digest) -> Result<HttpResponse, Fault> {
