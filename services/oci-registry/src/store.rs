@@ -97,20 +97,41 @@ struct Inner {
     _lock: File,
 }
 
+/// How long a new registry waits for the directory: a program that one killed a moment ago was just starting still has it, until it runs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Takes the directory for this process.
+fn lock(options: &StoreOptions) -> Result<File, Fault> {
+    let layout = Layout::new(&options.root);
+    load::make_folders(&layout)?;
+    let path = layout.lock();
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.map_err(Fault::disk(format!("cannot open {}", path.display())))?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|error| Fault::disk(format!("another registry uses {}", options.root.display()))(error.into()))?;
+    Ok(lock)
+}
+
 impl Store {
     /// Opens a directory, adopting what a Go registry left there. Reads every manifest and lists every blob.
     pub async fn open(options: StoreOptions) -> Result<Self, Fault> {
-        blocking(move || Self::open_now(options)).await
+        let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+        let lock = loop {
+            let held = options.clone();
+            match blocking(move || lock(&held)).await {
+                Err(Fault::Disk { cause, .. })
+                    if cause.kind() == std::io::ErrorKind::WouldBlock && tokio::time::Instant::now() < deadline =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                taken => break taken?,
+            }
+        };
+        blocking(move || Self::open_now(options, lock)).await
     }
 
-    fn open_now(options: StoreOptions) -> Result<Self, Fault> {
+    fn open_now(options: StoreOptions, lock: File) -> Result<Self, Fault> {
         let layout = Layout::new(&options.root);
-        load::make_folders(&layout)?;
-        let path = layout.lock();
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.map_err(Fault::disk(format!("cannot open {}", path.display())))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|error| Fault::disk(format!("another registry uses {}", options.root.display()))(error.into()))?;
         let loaded = load::load(&layout)?;
         let room = room::Room::new(&options, loaded.used);
         Ok(Self(Arc::new(Inner {

@@ -143,14 +143,23 @@ impl Source for KeptWorld {
     }
 }
 
+/// How long a new host waits for the lock: a program that one killed a moment ago was just starting still has it, until it runs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
 /// A data directory has one host.
-fn lock(data_dir: &Path) -> Result<File, HostFault> {
+async fn lock(data_dir: &Path) -> Result<File, HostFault> {
     let refused = |error: &dyn std::fmt::Display| HostFault::DataDir(format!("{}: {error}", data_dir.display()));
     let file = File::create(data_dir.join("lock")).map_err(|error| refused(&error))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(refused(&"another host is using it")),
-        Err(error) => Err(refused(&error)),
+    let deadline = tokio::time::Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(refused(&"another host is using it")),
+            Err(error) => return Err(refused(&error)),
+        }
     }
 }
 
@@ -183,7 +192,7 @@ pub async fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), HostFault>
         return Ok(());
     }
     // Not under the feet of a host that is there.
-    let _lock = lock(data_dir)?;
+    let _lock = lock(data_dir).await?;
     if engine == EngineKind::Linux {
         let (events, _nobody) = mpsc::channel(1);
         let engine = linux_engine(data_dir, events)?;
@@ -212,7 +221,7 @@ pub async fn start(options: HostOptions) -> Result<RunningHost, HostFault> {
     let address = listener.local_addr().map_err(|error| refused(options.listen, &error))?;
     let disks = Disks::open(&options.data_dir).map_err(|error| HostFault::DataDir(error.to_string()))?;
     let data_dir = disks.data_dir().to_owned();
-    let lock = lock(&data_dir)?;
+    let lock = lock(&data_dir).await?;
     let path = data_dir.join("device.json");
     let kept = keep::read(&path).map_err(HostFault::DataDir)?;
     let boot = boot_id();
