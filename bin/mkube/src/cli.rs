@@ -59,7 +59,7 @@ pub struct Cli {
 pub enum Command {
     /// Everything in one process on this Linux machine: host, registry, store and controller
     #[command(
-        after_help = "Example:\n  mkube dev --manifest deploy/examples/hello.yaml\n  kubectl --kubeconfig .mkube/kubeconfig get pods"
+        after_help = "Example:\n  mkube dev\n  skopeo copy --dest-tls-verify=false docker-archive:.mkube/host/disk1/cache/hello-latest.tar docker://127.0.0.1:5000/hello:latest\n  mkube apply -f deploy/examples/hello.yaml\n  kubectl --kubeconfig .mkube/kubeconfig get pods"
     )]
     Dev(DevArgs),
     /// The controller for a device

@@ -79,7 +79,9 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         println!("  registry    http://{} (no login; pushes are told to the API)", registry.address);
         println!("  network     gt {}", args.cidr);
         match &image {
-            Some(_) => println!("  image       {} (assembled from this machine's busybox)", hello_image::NAME),
+            Some(archive) => {
+                println!("  image       {} (from this machine's busybox; make run pushes it)", archive.display());
+            }
             None => println!("  image       none: install busybox-static for the example's image"),
         }
         println!("  kubeconfig  {}", config.display());

@@ -60,9 +60,3 @@ fn hash(pieces: &[Bytes]) -> Duration {
     }
     begin.elapsed()
 }
-
-pub fn own() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after = stat.rsplit_once(')').unwrap().1;
-    after.split_whitespace().skip(11).take(2).map(|text| text.parse::<f64>().unwrap()).sum::<f64>() / 100.0
-}

@@ -147,28 +147,6 @@ async fn one_round(measuring: &mut Measuring<'_>, round: u64) -> anyhow::Result<
     let rate = |bytes: usize| move |took: Duration| mebibytes_per_second(bytes, took);
     let count = |count: usize| move |took: Duration| count as f64 / took.as_secs_f64();
 
-    if let Ok(which) = std::env::var("LOOP") {
-        let way = match which.as_str() {
-            "m" => Way::Monolithic,
-            "s" => Way::Streamed,
-            _ => Way::Ranges,
-        };
-        let at_once = std::env::var("AT").map_or(4, |text| text.parse().unwrap());
-        for _ in 0..std::env::var("TIMES").map_or(5, |text| text.parse().unwrap()) {
-            let layers = random_blobs(seed, 4, GIB / 4);
-            settle_disk();
-            let before = crate::limits::own();
-            measuring.look(0, rate(GIB), push_all(client, "large", &layers, at_once, way)).await?;
-            let last = measuring.figures[&0].last().unwrap().processor;
-            eprintln!(
-                "   server {last:.2} client {:.2} peak {:.0}",
-                (crate::limits::own() - before),
-                measuring.registry.process.peak()
-            );
-            measuring.look(8, rate(GIB), pull_all(client, "large", &layers, at_once)).await?;
-        }
-        return Ok(());
-    }
     let pushes = [(0, 1, Way::Monolithic), (1, 4, Way::Monolithic), (2, 4, Way::Streamed), (3, 4, Way::Ranges)];
     let mut layers = Vec::new();
     for (row, at_once, way) in pushes {
