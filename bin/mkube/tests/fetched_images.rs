@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 
 /// Controller and host with nothing in common but the network; the archive lies with the controller.
 struct Apart {
+    // Ended before the machine takes apart what they made.
+    _serve: Running,
+    _host: Running,
     machine: Machine,
     proxy: Proxy,
     archive: PathBuf,
-    _host: Running,
-    _serve: Running,
 }
 
 fn apart(story: &str, engine: &str, plan: &[Wire]) -> Apart {
