@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-use super::{AGE, Kind, NAME, column, no_default, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, column, config_key_problem, no_default, no_warnings, nowhere, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 
@@ -49,15 +49,7 @@ fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     for field in ["data", "binaryData"] {
         for (key, value) in new.get(field).and_then(Value::as_object).into_iter().flatten() {
             size += key.len() + value.as_str().map_or(0, str::len);
-            let ok = !key.is_empty()
-                && key.len() <= 253
-                && key != "."
-                && !key.starts_with("..")
-                && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-            if !ok {
-                let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-                problems.push(Problem::invalid(format!("{field}[{key}]"), key.as_str(), why));
-            }
+            problems.extend(config_key_problem(field, key));
         }
     }
     if size > LIMIT {

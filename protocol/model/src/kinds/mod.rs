@@ -249,6 +249,17 @@ pub const fn column(
     Column { name, kind, format: "", description: name, priority, cell }
 }
 
+/// What is wrong with a key of `field` in a ConfigMap or Secret: keys become names of files and variables.
+fn config_key_problem(field: &str, key: &str) -> Option<Problem> {
+    let ok = !key.is_empty()
+        && key.len() <= 253
+        && key != "."
+        && !key.starts_with("..")
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
+    (!ok).then(|| Problem::invalid(format!("{field}[{key}]"), key, why))
+}
+
 /// No defaults.
 pub fn no_default(_object: &mut Value) {}
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-use super::{AGE, Kind, NAME, at, column, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, at, column, config_key_problem, no_warnings, nowhere, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 use crate::pull_secrets;
@@ -114,15 +114,7 @@ fn validate(new: &Value, old: Option<&Value>) -> Vec<Problem> {
     for (key, value) in entries(new) {
         // Four letters for three bytes.
         size += value.as_str().map_or(0, |text| (text.len() / 4 * 3).saturating_sub(padding(text)));
-        let ok = !key.is_empty()
-            && key.len() <= 253
-            && key != "."
-            && !key.starts_with("..")
-            && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-        if !ok {
-            let why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-            problems.push(Problem::invalid(format!("data[{key}]"), key.as_str(), why));
-        }
+        problems.extend(config_key_problem("data", key));
     }
     if size > LIMIT {
         problems.push(Problem::too_long("data", LIMIT));
