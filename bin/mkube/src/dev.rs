@@ -16,8 +16,8 @@ use serde_json::json;
 use crate::cli::{DevArgs, HostKind};
 use crate::compose::Controller;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
-use crate::host::{self, HostThread};
-use crate::registry::RegistryThread;
+use crate::host;
+use crate::registry;
 use crate::run::{Signals, system, until_stopped};
 use crate::serve::{Extras, start_controller};
 use crate::{hello_image, kubeconfig, manifests};
@@ -44,7 +44,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
     }
     let place = Place::make(&args.data_dir)?;
     let password = place.password()?;
-    let host = HostThread::start(HostOptions {
+    let host = host::beside(HostOptions {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         tls_listen: None,
         data_dir: place.host(),
@@ -56,7 +56,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         faults: Vec::new(),
         timings: Timings::default(),
     })?;
-    let registry = RegistryThread::start(registry_settings(&args, &place)?)?;
+    let registry = registry::beside(registry_settings(&args, &place)?)?;
     let settings = settings(&args, &place, host.address, registry.address, &password)?;
     let image = hello_image::ensure(&place.disk().join("cache"))
         .map_err(|error| Failure::text(FAILED, format!("the hello image cannot be assembled: {error}")))?;

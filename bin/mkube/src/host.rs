@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use mkube_routeros_host::{EngineKind, FaultRule, HostFault, HostOptions, RunningHost, Timings};
-use tokio::sync::oneshot;
 
 use crate::cli::{EngineChoice, HostArgs};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, NOT_PERMITTED, UNAVAILABLE};
 use crate::run::Signals;
+use crate::server_thread::ServerThread;
 
 /// Runs the host until a signal.
 pub fn main(args: HostArgs) -> Result<(), Failure> {
@@ -93,55 +93,11 @@ fn failure(fault: HostFault) -> Failure {
     }
 }
 
-/// A host on its own thread, so that nothing the controller does delays it.
-pub struct HostThread {
-    /// Where it listens.
-    pub address: std::net::SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl HostThread {
-    /// Starts it; returns when it answers.
-    pub fn start(options: HostOptions) -> Result<Self, Failure> {
-        let (stop, stopped) = oneshot::channel();
-        let (started, answer) = std::sync::mpsc::channel();
-        let work = move || {
-            let runtime = match runtime() {
-                Ok(runtime) => runtime,
-                Err(failure) => return drop(started.send(Err(failure))),
-            };
-            runtime.block_on(async {
-                match mkube_routeros_host::start(options).await {
-                    Ok(host) => serve(host, &started, stopped).await,
-                    // Nobody listens only when the whole process is ending.
-                    Err(fault) => drop(started.send(Err(failure(fault)))),
-                }
-            });
-        };
-        let thread = std::thread::Builder::new().name("host".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| Failure::new(INTERNAL, error))?;
-        let address = answer.recv().map_err(|_| Failure::text(INTERNAL, "the host's thread ended"))??;
-        Ok(Self { address, stop, thread })
-    }
-
-    /// Stops serving; containers go on.
-    pub fn stop(self) {
-        // A thread that is gone needs no telling.
-        let _ = self.stop.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the host's thread panicked");
-        }
-    }
-}
-
-async fn serve(
-    host: RunningHost,
-    started: &std::sync::mpsc::Sender<Result<std::net::SocketAddr, Failure>>,
-    stopped: oneshot::Receiver<()>,
-) {
-    let _ = started.send(Ok(host.address()));
-    // An error means that the sender is gone: stop as well.
-    let _ = stopped.await;
-    host.stop().await;
+/// Starts a host on its own thread.
+pub fn beside(options: HostOptions) -> Result<ServerThread, Failure> {
+    let start = async || {
+        let host = mkube_routeros_host::start(options).await.map_err(failure)?;
+        Ok((host.address(), host))
+    };
+    ServerThread::start("host", runtime, start, async |host: RunningHost| host.stop().await)
 }

@@ -17,6 +17,7 @@ mod paper;
 mod registry;
 mod run;
 mod serve;
+mod server_thread;
 mod settings_file;
 mod status;
 mod volumes;

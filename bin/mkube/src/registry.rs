@@ -1,18 +1,17 @@
 //! `mkube registry`: the OCI registry alone, or as a thread of `mkube dev`.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{Overrides, RegistryServerSettings};
 use mkube_oci_registry::{RunningRegistry, StartFault, hash_password};
-use tokio::sync::oneshot;
 
 use crate::cli::RegistryArgs;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
 use crate::run::Signals;
+use crate::server_thread::ServerThread;
 use crate::settings_file;
 
 /// Where the Go installer put the registry's configuration.
@@ -96,49 +95,11 @@ fn failure(fault: StartFault) -> Failure {
     }
 }
 
-/// A registry on threads of its own, so that nothing the controller does delays it.
-pub struct RegistryThread {
-    /// Where it listens.
-    pub address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl RegistryThread {
-    /// Starts it; returns when it answers.
-    pub fn start(settings: RegistryServerSettings) -> Result<Self, Failure> {
-        let (stop, stopped) = oneshot::channel();
-        let (started, answer) = std::sync::mpsc::channel();
-        let work = move || {
-            let runtime = match runtime() {
-                Ok(runtime) => runtime,
-                Err(failure) => return drop(started.send(Err(failure))),
-            };
-            runtime.block_on(async {
-                match start(&settings).await {
-                    Ok(registry) => {
-                        let _ = started.send(Ok(registry.address()));
-                        // An error means that the sender is gone: stop as well.
-                        let _ = stopped.await;
-                        registry.stop().await;
-                    }
-                    // Nobody listens only when the whole process is ending.
-                    Err(failure) => drop(started.send(Err(failure))),
-                }
-            });
-        };
-        let thread = std::thread::Builder::new().name("registry".to_owned()).spawn(work);
-        let thread = thread.map_err(|error| Failure::new(INTERNAL, error))?;
-        let address = answer.recv().map_err(|_| Failure::text(INTERNAL, "the registry's thread ended"))??;
-        Ok(Self { address, stop, thread })
-    }
-
-    /// Lets requests in flight end, then stops.
-    pub fn stop(self) {
-        // A thread that is gone needs no telling.
-        let _ = self.stop.send(());
-        if self.thread.join().is_err() {
-            tracing::error!("the registry's thread panicked");
-        }
-    }
+/// Starts a registry on threads of its own.
+pub fn beside(settings: RegistryServerSettings) -> Result<ServerThread, Failure> {
+    let start = async move || {
+        let registry = start(&settings).await?;
+        Ok((registry.address(), registry))
+    };
+    ServerThread::start("registry", runtime, start, async |registry: RunningRegistry| registry.stop().await)
 }
