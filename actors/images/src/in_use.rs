@@ -112,22 +112,7 @@ mod tests {
             name: name.into(),
             state: ContainerState::Running,
             file: file.into(),
-            interfaces: vec![],
-            root_dir: String::new(),
-            mount_lists: vec![],
-            env_lists: vec![],
-            cmd: String::new(),
-            entrypoint: String::new(),
-            workdir: String::new(),
-            user: String::new(),
-            hostname: String::new(),
-            dns: vec![],
-            logging: false,
-            start_on_boot: false,
-            comment: String::new(),
-            about: String::new(),
-            memory_current: None,
-            cpu_percent: None,
+            ..ContainerRow::default()
         })
     }
 

@@ -282,23 +282,11 @@ pub(crate) mod tests {
             id: RowId("*1".into()),
             name: "default_web_web".into(),
             state,
-            file: String::new(),
             interfaces: vec!["veth_default_web_0".into()],
-            root_dir: String::new(),
-            mount_lists: vec![],
-            env_lists: vec![],
-            cmd: String::new(),
-            entrypoint: String::new(),
-            workdir: String::new(),
-            user: String::new(),
-            hostname: String::new(),
-            dns: vec![],
             logging: true,
             start_on_boot: true,
             comment: mark("default", "web", HASH),
-            about: String::new(),
-            memory_current: None,
-            cpu_percent: None,
+            ..ContainerRow::default()
         }
     }
 

@@ -69,6 +69,17 @@ fn crashes(around: &Surroundings, number: u8, after: Duration) {
     around.device.end_processes_of(&FakeTarballs::path_of_digest(&digest(number)), after, 7);
 }
 
+/// Three pods, of which the first was put back since the second version ends after so long.
+async fn pods_that_refused(after: Duration) -> World {
+    let around = Surroundings::new();
+    crashes(&around, 2, after);
+    let world = three_pods(around).await;
+    world.around.images.push(IMAGE, &digest(2));
+    world.notify("app", "edge");
+    until_failed(&world).await;
+    world
+}
+
 /// Waits as `World::until` does, with longer pauses: rollouts take their time, and a look at everything costs some.
 async fn eventually(world: &World, what: &str, holds: impl Fn(&World) -> bool) {
     for _ in 0..2000 {
@@ -183,23 +194,13 @@ async fn a_version_that_crashes_is_put_back_and_the_other_pods_are_not_touched()
 
 #[actix::test]
 async fn a_version_that_crashes_just_before_it_would_be_believed_is_put_back_too() {
-    let around = Surroundings::new();
-    crashes(&around, 2, Duration::from_millis(2900));
-    let world = three_pods(around).await;
-    world.around.images.push(IMAGE, &digest(2));
-    world.notify("app", "edge");
-    until_failed(&world).await;
+    let world = pods_that_refused(Duration::from_millis(2900)).await;
     assert!(device_runs(&world, "b", &digest(1)) && device_runs(&world, "c", &digest(1)));
 }
 
 #[actix::test]
 async fn a_refusal_outlives_mkube_and_ends_with_another_digest() {
-    let around = Surroundings::new();
-    crashes(&around, 2, Duration::from_millis(500));
-    let world = three_pods(around).await;
-    world.around.images.push(IMAGE, &digest(2));
-    world.notify("app", "edge");
-    until_failed(&world).await;
+    let world = pods_that_refused(Duration::from_millis(500)).await;
     sleep(Duration::from_secs(5)).await;
     let world = World::over(world.stop().await).await;
     world.device.forget_calls();
@@ -212,12 +213,7 @@ async fn a_refusal_outlives_mkube_and_ends_with_another_digest() {
 
 #[actix::test]
 async fn a_redeployment_tries_what_was_refused_again_and_tells_what_it_does() {
-    let around = Surroundings::new();
-    crashes(&around, 2, Duration::from_millis(500));
-    let world = three_pods(around).await;
-    world.around.images.push(IMAGE, &digest(2));
-    world.notify("app", "edge");
-    until_failed(&world).await;
+    let world = pods_that_refused(Duration::from_millis(500)).await;
     sleep(Duration::from_secs(5)).await;
     // What was wrong lay elsewhere and is mended.
     world.device.end_processes_of(&FakeTarballs::path_of_digest(&digest(2)), Duration::from_secs(1 << 30), 0);

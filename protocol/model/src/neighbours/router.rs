@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::secret::Secret;
 
 /// A RouterOS `.id` such as `*1A`. Valid for the life of the row only.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RowId(pub String);
 
@@ -24,7 +24,7 @@ impl std::fmt::Display for RowId {
 }
 
 /// What a container is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContainerState {
     /// The image is being fetched or unpacked.
@@ -42,11 +42,12 @@ pub enum ContainerState {
     /// Remove was accepted, the row is still there.
     Deleting,
     /// The device said nothing we know. Never to be read as stopped.
+    #[default]
     Unknown,
 }
 
 /// One row of `/container`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ContainerRow {
     /// Handle for start, stop and remove.
     pub id: RowId,
