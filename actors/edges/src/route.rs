@@ -131,6 +131,9 @@ async fn resource(
             _ => Err(Status::method_not_allowed()),
         };
     }
+    if target.kind.read_only && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed());
+    }
     let watch = query.get("watch").is_some_and(|value| value != "false" && value != "0");
     match (request.method(), target.name.is_some()) {
         // One object is not watched: clients watch its collection with a field selector.

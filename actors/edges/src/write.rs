@@ -71,7 +71,7 @@ async fn ask(
 fn options_of(verb: &Verb) -> &'static str {
     match verb {
         Verb::Create { .. } => "CreateOptions",
-        Verb::Update { .. } => "UpdateOptions",
+        Verb::Update { .. } | Verb::Replace { .. } => "UpdateOptions",
         Verb::Patch { .. } => "PatchOptions",
         Verb::Delete { .. } => "DeleteOptions",
     }

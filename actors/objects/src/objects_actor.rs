@@ -410,6 +410,7 @@ impl ObjectsActor {
                 let admitted = admission::patched(&kind, &current.value(), patch, &body, write.subresource, &given)?;
                 replace(&kind, write.key, &current, admitted)
             }
+            Verb::Replace { body } => admit_replacement(view, &kind, write.key, body, &given)?,
             Verb::Delete { options } => self.admit_delete(view, &kind, write.key, &options, &given)?,
         };
         if !dry_run {
@@ -642,6 +643,33 @@ impl ObjectsActor {
         }
         self.pump(ctx);
     }
+}
+
+/// Another object under the name of one that is there.
+fn admit_replacement(
+    view: &ObjectsView,
+    kind: &Kind,
+    key: ObjectKey,
+    body: Value,
+    given: &Circumstances,
+) -> Result<Outcome, Status> {
+    let current = existing(view, kind, &key)?;
+    let version = metadata::resource_version(&body);
+    if !version.is_empty() && version != metadata::resource_version(&current.value()) {
+        return Err(Status::stale(kind, &key.name));
+    }
+    if current.is_deleting() {
+        let why = "object is being deleted: it cannot be replaced before it is gone";
+        return Err(Status::conflict(kind, &key.name, why.to_owned()));
+    }
+    let admitted = admission::create(kind, &key.namespace, body, given)?;
+    Ok(Outcome::Write {
+        kind: kind.id(),
+        key,
+        value: Some(admitted.value),
+        expected: Expected::At(current.revision),
+        warnings: admitted.warnings,
+    })
 }
 
 fn reply(answer: Answer, result: Result<Written, Status>) {

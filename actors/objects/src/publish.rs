@@ -39,10 +39,16 @@ pub fn apply(view: &ObjectsView, changes: Vec<Change>) -> (ObjectsView, Vec<Arc<
     for change in changes {
         next.revision = next.revision.max(change.revision);
         let kind = touched.entry(change.kind).or_insert_with(|| (*view.kind(&change.kind)).clone());
-        let previous = kind.objects.get(&change.key).cloned();
+        let mut previous = kind.objects.get(&change.key).cloned();
         let (what, object) = match change.value {
             Some(value) => {
                 let object = Arc::new(stored(change.kind, change.key.clone(), value, change.revision));
+                // Another uid is another object: who watches sees the one before it go.
+                if let Some(before) = previous.as_ref().filter(|before| before.uid() != object.uid()) {
+                    let last = stored(change.kind, change.key.clone(), before.value(), change.revision);
+                    remember(kind, ChangeType::Deleted, change.revision, Arc::new(last), previous.clone());
+                    previous = None;
+                }
                 kind.objects.insert(change.key, object.clone());
                 (if previous.is_some() { ChangeType::Modified } else { ChangeType::Added }, object)
             }
@@ -55,17 +61,27 @@ pub fn apply(view: &ObjectsView, changes: Vec<Change>) -> (ObjectsView, Vec<Arc<
             }
         };
         published.push(object.clone());
-        kind.history.push_back(Arc::new(ObjectChange { change: what, revision: change.revision, object, previous }));
-        while kind.history.len() > HISTORY {
-            if let Some(forgotten) = kind.history.pop_front() {
-                kind.history_after = forgotten.revision;
-            }
-        }
+        remember(kind, what, change.revision, object, previous);
     }
     for (id, kind) in touched {
         next.kinds.insert(id, Arc::new(kind));
     }
     (next, published)
+}
+
+fn remember(
+    kind: &mut KindView,
+    change: ChangeType,
+    revision: Revision,
+    object: Arc<StoredObject>,
+    previous: Option<Arc<StoredObject>>,
+) {
+    kind.history.push_back(Arc::new(ObjectChange { change, revision, object, previous }));
+    while kind.history.len() > HISTORY {
+        if let Some(forgotten) = kind.history.pop_front() {
+            kind.history_after = forgotten.revision;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -94,5 +110,18 @@ mod tests {
         let (view, _) = apply(&view, many);
         assert_eq!(view.kind(&PODS).history.len(), HISTORY);
         assert_eq!(view.kind(&PODS).history_after, 4);
+    }
+
+    #[test]
+    fn an_object_that_takes_the_name_of_another_is_seen_to_come_after_the_other_went() {
+        let with_uid = |uid: &str| Some(json!({"metadata": {"uid": uid}}));
+        let (view, _) = apply(&ObjectsView::default(), vec![change("a", with_uid("1"), 1)]);
+        let (view, published) = apply(&view, vec![change("a", with_uid("2"), 2)]);
+        let kind = view.kind(&PODS);
+        let told: Vec<_> = kind.history.iter().map(|one| (one.change, one.object.uid().to_owned())).collect();
+        use ChangeType::{Added, Deleted};
+        assert_eq!(told, [(Added, "1".to_owned()), (Deleted, "1".to_owned()), (Added, "2".to_owned())]);
+        assert!(kind.history[2].previous.is_none());
+        assert_eq!((published.len(), published[0].uid()), (1, "2"));
     }
 }

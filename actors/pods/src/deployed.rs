@@ -72,6 +72,7 @@ mod tests {
         PodPlan {
             namespace: "default".into(),
             name: "web".into(),
+            generation: 1,
             uid: "u".into(),
             restart: RestartPolicy::Always,
             deleting: false,

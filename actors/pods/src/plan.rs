@@ -9,7 +9,7 @@ use std::time::Duration;
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::SourceDirectory;
 use mkube_model::neighbours::tarballs::PullPolicy;
-use mkube_model::{command_line, image_pins, metadata, names};
+use mkube_model::{command_line, image_pins, metadata, names, workloads};
 use serde_json::{Value, json};
 
 use crate::env_vars;
@@ -50,6 +50,8 @@ pub struct PodPlan {
     pub name: String,
     /// Uid.
     pub uid: String,
+    /// `metadata.generation`.
+    pub generation: u64,
     /// When containers are restarted.
     pub restart: RestartPolicy,
     /// A deletion timestamp is set.
@@ -195,6 +197,7 @@ pub fn plan(
         namespace: metadata::namespace(pod).to_owned(),
         name: metadata::name(pod).to_owned(),
         uid: metadata::uid(pod).to_owned(),
+        generation: metadata::generation(pod),
         restart,
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
         pull_secrets: secrets.filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned)).collect(),
@@ -283,6 +286,11 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     if let (Some(pin), Some(parts)) = (&pin, identity.as_array_mut()) {
         // Only where there is one: a container that was made before pins were known is what it was.
         parts.push(json!(pin));
+    }
+    if let (Some(template), Some(parts)) = (workloads::template_of(pod), identity.as_array_mut()) {
+        // Every change of a template is carried out on its pods, also one that only asks for a restart. A pod that was made
+        // before templates were known has no such label and is what it was.
+        parts.push(json!({"template": template}));
     }
     let identity = identity.to_string();
     ContainerPlan {

@@ -46,6 +46,8 @@ pub struct ContainerFacts {
     pub restarts: u64,
     /// Its address.
     pub address: Option<String>,
+    /// The row is one of the present spec, or there is none yet: what is said here is not about the spec before.
+    pub current: bool,
 }
 
 /// Everything the status is made of.
@@ -56,6 +58,8 @@ pub struct Facts<'a> {
     pub restart: RestartPolicy,
     /// The pod is being deleted.
     pub deleting: bool,
+    /// `metadata.generation` of the pod.
+    pub generation: u64,
     /// The device's address.
     pub host_ip: &'a str,
     /// The status as it was.
@@ -105,6 +109,14 @@ pub fn status(facts: &Facts<'_>) -> Value {
         "containerStatuses": statuses,
         "qosClass": facts.previous.get("qosClass").cloned().unwrap_or(json!("BestEffort")),
     });
+    let observed = if facts.containers.iter().all(|container| container.current) {
+        Some(json!(facts.generation))
+    } else {
+        facts.previous.get("observedGeneration").cloned()
+    };
+    if let Some(generation) = observed {
+        status["observedGeneration"] = generation;
+    }
     if let Some(first) = addresses.first() {
         status["podIP"] = json!(first);
         status["podIPs"] = addresses.iter().map(|ip| json!({"ip": ip})).collect();
@@ -319,12 +331,21 @@ mod tests {
             will_restart: false,
             restarts: 0,
             address: Some("10.0.0.2".into()),
+            current: true,
         }
     }
 
     fn of(container: ContainerFacts, restart: RestartPolicy, previous: &Value, second: i64) -> Value {
         let now = Timestamp::from_second(second).expect("in range");
-        status(&Facts { containers: &[container], restart, deleting: false, host_ip: "10.0.0.1", previous, now })
+        status(&Facts {
+            containers: &[container],
+            restart,
+            deleting: false,
+            generation: 1,
+            host_ip: "10.0.0.1",
+            previous,
+            now,
+        })
     }
 
     fn ended(code: i32) -> ContainerFacts {
@@ -340,6 +361,17 @@ mod tests {
         assert_eq!(first["phase"], "Running");
         assert_eq!(first["podIP"], "10.0.0.2");
         assert_eq!(first["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:01:40Z");
+    }
+
+    #[test]
+    fn a_status_is_of_the_present_spec_once_every_row_is() {
+        let old = ContainerFacts { current: false, ..container(Some(ContainerState::Running)) };
+        let fresh = of(old.clone(), RestartPolicy::Always, &Value::Null, 100);
+        assert_eq!((fresh.get("observedGeneration"), &fresh["phase"]), (None, &json!("Running")));
+        let made = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &fresh, 200);
+        assert_eq!(made["observedGeneration"], 1);
+        let kept = of(old, RestartPolicy::Always, &json!({"observedGeneration": 7}), 300);
+        assert_eq!(kept["observedGeneration"], 7, "what was observed before stays observed");
     }
 
     #[test]

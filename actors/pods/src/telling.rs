@@ -16,7 +16,7 @@ use crate::carry_out::Learnt;
 use crate::deployed::{running_image, stamp};
 use crate::memory::{Memory, Started};
 use crate::next_step::{Seen, Step};
-use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_ours};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, hash_in_mark, is_ours};
 use crate::pod_actor::{PodActor, TICK};
 use crate::pull::{self, Telling};
 use crate::sight::{address_of, sources_of};
@@ -142,6 +142,7 @@ impl PodActor {
             containers: &containers,
             restart: plan.restart,
             deleting: plan.deleting,
+            generation: plan.generation,
             host_ip: &self.parts.settings.host_ip,
             previous,
             now: self.parts.clock.now(),
@@ -244,6 +245,7 @@ impl PodActor {
             will_restart: again,
             restarts: memory.restart_count,
             address: leased.or_else(|| address_of(device, &container.veth)),
+            current: row.and_then(|row| hash_in_mark(&row.comment)).is_none_or(|hash| hash == container.hash),
         }
     }
 }

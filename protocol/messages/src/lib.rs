@@ -1,6 +1,9 @@
 //! What actors say to one another. One file per answering actor; message, reply and fault stand side by side.
 
+pub mod deployments;
 pub mod door;
+pub mod gates;
+pub mod health;
 pub mod images;
 pub mod ipam;
 pub mod objects;

@@ -241,6 +241,12 @@ pub enum Verb {
         /// The patch.
         body: Value,
     },
+    /// Another object takes the name, in one write: a new uid, a fresh status. Whoever watches sees the old one go and the new
+    /// one come. For controllers; what is being deleted is not replaced.
+    Replace {
+        /// The new object.
+        body: Value,
+    },
     /// Remove. Kinds marked graceful get a deletion timestamp; their controller finishes with [`FinishDeletion`].
     Delete {
         /// `preconditions` and `gracePeriodSeconds` of `DeleteOptions`, or null.

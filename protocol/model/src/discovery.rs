@@ -54,7 +54,7 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
     for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
         resources.push(json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
-            "verbs": Kind::verbs(), "shortNames": kind.short_names, "categories": kind.categories,
+            "verbs": kind.verbs(), "shortNames": kind.short_names, "categories": kind.categories,
         }));
         for (name, verbs) in subresources(kind) {
             resources.push(json!({
@@ -115,7 +115,7 @@ fn aggregated_resource(kind: &Kind) -> Value {
     json!({
         "resource": kind.plural, "responseKind": response, "singularResource": kind.singular,
         "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
-        "verbs": Kind::verbs(), "shortNames": kind.short_names, "categories": kind.categories,
+        "verbs": kind.verbs(), "shortNames": kind.short_names, "categories": kind.categories,
         "subresources": subresources,
     })
 }

@@ -21,5 +21,6 @@ pub mod selectors;
 pub mod settings;
 pub mod status;
 pub mod table;
+pub mod workloads;
 
 pub use ipnet::IpNet;

@@ -26,6 +26,11 @@ pub fn resource_version(object: &Value) -> &str {
     text(object, "resourceVersion")
 }
 
+/// `metadata.generation`, 0 when absent.
+pub fn generation(object: &Value) -> u64 {
+    object.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0)
+}
+
 /// Whether a deletion timestamp is set.
 pub fn is_deleting(object: &Value) -> bool {
     !text(object, "deletionTimestamp").is_empty()

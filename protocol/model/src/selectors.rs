@@ -31,6 +31,32 @@ impl LabelSelector {
         Ok(Self(tests))
     }
 
+    /// Reads a `LabelSelector` object: `matchLabels` and `matchExpressions`. An error says what cannot be understood.
+    pub fn of_object(selector: &Value) -> Result<Self, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut tests = Vec::new();
+        for (key, value) in selector["matchLabels"].as_object().into_iter().flatten() {
+            tests.push(LabelTest::In(key.clone(), vec![text(value)]));
+        }
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let (key, operator) = (text(&expression["key"]), text(&expression["operator"]));
+            let values: Vec<String> = expression["values"].as_array().into_iter().flatten().map(text).collect();
+            if let Some(why) = metadata::key_problem(&key) {
+                return Err(format!("{key:?} is no label key: {why}"));
+            }
+            tests.push(match (operator.as_str(), values.is_empty()) {
+                ("In", false) => LabelTest::In(key, values),
+                ("NotIn", false) => LabelTest::NotIn(key, values),
+                ("Exists", true) => LabelTest::Exists(key),
+                ("DoesNotExist", true) => LabelTest::Absent(key),
+                ("In" | "NotIn", true) => return Err(format!("operator {operator} needs values")),
+                ("Exists" | "DoesNotExist", false) => return Err(format!("operator {operator} takes no values")),
+                _ => return Err(format!("{operator:?} is not one of In, NotIn, Exists, DoesNotExist")),
+            });
+        }
+        Ok(Self(tests))
+    }
+
     /// Whether an object's labels fulfil every condition.
     pub fn matches(&self, object: &Value) -> bool {
         let labels = metadata::labels(object);
@@ -98,6 +124,24 @@ fn parse_test(part: &str) -> Option<LabelTest> {
         return Some(LabelTest::In(key(name)?, vec![value(wanted)?]));
     }
     Some(LabelTest::Exists(key(part)?))
+}
+
+impl std::fmt::Display for LabelSelector {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, test) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.write_str(",")?;
+            }
+            match test {
+                LabelTest::In(key, values) if values.len() == 1 => write!(out, "{key}={}", values[0])?,
+                LabelTest::In(key, values) => write!(out, "{key} in ({})", values.join(","))?,
+                LabelTest::NotIn(key, values) => write!(out, "{key} notin ({})", values.join(","))?,
+                LabelTest::Exists(key) => write!(out, "{key}")?,
+                LabelTest::Absent(key) => write!(out, "!{key}")?,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// All conditions of a `fieldSelector`: path, wanted value, and whether equality is meant.
@@ -192,5 +236,17 @@ mod tests {
         assert_eq!(flag("spec.unschedulable=false,source=mkube"), Ok(true));
         assert_eq!(flag("spec.unschedulable=true"), Ok(false));
         assert_eq!(flag("source!=mkube"), Ok(false));
+    }
+
+    #[test]
+    fn a_selector_object_is_the_same_selector() {
+        let object = json!({"matchLabels": {"app": "web"}, "matchExpressions": [
+            {"key": "tier", "operator": "NotIn", "values": ["db", "cache"]}, {"key": "canary", "operator": "DoesNotExist"}]});
+        let selector = LabelSelector::of_object(&object).expect("good");
+        assert_eq!(selector.to_string(), "app=web,tier notin (db,cache),!canary");
+        assert_eq!(LabelSelector::parse(&selector.to_string()), Ok(selector));
+        for bad in [json!({"key": "a", "operator": "In"}), json!({"key": "a", "operator": "Is", "values": ["b"]})] {
+            assert!(LabelSelector::of_object(&json!({"matchExpressions": [bad]})).is_err());
+        }
     }
 }

@@ -32,6 +32,7 @@ const OURS: &[(&str, &[&str])] = &[
     // The fake router is the machine behind the real client.
     ("tests/fakes", &["protocol/model", "protocol/messages", "services/router-machine", "services/routeros"]),
     ("tests/scenarios", &["protocol/", "services/", "actors/", "tests/fakes", "bin/"]),
+    ("tests/simulation", &["protocol/", "services/", "actors/", "tests/fakes", "bin/"]),
 ];
 
 /// What only some rooms may use, and why.
@@ -53,6 +54,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "services/routeros-host",
             "services/image-pull",
             "services/oci-registry",
+            "services/probing",
             "bin/",
             "tests/scenarios",
         ],

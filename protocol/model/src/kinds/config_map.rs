@@ -21,6 +21,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     namespaced: true,
     bucket: "CONFIGMAPS",
     graceful: false,
+    read_only: false,
     has_status: false,
     subresources: &[],
     columns: &[NAME, column("Data", "integer", 0, |object, _| entries(object).into()), AGE],

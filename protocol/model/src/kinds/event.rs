@@ -19,6 +19,7 @@ pub(super) const EVENT: Kind = Kind {
     namespaced: true,
     bucket: "EVENTS",
     graceful: false,
+    read_only: false,
     has_status: false,
     subresources: &[],
     columns: &[

@@ -1,11 +1,14 @@
 //! The table of kinds. Everything the API does, it does to a row of this table; a new kind is one file and one line here.
 
 mod config_map;
+mod deployment;
 mod event;
 mod namespace;
 mod node;
 mod pod;
 mod pod_images;
+mod pod_template;
+mod replica_set;
 mod secret;
 mod typed;
 
@@ -17,6 +20,7 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::protobuf::Field;
 
+pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
 pub use typed::{prune, typed, unknown_fields};
 
@@ -60,6 +64,8 @@ pub struct Kind {
     pub bucket: &'static str,
     /// A deletion marks the object, its controller finishes when the device is clean.
     pub graceful: bool,
+    /// Written by controllers alone: clients may read and watch it.
+    pub read_only: bool,
     /// Whether `status` is written apart.
     pub has_status: bool,
     /// Other subresources, such as `log`.
@@ -119,8 +125,11 @@ impl Kind {
         !self.group.contains('.') || self.group.ends_with(".k8s.io")
     }
 
-    /// Verbs every kind has.
-    pub fn verbs() -> &'static [&'static str] {
+    /// Verbs clients may use on it.
+    pub fn verbs(&self) -> &'static [&'static str] {
+        if self.read_only {
+            return &["get", "list", "watch"];
+        }
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 }
@@ -139,6 +148,8 @@ impl KindTable {
             config_map::CONFIG_MAP,
             secret::SECRET,
             event::EVENT,
+            deployment::DEPLOYMENT,
+            replica_set::REPLICA_SET,
         ]))
     }
 

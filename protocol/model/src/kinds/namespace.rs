@@ -18,6 +18,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     namespaced: false,
     bucket: "NAMESPACES",
     graceful: false,
+    read_only: false,
     has_status: true,
     subresources: &[],
     columns: &[NAME, column("Status", "string", 0, |object, _| at(object, "/status/phase").into()), AGE],

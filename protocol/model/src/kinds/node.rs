@@ -17,6 +17,7 @@ pub(super) const NODE: Kind = Kind {
     namespaced: false,
     bucket: "NODES",
     graceful: false,
+    read_only: false,
     has_status: true,
     subresources: &[],
     columns: &[

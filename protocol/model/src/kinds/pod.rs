@@ -24,6 +24,7 @@ pub(super) const POD: Kind = Kind {
     namespaced: true,
     bucket: "PODS",
     graceful: true,
+    read_only: false,
     has_status: true,
     subresources: &["log"],
     columns: &[
@@ -53,8 +54,7 @@ pub(super) const POD: Kind = Kind {
     validate,
     typed: |object| {
         let mut object = object.clone();
-        quantities_as_text(&mut object);
-        modes_as_numbers(&mut object);
+        spelled_as_types(&mut object);
         typed::<Pod>(&object)
     },
     warnings,
@@ -124,6 +124,12 @@ fn status_word(object: &Value) -> String {
     if metadata::is_deleting(object) { "Terminating".to_owned() } else { word }
 }
 
+/// Numbers and quantities as the types of Kubernetes spell them.
+pub(super) fn spelled_as_types(object: &mut Value) {
+    quantities_as_text(object);
+    modes_as_numbers(object);
+}
+
 /// A quantity may be written as a number; it is kept as text.
 fn quantities_as_text(object: &mut Value) {
     for list in ["containers", "initContainers"] {
@@ -163,8 +169,7 @@ fn default(object: &mut Value) {
     if !object["spec"].is_object() {
         return;
     }
-    quantities_as_text(object);
-    modes_as_numbers(object);
+    spelled_as_types(object);
     let set = |target: &mut Value, field: &str, value: Value| {
         if target.get(field).is_none_or(Value::is_null) {
             target[field] = value;

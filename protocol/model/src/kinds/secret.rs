@@ -26,6 +26,7 @@ pub(super) const SECRET: Kind = Kind {
     namespaced: true,
     bucket: "SECRETS",
     graceful: false,
+    read_only: false,
     has_status: false,
     subresources: &[],
     columns: &[

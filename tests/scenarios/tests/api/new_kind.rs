@@ -34,6 +34,7 @@ const LAMP: Kind = Kind {
     namespaced: true,
     bucket: "LAMPS",
     graceful: false,
+    read_only: false,
     has_status: false,
     subresources: &[],
     columns: &[NAME, column("Colour", "string", 0, |object, _| object["spec"]["colour"].clone()), AGE],

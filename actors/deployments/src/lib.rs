@@ -1,0 +1,1 @@
+//! Deployments: so many pods of one template, replaced one after the other, each proven before the next.

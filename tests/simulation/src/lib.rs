@@ -1,0 +1,1 @@
+//! The whole controller in simulated time: one seed, one run.
