@@ -26,6 +26,8 @@ mod registry_peers;
 mod rollout;
 #[path = "figures/scale.rs"]
 mod scale;
+#[path = "figures/workloads.rs"]
+mod workloads;
 
 fn main() -> anyhow::Result<()> {
     // cargo passes flags of its own; names are what does not begin with a dash.
@@ -43,6 +45,9 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("scale") {
             scale::run().await?;
+        }
+        if asked("workloads") {
+            workloads::run().await?;
         }
         if asked("registry") {
             registry::run().await?;

@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::machine::{Http, Running, archive, free_port, millis, pod, quantile, runs, scratch, text};
 
-const IMAGE: &str = "load:1";
+pub const IMAGE: &str = "load:1";
 /// Length of the quiet watch.
 const QUIET: Duration = Duration::from_secs(60);
 /// One reading of the device.
-const TICK: Duration = Duration::from_secs(10);
+pub const TICK: Duration = Duration::from_secs(10);
 /// Lists asked for under churn.
 const LISTS: usize = 300;
 
@@ -32,24 +33,11 @@ pub async fn run() -> anyhow::Result<()> {
 }
 
 async fn one(count: usize) -> anyhow::Result<()> {
-    let directory = scratch()?;
-    let host_listen = format!("127.0.0.1:{}", free_port()?);
-    let listen = format!("127.0.0.1:{}", free_port()?);
-    let host_data = directory.path().join("host");
-    let host_words = ["host", "--engine", "simulated", "--data-dir", &text(&host_data), "--listen", &host_listen];
-    let host = Running::start(&host_words)?;
-    let cache = host_data.join("disk1/cache");
-    std::fs::create_dir_all(&cache)?;
-    std::fs::write(archive(&cache, IMAGE), b"the simulated engine reads no archives")?;
-    let config = directory.path().join("config.yaml");
-    std::fs::write(&config, serve_config(&host_listen, &listen, directory.path()).to_string())?;
-    let serve = Running::quiet(&["serve", "--config", &text(&config)])?;
-    let http = Http::new()?;
-    let all = format!("http://{listen}/api/v1/pods");
-    let collection = format!("http://{listen}/api/v1/namespaces/default/pods");
-    let calls = format!("http://{host_listen}/rest/_mkube/calls");
-    http.until(&all, Duration::from_secs(30), |_| true).await?;
-    http.until(&format!("http://{listen}/api/v1/nodes/node"), Duration::from_secs(30), runs).await?;
+    let site = Site::start().await?;
+    let Site { http, serve, .. } = &site;
+    let all = format!("{}/api/v1/pods", site.api);
+    let collection = format!("{}/api/v1/namespaces/default/pods", site.api);
+    let calls = site.calls.clone();
 
     http.delete(&calls).await?;
     let begin = Instant::now();
@@ -82,7 +70,7 @@ async fn one(count: usize) -> anyhow::Result<()> {
     let per_tick = quiet / (QUIET.as_secs_f64() / TICK.as_secs_f64());
     let resident = serve.resident();
 
-    let churn = Churn::start(&http, &collection, count.min(50));
+    let churn = Churn::start(http, &collection, count.min(50));
     let mut times = Vec::new();
     let mut size = 0;
     for _ in 0..LISTS {
@@ -106,9 +94,51 @@ async fn one(count: usize) -> anyhow::Result<()> {
         millis(quantile(&mut times, 0.99)),
         size / 1024,
     );
-    serve.stop();
-    host.stop();
+    site.stop();
     Ok(())
+}
+
+/// `mkube serve` and the simulated device it drives, in processes of their own.
+pub struct Site {
+    /// A client.
+    pub http: Http,
+    /// The controller.
+    pub serve: Running,
+    /// Base of its API.
+    pub api: String,
+    /// Where the device counts its calls.
+    pub calls: String,
+    host: Running,
+    _directory: TempDir,
+}
+
+impl Site {
+    /// Starts both; returns when pods can be created.
+    pub async fn start() -> anyhow::Result<Self> {
+        let directory = scratch()?;
+        let host_listen = format!("127.0.0.1:{}", free_port()?);
+        let listen = format!("127.0.0.1:{}", free_port()?);
+        let host_data = directory.path().join("host");
+        let host_words = ["host", "--engine", "simulated", "--data-dir", &text(&host_data), "--listen", &host_listen];
+        let host = Running::start(&host_words)?;
+        let cache = host_data.join("disk1/cache");
+        std::fs::create_dir_all(&cache)?;
+        std::fs::write(archive(&cache, IMAGE), b"the simulated engine reads no archives")?;
+        let config = directory.path().join("config.yaml");
+        std::fs::write(&config, serve_config(&host_listen, &listen, directory.path()).to_string())?;
+        let serve = Running::quiet(&["serve", "--config", &text(&config)])?;
+        let (http, api) = (Http::new()?, format!("http://{listen}"));
+        http.until(&format!("{api}/api/v1/pods"), Duration::from_secs(30), |_| true).await?;
+        http.until(&format!("{api}/api/v1/nodes/node"), Duration::from_secs(30), runs).await?;
+        let calls = format!("http://{host_listen}/rest/_mkube/calls");
+        Ok(Self { http, serve, api, calls, host, _directory: directory })
+    }
+
+    /// Ends both.
+    pub fn stop(self) {
+        self.serve.stop();
+        self.host.stop();
+    }
 }
 
 /// Calls that are not the shared readings of the whole device.
