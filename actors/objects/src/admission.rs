@@ -1,7 +1,7 @@
 //! Whether a write is acceptable, and what the object looks like after it. Pure but for the ids and times handed in.
 
 use jiff::{SignedDuration, Timestamp};
-use mkube_messages::objects::{FieldValidation, PatchType};
+use mkube_messages::objects::{FieldValidation, PatchType, StoredObject};
 use mkube_model::kinds::{Kind, prune, unknown_fields};
 use mkube_model::metadata;
 use mkube_model::patch;
@@ -170,6 +170,13 @@ pub fn mark_deleted(current: &Value, grace: u64, now: Timestamp) -> Value {
     meta.insert("deletionTimestamp".into(), json!(stamp(until)));
     meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
     next
+}
+
+/// Uids of the owners that an object names and did not name before.
+pub fn new_owners<'a>(before: Option<&'a StoredObject>, after: &'a Value) -> impl Iterator<Item = &'a str> {
+    let known = before.map(StoredObject::owners).unwrap_or_default();
+    let uids = metadata::owners(after).map(metadata::owner_uid);
+    uids.filter(move |uid| !known.iter().any(|owner| *owner.uid == **uid))
 }
 
 /// Checks `preconditions` of `DeleteOptions`.
