@@ -124,14 +124,17 @@ impl ObjectsActor {
     /// An owner that is being deleted: when its dependents are dealt with, so is what it waited for.
     fn admit_settle(&mut self, view: &ObjectsView, kind: KindId, key: ObjectKey, uid: &str) -> Outcome {
         let current = view.get(&kind, &key).filter(|object| object.uid() == uid && object.is_deleting());
-        let (Some(current), Some(row)) = (current, self.parts.kinds.get(&kind)) else { return Outcome::Refused(gone()) };
+        let (Some(current), Some(row)) = (current, self.parts.kinds.get(&kind)) else {
+            return Outcome::Refused(gone());
+        };
         let tree = admission::without_version(&current.value());
         let done = match Policy::of(&tree) {
             None => false,
             Some(Policy::Orphan) => self.dependents.of(&current).next().is_none(),
             Some(Policy::Background) => !self.dependents.has_unmarked(&current),
             Some(Policy::Foreground) => {
-                let waits = |(place, dependent): (&Place, Dependent)| dependent.blocks && !self.needs(view, &current, place);
+                let waits =
+                    |(place, dependent): (&Place, Dependent)| dependent.blocks && !self.needs(view, &current, place);
                 !self.dependents.has_unmarked(&current) && !self.dependents.of(&current).any(waits)
             }
         };
@@ -155,7 +158,9 @@ impl ObjectsActor {
             if uid == dependent.uid() {
                 return true;
             }
-            let Some(object) = self.dependents.going(&uid).and_then(|(kind, key)| view.get(kind, key)) else { continue };
+            let Some(object) = self.dependents.going(&uid).and_then(|(kind, key)| view.get(kind, key)) else {
+                continue;
+            };
             if seen.insert(uid) {
                 look.extend(object.owners().iter().map(|one| one.uid.to_string()));
             }
@@ -174,7 +179,8 @@ impl ObjectsActor {
                 continue;
             }
             let history = view.kind(&of.id());
-            let went = |change: &ObjectChange| change.change == ChangeType::Deleted && change.object.uid() == text("uid");
+            let went =
+                |change: &ObjectChange| change.change == ChangeType::Deleted && change.object.uid() == text("uid");
             if history.history.iter().any(|change| went(change)) {
                 return Err(owner_gone(kind, &key.name, text("uid")));
             }
@@ -313,10 +319,8 @@ impl ObjectsActor {
         if is_namespace {
             value["status"]["phase"] = json!("Terminating");
         }
-        let waits = kind.graceful
-            || is_namespace
-            || metadata::has_finalizers(&value)
-            || self.dependents.has_unmarked(&current);
+        let waits =
+            kind.graceful || is_namespace || metadata::has_finalizers(&value) || self.dependents.has_unmarked(&current);
         if waits && current.is_deleting() && value == admission::without_version(&tree) {
             return Ok(unchanged(current, vec![]));
         }

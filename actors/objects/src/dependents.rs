@@ -102,7 +102,8 @@ mod tests {
     fn object(namespace: &str, name: &str, owner: &str, deleting: bool) -> StoredObject {
         let mut value = json!({"metadata": {"name": name, "uid": format!("uid-{name}")}});
         if !owner.is_empty() {
-            value["metadata"]["ownerReferences"] = json!([{"uid": owner, "blockOwnerDeletion": true}, {"name": "no uid"}]);
+            value["metadata"]["ownerReferences"] =
+                json!([{"uid": owner, "blockOwnerDeletion": true}, {"name": "no uid"}]);
         }
         if deleting {
             value["metadata"]["deletionTimestamp"] = Value::from("2026-01-01T00:00:00Z");
@@ -118,7 +119,8 @@ mod tests {
     fn dependents_are_found_by_uid_in_the_namespace_of_their_owner() {
         let mut all = Dependents::default();
         let owner = object("d", "o", "", false);
-        for one in [object("d", "a", "uid-o", false), object("d", "b", "uid-o", true), object("e", "c", "uid-o", false)] {
+        for one in [object("d", "a", "uid-o", false), object("d", "b", "uid-o", true), object("e", "c", "uid-o", false)]
+        {
             all.replace(None, Some(&one));
         }
         assert_eq!(names(&all, &owner), ["a", "b"]);

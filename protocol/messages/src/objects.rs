@@ -77,7 +77,10 @@ impl StoredObject {
     pub fn new(kind: KindId, key: ObjectKey, value: &Value, revision: Revision) -> Self {
         let (uid, deleting) = (metadata::uid(value).into(), metadata::is_deleting(value));
         let owners = metadata::owners(value)
-            .map(|owner| OwnerUid { uid: metadata::owner_uid(owner).into(), blocks: owner["blockOwnerDeletion"] == true })
+            .map(|owner| OwnerUid {
+                uid: metadata::owner_uid(owner).into(),
+                blocks: owner["blockOwnerDeletion"] == true,
+            })
             .collect();
         // Copied, not shrunk: shrinking would leave a hole behind each of thousands of objects.
         let text = value.to_string();
