@@ -192,15 +192,20 @@ impl ObjectsActor {
         let Some(kind) = self.parts.kinds.get(&write.kind).copied() else { return Err(Status::no_such_path()) };
         let given = self.circumstances(write.field_validation);
         let dry_run = write.dry_run;
+        let (name, subresource) = (write.key.name.clone(), write.subresource);
+        let below = |status: Status| match subresource {
+            "scale" => Status::not_found_below(&kind, &name, subresource),
+            _ => status,
+        };
         let outcome = match write.verb {
             Verb::Create { body } => self.admit_create(view, &kind, &write.key, body, &given)?,
             Verb::Update { body } => {
-                let current = existing(view, &kind, &write.key)?;
+                let current = existing(view, &kind, &write.key).map_err(below)?;
                 let admitted = admission::update(&kind, &current.value(), body, write.subresource, &given)?;
                 replace(&kind, write.key, &current, admitted, self.dependents.has_unmarked(&current))
             }
             Verb::Patch { patch, body } => {
-                let current = existing(view, &kind, &write.key)?;
+                let current = existing(view, &kind, &write.key).map_err(below)?;
                 let admitted = admission::patched(&kind, &current.value(), patch, &body, write.subresource, &given)?;
                 replace(&kind, write.key, &current, admitted, self.dependents.has_unmarked(&current))
             }

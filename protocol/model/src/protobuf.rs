@@ -94,6 +94,12 @@ pub const DELETE_OPTIONS: &[Field] = &[
     Field::new(5, "dryRun", Wire::Texts),
 ];
 
+/// `Eviction`.
+pub const EVICTION: &[Field] = &[
+    Field::new(1, "metadata", Wire::Message(METADATA)),
+    Field::new(2, "deleteOptions", Wire::Message(DELETE_OPTIONS)),
+];
+
 /// Why a body is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProtobufFault {
