@@ -308,6 +308,27 @@ async fn what_others_depend_on_makes_no_room_for_another_and_does_not_finish_bef
 }
 
 #[actix::test]
+async fn a_pod_with_more_dependents_than_one_commit_marks_does_not_end_before_the_last_is_marked() {
+    let bench = Rc::new(bench().await);
+    let made = bench.create("Pod", pod("p")).await.expect("made");
+    let owner = bench.owner("Pod", "p");
+    let making = (0..600).map(|number| {
+        let (bench, owner) = (bench.clone(), owner.clone());
+        async move {
+            let body = json!({"metadata": {"name": format!("m{number}"), "ownerReferences": [owner]}});
+            bench.create("ConfigMap", body).await.expect("made");
+        }
+    });
+    futures_util::future::join_all(making).await;
+    bench.delete("Pod", "p").await.expect("marked");
+    let early = bench.finish("p", &uid(&made.object.value())).await;
+    assert!(matches!(early, Err(CallError::Fault(status)) if status.code == 409));
+    sleep(Duration::from_secs(1)).await;
+    bench.finish("p", &uid(&made.object.value())).await.expect("all are marked");
+    assert_eq!(bench.told(), told([]));
+}
+
+#[actix::test]
 async fn a_namespace_takes_owners_and_dependents_along() {
     let bench = bench().await;
     bench.create("Namespace", json!({"metadata": {"name": "shop"}})).await.expect("made");
@@ -424,5 +445,95 @@ async fn a_crash_before_or_after_any_commit_changes_nothing_of_the_end() {
             }
             assert!(runs >= 6, "{policy}: {runs} crossings were seen");
         }
+    }
+}
+
+/// A small generator of numbers, so that a seed is a run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// What should be there after a deletion: an object goes when all of its owners do.
+fn expected(graph: &BTreeMap<String, Vec<String>>, gone: &str, policy: &str) -> BTreeMap<String, Vec<String>> {
+    let mut going = vec![gone.to_owned()];
+    while policy != "Orphan" {
+        let next = graph.iter().find(|(name, owners)| {
+            !going.contains(name) && !owners.is_empty() && owners.iter().all(|owner| going.contains(owner))
+        });
+        let Some((next, _)) = next else { break };
+        going.push(next.clone());
+    }
+    let left = graph.iter().filter(|(name, _)| !going.contains(name));
+    left.map(|(name, owners)| (name.clone(), owners.iter().filter(|owner| !going.contains(owner)).cloned().collect()))
+        .collect()
+}
+
+#[actix::test]
+async fn whoever_owns_whom_an_object_goes_exactly_when_all_its_owners_went() {
+    tokio::time::pause();
+    for seed in 0..150 {
+        let mut dice = Dice(seed);
+        let bench = over(Arc::new(MemoryStore::default()));
+        sleep(Duration::from_secs(1)).await;
+        let names: Vec<String> = (0..2 + dice.below(6)).map(|number| format!("m{number}")).collect();
+        for name in &names {
+            bench.owned_map(name, &[]).await;
+        }
+        let mut graph = BTreeMap::new();
+        let mut history = Vec::new();
+        for name in &names {
+            let mut owners: Vec<String> = Vec::new();
+            for _ in 0..dice.below(3) {
+                let owner = names[dice.below(names.len())].clone();
+                if !owners.contains(&owner) {
+                    owners.push(owner);
+                }
+            }
+            let references: Vec<Value> = owners
+                .iter()
+                .map(|owner| {
+                    let mut reference = bench.owner("ConfigMap", owner);
+                    reference["blockOwnerDeletion"] = json!(dice.below(3) > 0);
+                    reference
+                })
+                .collect();
+            bench
+                .merge("ConfigMap", name, json!({"metadata": {"ownerReferences": references}}))
+                .await
+                .expect("patched");
+            graph.insert(name.clone(), owners);
+        }
+        for _ in 0..2 {
+            let Some(name) = graph.keys().nth(dice.below(graph.len().max(1))).cloned() else { break };
+            let policy = ["Background", "Foreground", "Orphan"][dice.below(3)];
+            let crossings = Crossings::default();
+            bench.store.set_crossings(crossings.clone());
+            let (tree, at) = (bench.tree.clone(), dice.below(12));
+            crossings.at(at, move || {
+                Box::pin(async move { tree.crash("mkube/objects", CrashHow::Panic).await.expect("running") })
+            });
+            crossings.start();
+            history.push(format!("{name} {policy} of {graph:?}, crash at {at}"));
+            for _ in 0..5 {
+                let order =
+                    bench.order("ConfigMap", &name, Verb::Delete { options: json!({"propagationPolicy": policy}) });
+                let answer = bench.ask(order).await;
+                sleep(Duration::from_secs(2)).await;
+                if matches!(answer, Err(CallError::Fault(status)) if status.code == 404) {
+                    break;
+                }
+            }
+            crossings.stop();
+            graph = expected(&graph, &name, policy);
+            let wanted: BTreeMap<String, String> =
+                graph.iter().map(|(name, owners)| (name.clone(), owners.join(","))).collect();
+            assert_eq!(bench.told(), wanted, "seed {seed}: {history:#?}");
+        }
+        bench.tree.stop(Duration::from_secs(1)).await;
     }
 }
