@@ -1,10 +1,12 @@
 //! Edges: thin actors that turn outside events into messages. Today: HTTP.
 //!
 //! HttpEdge
-//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy).
+//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
+//!                                                                  DeploymentsActor (to evict).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
+mod eviction;
 mod health;
 mod http_edge;
 mod images;
@@ -19,6 +21,7 @@ mod read;
 mod request_body;
 mod respond;
 mod route;
+mod scale;
 mod volumes;
 mod watching;
 mod write;

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
+use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
@@ -27,6 +28,8 @@ pub struct HttpParts {
     pub objects: ObjectsReader,
     /// The one way in.
     pub write: Door<WriteObject>,
+    /// Takes pods away, if they are not needed.
+    pub evict: Door<EvictPod>,
     /// The supervisor tree.
     pub tree: watch::Receiver<Option<Tree>>,
     /// Containers' output.
@@ -77,4 +80,6 @@ pub struct Target {
     pub name: Option<String>,
     /// Subresource.
     pub sub: Option<String>,
+    /// It was reached by a path of the Go controller, whose clients say another `apiVersion`.
+    pub in_core: bool,
 }

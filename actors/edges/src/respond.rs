@@ -48,12 +48,17 @@ pub fn set(response: &mut HttpResponse, name: &'static str, value: &str) {
     }
 }
 
-/// What a door's refusal means to an HTTP client.
+/// What a refusal of the object layer's door means to an HTTP client.
 pub fn status_of(error: CallError<Status>) -> Status {
+    status_from("the object layer", error)
+}
+
+/// What a door's refusal means to an HTTP client; `who` is behind the door.
+pub fn status_from(who: &str, error: CallError<Status>) -> Status {
     match error {
         CallError::Fault(status) => status,
         CallError::NotAnswered(NotAnswered::Busy) => Status::busy(1),
-        CallError::NotAnswered(NotAnswered::Away) => Status::unavailable("the object layer is restarting", 1),
+        CallError::NotAnswered(NotAnswered::Away) => Status::unavailable(format!("{who} is restarting"), 1),
         CallError::NotAnswered(NotAnswered::Gone | NotAnswered::Late) => {
             Status::timeout("no answer in time; the outcome of the request is unknown")
         }

@@ -8,14 +8,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::offers::OFFERS_PATH;
 use mkube_model::discovery;
 use mkube_model::kinds::Kind;
-use mkube_model::protobuf::{DELETE_OPTIONS, Field};
+use mkube_model::protobuf::{DELETE_OPTIONS, EVICTION, Field};
 use mkube_model::status::Status;
 use serde_json::json;
 use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
-use crate::{images, logs, metrics, offered, push_notice, read, request_body, respond, volumes, watching, write};
+use crate::{
+    eviction, images, logs, metrics, offered, push_notice, read, request_body, respond, scale, volumes, watching, write,
+};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
@@ -91,7 +93,9 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api"] if get => return Ok(groups(parts, wants, true)),
         ["apis"] if get => return Ok(groups(parts, wants, false)),
         ["apis", group]
-            if get && parts.objects.kinds().iter().any(|kind| kind.group == *group && !group.is_empty()) =>
+            if get
+                && !group.is_empty()
+                && parts.objects.kinds().group_versions().iter().any(|(one, _)| one == group) =>
         {
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
@@ -128,6 +132,11 @@ async fn resource(
     {
         return match (sub, request.method()) {
             ("log", &Method::GET) => logs::answer(parts, &target, &query).await,
+            ("scale", _) => scale::answer(request, payload, parts, &target, &query, wants).await,
+            ("eviction", &Method::POST) => {
+                let body = body(request, payload, parts, EVICTION).await?;
+                eviction::create(parts, &target, &query, body).await
+            }
             _ => Err(Status::method_not_allowed()),
         };
     }
@@ -154,7 +163,7 @@ async fn resource(
             let bytes = request_body::read(payload, &mut counted).await?;
             write::patch(parts, &target, &query, &kind, &bytes, wants).await
         }
-        (&Method::DELETE, true) => {
+        (&Method::DELETE, true) if target.sub.is_none() => {
             let body = body(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete(parts, &target, &query, body.value).await
         }
@@ -166,11 +175,11 @@ async fn resource(
     }
 }
 
-fn content_type(request: &HttpRequest) -> &str {
+pub fn content_type(request: &HttpRequest) -> &str {
     request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-async fn body(
+pub async fn body(
     request: &HttpRequest,
     payload: web::Payload,
     parts: &HttpParts,
@@ -185,7 +194,10 @@ async fn body(
 /// Finds kind, namespace, name and subresource in the rest of a path.
 fn target(parts: &HttpParts, group: &str, version: &str, rest: &[&str]) -> Option<Target> {
     let kinds = parts.objects.kinds();
-    let find = |plural: &str| kinds.find(group, version, plural).copied();
+    let find = |plural: &str| {
+        let in_core = || kinds.find_in_core(version, plural).filter(|_| group.is_empty());
+        kinds.find(group, version, plural).or_else(in_core).copied()
+    };
     let make = |kind: Kind, namespace: Option<&str>, rest: &[&str]| {
         let (name, sub) = match rest {
             [] => (None, None),
@@ -198,7 +210,13 @@ fn target(parts: &HttpParts, group: &str, version: &str, rest: &[&str]) -> Optio
             return None;
         }
         let owned = |text: Option<&str>| text.map(str::to_owned);
-        Some(Target { kind, namespace: owned(namespace), name: owned(name), sub: owned(sub) })
+        Some(Target {
+            kind,
+            namespace: owned(namespace),
+            name: owned(name),
+            sub: owned(sub),
+            in_core: kind.group != group,
+        })
     };
     if let ["namespaces", namespace, plural, rest @ ..] = rest
         && let Some(kind) = find(plural).filter(|kind| kind.namespaced)

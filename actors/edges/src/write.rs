@@ -37,11 +37,7 @@ async fn ask(
             return Err(Status::invalid_option(options_of(&verb), &problem));
         }
     };
-    let dry_run = match query.get("dryRun").map(String::as_str) {
-        None | Some("") => extra_dry_run,
-        Some("All") => true,
-        Some(other) => return Err(not_a_dry_run(options_of(&verb), other)),
-    };
+    let dry_run = dry_run(query, options_of(&verb), extra_dry_run)?;
     let repeated: Vec<String> = repeated.iter().map(|path| format!("duplicate field {path:?}")).collect();
     if field_validation == FieldValidation::Strict && !repeated.is_empty() {
         return Err(Status::bad_request(format!(
@@ -56,7 +52,11 @@ async fn ask(
         kind: target.kind.id(),
         key,
         verb,
-        subresource: if target.sub.as_deref() == Some("status") { "status" } else { "" },
+        subresource: match target.sub.as_deref() {
+            Some("status") => "status",
+            Some("scale") => "scale",
+            _ => "",
+        },
         dry_run,
         field_validation,
     };
@@ -65,6 +65,22 @@ async fn ask(
         written.warnings.extend(repeated);
     }
     Ok(written)
+}
+
+/// Whether a request is only to say what it would do. `options`: what Kubernetes calls its parameters.
+pub fn dry_run(query: &Query, options: &str, extra: bool) -> Result<bool, Status> {
+    match query.get("dryRun").map(String::as_str) {
+        None | Some("") => Ok(extra),
+        Some("All") => Ok(true),
+        Some(other) => Err(not_a_dry_run(options, other)),
+    }
+}
+
+/// An object of a kind that the Go controller had in the core group, as its own group has it.
+fn in_its_group(target: &Target, body: &mut Value) {
+    if target.in_core && target.sub.is_none() && body.get("apiVersion").is_some_and(|version| version == "v1") {
+        body["apiVersion"] = json!(target.kind.api_version());
+    }
 }
 
 /// What Kubernetes calls the parameters of a request.
@@ -101,7 +117,8 @@ pub async fn create(
     body: Body,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
-    let Body { value: body, repeated, counted: _counted } = body;
+    let Body { value: mut body, repeated, counted: _counted } = body;
+    in_its_group(target, &mut body);
     if !metadata::resource_version(&body).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -125,9 +142,15 @@ pub async fn update(
     body: Body,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
-    let Body { value: body, repeated, counted: _counted } = body;
-    let written = ask(parts, target, key_of(target), Verb::Update { body }, query, false, &repeated).await?;
+    let written = replaced(parts, target, query, body).await?;
     Ok(answer(parts, target, query, &written, 200, wants))
+}
+
+/// Replaces an object, or what a subresource shows of it.
+pub async fn replaced(parts: &HttpParts, target: &Target, query: &Query, body: Body) -> Result<Written, Status> {
+    let Body { value: mut body, repeated, counted: _counted } = body;
+    in_its_group(target, &mut body);
+    ask(parts, target, key_of(target), Verb::Update { body }, query, false, &repeated).await
 }
 
 pub async fn patch(
@@ -138,6 +161,18 @@ pub async fn patch(
     bytes: &[u8],
     wants: Form,
 ) -> Result<HttpResponse, Status> {
+    let written = patched(parts, target, query, content_type, bytes).await?;
+    Ok(answer(parts, target, query, &written, 200, wants))
+}
+
+/// Patches an object, or what a subresource shows of it.
+pub async fn patched(
+    parts: &HttpParts,
+    target: &Target,
+    query: &Query,
+    content_type: &str,
+    bytes: &[u8],
+) -> Result<Written, Status> {
     let media = content_type.split(';').next().unwrap_or_default().trim();
     let patch = match media {
         "application/json-patch+json" => PatchType::Json,
@@ -152,14 +187,14 @@ pub async fn patch(
             )));
         }
     };
-    let Body { value: body, repeated, .. } = request_body::parse(media, bytes, &[])?;
-    let written = ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false, &repeated).await?;
-    Ok(answer(parts, target, query, &written, 200, wants))
+    let Body { value: mut body, repeated, .. } = request_body::parse(media, bytes, &[])?;
+    in_its_group(target, &mut body);
+    ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false, &repeated).await
 }
 
 /// `DeleteOptions` from body and query; both may say the same things. What cannot be understood is refused: a deletion is not
 /// to mean more than its sender meant.
-fn delete_options(query: &Query, body: Value) -> Result<Value, Status> {
+pub fn delete_options(query: &Query, body: Value) -> Result<Value, Status> {
     let mut options = match body {
         Value::Null => json!({}),
         Value::Object(fields) => Value::Object(fields),
@@ -184,19 +219,46 @@ fn delete_options(query: &Query, body: Value) -> Result<Value, Status> {
         }
         other => return Err(Status::bad_request(format!("gracePeriodSeconds {other} is not a number"))),
     }
-    let policy = query.get("propagationPolicy").map(String::as_str).or(options["propagationPolicy"].as_str());
-    let policies = ["Background", "Foreground", "Orphan"];
-    if let Some(other) = policy.filter(|policy| !policy.is_empty() && !policies.contains(policy)) {
-        let problem = Problem::not_supported("propagationPolicy", other, &policies);
-        return Err(Status::invalid_option("DeleteOptions", &problem));
-    }
+    options["propagationPolicy"] = propagation(query, &options)?;
     if !(options["preconditions"].is_null() || options["preconditions"].is_object()) {
         return Err(Status::bad_request("preconditions must be an object"));
     }
     Ok(options)
 }
 
-fn asks_for_dry_run(options: &Value) -> Result<bool, Status> {
+/// What is to become of dependents, in the word of today; null when nothing is said of it.
+fn propagation(query: &Query, options: &Value) -> Result<Value, Status> {
+    let refused = |problem: &Problem| Err(Status::invalid_option("DeleteOptions", problem));
+    let policy = match query.get("propagationPolicy").filter(|policy| !policy.is_empty()) {
+        Some(policy) => json!(policy),
+        None => options["propagationPolicy"].clone(),
+    };
+    let policies = ["Background", "Foreground", "Orphan"];
+    let said = match &policy {
+        Value::Null => false,
+        Value::String(policy) if policy.is_empty() => false,
+        Value::String(policy) if policies.contains(&policy.as_str()) => true,
+        other => return refused(&Problem::not_supported("propagationPolicy", other.clone(), &policies)),
+    };
+    let orphans = match query.get("orphanDependents").filter(|word| !word.is_empty()).map(String::as_str) {
+        Some("true" | "1") => json!(true),
+        Some("false" | "0") => json!(false),
+        Some(other) => json!(other),
+        None => options["orphanDependents"].clone(),
+    };
+    match orphans {
+        Value::Null if said => Ok(policy),
+        Value::Null => Ok(Value::Null),
+        Value::Bool(_) if said => {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            refused(&Problem::invalid("propagationPolicy", policy, why))
+        }
+        Value::Bool(orphans) => Ok(json!(if orphans { "Orphan" } else { "Background" })),
+        other => Err(Status::bad_request(format!("orphanDependents {other} is neither true nor false"))),
+    }
+}
+
+pub fn asks_for_dry_run(options: &Value) -> Result<bool, Status> {
     match &options["dryRun"] {
         Value::Null => Ok(false),
         Value::Array(values) => match values.iter().find(|value| *value != "All") {

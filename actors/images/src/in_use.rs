@@ -13,6 +13,9 @@ use serde_json::Value;
 /// What annotations that speak of images begin with: pins, what is deployed and was before, what a rollout tries or refused.
 const OF_IMAGES: &str = "vkube.io/image-";
 
+/// Where objects of other kinds keep the pods they make.
+const TEMPLATES: [&str; 2] = ["/spec/template", "/spec/jobTemplate/spec/template"];
+
 /// What is needed; nothing is said while the store or the device were not read completely, since absence means nothing then.
 /// `asked`: requests that are being worked on.
 pub fn in_use(
@@ -33,6 +36,9 @@ pub fn in_use(
         need_file(&mut needed, &row.file, map);
     }
     need_pods(&mut needed, &view.kind(pods), map);
+    for (_, kind) in view.kinds.iter().filter(|(id, _)| *id != pods) {
+        need_templates(&mut needed, kind, map);
+    }
     for request in asked {
         needed.digests.extend(request.digest);
         need_image(&mut needed, &request.image);
@@ -54,23 +60,39 @@ fn need_image(needed: &mut InUse, image: &str) {
     }
 }
 
+/// A pod, or the template of one.
+fn need_pod(needed: &mut InUse, pod: &Value, map: &DiskMap) {
+    let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
+    for container in containers.into_iter().flatten() {
+        need_image(needed, container.get("image").and_then(Value::as_str).unwrap_or_default());
+    }
+    if let Some(file) = mkube_model::metadata::annotation(pod, "vkube.io/file") {
+        need_file(needed, file, map);
+    }
+    need_digests(needed, pod);
+}
+
 fn need_pods(needed: &mut InUse, pods: &KindView, map: &DiskMap) {
     for pod in pods.objects.values() {
-        let pod = pod.value();
-        let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
-        for container in containers.into_iter().flatten() {
-            need_image(needed, container.get("image").and_then(Value::as_str).unwrap_or_default());
-        }
-        if let Some(file) = mkube_model::metadata::annotation(&pod, "vkube.io/file") {
-            need_file(needed, file, map);
-        }
-        need_digests(needed, &pod);
+        need_pod(needed, &pod.value(), map);
     }
     // What ran a moment ago is what one goes back to, whatever was written down of it.
     for change in &pods.history {
         need_digests(needed, &change.object.value());
         if let Some(previous) = &change.previous {
             need_digests(needed, &previous.value());
+        }
+    }
+}
+
+/// What pods will be made from: templates are found by their form, in whatever kind they are. What a template was before is in
+/// objects too, or forgotten.
+fn need_templates(needed: &mut InUse, kind: &KindView, map: &DiskMap) {
+    // Most kinds have none, and need not be read.
+    for object in kind.objects.values().filter(|object| object.text().contains("\"template\"")) {
+        let object = object.value();
+        for template in TEMPLATES.iter().filter_map(|pointer| object.pointer(pointer)) {
+            need_pod(needed, template, map);
         }
     }
 }
@@ -178,6 +200,39 @@ mod tests {
         let side = format!("side@{}", digest('d'));
         assert_eq!(found.references, BTreeSet::from(["new:1", "r/web:1", side.as_str()].map(str::to_owned)));
         assert_eq!(found.digests, "012abcdef".chars().map(digest).collect());
+    }
+
+    #[test]
+    fn what_workloads_will_make_pods_from_is_needed() {
+        let template = |image: &str, file: &str| {
+            json!({"metadata": {"annotations": {"vkube.io/file": file, "vkube.io/image-pin": format!("c={image}@{}", digest('7'))}},
+                "spec": {"containers": [{"image": image}]}})
+        };
+        let mut view = view();
+        for (group, plural, object) in [
+            ("apps", "deployments", json!({"spec": {"template": template("web:2", "/raid1/cache/d.tar")}})),
+            ("batch", "jobs", json!({"spec": {"template": template("job:1", "/raid1/cache/j.tar")}})),
+            (
+                "batch",
+                "cronjobs",
+                json!({"spec": {"jobTemplate": {"spec": {"template": template("cron:1", "/raid1/cache/c.tar")}}}}),
+            ),
+            ("", "configmaps", json!({"data": {"template": "x"}})),
+        ] {
+            let id = KindId { group, plural };
+            let key = ObjectKey::new("default", "x");
+            let mut kind = KindView::default();
+            kind.objects.insert(key.clone(), Arc::new(StoredObject::new(id, key, &object, 2)));
+            view.kinds.insert(id, Arc::new(kind));
+        }
+        let found = in_use(&view, &device(), &PODS, &map(), []).expect("complete");
+        for image in ["web:2", "job:1", "cron:1"] {
+            assert!(found.references.contains(image), "{image}");
+        }
+        for file in ["/mnt/cache/d.tar", "/mnt/cache/j.tar", "/mnt/cache/c.tar"] {
+            assert!(found.paths.contains(std::path::Path::new(file)), "{file}");
+        }
+        assert!(found.digests.contains(&digest('7')));
     }
 
     #[test]

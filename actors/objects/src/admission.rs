@@ -1,8 +1,8 @@
 //! Whether a write is acceptable, and what the object looks like after it. Pure but for the ids and times handed in.
 
 use jiff::{SignedDuration, Timestamp};
-use mkube_messages::objects::{FieldValidation, PatchType};
-use mkube_model::kinds::{Kind, prune, unknown_fields};
+use mkube_messages::objects::{FieldValidation, PatchType, StoredObject};
+use mkube_model::kinds::{self, Kind, SCALE, prune, scale_of, unknown_fields};
 use mkube_model::metadata;
 use mkube_model::patch;
 use mkube_model::problem::Problem;
@@ -76,6 +76,9 @@ pub fn update(
     given: &Circumstances,
 ) -> Result<Admitted, Status> {
     let name = metadata::name(current).to_owned();
+    if subresource == "scale" {
+        return rescaled(kind, current, body, given);
+    }
     check_type(kind, &mut body)?;
     let mut warnings = decode(kind, &mut body, given.field_validation)?;
     check_identity(kind, current, &body)?;
@@ -128,6 +131,20 @@ pub fn update(
     finish(kind, &name, body, Some(&current), warnings)
 }
 
+/// Admits another number of replicas, told as the object's Scale.
+fn rescaled(kind: &Kind, current: &Value, mut scale: Value, given: &Circumstances) -> Result<Admitted, Status> {
+    check_type(&SCALE, &mut scale)?;
+    let warnings = decode(&SCALE, &mut scale, given.field_validation)?;
+    check_identity(kind, current, &scale)?;
+    let problems = (SCALE.validate)(&scale, None);
+    if !problems.is_empty() {
+        return Err(Status::invalid(&SCALE, metadata::name(current), &problems));
+    }
+    let next = kinds::rescaled(current.clone(), &scale);
+    let admitted = update(kind, current, next, "", given)?;
+    Ok(Admitted { warnings, ..admitted })
+}
+
 /// Applies a patch to the object as published, then admits the result as a replacement.
 pub fn patched(
     kind: &Kind,
@@ -144,10 +161,12 @@ pub fn patched(
             kind.kind
         )));
     }
+    let scale = (subresource == "scale").then(|| scale_of(current));
+    let target = scale.as_ref().unwrap_or(current);
     let result = match how {
-        PatchType::Json => patch::json_patch(current, body),
-        PatchType::Merge => patch::merge_patch(current, body),
-        PatchType::Strategic => patch::strategic_merge_patch(current, body),
+        PatchType::Json => patch::json_patch(target, body),
+        PatchType::Merge => patch::merge_patch(target, body),
+        PatchType::Strategic => patch::strategic_merge_patch(target, body),
         PatchType::Apply => Err(Status::unsupported_media(
             "server-side apply is not supported by this server yet; use client-side apply",
         )),
@@ -170,6 +189,13 @@ pub fn mark_deleted(current: &Value, grace: u64, now: Timestamp) -> Value {
     meta.insert("deletionTimestamp".into(), json!(stamp(until)));
     meta.insert("deletionGracePeriodSeconds".into(), json!(grace));
     next
+}
+
+/// Uids of the owners that an object names and did not name before.
+pub fn new_owners<'a>(before: Option<&'a StoredObject>, after: &'a Value) -> impl Iterator<Item = &'a str> {
+    let known = before.map(StoredObject::owners).unwrap_or_default();
+    let uids = metadata::owners(after).map(metadata::owner_uid);
+    uids.filter(move |uid| !known.iter().any(|owner| *owner.uid == **uid))
 }
 
 /// Checks `preconditions` of `DeleteOptions`.

@@ -6,15 +6,23 @@
 //! Ticks    while status reports or events wait to be merged.    Rebuilds  from StoreActor, before it admits anything.
 //!
 //! One commit is in flight at a time; writes that arrive meanwhile form the next one, so a burst costs few syncs.
+//!
+//! An owner that is deleted is marked, its dependents are deleted or released, then it goes; each step is a write of its own. What
+//! an index of uids says is looked at again when the write is admitted, and nothing is deleted for an owner that is not there.
 
 mod admission;
+mod admit;
+mod collecting;
 mod contents;
+mod dependents;
 mod event_book;
 mod objects_actor;
 mod outcome;
 mod publish;
 mod queue;
 mod refusals;
+mod reporting;
+mod sweeping;
 
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};
 pub use publish::HISTORY;

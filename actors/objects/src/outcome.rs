@@ -25,10 +25,18 @@ pub fn existing(view: &ObjectsView, kind: &Kind, key: &ObjectKey) -> Result<Arc<
     view.get(&kind.id(), key).ok_or_else(|| Status::not_found(kind, &key.name))
 }
 
-pub fn replace(kind: &Kind, key: ObjectKey, current: &Arc<StoredObject>, admitted: admission::Admitted) -> Outcome {
+/// `needed`: others depend on the object, which has to wait for them.
+pub fn replace(
+    kind: &Kind,
+    key: ObjectKey,
+    current: &Arc<StoredObject>,
+    admitted: admission::Admitted,
+    needed: bool,
+) -> Outcome {
     let tree = current.value();
     // The last finalizer is gone: so is the object.
     let released = metadata::is_deleting(&admitted.value)
+        && !needed
         && !kind.graceful
         && kind.kind != "Namespace"
         && metadata::has_finalizers(&tree)

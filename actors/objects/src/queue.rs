@@ -43,6 +43,24 @@ pub enum Task {
         /// Complete object.
         value: Value,
     },
+    /// Our own: an owner is being deleted, and this depends on it.
+    Collect {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+        /// The owner's uid.
+        owner: String,
+    },
+    /// Our own: an owner of this uid is being deleted, and its dependents are dealt with.
+    Settle {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+        /// Of the owner.
+        uid: String,
+    },
     /// Our own: gone without ceremony.
     Remove {
         /// Kind.
@@ -67,6 +85,8 @@ impl Task {
             Self::Status { kind, key, .. }
             | Self::Finish { kind, key, .. }
             | Self::Put { kind, key, .. }
+            | Self::Collect { kind, key, .. }
+            | Self::Settle { kind, key, .. }
             | Self::Remove { kind, key } => Some((*kind, key.clone())),
         }
     }

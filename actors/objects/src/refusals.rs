@@ -1,6 +1,7 @@
 //! Why a write is not accepted, when the reason lies with us and not with the write.
 
 use mkube_messages::door::{CallError, NotAnswered};
+use mkube_model::kinds::Kind;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::status::Status;
 
@@ -28,6 +29,16 @@ pub fn not_stored(error: &CallError<StoreFault>) -> Status {
 /// The object went meanwhile.
 pub fn gone() -> Status {
     Status::new(404, "NotFound", "the object is gone")
+}
+
+/// Something is to depend on an owner that was just deleted. Nobody would delete it any more.
+pub fn owner_gone(kind: &Kind, name: &str, uid: &str) -> Status {
+    Status::conflict(kind, name, format!("metadata.ownerReferences: the owner of uid {uid:?} has been deleted"))
+}
+
+/// An object that others depend on cannot make room for another.
+pub fn has_dependents(kind: &Kind, name: &str) -> Status {
+    Status::conflict(kind, name, "other objects depend on it: they go before it does")
 }
 
 /// The store was not read yet.

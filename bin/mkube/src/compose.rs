@@ -54,6 +54,8 @@ mod bounds {
     pub const IMAGES: usize = 1024;
     // Notices of registries; one that is refused is told again.
     pub const ROLLOUTS: usize = 64;
+    // Pods to be evicted; clients repeat what is refused.
+    pub const DEPLOYMENTS: usize = 64;
     pub const NOBODY_ASKS: usize = 1;
 }
 
@@ -185,6 +187,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let ipam_way = Doorway::new("ipam", bounds::IPAM);
     let images_way = Doorway::new("images", bounds::IMAGES);
     let rollouts_way = Doorway::new("rollouts", bounds::ROLLOUTS);
+    let deployments_way = Doorway::new("deployments", bounds::DEPLOYMENTS);
 
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -375,6 +378,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             listener: Arc::new(settings.listener),
             objects: objects.clone(),
             write: door(Floor::Edge, &objects_way),
+            evict: door(Floor::Edge, &deployments_way),
             tree,
             logs: logs(device.clone()),
             images: HttpImages {

@@ -59,16 +59,32 @@ pub struct StoredObject {
     pub revision: Revision,
     uid: Box<str>,
     deleting: bool,
+    owners: Box<[OwnerUid]>,
     text: Box<str>,
+}
+
+/// One of an object's owners.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerUid {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Whether an owner that is deleted in the foreground waits for this object.
+    pub blocks: bool,
 }
 
 impl StoredObject {
     /// `value` as clients see it; its version must be that of `revision`.
     pub fn new(kind: KindId, key: ObjectKey, value: &Value, revision: Revision) -> Self {
         let (uid, deleting) = (metadata::uid(value).into(), metadata::is_deleting(value));
+        let owners = metadata::owners(value)
+            .map(|owner| OwnerUid {
+                uid: metadata::owner_uid(owner).into(),
+                blocks: owner["blockOwnerDeletion"] == true,
+            })
+            .collect();
         // Copied, not shrunk: shrinking would leave a hole behind each of thousands of objects.
         let text = value.to_string();
-        Self { kind, key, revision, uid, deleting, text: text.as_str().into() }
+        Self { kind, key, revision, uid, deleting, owners, text: text.as_str().into() }
     }
 
     /// The object as JSON.
@@ -89,6 +105,11 @@ impl StoredObject {
     /// Whether a deletion timestamp is set.
     pub fn is_deleting(&self) -> bool {
         self.deleting
+    }
+
+    /// The owners it names.
+    pub fn owners(&self) -> &[OwnerUid] {
+        &self.owners
     }
 }
 
@@ -247,9 +268,10 @@ pub enum Verb {
         /// The new object.
         body: Value,
     },
-    /// Remove. Kinds marked graceful get a deletion timestamp; their controller finishes with [`FinishDeletion`].
+    /// Remove. Kinds marked graceful get a deletion timestamp; their controller finishes with [`FinishDeletion`]. So do owners of
+    /// other objects: they go after these.
     Delete {
-        /// `preconditions` and `gracePeriodSeconds` of `DeleteOptions`, or null.
+        /// `preconditions`, `gracePeriodSeconds` and `propagationPolicy` of `DeleteOptions`, or null.
         options: Value,
     },
 }
@@ -279,7 +301,7 @@ pub struct WriteObject {
     pub key: ObjectKey,
     /// What to do.
     pub verb: Verb,
-    /// Empty, or `status`.
+    /// Empty, `status`, or `scale`: then body or patch are about the object's Scale, and the answer is the object itself.
     pub subresource: &'static str,
     /// Say what would happen, change nothing.
     pub dry_run: bool,

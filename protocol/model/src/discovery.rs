@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kinds::{Kind, KindTable};
+use crate::kinds::{Kind, KindTable, SCALE};
 
 /// Answer of `/version`.
 pub fn version(mkube: &str) -> Value {
@@ -50,34 +50,49 @@ fn named_groups(kinds: &KindTable) -> Vec<&'static str> {
 
 /// Answer of `/api/v1` and `/apis/<group>/<version>`, or nothing when there is no such version.
 pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value> {
+    if !kinds.group_versions().iter().any(|known| *known == (group, version)) {
+        return None;
+    }
     let mut resources = Vec::new();
     for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
         resources.push(json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
             "verbs": kind.verbs(), "shortNames": kind.short_names, "categories": kind.categories,
         }));
-        for (name, verbs) in subresources(kind) {
-            resources.push(json!({
-                "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,
-                "kind": kind.kind, "verbs": verbs,
-            }));
+        for sub in subresources(kind) {
+            let mut resource = json!({
+                "name": format!("{}/{}", kind.plural, sub.name), "singularName": "", "namespaced": kind.namespaced,
+                "kind": sub.kind.2, "verbs": sub.verbs,
+            });
+            if (sub.kind.0, sub.kind.1) != (kind.group, kind.version) {
+                resource["group"] = json!(sub.kind.0);
+                resource["version"] = json!(sub.kind.1);
+            }
+            resources.push(resource);
         }
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    (!resources.is_empty()).then(|| {
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
-    })
+    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
 }
 
-fn subresources(kind: &Kind) -> Vec<(&'static str, &'static [&'static str])> {
-    const STATUS: &[&str] = &["get", "patch", "update"];
+struct Subresource {
+    name: &'static str,
+    /// Group, version and kind of what it takes and answers.
+    kind: (&'static str, &'static str, &'static str),
+    verbs: &'static [&'static str],
+}
+
+fn subresources(kind: &Kind) -> Vec<Subresource> {
     const READ: &[&str] = &["get"];
-    let mut found: Vec<(&'static str, &'static [&'static str])> =
-        kind.subresources.iter().map(|one| (*one, READ)).collect();
-    if kind.has_status {
-        found.push(("status", STATUS));
-    }
-    found
+    const CHANGE: &[&str] = &["get", "patch", "update"];
+    let own = (kind.group, kind.version, kind.kind);
+    let named = kind.subresources.iter().map(|name| match *name {
+        "scale" => Subresource { name, kind: (SCALE.group, SCALE.version, SCALE.kind), verbs: CHANGE },
+        "eviction" => Subresource { name, kind: ("policy", "v1", "Eviction"), verbs: &["create"] },
+        name => Subresource { name, kind: own, verbs: READ },
+    });
+    let status = Subresource { name: "status", kind: own, verbs: if kind.read_only { READ } else { CHANGE } };
+    named.chain(kind.has_status.then_some(status)).collect()
 }
 
 /// Aggregated discovery (v2): of the core group for `/api`, of all others for `/apis`.
@@ -110,7 +125,11 @@ fn aggregated_resource(kind: &Kind) -> Value {
     let response = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let subresources: Vec<Value> = subresources(kind)
         .into_iter()
-        .map(|(name, verbs)| json!({"subresource": name, "responseKind": response, "verbs": verbs}))
+        .map(|sub| {
+            let (group, version, kind) = sub.kind;
+            let response = json!({"group": group, "version": version, "kind": kind});
+            json!({"subresource": sub.name, "responseKind": response, "verbs": sub.verbs})
+        })
         .collect();
     json!({
         "resource": kind.plural, "responseKind": response, "singularResource": kind.singular,

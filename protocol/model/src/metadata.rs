@@ -51,6 +51,23 @@ pub fn has_finalizers(object: &Value) -> bool {
     object.pointer("/metadata/finalizers").and_then(Value::as_array).is_some_and(|list| !list.is_empty())
 }
 
+/// `metadata.finalizers`.
+pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// `metadata.ownerReferences`; those without a uid name nobody.
+pub fn owners(object: &Value) -> impl Iterator<Item = &Value> {
+    let list = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    list.into_iter().flatten().filter(|owner| !owner_uid(owner).is_empty())
+}
+
+/// `uid` of one of the `ownerReferences`, empty when absent.
+pub fn owner_uid(owner: &Value) -> &str {
+    owner.get("uid").and_then(Value::as_str).unwrap_or_default()
+}
+
 /// `metadata` for writing; made when absent.
 pub fn of_mut(object: &mut Value) -> &mut Map<String, Value> {
     if !object.is_object() {

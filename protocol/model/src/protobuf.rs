@@ -19,6 +19,8 @@ pub enum Wire {
     OptionalNumber,
     /// True or false, sent only when set.
     Boolean,
+    /// True or false, sent always; false means not set.
+    Flag,
     /// Seconds and nanoseconds.
     Time,
     /// A list of texts.
@@ -92,6 +94,12 @@ pub const DELETE_OPTIONS: &[Field] = &[
     Field::new(3, "orphanDependents", Wire::Boolean),
     Field::new(4, "propagationPolicy", Wire::Text),
     Field::new(5, "dryRun", Wire::Texts),
+];
+
+/// `Eviction`.
+pub const EVICTION: &[Field] = &[
+    Field::new(1, "metadata", Wire::Message(METADATA)),
+    Field::new(2, "deleteOptions", Wire::Message(DELETE_OPTIONS)),
 ];
 
 /// Why a body is not understood.
@@ -224,10 +232,12 @@ fn message(bytes: &[u8], fields: &[Field], inside: &str) -> Result<Map<String, V
 
 fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<(), ProtobufFault> {
     let one = match (field.wire, item) {
-        (Wire::Skipped, _) | (Wire::Number, Item::Number(0)) | (Wire::Text, Item::Bytes([])) => return Ok(()),
+        (Wire::Skipped, _) | (Wire::Number | Wire::Flag, Item::Number(0)) | (Wire::Text, Item::Bytes([])) => {
+            return Ok(());
+        }
         (Wire::Text, Item::Bytes(bytes)) => text(bytes)?.into(),
         (Wire::Number | Wire::OptionalNumber, Item::Number(number)) => number.cast_signed().into(),
-        (Wire::Boolean, Item::Number(number)) => Value::Bool(number != 0),
+        (Wire::Boolean | Wire::Flag, Item::Number(number)) => Value::Bool(number != 0),
         (Wire::Time, Item::Bytes(bytes)) => match time(bytes)? {
             Some(time) => time.into(),
             None => return Ok(()),

@@ -31,6 +31,13 @@ impl Status {
         Self::new(404, "NotFound", format!("{resource} {name:?} not found")).about(kind, name)
     }
 
+    /// 404 for a subresource of an object that is not there.
+    pub fn not_found_below(kind: &Kind, name: &str, subresource: &str) -> Self {
+        let group = if kind.group.is_empty() { String::new() } else { format!(".{}", kind.group) };
+        let message = format!("{}/{subresource}{group} {name:?} not found", kind.plural);
+        Self::new(404, "NotFound", message).about(kind, name)
+    }
+
     /// 404 for a path.
     pub fn no_such_path() -> Self {
         Self::new(404, "NotFound", "the server could not find the requested resource")

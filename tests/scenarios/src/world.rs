@@ -52,6 +52,8 @@ pub struct Setup {
     pub tarballs: Option<Arc<dyn TarballSource>>,
     /// Names of images whose archives are in the cache.
     pub images: Vec<&'static str>,
+    /// Objects brought in at every start.
+    pub manifests: Vec<serde_json::Value>,
 }
 
 impl Default for Setup {
@@ -64,6 +66,7 @@ impl Default for Setup {
             notify_secret: None,
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
+            manifests: Vec::new(),
         }
     }
 }
@@ -139,6 +142,7 @@ impl World {
             clock: Arc::new(SystemClock),
         };
         let own = [address.to_string(), format!("localhost:{}", address.port())];
+        let manifests = mkube_boot::read(&setup.kinds, setup.manifests)?;
         let controller = start(
             neighbours,
             ControllerSettings {
@@ -152,7 +156,7 @@ impl World {
                     images_base: "/disk1/images".to_owned(),
                 },
                 boot_manifest: Vec::new(),
-                manifests: Vec::new(),
+                manifests,
                 listener,
                 allowed_hosts: setup.guarded.then(|| own.to_vec()),
                 allow_chaos: true,

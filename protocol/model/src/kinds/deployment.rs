@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{AGE, Kind, NAME, at, column, nowhere, pod_template, typed};
 use crate::metadata;
 use crate::problem::Problem;
+use crate::protobuf::{Field, METADATA, Wire};
 use crate::selectors::LabelSelector;
 
 const TEMPLATE: &str = "/spec/template";
@@ -46,8 +47,23 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     validate,
     typed: typed_with_template,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
-    protobuf: &[],
+    protobuf: &[
+        Field::new(1, "metadata", Wire::Message(METADATA)),
+        Field::new(2, "spec", Wire::Message(SPEC)),
+        Field::new(3, "status", Wire::Skipped),
+    ],
 };
+
+const SPEC: &[Field] = &[
+    Field::new(1, "replicas", Wire::OptionalNumber),
+    Field::new(2, "selector", Wire::Message(&[Field::new(1, "matchLabels", Wire::TextMap)])),
+    Field::new(3, "template", Wire::Message(pod_template::FIELDS)),
+    Field::new(4, "strategy", Wire::Message(&[Field::new(1, "type", Wire::Text)])),
+    Field::new(5, "minReadySeconds", Wire::Number),
+    Field::new(6, "revisionHistoryLimit", Wire::OptionalNumber),
+    Field::new(7, "paused", Wire::Flag),
+    Field::new(9, "progressDeadlineSeconds", Wire::OptionalNumber),
+];
 
 /// `status.updatedAt` is the lightweight form's own.
 fn typed_with_template(object: &Value) -> Result<Value, String> {

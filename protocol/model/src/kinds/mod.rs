@@ -9,6 +9,7 @@ mod pod;
 mod pod_images;
 mod pod_template;
 mod replica_set;
+mod scale;
 mod secret;
 mod typed;
 
@@ -22,6 +23,7 @@ use crate::protobuf::Field;
 
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
+pub use scale::{SCALE, rescaled, scale_of};
 pub use typed::{prune, typed, unknown_fields};
 
 /// A column of the table that clients print.
@@ -89,6 +91,9 @@ pub struct Kind {
     /// Its fields in protobuf, for the kinds that clients send so; empty refuses such bodies.
     pub protobuf: &'static [Field],
 }
+
+/// Kinds that the Go controller had in the core group: they are served there too, and discovery does not tell.
+const ALSO_IN_CORE: [KindId; 1] = [KindId { group: "apps", plural: "deployments" }];
 
 /// Group and plural: the key of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,6 +170,12 @@ impl KindTable {
         self.0.iter().find(|kind| kind.group == group && kind.version == version && kind.plural == plural)
     }
 
+    /// By a path of the Go controller, which had it in the core group.
+    pub fn find_in_core(&self, version: &str, plural: &str) -> Option<&Kind> {
+        let id = ALSO_IN_CORE.iter().find(|id| id.plural == plural && version == "v1")?;
+        self.get(id)
+    }
+
     /// By key.
     pub fn get(&self, id: &KindId) -> Option<&Kind> {
         self.0.iter().find(|kind| kind.id() == *id)
@@ -185,13 +196,18 @@ impl KindTable {
         self.0.iter()
     }
 
-    /// Groups and versions there are, core first, each once.
+    /// Groups and versions there are, core first, each once; last those that only subresources belong to.
     pub fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         for kind in self.0.iter() {
             if !found.contains(&(kind.group, kind.version)) {
                 found.push((kind.group, kind.version));
             }
+        }
+        // Clients that drain a node look for it.
+        let evicts = self.0.iter().any(|kind| kind.subresources.contains(&"eviction"));
+        if evicts && !found.contains(&("policy", "v1")) {
+            found.push(("policy", "v1"));
         }
         found
     }

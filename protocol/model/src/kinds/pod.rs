@@ -26,7 +26,7 @@ pub(super) const POD: Kind = Kind {
     graceful: true,
     read_only: false,
     has_status: true,
-    subresources: &["log"],
+    subresources: &["eviction", "log"],
     columns: &[
         NAME,
         column("Ready", "string", 0, ready_cell),

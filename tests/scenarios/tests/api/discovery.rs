@@ -51,6 +51,54 @@ async fn both_forms_of_discovery_name_the_same_resources() -> anyhow::Result<()>
 }
 
 #[actix_rt::test]
+async fn subresources_say_what_they_take_and_answer() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
+    let eviction = json!({"group": "policy", "version": "v1", "kind": "Eviction"});
+    for (paths, name, kind, verbs) in [
+        (("/apis/apps/v1", "/apis"), "deployments/scale", scale, json!(["get", "patch", "update"])),
+        (("/api/v1", "/api"), "pods/eviction", eviction, json!(["create"])),
+    ] {
+        let legacy = api.get(paths.0).await?.expect(200).body;
+        let mut resources = legacy["resources"].as_array().into_iter().flatten();
+        let found = resources.find(|one| one["name"] == name).cloned().unwrap_or_default();
+        assert_eq!(json!({"group": found["group"], "version": found["version"], "kind": found["kind"]}), kind);
+        assert_eq!(found["verbs"], verbs);
+        let aggregated = api.get_as(paths.1, AGGREGATED).await?.expect(200).body;
+        let groups = aggregated["items"].as_array().into_iter().flatten();
+        let resources = groups.flat_map(|group| group["versions"][0]["resources"].as_array().into_iter().flatten());
+        let mut subs = resources.flat_map(|resource| {
+            let subs = resource["subresources"].as_array().into_iter().flatten();
+            subs.map(|sub| {
+                (
+                    format!(
+                        "{}/{}",
+                        resource["resource"].as_str().unwrap_or_default(),
+                        sub["subresource"].as_str().unwrap_or_default()
+                    ),
+                    sub,
+                )
+            })
+        });
+        let found = subs.find(|(found, _)| found == name).map(|(_, sub)| sub.clone()).unwrap_or_default();
+        assert_eq!((&found["responseKind"], &found["verbs"]), (&kind, &verbs));
+    }
+    // Clients that drain a node look for this group, which has nothing but the subresource.
+    let groups = api.get("/apis").await?.expect(200).body;
+    assert!(groups["groups"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "policy")));
+    let policy = api.get("/apis/policy").await?.expect(200).body;
+    assert_eq!(policy["preferredVersion"]["groupVersion"], "policy/v1");
+    let resources = api.get("/apis/policy/v1").await?.expect(200).body;
+    assert_eq!((&resources["kind"], &resources["resources"]), (&json!("APIResourceList"), &json!([])));
+    let index = api.get("/openapi/v3").await?.expect(200).body;
+    let url = index["paths"]["apis/policy/v1"]["serverRelativeURL"].as_str().unwrap_or_default().to_owned();
+    api.get(&url).await?.expect(200);
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
 async fn plain_discovery_is_for_those_who_do_not_know_the_other_and_trailing_slashes_are_allowed() -> anyhow::Result<()>
 {
     let world = quiet().await?;

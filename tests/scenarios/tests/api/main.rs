@@ -8,9 +8,11 @@ mod images;
 mod lists;
 mod new_kind;
 mod offers;
+mod owners;
 mod patches;
 mod protobuf;
 mod rust_client;
+mod scale;
 mod watching;
 
 use std::time::Duration;

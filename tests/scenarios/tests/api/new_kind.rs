@@ -118,7 +118,7 @@ async fn one_row_of_the_table_gives_a_kind_every_verb() -> anyhow::Result<()> {
     assert_eq!(api.get(LAMPS).await?.names(), Vec::<&str>::new());
 
     let groups = api.get("/apis").await?.expect(200).body;
-    assert_eq!(groups["groups"][0]["name"], "house.example");
+    assert!(groups["groups"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "house.example")));
     let group = api.get("/apis/house.example").await?.expect(200).body;
     assert_eq!(
         (&group["kind"], &group["preferredVersion"]["groupVersion"]),
@@ -131,7 +131,9 @@ async fn one_row_of_the_table_gives_a_kind_every_verb() -> anyhow::Result<()> {
     );
     let wants = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     let aggregated = api.get_as("/apis", wants).await?.expect(200).body;
-    assert_eq!(aggregated["items"][0]["versions"][0]["resources"][0]["resource"], "lamps");
+    let mut groups = aggregated["items"].as_array().into_iter().flatten();
+    let house = groups.find(|one| one["metadata"]["name"] == "house.example").cloned().unwrap_or_default();
+    assert_eq!(house["versions"][0]["resources"][0]["resource"], "lamps");
     assert!(api.get("/openapi/v3/apis/house.example/v1").await?.expect(200).text.contains("\"kind\":\"Lamp\""));
     world.stop().await;
     Ok(())

@@ -1,5 +1,7 @@
 //! ObjectsActor with a real StoreActor over a store in memory, under paused time.
 
+mod owners;
+
 use std::sync::Arc;
 use std::time::Duration;
 
