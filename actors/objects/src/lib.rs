@@ -15,6 +15,7 @@ mod outcome;
 mod publish;
 mod queue;
 mod refusals;
+mod relations;
 
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};
 pub use publish::HISTORY;

@@ -31,6 +31,7 @@ use crate::outcome::{Outcome, existing, replace, unchanged};
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
 use crate::refusals::{gone, not_loaded, not_stored};
+use crate::relations;
 
 /// Writes that may wait for a commit.
 const QUEUE: usize = 1024;
@@ -413,6 +414,9 @@ impl ObjectsActor {
             Verb::Replace { body } => admit_replacement(view, &kind, write.key, body, &given)?,
             Verb::Delete { options } => self.admit_delete(view, &kind, write.key, &options, &given)?,
         };
+        if let Outcome::Write { key, value: Some(value), .. } = &outcome {
+            relations::check(view, &kind, view.get(&kind.id(), key).as_deref(), value)?;
+        }
         if !dry_run {
             return Ok(outcome);
         }
