@@ -23,8 +23,6 @@ pub fn check(view: &ObjectsView, kind: &Kind, current: Option<&StoredObject>, va
     let others = view.kind(&kind.id());
     let others = others.objects.values().filter(|pod| pod.text().contains(DEPENDS_ON));
     let others = others.map(|pod| Member::of(&pod.value()));
-    match boot_order::circle_with(value, others) {
-        Some(problem) => Err(Status::invalid(kind, metadata::name(value), &[problem])),
-        None => Ok(()),
-    }
+    let circle = boot_order::circle_with(value, others);
+    circle.map_or(Ok(()), |problem| Err(Status::invalid(kind, metadata::name(value), &[problem])))
 }

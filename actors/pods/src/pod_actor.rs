@@ -129,6 +129,7 @@ impl PodActor {
         }
         self.remember(&pod["status"], &plan, &device);
         if self.unschedulable(&pod["status"], &plan, &device).is_some() {
+            self.turn = None;
             self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
             return self.look_later(ctx, QUIET);
         }

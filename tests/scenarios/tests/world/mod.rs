@@ -326,7 +326,7 @@ impl World {
         let order = WriteObject {
             context: RequestContext::new("test", Duration::from_secs(20)),
             kind: kind.id(),
-            key: ObjectKey::new("default", name),
+            key: ObjectKey::new(if kind.namespaced { "default" } else { "" }, name),
             verb,
             subresource: "",
             dry_run: false,
@@ -371,8 +371,9 @@ impl World {
     }
 
     pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        let kind = self.reader.kinds().named(kind).expect("a kind").id();
-        self.reader.view().get(&kind, &ObjectKey::new("default", name)).map(|object| object.value())
+        let kind = self.reader.kinds().named(kind).expect("a kind");
+        let namespace = if kind.namespaced { "default" } else { "" };
+        self.reader.view().get(&kind.id(), &ObjectKey::new(namespace, name)).map(|object| object.value())
     }
 
     pub fn status(&self, pod: &str) -> Value {
