@@ -114,7 +114,8 @@ async fn one(parts: &BootParts, namespaces: KindId, document: &Document, replace
         let body = json!({"metadata": {"name": namespace}});
         absent_is_made(write(parts, namespaces, ObjectKey::new("", namespace.clone()), Verb::Create { body }).await)?;
     }
-    let made = write(parts, document.kind, document.key.clone(), Verb::Create { body: document.body.clone() }).await;
+    let body = if replace { document.body.clone() } else { document.owned() };
+    let made = write(parts, document.kind, document.key.clone(), Verb::Create { body }).await;
     match made {
         Err(CallError::Fault(status)) if status.code == 409 && replace => {
             let verb = Verb::Patch { patch: PatchType::Merge, body: document.body.clone() };

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// What `kubectl apply` compares with: with it, objects of a manifest can be applied again from the same file.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// Annotation of objects that came with the boot manifest. It tells where they are from, and binds nobody.
+const MANAGED_BY: &str = "vkube.io/managed-by";
+
 /// An object to be brought in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
@@ -33,6 +36,15 @@ impl Document {
     /// How the record of what was brought in names it: `pods/infra/nats`.
     pub fn identity(&self) -> String {
         format!("{}/{}", self.kind.plural, self.key)
+    }
+
+    /// The object with the mark of those that came with the boot manifest. It is no part of what `kubectl apply` compares with:
+    /// applying the same file again leaves the mark where it is.
+    pub fn owned(&self) -> Value {
+        let mut body = self.body.clone();
+        metadata::of_mut(&mut body).entry("annotations").or_insert_with(|| json!({}))[MANAGED_BY] =
+            json!("boot-manifest");
+        body
     }
 }
 
@@ -96,6 +108,27 @@ mod tests {
         assert_eq!(found[0].identity(), "pods/default/dns");
         let applied = found[0].body["metadata"]["annotations"][LAST_APPLIED].as_str().expect("annotated");
         assert!(applied.contains("\"name\":\"dns\"") && !applied.contains(LAST_APPLIED), "{applied}");
+    }
+
+    #[test]
+    fn every_kind_of_the_table_may_stand_in_it_and_is_marked_as_brought_in() {
+        let kinds = KindTable::builtin();
+        let documents: Vec<Value> = kinds
+            .iter()
+            .filter(|kind| !kind.read_only)
+            .map(|kind| json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": {"name": "x"}}))
+            .collect();
+        let found = read(&kinds, documents.clone()).expect("read");
+        assert_eq!(found.len(), documents.len());
+        for name in ["deployments/default/x", "secrets/default/x", "pods/default/x"] {
+            assert!(found.iter().any(|document| document.identity() == name), "{name}");
+        }
+        for document in &found {
+            let owned = document.owned();
+            let annotations = &owned["metadata"]["annotations"];
+            assert_eq!(annotations[MANAGED_BY], "boot-manifest");
+            assert!(!annotations[LAST_APPLIED].as_str().expect("annotated").contains(MANAGED_BY));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
+mod boot_plan;
 mod eviction;
 mod health;
 mod http_edge;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Door;
+use mkube_messages::gates::BootPlanReader;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::volumes::VolumesReader;
@@ -38,6 +39,8 @@ pub struct HttpParts {
     pub images: HttpImages,
     /// What is told of volumes.
     pub volumes: VolumesReader,
+    /// The order pods start in.
+    pub boot_plan: BootPlanReader,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

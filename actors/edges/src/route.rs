@@ -16,7 +16,8 @@ use tracing::Instrument;
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
-    eviction, images, logs, metrics, offered, push_notice, read, request_body, respond, scale, volumes, watching, write,
+    boot_plan, eviction, images, logs, metrics, offered, push_notice, read, request_body, respond, scale, volumes,
+    watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -77,7 +78,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
+                    "/api", "/api/v1", "/api/v1/boot-plan", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
@@ -99,6 +100,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         {
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
+        ["api", "v1", "boot-plan"] if get => return boot_plan::show(parts),
         ["api", "v1", "volumes"] if get => return volumes::list(parts),
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,

@@ -11,6 +11,7 @@ use mkube_edges::{Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
 use mkube_fakes::FakeClock;
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Doorway;
+use mkube_messages::gates::boot_plan;
 use mkube_messages::images::images_view;
 use mkube_messages::objects::{ObjectKey, StoredObject, Written, objects_view};
 use mkube_messages::offers::Offers;
@@ -96,6 +97,7 @@ impl Bench {
                 redeploy: rollouts_way.door(),
                 notify_secret: None,
             },
+            boot_plan: boot_plan().1,
             volumes: volumes_view().1,
             offers: Offers::default(),
             health: HealthChecks(vec![]),

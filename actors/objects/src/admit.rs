@@ -19,6 +19,7 @@ use crate::objects_actor::{ObjectsActor, PERMANENT};
 use crate::outcome::{Outcome, existing, replace, unchanged};
 use crate::queue::Task;
 use crate::refusals::{gone, has_dependents, owner_gone};
+use crate::relations;
 
 /// Further names tried when a generated one is taken.
 const GENERATED_TRIES: usize = 8;
@@ -220,6 +221,7 @@ impl ObjectsActor {
         };
         if let Outcome::Write { key, value: Some(value), .. } = &outcome {
             self.check_owners(view, &kind, key, value)?;
+            relations::check(view, &kind, view.get(&kind.id(), key).as_deref(), value)?;
         }
         if !dry_run {
             return Ok(outcome);

@@ -21,6 +21,7 @@ mod outcome;
 mod publish;
 mod queue;
 mod refusals;
+mod relations;
 mod reporting;
 mod sweeping;
 

@@ -11,7 +11,7 @@ use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{
     DescribeContainerLog, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, MarkContainer, RemoveContainer,
-    RemoveVeth, StartContainer, StopContainer,
+    RemoveVeth, SetStartOnBoot, StartContainer, StopContainer,
 };
 use mkube_model::names;
 use mkube_model::neighbours::router::{LogRow, NewContainer, NewMount, NewVeth, RouterFault};
@@ -21,7 +21,7 @@ use mkube_model::neighbours::tarballs::{PullPolicy, RegistryCredential, Tarball,
 use crate::memory::{Exit, Memory};
 use crate::next_step::Step;
 use crate::parts::PodDoors;
-use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, mark, veth_comment};
+use crate::plan::{ContainerPlan, PodPlan, mark, veth_comment};
 use crate::pull;
 use crate::status::Trouble;
 use crate::volumes::MountSource;
@@ -75,6 +75,8 @@ pub struct Job {
     pub previous_address: Option<std::net::Ipv4Addr>,
     /// Directory of root directories.
     pub images_base: String,
+    /// Whether the device is to start a new container by itself when it boots.
+    pub start_on_boot: bool,
     /// Of the pod's pull secrets, for its archive.
     pub credentials: Vec<RegistryCredential>,
     /// Neighbours.
@@ -136,6 +138,10 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             let order = MarkContainer { context: device(), name: row, comment };
             doors.mark.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
         }
+        Step::SetStartOnBoot(on) => {
+            let order = SetStartOnBoot { context: device(), name: row, on };
+            doors.on_boot.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
+        }
         Step::ReadExit => {
             let rows = doors.log.ask(DescribeContainerLog { context: device(), name: row }).await;
             rows.map(|rows| Learnt::Exit(exit_in_log(&rows))).map_err(device_fault)
@@ -165,6 +171,7 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
         }
         Step::ScheduleRestart
         | Step::ScheduleRemake
+        | Step::Held
         | Step::Wait
         | Step::WaitUntil(_)
         | Step::Blocked(_)
@@ -280,7 +287,7 @@ async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
         hostname: job.pod.name.clone(),
         dns: lease.dns.clone(),
         logging: true,
-        start_on_boot: job.pod.restart == RestartPolicy::Always,
+        start_on_boot: job.start_on_boot,
         memory_limit: container.memory,
         stop_time: Some(container.grace),
         comment: mark(&job.pod.namespace, &job.pod.name, &container.hash),

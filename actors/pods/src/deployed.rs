@@ -76,6 +76,7 @@ mod tests {
             uid: "u".into(),
             restart: RestartPolicy::Always,
             deleting: false,
+            ordered: false,
             pull_secrets: vec![],
             deployed,
             scratch: vec![],

@@ -18,6 +18,7 @@ mod backoff;
 mod carry_out;
 mod deployed;
 mod env_vars;
+mod gating;
 mod held;
 mod memory;
 mod next_step;

@@ -71,6 +71,8 @@ pub struct Memory {
     pub started: Started,
     /// How the last run ended, once read.
     pub exit: Option<Exit>,
+    /// It was stopped since the node was emptied, and was not started since.
+    pub drained: bool,
     /// Pace of restarts.
     pub restarts: Backoff,
     /// The pause before the coming restart was started.
@@ -117,6 +119,7 @@ impl Default for Memory {
             generation: 1,
             started: Started::Unknown,
             exit: None,
+            drained: false,
             restarts: Backoff::of_restarts(),
             restart_scheduled: false,
             restart_count: 0,
@@ -167,11 +170,21 @@ impl Memory {
         self.remakes.reset();
         self.started = Started::Yes;
         self.exit = None;
+        self.drained = false;
         self.restart_scheduled = false;
         let since = *self.running_since.get_or_insert(now);
         if now.duration_since(since) >= STABLE {
             self.restarts.reset();
         }
+    }
+
+    /// It was stopped to empty the node: that is the end of no run, and the next start is no restart.
+    pub fn rest(&mut self) {
+        self.drained = true;
+        self.started = Started::No;
+        self.exit = None;
+        self.restart_scheduled = false;
+        self.restarts.reset();
     }
 
     /// The device shows no row of the container.
@@ -183,6 +196,7 @@ impl Memory {
         }
         self.made_from = None;
         self.adopted = false;
+        self.drained = false;
         self.started = Started::No;
         self.exit = None;
         self.restart_scheduled = false;
@@ -233,8 +247,10 @@ impl Memory {
                     self.restart_count += 1;
                 }
                 self.started = Started::Yes;
+                self.drained = false;
                 self.restart_scheduled = false;
             }
+            (Step::Stop(Why::Drained), _) => self.drained = true,
             (Step::Remove(why), _) => {
                 // The next row is another generation: nothing of this one may be taken for it.
                 self.generation += 1;

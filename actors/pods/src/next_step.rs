@@ -38,6 +38,8 @@ pub enum Step {
     EnsureContainer,
     /// Put our mark on a row we adopt.
     Mark,
+    /// Say whether the device starts it by itself when it boots.
+    SetStartOnBoot(bool),
     /// Find out how the last run ended, or whether there was one.
     ReadExit,
     /// Start the pause before a restart.
@@ -56,6 +58,8 @@ pub enum Step {
     ClearLists,
     /// Give the address back.
     ReleaseAddress,
+    /// Nothing to do until the pod's gate lets it.
+    Held,
     /// Nothing to do until the device shows something else.
     Wait,
     /// Nothing to do until this moment.
@@ -79,6 +83,8 @@ pub enum Why {
     InterfaceLost,
     /// The image could not be unpacked.
     ExtractFailed,
+    /// The node is being emptied.
+    Drained,
 }
 
 impl Why {
@@ -89,6 +95,7 @@ impl Why {
             Self::SpecChanged => "its spec changed",
             Self::InterfaceLost => "its interface is gone",
             Self::ExtractFailed => "its image could not be unpacked",
+            Self::Drained => "the node is drained",
         }
     }
 }

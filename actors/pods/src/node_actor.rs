@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::Door;
+use mkube_messages::gates::{Drain, GatesReader};
 use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, ReportStatus, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
@@ -23,6 +24,8 @@ use crate::status::stamp;
 const TICK: Duration = Duration::from_secs(10);
 /// Pause before the first Node is tried again.
 const SOON: Duration = Duration::from_millis(200);
+/// Type of the condition that says how far the node is emptied.
+const DRAINED: &str = "Drained";
 /// Pods a device is good for, as the Node says.
 const PODS: u32 = 110;
 
@@ -39,6 +42,8 @@ pub struct NodeParts {
     pub write: Door<WriteObject>,
     /// For the status.
     pub report: Door<ReportStatus>,
+    /// Whether the node is being emptied.
+    pub gates: GatesReader,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
     /// Name and address.
@@ -75,7 +80,8 @@ impl NodeActor {
                 if status != *before {
                     self.report(key, node.uid().to_owned(), status, ctx);
                 }
-                TICK
+                // Somebody may wait to hear that it is empty.
+                if self.parts.gates.borrow().drain.is_some_and(|drain| drain.left > 0) { SOON } else { TICK }
             }
         };
         ctx.run_later(if device.complete { pause } else { SOON.max(pause / 10) }, |actor, ctx| actor.look(ctx));
@@ -144,11 +150,14 @@ impl NodeActor {
         });
         let known = device.resource.is_some();
         let amounts = if known { amounts } else { before.get("capacity").cloned().unwrap_or(amounts) };
+        let ready = json!({
+            "type": "Ready", "status": word, "reason": reason, "message": message,
+            "lastTransitionTime": since, "lastHeartbeatTime": since,
+        });
+        let drained = self.parts.gates.borrow().drain.map(|drain| drained(drain, before, &now));
+        let conditions: Vec<Value> = [ready].into_iter().chain(drained).collect();
         json!({
-            "conditions": [{
-                "type": "Ready", "status": word, "reason": reason, "message": message,
-                "lastTransitionTime": since, "lastHeartbeatTime": since,
-            }],
+            "conditions": conditions,
             "addresses": [
                 {"type": "InternalIP", "address": self.parts.settings.host_ip},
                 {"type": "Hostname", "address": self.parts.settings.node_name},
@@ -165,6 +174,19 @@ impl NodeActor {
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
         })
     }
+}
+
+/// The condition of a node that is being emptied, or is empty.
+fn drained(drain: Drain, before: &Value, now: &str) -> Value {
+    let (word, reason) = if drain.left == 0 { ("True", "Drained") } else { ("False", "Draining") };
+    let conditions = before.get("conditions").and_then(Value::as_array);
+    let old = conditions.and_then(|all| all.iter().find(|one| one["type"] == DRAINED && one["status"] == word));
+    let since = old.and_then(|one| one["lastTransitionTime"].as_str()).unwrap_or(now);
+    json!({
+        "type": DRAINED, "status": word, "reason": reason,
+        "message": format!("{} of {} pods run", drain.left, drain.pods),
+        "lastTransitionTime": since, "lastHeartbeatTime": since,
+    })
 }
 
 impl Actor for NodeActor {

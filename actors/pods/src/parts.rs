@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use mkube_messages::door::Door;
+use mkube_messages::gates::GatesReader;
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{LeaseAddress, ReleaseAddress};
 use mkube_messages::objects::{FinishDeletion, ObjectsReader, RecordEvent, ReportStatus, StoredObject, WriteObject};
 use mkube_messages::router::{
     DescribeContainerLog, DeviceReader, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, MarkContainer,
-    RemoveContainer, RemoveVeth, StartContainer, StopContainer,
+    RemoveContainer, RemoveVeth, SetStartOnBoot, StartContainer, StopContainer,
 };
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::shared_disk::SharedDisk;
@@ -36,6 +37,7 @@ pub struct PodDoors {
     pub stop: Door<StopContainer>,
     pub remove: Door<RemoveContainer>,
     pub mark: Door<MarkContainer>,
+    pub on_boot: Door<SetStartOnBoot>,
     pub log: Door<DescribeContainerLog>,
     pub report: Door<ReportStatus>,
     pub finish: Door<FinishDeletion>,
@@ -63,6 +65,8 @@ pub struct PodParts {
     pub objects: ObjectsReader,
     /// The device.
     pub device: DeviceReader,
+    /// Whether pods may start.
+    pub gates: GatesReader,
     /// Files for volumes.
     pub disk: Arc<dyn SharedDisk>,
     /// Time of day.
@@ -73,6 +77,8 @@ pub struct PodParts {
     pub settings: Arc<PlanSettings>,
     /// The kind of pods.
     pub kind: KindId,
+    /// The kind of nodes.
+    pub nodes: KindId,
     /// The kind of ConfigMaps.
     pub config_maps: KindId,
     /// The kind of Secrets.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::SourceDirectory;
 use mkube_model::neighbours::tarballs::PullPolicy;
-use mkube_model::{command_line, image_pins, metadata, names, workloads};
+use mkube_model::{boot_order, command_line, image_pins, metadata, names, workloads};
 use serde_json::{Value, json};
 
 use crate::env_vars;
@@ -56,6 +56,8 @@ pub struct PodPlan {
     pub restart: RestartPolicy,
     /// A deletion timestamp is set.
     pub deleting: bool,
+    /// It says something of its place in the boot order.
+    pub ordered: bool,
     /// `imagePullSecrets`, by name.
     pub pull_secrets: Vec<String>,
     /// `vkube.io/image-digest`, as it stands.
@@ -200,6 +202,7 @@ pub fn plan(
         generation: metadata::generation(pod),
         restart,
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
+        ordered: boot_order::is_ordered(pod),
         pull_secrets: secrets.filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned)).collect(),
         deployed: annotation(image_pins::DEPLOYED).map(str::to_owned),
         scratch: volumes::scratch_of(pod, names, settings),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use mkube_messages::gates::Gate;
 use mkube_messages::objects::{FinishDeletion, ObjectKey};
 use mkube_messages::patience;
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
@@ -18,15 +19,16 @@ use tracing::Instrument;
 
 use crate::backoff::Backoff;
 use crate::carry_out::{Failed, Job, carry_out};
+use crate::gating::{gated, is_of_gate, or_start_on_boot, starts_on_boot, trouble_of};
 use crate::memory::Memory;
 use crate::next_step::{Step, next_step, next_teardown};
 use crate::parts::{Desired, PodParts};
-use crate::plan::{ContainerPlan, PodPlan, is_ours, owner_in_mark, plan};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_ours, owner_in_mark, plan};
 use crate::pull;
 use crate::sight::{
     address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, without_shared,
 };
-use crate::status::{Trouble, recorded_restarts, recorded_run};
+use crate::status::{Trouble, recorded_drained, recorded_restarts, recorded_run};
 use crate::telling::FIRST_WORD;
 
 /// Longest time between two looks while something is expected.
@@ -126,6 +128,12 @@ impl PodActor {
             return self.look_later(ctx, TICK);
         }
         self.remember(&pod["status"], &plan, &device);
+        if self.unschedulable(&pod["status"], &plan, &device).is_some() {
+            self.turn = None;
+            self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
+            return self.look_later(ctx, QUIET);
+        }
+        let gate = self.gate(&plan, &device);
         let now = Instant::now();
         let mut next_moment = None;
         let mut action = None;
@@ -159,11 +167,25 @@ impl PodActor {
             } else if seen.row.is_none() && held.contains(&container.veth) {
                 Step::Wait
             } else {
-                next_step(container, plan.restart, seen, memory, now)
+                let stopped = seen.row.is_some_and(|row| row.state == ContainerState::Stopped);
+                let emptied = matches!(gate, Gate::Stop { .. }) && plan.restart == RestartPolicy::Always;
+                if stopped && (memory.drained || emptied) {
+                    memory.rest();
+                }
+                let step = next_step(container, plan.restart, seen, memory, now);
+                let on_boot = starts_on_boot(&plan, &gate);
+                or_start_on_boot(gated(step, &gate, seen.row), on_boot, container, seen.row)
             };
+            if step != Step::Held && self.troubles.get(&container.row).is_some_and(|one| is_of_gate(&one.reason)) {
+                self.troubles.remove(&container.row);
+            }
             settled &= step == Step::Settled;
             let due = match step {
                 Step::Wait | Step::Settled => None,
+                Step::Held => {
+                    self.troubles.extend(trouble_of(&gate).map(|trouble| (container.row.clone(), trouble)));
+                    None
+                }
                 // Meanwhile the other containers of the pod go on.
                 Step::EnsureTarball if self.pulls.contains_key(&container.row) => None,
                 Step::WaitUntil(moment) => Some(moment),
@@ -229,7 +251,8 @@ impl PodActor {
         for container in &plan.containers {
             let memory = self.memories.entry(container.row.clone()).or_insert_with(|| {
                 let restart_count = recorded_restarts(status, &container.name);
-                Box::new(Memory { restart_count, ..Memory::default() })
+                let drained = recorded_drained(status, &container.name);
+                Box::new(Memory { restart_count, drained, ..Memory::default() })
             });
             match device.containers.get(&container.row) {
                 Some(row) if is_ours(row, container) => {
@@ -274,6 +297,7 @@ impl PodActor {
             credentials,
             previous_address: previous_address(status, container.index),
             images_base: self.parts.settings.images_base.clone(),
+            start_on_boot: starts_on_boot(&plan, &self.gate(&plan, &self.parts.device.borrow())),
             doors: self.parts.doors.clone(),
             disk: self.parts.disk.clone(),
             pod: plan.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::{Door, Doorway};
+use mkube_messages::gates::GatesView;
 use mkube_messages::objects::{ObjectKey, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
@@ -18,6 +19,7 @@ use mkube_supervision::{ChildSpec, RestartRule, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::gating::is_cordoned;
 use crate::held::{actor_name, pods_in};
 use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerNames, owner_in_mark};
@@ -66,6 +68,10 @@ pub struct PodsActor {
     held: HashSet<ObjectKey>,
     /// Actors of pods that went while nobody looked were stopped.
     tidied: bool,
+    /// The gates as the pods were last told about them.
+    gates: Arc<GatesView>,
+    /// The node was cordoned when the pods were last told.
+    cordoned: bool,
 }
 
 impl PodsActor {
@@ -82,6 +88,8 @@ impl PodsActor {
             sources: HashMap::new(),
             held: HashSet::new(),
             tidied: false,
+            gates: Arc::default(),
+            cordoned: false,
         }
     }
 
@@ -128,6 +136,43 @@ impl PodsActor {
             self.welcome(object, &tree);
         }
         self.sources_changed();
+        let cordoned = is_cordoned(&view, &self.parts.pod.nodes, &self.parts.pod.settings.node_name);
+        if std::mem::replace(&mut self.cordoned, cordoned) != cordoned {
+            self.tell_all();
+        }
+    }
+
+    fn tell_all(&self) {
+        for entry in self.pods.values() {
+            tell(&entry.look, DesiredChanged);
+        }
+    }
+
+    /// Tells the pods whose gate changed.
+    fn gates_changed(&mut self) {
+        let now = self.parts.pod.gates.borrow().clone();
+        let before = std::mem::replace(&mut self.gates, now.clone());
+        let of_all = |view: &GatesView| (view.decided, view.boots, view.drain.is_some());
+        if of_all(&now) != of_all(&before) {
+            return self.tell_all();
+        }
+        for (key, entry) in &self.pods {
+            if now.gates.get(key) != before.gates.get(key) {
+                tell(&entry.look, DesiredChanged);
+            }
+        }
+    }
+
+    fn follow_gates(&mut self, ctx: &mut Context<Self>) {
+        let mut gates = self.parts.pod.gates.clone();
+        gates.mark_unchanged();
+        let waiting = async move { gates.changed().await.is_ok() };
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_gates(ctx);
+            }
+        }));
+        self.gates_changed();
     }
 
     fn names_of(&mut self, object: &StoredObject) -> Vec<ContainerNames> {
@@ -396,6 +441,7 @@ impl PodsActor {
             if alive {
                 actor.follow_objects(ctx);
                 actor.follow_device(ctx);
+                actor.follow_gates(ctx);
             }
         }));
     }

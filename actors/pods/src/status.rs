@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use mkube_messages::gates::DRAINED;
 use mkube_model::neighbours::router::{ContainerState, RowId};
 use serde_json::{Value, json};
 
@@ -60,6 +61,8 @@ pub struct Facts<'a> {
     pub deleting: bool,
     /// `metadata.generation` of the pod.
     pub generation: u64,
+    /// Why it gets no place on the node, if that is so.
+    pub unschedulable: Option<String>,
     /// The device's address.
     pub host_ip: &'a str,
     /// The status as it was.
@@ -71,6 +74,13 @@ pub struct Facts<'a> {
 /// The new status. Times of things that did not change are taken over from the previous one.
 pub fn status(facts: &Facts<'_>) -> Value {
     let now = stamp(facts.now);
+    if let Some(why) = &facts.unschedulable {
+        return json!({
+            "phase": "Pending",
+            "conditions": [condition(facts.previous, "PodScheduled", false, Some(("Unschedulable", why.clone())), &now)],
+            "qosClass": facts.previous.get("qosClass").cloned().unwrap_or(json!("BestEffort")),
+        });
+    }
     let mut statuses: Vec<Value> = Vec::new();
     for container in facts.containers {
         let before = previous_container(facts.previous, &container.name);
@@ -147,6 +157,12 @@ pub fn only_begun(stored: &Value, new: &Value) -> bool {
 /// Restarts recorded for a container in a stored status.
 pub fn recorded_restarts(previous: &Value, name: &str) -> u64 {
     previous_container(previous, name).and_then(|status| status.get("restartCount")?.as_u64()).unwrap_or(0)
+}
+
+/// Whether a stored status says that a container was stopped to empty the node.
+pub fn recorded_drained(previous: &Value, name: &str) -> bool {
+    let status = previous_container(previous, name);
+    status.and_then(|status| status.pointer("/state/waiting/reason")).is_some_and(|reason| reason == DRAINED)
 }
 
 /// What a stored status says of a run of the row it was about.
@@ -342,6 +358,7 @@ mod tests {
             restart,
             deleting: false,
             generation: 1,
+            unschedulable: None,
             host_ip: "10.0.0.1",
             previous,
             now,

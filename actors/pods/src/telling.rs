@@ -143,6 +143,7 @@ impl PodActor {
             restart: plan.restart,
             deleting: plan.deleting,
             generation: plan.generation,
+            unschedulable: self.unschedulable(previous, plan, device),
             host_ip: &self.parts.settings.host_ip,
             previous,
             now: self.parts.clock.now(),

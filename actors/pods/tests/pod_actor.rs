@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::Actor;
 use mkube_fakes::{FakeClock, FakeDisk, Recorder};
 use mkube_messages::door::Doorway;
+use mkube_messages::gates::GatesView;
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{AddressLease, LeaseAddress};
 use mkube_messages::objects::{
@@ -70,6 +71,7 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         stop: nobody.door(),
         remove: nobody.door(),
         mark: nobody.door(),
+        on_boot: nobody.door(),
         log: nobody.door(),
         report: reports.door(),
         finish: nobody.door(),
@@ -82,11 +84,13 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         doors,
         objects,
         device: picture,
+        gates: watch::channel(Arc::new(GatesView::open())).1,
         disk: Arc::new(FakeDisk::blind()),
         clock: Arc::new(FakeClock::default()),
         turns: Turns::default(),
         settings: settings(),
         kind: PODS,
+        nodes: NODES,
         config_maps: CONFIG_MAPS,
         secrets: SECRETS,
     };
@@ -143,6 +147,7 @@ async fn the_node_is_made_once_and_says_when_the_device_goes_and_comes() {
         device: picture,
         write: writes.door(),
         report: reports.door(),
+        gates: watch::channel(Arc::new(GatesView::open())).1,
         clock: Arc::new(FakeClock::default()),
         settings: settings(),
         version: "0",

@@ -2,9 +2,10 @@
 //!
 //! Owns     the client, the published [`DeviceSnapshot`], what is known of mount and environment lists.  Asks  nobody.
 //! Answers  EnsureBridge, DescribeNetworks, EnsureVeth, RemoveVeth, EnsureMounts, EnsureEnvs, EnsureContainer,
-//!          StartContainer, StopContainer, RemoveContainer, MarkContainer, DescribeContainerLog, DescribeFile, DescribeRoom,
-//!          FetchFile, RenameFile, RemoveFile, PlaceFile.  Tells  nobody.
+//!          StartContainer, StopContainer, RemoveContainer, MarkContainer, SetStartOnBoot, DescribeContainerLog, DescribeFile,
+//!          DescribeRoom, FetchFile, RenameFile, RemoveFile, PlaceFile.  Tells  nobody.
 //! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; every 50 ms to 1 s while a row moves.
+//!          Figures also after the device was away or a process ended by itself: they tell whether it was booted.
 //! Rebuilds from the device, before it publishes a complete picture.
 //!
 //! Steady state costs at most three calls a tick, whatever the number of pods.

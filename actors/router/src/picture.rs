@@ -5,10 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use imbl::OrdMap;
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow, ContainerState, SystemResource, VethRow};
 use tokio::time::Instant;
+
+/// By how much two readings of the time since a boot may disagree: it is told in whole seconds.
+const UPTIME_SLACK: Duration = Duration::from_secs(2);
 
 /// Order of readings and commands; grows with each.
 pub type Age = u64;
@@ -23,14 +28,16 @@ pub enum Learned {
     Veths(Vec<VethRow>),
     /// All bridge ports.
     Ports(Vec<BridgePortRow>),
-    /// Figures.
-    Resource(SystemResource),
+    /// Figures, and when they were asked for.
+    Resource(SystemResource, Instant),
     /// This container was made by us just now.
     Container(ContainerRow),
     /// This container accepted a command and is now in that state.
     State(String, ContainerState),
     /// This container carries our mark now.
     Comment(String, String),
+    /// This container is started by the device when it boots, or is not.
+    StartOnBoot(String, bool),
     /// This veth exists like so.
     Veth(VethRow),
     /// This veth is gone.
@@ -46,6 +53,13 @@ enum Table {
     Containers,
     Veths,
     Ports,
+}
+
+/// Whether a process that ran before is at its end, and nobody here ended it.
+pub fn ended_by_itself(before: &OrdMap<String, Arc<ContainerRow>>, now: &[ContainerRow]) -> bool {
+    now.iter().filter(|row| row.state == ContainerState::Stopped).any(|row| {
+        before.get(&row.name).is_some_and(|before| before.id == row.id && before.state == ContainerState::Running)
+    })
 }
 
 /// The picture under construction, and the ages of what is in it.
@@ -128,7 +142,7 @@ impl Picture {
                     self.forget(Table::Ports, age);
                 }
             }
-            Learned::Resource(resource) => self.snapshot.resource = Some(resource),
+            Learned::Resource(resource, asked) => self.learn_resource(resource, asked),
             Learned::Container(row) => {
                 self.touch(Table::Containers, &row.name);
                 self.snapshot.containers.insert(row.name.clone(), Arc::new(row));
@@ -143,6 +157,12 @@ impl Picture {
                 self.touch(Table::Containers, &name);
                 if let Some(row) = self.snapshot.containers.get_mut(&name) {
                     Arc::make_mut(row).comment = comment;
+                }
+            }
+            Learned::StartOnBoot(name, on) => {
+                self.touch(Table::Containers, &name);
+                if let Some(row) = self.snapshot.containers.get_mut(&name) {
+                    Arc::make_mut(row).start_on_boot = on;
                 }
             }
             Learned::Veth(row) => {
@@ -163,6 +183,19 @@ impl Picture {
             }
         }
         self.snapshot.complete = self.lists.len() == 3;
+    }
+
+    /// The device was booted since the last figures when it is up for less time than has passed since it was booted then, however
+    /// long the two answers were on their way.
+    fn learn_resource(&mut self, resource: SystemResource, asked: Instant) {
+        let last = self.snapshot.resource.as_ref().zip(self.snapshot.resource_at);
+        if let Some((last, read)) = last
+            && asked.saturating_duration_since(read) + last.uptime > resource.uptime + UPTIME_SLACK
+        {
+            self.snapshot.boots += 1;
+        }
+        self.snapshot.resource = Some(resource);
+        self.snapshot.resource_at = Some(Instant::now());
     }
 
     /// Numbers the picture for publication.

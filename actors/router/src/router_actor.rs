@@ -9,7 +9,7 @@ use mkube_messages::request::RequestContext;
 use mkube_messages::router::{
     DescribeContainerLog, DescribeFile, DescribeNetworks, DescribeRoom, DeviceReader, DeviceSnapshot, EnsureBridge,
     EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, FetchFile, MarkContainer, PlaceFile, RemoveContainer,
-    RemoveFile, RemoveVeth, RenameFile, StartContainer, StopContainer,
+    RemoveFile, RemoveVeth, RenameFile, SetStartOnBoot, StartContainer, StopContainer,
 };
 use mkube_model::neighbours::router::{AddressRow, EnvRow, LogRow, MountRow, Router, RouterFault};
 use mkube_supervision::ChildSpecBuilder;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
-use crate::picture::{Age, Learned, Picture};
+use crate::picture::{Age, Learned, Picture, ended_by_itself};
 use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
@@ -60,6 +60,7 @@ pub fn answers(spec: ChildSpecBuilder<RouterActor>) -> ChildSpecBuilder<RouterAc
         .answers::<StopContainer>()
         .answers::<RemoveContainer>()
         .answers::<MarkContainer>()
+        .answers::<SetStartOnBoot>()
         .answers::<DescribeContainerLog>()
         .answers::<DescribeFile>()
         .answers::<DescribeRoom>()
@@ -160,18 +161,26 @@ impl RouterActor {
         self.reading = true;
         let full = Instant::now() >= self.next_tick || !self.picture.snapshot().complete;
         let first = !self.picture.snapshot().complete;
-        let figures = first || (full && self.ticks % 2 == 1);
+        let away = !self.picture.snapshot().reachable;
+        let figures = first || away || (full && self.ticks % 2 == 1);
         let ports = first || (full && !figures);
         let age = self.picture.next_age();
         let begun = Instant::now();
         let router = self.parts.router.clone();
+        let before = self.picture.snapshot().containers.clone();
         let reading = async move {
             let mut learned = Vec::new();
             let result = async {
                 if figures {
-                    learned.push(Learned::Resource(router.resource().await?));
+                    learned.push(Learned::Resource(router.resource().await?, begun));
                 }
-                learned.push(Learned::Containers(router.containers().await?));
+                let containers = router.containers().await?;
+                // Whoever looks at a process that ended has to know whether the device was booted.
+                if ended_by_itself(&before, &containers) {
+                    let asked = Instant::now();
+                    learned.push(Learned::Resource(router.resource().await?, asked));
+                }
+                learned.push(Learned::Containers(containers));
                 if full {
                     learned.push(Learned::Veths(router.veths().await?));
                 }
@@ -438,6 +447,18 @@ impl Handler<MarkContainer> for RouterActor {
         let name = order.name.clone();
         let step = async move |router, seen, doubt: bool| {
             (hands::mark_container(router, seen, order.name, order.comment).await, doubt)
+        };
+        self.carry_out(context, |actor| &mut actor.containers, name, step, false)
+    }
+}
+
+impl Handler<SetStartOnBoot> for RouterActor {
+    type Result = Reply<()>;
+    fn handle(&mut self, order: SetStartOnBoot, _ctx: &mut Self::Context) -> Self::Result {
+        let context = order.context.clone();
+        let name = order.name.clone();
+        let step = async move |router, seen, doubt: bool| {
+            (hands::set_start_on_boot(router, seen, order.name, order.on).await, doubt)
         };
         self.carry_out(context, |actor| &mut actor.containers, name, step, false)
     }

@@ -95,6 +95,20 @@ pub enum Command {
     /// Supervisor tree and pods on one screen
     #[command(after_help = "Example:\n  mkube status --watch")]
     Status(StatusArgs),
+    /// Close the node to new pods
+    #[command(after_help = "Example:\n  mkube cordon\n  kubectl cordon mkube-node does the same.")]
+    Cordon(NodeArgs),
+    /// Open the node to new pods, and start again what a drain stopped, in boot order
+    #[command(after_help = "Example:\n  mkube uncordon")]
+    Uncordon(NodeArgs),
+    /// Stop every container in reverse boot order; objects stay, and nothing starts before `mkube uncordon`
+    #[command(
+        after_help = "Example:\n  mkube drain --yes --timeout 5m && ssh admin@router /system/reboot\n  mkube uncordon"
+    )]
+    Drain(DrainArgs),
+    /// Show the order pods start in, who waits for whom, and who is up
+    #[command(after_help = "Example:\n  mkube boot-plan\n  mkube boot-plan -o yaml")]
+    BootPlan(BootPlanArgs),
     /// Print the version
     #[command(after_help = "Example:\n  mkube version")]
     Version,
@@ -386,6 +400,44 @@ pub struct StatusArgs {
     /// Print again every two seconds.
     #[arg(short, long)]
     pub watch: bool,
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube cordon` and `mkube uncordon`.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Name of the node; default: the one there is.
+    pub name: Option<String>,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube drain`.
+#[derive(Debug, Args)]
+pub struct DrainArgs {
+    /// How long to wait until every container is stopped, such as 90s.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "10m")]
+    pub timeout: Duration,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Take it back, as `mkube uncordon` does.
+    #[arg(long)]
+    pub undo: bool,
+    /// Node and server.
+    #[command(flatten)]
+    pub node: NodeArgs,
+}
+
+/// `mkube boot-plan`.
+#[derive(Debug, Args)]
+pub struct BootPlanArgs {
     /// How it is printed.
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: OutputFormat,

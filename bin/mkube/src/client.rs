@@ -98,6 +98,12 @@ impl Api {
         accepted(answer)
     }
 
+    /// A merge patch that is not refused.
+    pub async fn merge_patch(&self, path: &str, patch: &Value) -> Result<Value, Failure> {
+        let request = self.request(Method::PATCH, path).header("content-type", "application/merge-patch+json");
+        accepted(self.json(request.body(patch.to_string())).await?)
+    }
+
     async fn resources(&self) -> Result<Vec<(String, Value)>, Failure> {
         let mut found = vec![("/api/v1".to_owned(), self.get_json("/api/v1", "application/json").await?)];
         let groups = self.get_json("/apis", "application/json").await?;

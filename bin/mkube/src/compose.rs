@@ -9,6 +9,7 @@ use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts}
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
+use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
@@ -27,6 +28,7 @@ use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_order::{OrderActor, OrderParts};
 use mkube_pods::{
     NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor,
     VolumesParts,
@@ -119,6 +121,8 @@ pub struct ControllerSettings {
     pub gc_interval: Duration,
     /// How rollouts go about it.
     pub rollouts: Rules,
+    /// How the boot order is kept.
+    pub order: mkube_order::Rules,
     /// What notices of registries must be signed with, if anything.
     pub notify_secret: Option<Secret>,
 }
@@ -178,6 +182,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let (picture, device) = mkube_router::device_picture();
     let (images_publisher, images) = images_view();
     let (rollouts_publisher, rollouts) = rollouts_view();
+    let (gates_publisher, gates) = gates_view();
+    let (plan_publisher, boot_plan) = boot_plan();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -292,6 +298,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             stop: door(Floor::Pod, &router_way),
             remove: door(Floor::Pod, &router_way),
             mark: door(Floor::Pod, &router_way),
+            on_boot: door(Floor::Pod, &router_way),
             log: door(Floor::Pod, &router_way),
             report: door(Floor::Pod, &objects_way),
             finish: door(Floor::Pod, &objects_way),
@@ -300,11 +307,13 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         },
         objects: objects.clone(),
         device: device.clone(),
+        gates: gates.clone(),
         disk,
         clock: clock.clone(),
         turns: Turns::default(),
         settings: plan.clone(),
         kind: pods_kind,
+        nodes: nodes_kind,
         config_maps: maps_kind,
         secrets: kind(&kinds, "Secret"),
     };
@@ -322,12 +331,29 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             device: device.clone(),
             write: door(Floor::Decider, &objects_way),
             report: door(Floor::Decider, &objects_way),
+            gates,
             clock: clock.clone(),
             settings: plan.clone(),
             version: VERSION,
         };
         let way = Doorway::new("node", bounds::NOBODY_ASKS);
         ChildSpec::actor("node", RestartRule::Permanent, way, move |_| NodeActor::new(parts.clone())).done()
+    };
+    let order_actor = {
+        let parts = OrderParts {
+            pods: pods_kind,
+            nodes: nodes_kind,
+            deployments: kind(&kinds, "Deployment"),
+            objects: objects.clone(),
+            device: device.clone(),
+            event: bell(&objects_way),
+            gates: gates_publisher,
+            plan: plan_publisher,
+            node_name: plan.node_name.clone(),
+            rules: settings.order,
+        };
+        let way = Doorway::new("order", bounds::NOBODY_ASKS);
+        ChildSpec::actor("order", RestartRule::Permanent, way, move |_| OrderActor::new(parts.clone())).done()
     };
     let (volumes_publisher, volumes) = volumes_view();
     let volumes_actor = {
@@ -389,6 +415,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 notify_secret: settings.notify_secret,
             },
             volumes,
+            boot_plan,
             offers: offers.clone(),
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
@@ -425,6 +452,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 vec![
                     Child::Actor(pods_actor),
                     Child::Actor(node_actor),
+                    Child::Actor(order_actor),
                     Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),

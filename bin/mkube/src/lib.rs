@@ -2,10 +2,12 @@
 
 pub mod compose;
 
+mod boot_plan;
 mod check_config;
 mod cli;
 mod client;
 mod dev;
+mod drain;
 mod failure;
 mod hello_image;
 mod host;
@@ -44,6 +46,10 @@ pub fn main() -> ExitCode {
         Some(Command::Delete(args)) => client::delete(&args),
         Some(Command::Logs(args)) => client::logs(&args),
         Some(Command::Status(args)) => status::main(&args),
+        Some(Command::Cordon(args)) => drain::cordon(&args),
+        Some(Command::Uncordon(args)) => drain::uncordon(&args),
+        Some(Command::Drain(args)) => drain::drain(&args),
+        Some(Command::BootPlan(args)) => boot_plan::main(&args),
         Some(Command::Version) => paper::version(),
         Some(Command::Completions(args)) => paper::completions(&args),
         Some(Command::Man(args)) => paper::man(&args),

@@ -39,6 +39,11 @@ pub struct DeviceSnapshot {
     pub ports: OrdMap<String, Arc<BridgePortRow>>,
     /// Figures of the device, once read.
     pub resource: Option<SystemResource>,
+    /// When they were read.
+    pub resource_at: Option<Instant>,
+    /// Counts the boots of the device that were noticed. Figures are read together with the first list after the device was away,
+    /// or after a process ended behind our back: what that list shows belongs to this boot.
+    pub boots: u64,
 }
 
 /// Reads the published picture.
@@ -162,6 +167,16 @@ router_request! {
         name: String,
         /// The mark.
         comment: String,
+    } -> ()
+}
+
+router_request! {
+    /// Whether the device starts the container by itself when it boots. Disturbs no process. Safe to repeat.
+    SetStartOnBoot {
+        /// Name of the container.
+        name: String,
+        /// Whether it does.
+        on: bool,
     } -> ()
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: no actors, no I/O, no clock. If a rule can be stated without knowing who asks or when, it lives here.
 
+pub mod boot_order;
 pub mod command_line;
 pub mod discovery;
 pub mod disk_map;

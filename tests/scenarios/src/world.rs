@@ -46,6 +46,8 @@ pub struct Setup {
     pub tick: Duration,
     /// How rollouts go about it.
     pub rollouts: Rules,
+    /// How the boot order is kept.
+    pub order: mkube_order::Rules,
     /// What push notices must be signed with.
     pub notify_secret: Option<Secret>,
     /// Where archives come from, if not from a cache that holds `images`.
@@ -63,6 +65,7 @@ impl Default for Setup {
             guarded: false,
             tick: mkube::compose::TICK,
             rollouts: Rules::default(),
+            order: mkube_order::Rules::default(),
             notify_secret: None,
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
@@ -163,6 +166,7 @@ impl World {
                 tick: setup.tick,
                 gc_interval: Duration::from_secs(1800),
                 rollouts: setup.rollouts,
+                order: setup.order,
                 notify_secret: setup.notify_secret,
             },
         );

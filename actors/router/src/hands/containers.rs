@@ -176,3 +176,14 @@ pub async fn mark_container(router: Arc<dyn Router>, seen: Arc<DeviceSnapshot>, 
         Err(fault) => Done { learned: vec![], result: Err(fault) },
     }
 }
+
+pub async fn set_start_on_boot(router: Arc<dyn Router>, seen: Arc<DeviceSnapshot>, name: String, on: bool) -> Done {
+    let Some(row) = seen.containers.get(&name) else {
+        let operation = format!("set start-on-boot of {name}");
+        return Done { learned: vec![], result: Err(RouterFault::NotFound { operation }) };
+    };
+    match router.set_start_on_boot(&row.id, on).await {
+        Ok(()) => Done { learned: vec![Learned::StartOnBoot(name, on)], result: Ok(()) },
+        Err(fault) => Done { learned: vec![], result: Err(fault) },
+    }
+}

@@ -13,7 +13,7 @@ use mkube_model::neighbours::router::{Outcome, RouterFault};
 
 use crate::picture::Learned;
 
-pub use containers::{Move, ensure_container, mark_container, move_container};
+pub use containers::{Move, ensure_container, mark_container, move_container, set_start_on_boot};
 pub use files::{fetch_file, place_file, remove_file, rename_file};
 pub use lists::{ensure_envs, ensure_mounts};
 pub use networks::ensure_bridge;

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{AGE, Kind, NAME, at, column, human_duration, pod_images, typed};
+use crate::boot_order;
 use crate::metadata;
 use crate::problem::Problem;
 
@@ -418,6 +419,7 @@ fn check_annotations(new: &Value, problems: &mut Vec<Problem>) {
     {
         problems.push(Problem::invalid("metadata.annotations[vkube.io/file]", file, "must not contain '..'"));
     }
+    problems.extend(boot_order::problems(new));
 }
 
 /// Fields that are accepted and do nothing yet.

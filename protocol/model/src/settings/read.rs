@@ -241,6 +241,11 @@ fn lifecycle(file: &Section<'_>) -> LifecycleSettings {
         (section.duration("watchdogIntervalSeconds", SECOND), older.duration("watchdogIntervalSeconds", SECOND));
     let restarts = (section.number("maxRestarts", 0..=100_000), older.number("maxRestarts", 0..=100_000));
     let cooldown = (section.duration("restartCooldown", SECOND), older.duration("restartCooldown", SECOND));
+    let parallel_starts = section.number("parallelStarts", 1..=1000).unwrap_or(4);
+    let start_deadline = section.duration("startDeadline", SECOND).unwrap_or(60 * SECOND);
+    if start_deadline < SECOND {
+        section.problem("startDeadline", "must be at least 1s");
+    }
     section.finish();
     older.finish();
     LifecycleSettings {
@@ -248,6 +253,8 @@ fn lifecycle(file: &Section<'_>) -> LifecycleSettings {
         watchdog_interval: interval.0.or(interval.1).unwrap_or(5 * SECOND),
         max_restarts: restarts.0.or(restarts.1).unwrap_or(5),
         restart_cooldown: cooldown.0.or(cooldown.1).unwrap_or(10 * SECOND),
+        parallel_starts,
+        start_deadline,
     }
 }
 

@@ -291,6 +291,11 @@ pub struct LifecycleSettings {
     /// Least time between two restarts.
     #[serde(serialize_with = "as_text")]
     pub restart_cooldown: Duration,
+    /// Pods of the boot order that are being started at the same time.
+    pub parallel_starts: u32,
+    /// How long pods of the boot order wait for one that is not ready.
+    #[serde(serialize_with = "as_text")]
+    pub start_deadline: Duration,
 }
 
 /// Dynamic zones.

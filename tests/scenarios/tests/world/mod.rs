@@ -9,6 +9,7 @@ use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, Memo
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
+use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
@@ -21,6 +22,7 @@ use mkube_model::kinds::KindTable;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_order::{OrderActor, OrderParts};
 use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts, device_picture};
@@ -168,6 +170,7 @@ impl World {
             stop: relay(router.door(), "StopContainer", &crossings),
             remove: relay(router.door(), "RemoveContainer", &crossings),
             mark: relay(router.door(), "MarkContainer", &crossings),
+            on_boot: relay(router.door(), "SetStartOnBoot", &crossings),
             log: relay(router.door(), "DescribeContainerLog", &crossings),
             report: relay(objects.door(), "ReportStatus", &crossings),
             finish: relay(objects.door(), "FinishDeletion", &crossings),
@@ -175,6 +178,19 @@ impl World {
             event: objects.door(),
         };
         let (tree_cell, tree_reader) = watch::channel(None);
+        let (publish_gates, gates) = gates_view();
+        let order = OrderParts {
+            pods: kind("Pod"),
+            nodes: kind("Node"),
+            deployments: kind("Deployment"),
+            objects: reader.clone(),
+            device: picture.clone(),
+            event: objects.door(),
+            gates: publish_gates,
+            plan: boot_plan().0,
+            node_name: "rose1".into(),
+            rules: mkube_order::Rules::default(),
+        };
         let settings = PlanSettings {
             images_base: "/images".into(),
             volumes_base: "/volumes".into(),
@@ -186,11 +202,13 @@ impl World {
                 doors,
                 objects: reader.clone(),
                 device: picture.clone(),
+                gates,
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
                 turns: Turns::default(),
                 settings: Arc::new(settings),
                 kind: kind("Pod"),
+                nodes: kind("Node"),
                 config_maps: kind("ConfigMap"),
                 secrets: kind("Secret"),
             }),
@@ -235,6 +253,9 @@ impl World {
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
         let ipam_spec = ChildSpec::actor("ipam", permanent, ipam, move |_| IpamActor::new(addresses.clone()));
         let pods_spec = ChildSpec::actor("roster", permanent, pods, move |_| PodsActor::new(watcher.clone())).done();
+        let order_way = Doorway::new("order", 1);
+        let order_spec =
+            ChildSpec::actor("order", permanent, order_way, move |_| OrderActor::new(order.clone())).done();
         let root = supervisor(
             "mkube",
             OnLimit::Escalate,
@@ -251,7 +272,11 @@ impl World {
                 Child::Supervisor(supervisor(
                     "deciders",
                     OnLimit::Escalate,
-                    vec![Child::Actor(pods_spec), Child::Actor(mkube_rollouts::answers(rollouts_spec).done())],
+                    vec![
+                        Child::Actor(pods_spec),
+                        Child::Actor(order_spec),
+                        Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
+                    ],
                 )),
             ],
         );
@@ -301,7 +326,7 @@ impl World {
         let order = WriteObject {
             context: RequestContext::new("test", Duration::from_secs(20)),
             kind: kind.id(),
-            key: ObjectKey::new("default", name),
+            key: ObjectKey::new(if kind.namespaced { "default" } else { "" }, name),
             verb,
             subresource: "",
             dry_run: false,
@@ -346,8 +371,9 @@ impl World {
     }
 
     pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
-        let kind = self.reader.kinds().named(kind).expect("a kind").id();
-        self.reader.view().get(&kind, &ObjectKey::new("default", name)).map(|object| object.value())
+        let kind = self.reader.kinds().named(kind).expect("a kind");
+        let namespace = if kind.namespaced { "default" } else { "" };
+        self.reader.view().get(&kind.id(), &ObjectKey::new(namespace, name)).map(|object| object.value())
     }
 
     pub fn status(&self, pod: &str) -> Value {
