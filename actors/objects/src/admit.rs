@@ -86,7 +86,8 @@ impl ObjectsActor {
         let others = metadata::owners(&tree).filter(|one| metadata::owner_uid(one) != owner);
         let lives = others.into_iter().any(|one| self.lives(view, &key.namespace, one));
         let blocked = self.dependents.of(&current).any(|(_, dependent)| dependent.blocks && !dependent.marked);
-        let fate = match collecting::fate(policy, lives, blocked) {
+        let dependent = collecting::Circumstances { lives, blocked, read_only: row.read_only };
+        let fate = match collecting::fate(policy, dependent) {
             Fate::Delete(_) if is_permanent(&row, &key.name) => Fate::Release,
             other => other,
         };
@@ -99,8 +100,9 @@ impl ObjectsActor {
             Fate::Delete(policy) => {
                 let options = match policy {
                     Policy::Foreground => json!({"propagationPolicy": "Foreground"}),
+                    Policy::Orphan => json!({"propagationPolicy": "Orphan"}),
                     // Its own finalizers may say otherwise.
-                    Policy::Background | Policy::Orphan => Value::Null,
+                    Policy::Background => Value::Null,
                 };
                 let given = self.circumstances(FieldValidation::Ignore);
                 self.admit_delete(view, &row, key, &options, &given)

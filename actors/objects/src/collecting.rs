@@ -98,13 +98,24 @@ pub enum Fate {
     Delete(Policy),
 }
 
-/// The fate of a dependent. `lives`: it has another owner that is there and not on its way out. `blocked`: something depends on
-/// it in turn that is to be waited for.
-pub fn fate(policy: Policy, lives: bool, blocked: bool) -> Fate {
+/// What has to be known of a dependent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Circumstances {
+    /// It has another owner that is there and not on its way out.
+    pub lives: bool,
+    /// Something depends on it in turn that is to be waited for.
+    pub blocked: bool,
+    /// Clients cannot write its kind: left alone, nobody could ever delete it.
+    pub read_only: bool,
+}
+
+/// The fate of a dependent.
+pub fn fate(policy: Policy, dependent: Circumstances) -> Fate {
     match policy {
+        _ if dependent.lives => Fate::Release,
+        Policy::Orphan if dependent.read_only => Fate::Delete(Policy::Orphan),
         Policy::Orphan => Fate::Release,
-        _ if lives => Fate::Release,
-        Policy::Foreground if blocked => Fate::Delete(Policy::Foreground),
+        Policy::Foreground if dependent.blocked => Fate::Delete(Policy::Foreground),
         Policy::Foreground | Policy::Background => Fate::Delete(Policy::Background),
     }
 }
@@ -135,16 +146,24 @@ mod tests {
     #[test]
     fn a_dependent_goes_unless_it_is_orphaned_or_belongs_to_somebody_else_too() {
         use Policy::{Background, Foreground, Orphan};
-        for (policy, lives, blocked, expected) in [
-            (Background, false, false, Fate::Delete(Background)),
-            (Background, false, true, Fate::Delete(Background)),
-            (Foreground, false, false, Fate::Delete(Background)),
-            (Foreground, false, true, Fate::Delete(Foreground)),
-            (Background, true, false, Fate::Release),
-            (Foreground, true, true, Fate::Release),
-            (Orphan, false, false, Fate::Release),
+        let none = Circumstances::default();
+        let lives = Circumstances { lives: true, ..none };
+        let blocked = Circumstances { blocked: true, ..none };
+        let read_only = Circumstances { read_only: true, ..none };
+        for (policy, dependent, expected) in [
+            (Background, none, Fate::Delete(Background)),
+            (Background, blocked, Fate::Delete(Background)),
+            (Foreground, none, Fate::Delete(Background)),
+            (Foreground, blocked, Fate::Delete(Foreground)),
+            (Background, lives, Fate::Release),
+            (Foreground, Circumstances { blocked: true, ..lives }, Fate::Release),
+            (Orphan, none, Fate::Release),
+            (Orphan, blocked, Fate::Release),
+            (Background, read_only, Fate::Delete(Background)),
+            (Orphan, read_only, Fate::Delete(Orphan)),
+            (Orphan, Circumstances { lives: true, ..read_only }, Fate::Release),
         ] {
-            assert_eq!(fate(policy, lives, blocked), expected, "{policy:?} {lives} {blocked}");
+            assert_eq!(fate(policy, dependent), expected, "{policy:?} {dependent:?}");
         }
     }
 

@@ -50,7 +50,7 @@ fn named_groups(kinds: &KindTable) -> Vec<&'static str> {
 
 /// Answer of `/api/v1` and `/apis/<group>/<version>`, or nothing when there is no such version.
 pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value> {
-    if !kinds.group_versions().iter().any(|known| *known == (group, version)) {
+    if !kinds.group_versions().contains(&(group, version)) {
         return None;
     }
     let mut resources = Vec::new();

@@ -145,6 +145,27 @@ async fn orphans_stay_and_lose_the_reference() {
 }
 
 #[actix::test]
+async fn what_nobody_but_controllers_may_write_is_not_left_behind_as_an_orphan_but_what_it_owns_is() {
+    let bench = bench().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x:1"}]}});
+    let spec = json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    bench.create("Deployment", json!({"metadata": {"name": "web"}, "spec": spec})).await.expect("made");
+    let owners = json!([bench.owner("Deployment", "web")]);
+    let set = json!({"metadata": {"name": "web-1", "ownerReferences": owners}, "spec": spec});
+    bench.create("ReplicaSet", set).await.expect("made");
+    for (name, owner) in [("p", bench.owner("Deployment", "web")), ("q", bench.owner("ReplicaSet", "web-1"))] {
+        let mut body = pod(name);
+        body["metadata"]["ownerReferences"] = json!([owner]);
+        bench.create("Pod", body).await.expect("made");
+    }
+    let options = json!({"propagationPolicy": "Orphan"});
+    bench.write("Deployment", "web", Verb::Delete { options }).await.expect("taken");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((bench.get("Deployment", "web"), bench.get("ReplicaSet", "web-1")), (None, None));
+    assert_eq!(bench.told(), told([("p", ""), ("q", "")]));
+}
+
+#[actix::test]
 async fn an_owner_without_dependents_goes_at_once_and_its_last_dependent_ends_the_wait() {
     let bench = bench().await;
     bench.owned_map("o", &[]).await;
@@ -461,7 +482,10 @@ impl Dice {
 /// What should be there after a deletion: an object goes when all of its owners do.
 fn expected(graph: &BTreeMap<String, Vec<String>>, gone: &str, policy: &str) -> BTreeMap<String, Vec<String>> {
     let mut going = vec![gone.to_owned()];
-    while policy != "Orphan" {
+    loop {
+        if policy == "Orphan" {
+            break;
+        }
         let next = graph.iter().find(|(name, owners)| {
             !going.contains(name) && !owners.is_empty() && owners.iter().all(|owner| going.contains(owner))
         });
