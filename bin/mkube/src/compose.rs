@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
+use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
@@ -54,6 +55,7 @@ mod bounds {
     pub const IMAGES: usize = 1024;
     // Notices of registries; one that is refused is told again.
     pub const ROLLOUTS: usize = 64;
+    pub const DEPLOYMENTS: usize = 64;
     pub const NOBODY_ASKS: usize = 1;
 }
 
@@ -185,6 +187,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let ipam_way = Doorway::new("ipam", bounds::IPAM);
     let images_way = Doorway::new("images", bounds::IMAGES);
     let rollouts_way = Doorway::new("rollouts", bounds::ROLLOUTS);
+    let deployments_way = Doorway::new("deployments", bounds::DEPLOYMENTS);
 
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -369,6 +372,22 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         mkube_rollouts::answers(spec).done()
     };
 
+    let deployments_actor = {
+        let parts = DeploymentsParts {
+            kinds: kinds.clone(),
+            objects: objects.clone(),
+            device: device.clone(),
+            write: door(Floor::Decider, &objects_way),
+            report: door(Floor::Decider, &objects_way),
+            event: bell(&objects_way),
+            clock: clock.clone(),
+        };
+        let spec = ChildSpec::actor("deployments", RestartRule::Permanent, deployments_way, move |_| {
+            DeploymentsActor::new(parts.clone())
+        });
+        mkube_deployments::answers(spec).done()
+    };
+
     // Floor 5: edges.
     let http_actor = {
         let parts = HttpParts {
@@ -424,6 +443,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
+                    Child::Actor(deployments_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),

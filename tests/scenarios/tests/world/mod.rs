@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
@@ -80,6 +82,7 @@ pub struct World {
     rollouts: RolloutsReader,
     redeploy: Door<RedeployImage>,
     pushed: Door<ImagePushed>,
+    evict: Door<EvictPod>,
     reader: ObjectsReader,
     write: Door<WriteObject>,
 }
@@ -217,7 +220,7 @@ impl World {
             pods: kind("Pod"),
             secrets: kind("Secret"),
             objects: reader.clone(),
-            device: picture,
+            device: picture.clone(),
             resolve: relay(images.door(), "ResolveImage", &crossings),
             fetch: relay(images.door(), "EnsureTarball of a rollout", &crossings),
             write: relay(objects.door(), "WriteObject of a rollout", &crossings),
@@ -227,6 +230,20 @@ impl World {
             rules: Rules::default(),
         };
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
+        let deployments = Doorway::new("deployments", 256);
+        let evict = deployments.door();
+        let keeper_of_replicas = DeploymentsParts {
+            kinds: kinds.clone(),
+            objects: reader.clone(),
+            device: picture,
+            write: relay(objects.door(), "WriteObject of a deployment", &crossings),
+            report: relay(objects.door(), "ReportStatus of a deployment", &crossings),
+            event: objects.door(),
+            clock: around.clock.clone(),
+        };
+        let deployments_spec = ChildSpec::actor("deployments", permanent, deployments, move |_| {
+            DeploymentsActor::new(keeper_of_replicas.clone())
+        });
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
@@ -251,7 +268,11 @@ impl World {
                 Child::Supervisor(supervisor(
                     "deciders",
                     OnLimit::Escalate,
-                    vec![Child::Actor(pods_spec), Child::Actor(mkube_rollouts::answers(rollouts_spec).done())],
+                    vec![
+                        Child::Actor(pods_spec),
+                        Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
+                        Child::Actor(mkube_deployments::answers(deployments_spec).done()),
+                    ],
                 )),
             ],
         );
@@ -265,6 +286,7 @@ impl World {
             rollouts: rollouts_reader,
             redeploy,
             pushed,
+            evict,
             reader,
             write,
         };
@@ -411,6 +433,13 @@ impl World {
     pub async fn redeploy(&self, image: &str) -> Result<Redeploying, CallError<RedeployFault>> {
         let context = RequestContext::new("test", Duration::from_secs(60));
         Self::ask(&self.redeploy, RedeployImage { context, image: image.into() }).await
+    }
+
+    /// Somebody asks for a pod to go.
+    pub async fn evict(&self, pod: &str) -> Result<Written, CallError<Status>> {
+        let context = RequestContext::new("test", Duration::from_secs(20));
+        let order = EvictPod { context, pod: ObjectKey::new("default", pod), options: Value::Null, dry_run: false };
+        Self::ask(&self.evict, order).await
     }
 
     /// Nothing of any pod is on the device, on the disk or in the store.
