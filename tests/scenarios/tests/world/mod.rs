@@ -134,6 +134,14 @@ impl World {
 
     /// mkube starts in these surroundings.
     pub async fn over(around: Surroundings) -> Self {
+        let world = Self::unread(around).await;
+        world.until("the store is read", |world| world.reader.view().loaded).await;
+        sleep(Duration::from_millis(20)).await;
+        world
+    }
+
+    /// mkube starts in these surroundings, of which the store may be out of reach.
+    pub async fn unread(around: Surroundings) -> Self {
         let kinds = KindTable::builtin();
         let kind = |name: &str| kinds.named(name).expect("a kind").id();
         let (publisher, reader) = objects_view(kinds.clone());
@@ -278,7 +286,7 @@ impl World {
         );
         let tree = mkube_supervision::start(root, around.clock.clone());
         tree_cell.send_replace(Some(tree.clone()));
-        let world = Self {
+        Self {
             device: around.device.clone(),
             around,
             tree,
@@ -289,10 +297,12 @@ impl World {
             evict,
             reader,
             write,
-        };
-        world.until("the store is read", |world| world.reader.view().loaded).await;
-        sleep(Duration::from_millis(20)).await;
-        world
+        }
+    }
+
+    /// What is stored.
+    pub fn reader(&self) -> &ObjectsReader {
+        &self.reader
     }
 
     /// mkube ends; device and store stay.
