@@ -113,8 +113,7 @@ impl DeploymentsActor {
     /// When the table lacks one of the kinds this is about.
     pub fn new(parts: DeploymentsParts) -> Self {
         let id = |name: &str| parts.kinds.named(name).unwrap_or_else(|| panic!("{name} is a builtin kind")).id();
-        let kinds =
-            Kinds { deployments: id("Deployment"), sets: id("ReplicaSet"), pods: id("Pod"), nodes: id("Node") };
+        let kinds = Kinds { deployments: id("Deployment"), sets: id("ReplicaSet"), pods: id("Pod"), nodes: id("Node") };
         Self {
             parts,
             kinds,
@@ -143,8 +142,7 @@ impl DeploymentsActor {
             return;
         }
         let now = Instant::now();
-        let due: Vec<ObjectKey> =
-            self.wakes.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
+        let due: Vec<ObjectKey> = self.wakes.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
         for key in due {
             self.wakes.remove(&key);
             self.pending.insert(key);

@@ -55,8 +55,15 @@ impl<'a> Case<'a> {
         cordoned: bool,
         overdue: bool,
     ) -> Self {
-        let mut case =
-            Self { deployment, members: vec![], adoptable: vec![], taken: BTreeMap::new(), sets: vec![], cordoned, overdue };
+        let mut case = Self {
+            deployment,
+            members: vec![],
+            adoptable: vec![],
+            taken: BTreeMap::new(),
+            sets: vec![],
+            cordoned,
+            overdue,
+        };
         for Look { pod, live } in looks.iter().copied() {
             let index = deployment.index_of(&pod.key.name);
             if pod.belongs_to(deployment) {
@@ -80,9 +87,8 @@ impl<'a> Case<'a> {
 
     /// The newest other version that every replica ran.
     pub fn stable(&self) -> Option<&'a SetSight> {
-        let good = |set: &&&SetSight| {
-            set.hash != self.deployment.hash && set.proven && set.state != RolloutState::Failed
-        };
+        let good =
+            |set: &&&SetSight| set.hash != self.deployment.hash && set.proven && set.state != RolloutState::Failed;
         self.sets.iter().rev().find(good).copied()
     }
 
@@ -108,9 +114,8 @@ impl<'a> Case<'a> {
 
     /// Every replica is there, of the present template, and proven.
     pub fn is_through(&self) -> bool {
-        (0..self.deployment.replicas).all(|index| {
-            self.member(index).is_some_and(|one| !one.pod.deleting && one.current && one.live.proven)
-        })
+        (0..self.deployment.replicas)
+            .all(|index| self.member(index).is_some_and(|one| !one.pod.deleting && one.current && one.live.proven))
     }
 
     /// How far the rollout of the present template is.

@@ -171,9 +171,7 @@ fn roll(case: &Case<'_>) -> Option<Action> {
         return None;
     }
     match deployment.strategy {
-        Strategy::Recreate => {
-            case.old().next().map(|member| Action::Delete { pod: member.pod.key.name.clone() })
-        }
+        Strategy::Recreate => case.old().next().map(|member| Action::Delete { pod: member.pod.key.name.clone() }),
         Strategy::Rolling { surge, .. } => roll_one(case, surge),
     }
 }

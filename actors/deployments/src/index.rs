@@ -146,7 +146,8 @@ fn unlink(links: &mut BTreeMap<ObjectKey, BTreeSet<ObjectKey>>, from: &ObjectKey
 /// A pod, and the Deployments it concerns: its controller, the one it says, and the one its name would belong to.
 fn read_pod(object: &Arc<StoredObject>) -> (PodSight, BTreeSet<ObjectKey>) {
     let pod = PodSight::of(object);
-    let controller = pod.controller.as_ref().filter(|(kind, ..)| kind == "Deployment").map(|(_, name, _)| name.as_str());
+    let controller =
+        pod.controller.as_ref().filter(|(kind, ..)| kind == "Deployment").map(|(_, name, _)| name.as_str());
     let names = [controller, pod.claimed_by.as_deref(), stem(&pod.key.name)];
     let concerns = names.into_iter().flatten().map(|name| ObjectKey::new(pod.key.namespace.clone(), name)).collect();
     (pod, concerns)

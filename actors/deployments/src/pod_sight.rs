@@ -84,9 +84,7 @@ impl PodSight {
             trouble: not_applied(&pod).or_else(|| statuses().find_map(trouble)),
             tried: annotation(&pod, IMAGE_ROLLOUT).is_some(),
             rows: statuses().filter_map(row_id).collect(),
-            images: images
-                .map(|one| (word(&one["name"]), (word(&one["image"]), digest(&one["name"]))))
-                .collect(),
+            images: images.map(|one| (word(&one["name"]), (word(&one["image"]), digest(&one["name"])))).collect(),
         }
     }
 
@@ -103,7 +101,8 @@ impl PodSight {
     /// Whether it has no controller and is the Deployment's by name and by what the Go controller wrote, or by its labels.
     pub fn is_adoptable_by(&self, deployment: &DeploymentSight) -> bool {
         let claimed = self.claimed_by.as_deref();
-        let fits = claimed == Some(&deployment.key.name) || claimed.is_none() && deployment.selector.matches(&self.metadata);
+        let fits =
+            claimed == Some(&deployment.key.name) || claimed.is_none() && deployment.selector.matches(&self.metadata);
         !self.deleting && self.controller.is_none() && fits && deployment.index_of(&self.key.name).is_some()
     }
 

@@ -28,9 +28,8 @@ pub fn of_the_rest(case: &Case<'_>) -> Option<Action> {
         let (hash, revision) = (set.hash.clone(), set.revision);
         return Some(Action::NoteSet { hash, revision, state: set.state, proven: set.proven, failure: None });
     }
-    let has_pods = |set: &SetSight| {
-        case.members.iter().any(|member| member.pod.hash.as_deref() == Some(set.hash.as_str()))
-    };
+    let has_pods =
+        |set: &SetSight| case.members.iter().any(|member| member.pod.hash.as_deref() == Some(set.hash.as_str()));
     let stable = case.stable().map(|set| &set.hash);
     let old: Vec<&&SetSight> =
         case.sets.iter().filter(|set| set.hash != case.deployment.hash && !has_pods(set)).collect();

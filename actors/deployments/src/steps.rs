@@ -132,7 +132,8 @@ impl DeploymentsActor {
                 let name = &set.key.name;
                 let telling = match (failure, state) {
                     (Some(why), _) => {
-                        let message = format!("the rollout of replica set {name} stopped, nothing else is replaced: {why}");
+                        let message =
+                            format!("the rollout of replica set {name} stopped, nothing else is replaced: {why}");
                         Some(Telling { warning: true, reason: "RolloutFailed", message })
                     }
                     (None, RolloutState::Complete) if set.state != RolloutState::Complete => {

@@ -43,7 +43,14 @@ impl Reports {
     }
 
     /// Whether this is to be told, and remembers it then.
-    fn is_news(&mut self, deployment: &ObjectKey, of: (KindId, String), stored: &Value, new: &Value, now: Instant) -> bool {
+    fn is_news(
+        &mut self,
+        deployment: &ObjectKey,
+        of: (KindId, String),
+        stored: &Value,
+        new: &Value,
+        now: Instant,
+    ) -> bool {
         let told = self.0.entry(deployment.clone()).or_default();
         let text = new.to_string();
         let known = stored == new || told.get(&of).is_some_and(|(before, at)| *before == text && now < *at + AGAIN);
@@ -92,7 +99,9 @@ impl DeploymentsActor {
         let new = status::of_deployment(case, why, refused, self.parts.clock.now());
         let mut found = vec![(self.kinds.deployments, key.clone(), &deployment.uid, &deployment.status, new)];
         let sets = case.sets.iter();
-        found.extend(sets.map(|set| (self.kinds.sets, set.key.clone(), &set.uid, &set.status, status::of_set(case, set))));
+        found.extend(
+            sets.map(|set| (self.kinds.sets, set.key.clone(), &set.uid, &set.status, status::of_set(case, set))),
+        );
         for (kind, of, uid, stored, status) in found {
             if !self.reports.is_news(key, (kind, of.name.clone()), stored, &status, now) {
                 continue;

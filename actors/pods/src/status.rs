@@ -385,11 +385,7 @@ mod tests {
     #[test]
     fn what_keeps_a_new_spec_from_becoming_true_is_said_while_the_old_containers_go_on() {
         let trouble = Trouble { reason: "ErrImagePull".into(), message: "no such image".into() };
-        let old = ContainerFacts {
-            current: false,
-            trouble: Some(trouble),
-            ..container(Some(ContainerState::Running))
-        };
+        let old = ContainerFacts { current: false, trouble: Some(trouble), ..container(Some(ContainerState::Running)) };
         let status = of(old.clone(), RestartPolicy::Always, &Value::Null, 100);
         assert_eq!((&status["phase"], &status["conditions"][3]["status"]), (&json!("Running"), &json!("True")));
         let said = &status["conditions"][4];

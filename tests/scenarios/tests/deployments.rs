@@ -330,10 +330,8 @@ async fn an_older_template_is_a_new_revision_and_old_ones_are_forgotten() {
     change["metadata"] = json!({"annotations": {"kubernetes.io/change-cause": "second"}});
     world.patch("Deployment", "web", change).await;
     until_through(&world, "web").await;
-    let causes: Vec<Value> = sets(&world)
-        .iter()
-        .map(|set| set["metadata"]["annotations"]["kubernetes.io/change-cause"].clone())
-        .collect();
+    let causes: Vec<Value> =
+        sets(&world).iter().map(|set| set["metadata"]["annotations"]["kubernetes.io/change-cause"].clone()).collect();
     assert_eq!(causes, ["first", "second"]);
     world.patch("Deployment", "web", new_image("web:1")).await;
     until_through(&world, "web").await;
