@@ -356,6 +356,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         let parts = RolloutParts {
             pods: pods_kind,
             secrets: kind(&kinds, "Secret"),
+            deployments: kind(&kinds, "Deployment"),
             objects: objects.clone(),
             device: device.clone(),
             resolve: door(Floor::Decider, &images_way),

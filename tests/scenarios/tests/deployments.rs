@@ -527,6 +527,32 @@ async fn a_lost_pod_that_follows_its_image_comes_back_with_the_digest_that_works
 }
 
 #[actix::test]
+async fn an_image_and_a_template_that_change_together_take_one_pod_at_a_time() {
+    const IMAGE: &str = "10.0.0.1:5000/app:edge";
+    let around = Surroundings::new();
+    around.images.push(IMAGE, &FakeTarballs::digest(1));
+    let world = World::over(around).await;
+    let mut body = deployment("web", 3, IMAGE);
+    body["spec"]["template"]["metadata"] = json!({"annotations": {"vkube.io/image-policy": "auto"}});
+    world.create("Deployment", body).await;
+    until_through(&world, "web").await;
+    world.around.images.push(IMAGE, &FakeTarballs::digest(2));
+    world.notify("app", "edge");
+    let restart = json!({"metadata": {"annotations": {"restarted": "now"}}});
+    world.patch("Deployment", "web", json!({"spec": {"template": restart}})).await;
+    let file = FakeTarballs::path_of_digest(&FakeTarballs::digest(2));
+    let runs_it = move |world: &World, pod: &str| {
+        let row = world.device.row("container", &format!("default_{pod}_c"));
+        let template = world.get("Pod", pod).unwrap_or_default()["metadata"]["annotations"]["restarted"] == "now";
+        template && row.is_some_and(|row| row["file"] == file.as_str() && row["running"] == "true")
+    };
+    let fewest = fewest_running(&world, &WEB, "all run both", |world| {
+        is_through(world, "web") && WEB.iter().all(|pod| runs_it(world, pod))
+    });
+    assert_eq!(fewest.await, 2);
+}
+
+#[actix::test]
 async fn nothing_is_done_while_the_store_cannot_be_read() {
     let world = World::new().await;
     running(&world, "web", 2).await;

@@ -227,6 +227,7 @@ impl World {
         let decider = RolloutParts {
             pods: kind("Pod"),
             secrets: kind("Secret"),
+            deployments: kind("Deployment"),
             objects: reader.clone(),
             device: picture.clone(),
             resolve: relay(images.door(), "ResolveImage", &crossings),
