@@ -154,10 +154,9 @@ impl DeploymentsActor {
             Action::RollBack { to } => {
                 let set = set_of(case, to)?;
                 let view = self.parts.objects.view();
-                let mut body = view.get(&kinds.deployments, &deployment.key)?.value();
-                if body["metadata"]["resourceVersion"] != deployment.version.to_string() {
-                    return None;
-                }
+                // Only the one that was looked at: its version guards the write, too.
+                let stored = view.get(&kinds.deployments, &deployment.key)?;
+                let mut body = (stored.revision == deployment.version).then(|| stored.value())?;
                 body["spec"]["template"] = set.template.clone();
                 let message = format!("put back to revision {} (replica set {})", set.revision, set.key.name);
                 let telling = Some(Telling { warning: true, reason: "RolledBack", message });

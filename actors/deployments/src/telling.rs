@@ -28,9 +28,12 @@ pub(crate) struct Telling {
     pub message: String,
 }
 
+/// A status that was reported, as text, and when.
+type Reported = (String, Instant);
+
 /// What was reported and is not published yet, by Deployment and by name of the object.
 #[derive(Default)]
-pub(crate) struct Reports(BTreeMap<ObjectKey, BTreeMap<(KindId, String), (String, Instant)>>);
+pub(crate) struct Reports(BTreeMap<ObjectKey, BTreeMap<(KindId, String), Reported>>);
 
 impl Reports {
     /// When to report again, should nothing be heard of it.

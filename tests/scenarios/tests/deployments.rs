@@ -459,6 +459,26 @@ async fn fifty_deployments_edited_at_once_all_get_there() {
 }
 
 #[actix::test]
+async fn a_thousand_deployments_settle_within_a_minute() {
+    let world = World::over(Surroundings { wide: true, ..Surroundings::new() }).await;
+    let begun = Instant::now();
+    for number in 0..1000 {
+        let mut body = deployment(&format!("d{number}"), 1, "web:1");
+        body["spec"]["template"]["metadata"] = json!({"annotations": {"vkube.io/network": "wide"}});
+        world.create("Deployment", body).await;
+    }
+    let id = world.reader().kinds().named("Deployment").expect("a kind").id();
+    let settled = || {
+        let view = world.reader().view().kind(&id);
+        view.objects.values().filter(|one| one.text().contains("NewReplicaSetAvailable")).count()
+    };
+    while settled() < 1000 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "after a minute only {} are there", settled());
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+#[actix::test]
 async fn a_pod_is_evicted_only_while_it_can_be_spared() {
     let world = World::new().await;
     let mut body = deployment("web", 2, "web:1");

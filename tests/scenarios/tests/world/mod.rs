@@ -46,6 +46,8 @@ pub struct Surroundings {
     pub disk: Arc<FakeDisk>,
     pub clock: Arc<FakeClock>,
     pub crossings: Crossings,
+    /// There is a network for thousands of pods too, `wide`.
+    pub wide: bool,
 }
 
 impl Surroundings {
@@ -68,6 +70,7 @@ impl Surroundings {
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(FakeClock::default()),
             crossings: Crossings::default(),
+            wide: false,
             device,
         }
     }
@@ -126,6 +129,19 @@ fn other_network() -> Network {
     }
 }
 
+fn wide_network() -> Network {
+    let ip = |text: &str| text.parse().expect("a literal");
+    Network {
+        name: "wide".into(),
+        cidr: "10.92.0.0/16".parse().expect("a literal"),
+        gateway: ip("10.92.0.1"),
+        bridge: "bridge-wide".into(),
+        first: ip("10.92.0.2"),
+        last: ip("10.92.255.254"),
+        ..network()
+    }
+}
+
 impl World {
     /// A fresh device and store.
     pub async fn new() -> Self {
@@ -159,7 +175,7 @@ impl World {
             node_name: "rose1".into(),
         };
         let addresses = IpamParts {
-            networks: vec![network(), other_network()],
+            networks: [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect(),
             pods: kind("Pod"),
             objects: reader.clone(),
             device: picture.clone(),
