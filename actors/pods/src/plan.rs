@@ -171,6 +171,11 @@ pub fn hash_in_mark(comment: &str) -> Option<&str> {
     (words.next().is_none() && hash.len() == 16).then_some(hash)
 }
 
+/// Whether a row was made for this hash, or says nothing of one; as is no row at all.
+pub fn is_of(row: Option<&ContainerRow>, hash: &str) -> bool {
+    row.and_then(|row| hash_in_mark(&row.comment)).is_none_or(|of| of == hash)
+}
+
 /// Translates a pod. `names` has one entry per container; `pod_ip` is empty while unknown.
 pub fn plan(
     pod: &Value,

@@ -23,7 +23,7 @@ use crate::gating::{gated, is_of_gate, or_start_on_boot, starts_on_boot, trouble
 use crate::memory::Memory;
 use crate::next_step::{Step, next_step, next_teardown};
 use crate::parts::{Desired, PodParts};
-use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_ours, owner_in_mark, plan};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours, owner_in_mark, plan};
 use crate::pull;
 use crate::sight::{
     address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, without_shared,
@@ -257,7 +257,8 @@ impl PodActor {
             match device.containers.get(&container.row) {
                 Some(row) if is_ours(row, container) => {
                     memory.see_row(row, container, &self.parts.settings.images_base, now);
-                    if row.state == ContainerState::Running {
+                    // What keeps a new spec from becoming true is worth telling while the old container runs.
+                    if row.state == ContainerState::Running && is_of(Some(row), &container.hash) {
                         self.troubles.remove(&container.row);
                     }
                 }

@@ -12,6 +12,8 @@ use crate::plan::RestartPolicy;
 
 /// Reason of a container that is being made or started and is in no trouble.
 const CREATING: &str = "ContainerCreating";
+/// Condition that is there while something keeps the present spec from becoming true and containers of the one before go on.
+const SPEC_APPLIED: &str = "vkube.io/SpecApplied";
 
 /// Why a container is not running, when that is so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -99,6 +101,11 @@ pub fn status(facts: &Facts<'_>) -> Value {
     } else {
         None
     };
+    let not_applied = facts.containers.iter().filter(|container| !container.current).find_map(|container| {
+        let trouble = container.trouble.as_ref()?;
+        let why = format!("container {}: {}", container.name, trouble.message);
+        Some((SPEC_APPLIED, false, Some((trouble.reason.as_str(), why))))
+    });
     let conditions: Vec<Value> = [
         ("PodScheduled", true, None),
         ("Initialized", true, None),
@@ -106,6 +113,7 @@ pub fn status(facts: &Facts<'_>) -> Value {
         ("Ready", all_running, reason_not_ready),
     ]
     .into_iter()
+    .chain(not_applied)
     .map(|(kind, holds, why)| condition(facts.previous, kind, holds, why, &now))
     .collect();
     let addresses: Vec<&str> = facts.containers.iter().filter_map(|c| c.address.as_deref()).collect();
@@ -389,6 +397,18 @@ mod tests {
         assert_eq!(made["observedGeneration"], 1);
         let kept = of(old, RestartPolicy::Always, &json!({"observedGeneration": 7}), 300);
         assert_eq!(kept["observedGeneration"], 7, "what was observed before stays observed");
+    }
+
+    #[test]
+    fn what_keeps_a_new_spec_from_becoming_true_is_said_while_the_old_containers_go_on() {
+        let trouble = Trouble { reason: "ErrImagePull".into(), message: "no such image".into() };
+        let old = ContainerFacts { current: false, trouble: Some(trouble), ..container(Some(ContainerState::Running)) };
+        let status = of(old.clone(), RestartPolicy::Always, &Value::Null, 100);
+        assert_eq!((&status["phase"], &status["conditions"][3]["status"]), (&json!("Running"), &json!("True")));
+        let said = &status["conditions"][4];
+        assert_eq!((&said["type"], &said["reason"]), (&json!("vkube.io/SpecApplied"), &json!("ErrImagePull")));
+        let made = of(ContainerFacts { current: true, ..old }, RestartPolicy::Always, &status, 200);
+        assert_eq!(made["conditions"].as_array().map(Vec::len), Some(4));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::carry_out::Learnt;
 use crate::deployed::{running_image, stamp};
 use crate::memory::{Memory, Started};
 use crate::next_step::{Seen, Step};
-use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, hash_in_mark, is_ours};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours};
 use crate::pod_actor::{PodActor, TICK};
 use crate::pull::{self, Telling};
 use crate::sight::{address_of, sources_of};
@@ -226,13 +226,13 @@ impl PodActor {
     ) -> ContainerFacts {
         let fresh = Memory::default();
         let memory = self.memories.get(&container.row).map_or(&fresh, |memory| memory);
-        let row = device.containers.get(&container.row);
+        let row = device.containers.get(&container.row).map(Arc::as_ref);
         let again = match (&memory.exit, plan.restart) {
             (None, _) | (_, RestartPolicy::Never) => false,
             (Some(_), RestartPolicy::Always) => true,
             (Some(exit), RestartPolicy::OnFailure) => !exit.succeeded(),
         };
-        let ours = row.map(Arc::as_ref).filter(|row| is_ours(row, container));
+        let ours = row.filter(|row| is_ours(row, container));
         let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
         ContainerFacts {
             name: container.name.clone(),
@@ -246,7 +246,8 @@ impl PodActor {
             will_restart: again,
             restarts: memory.restart_count,
             address: leased.or_else(|| address_of(device, &container.veth)),
-            current: row.and_then(|row| hash_in_mark(&row.comment)).is_none_or(|hash| hash == container.hash),
+            // Before the device was read nobody knows whether there is a row of the spec before.
+            current: device.complete && is_of(row, &container.hash),
         }
     }
 }

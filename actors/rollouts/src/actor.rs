@@ -21,6 +21,7 @@ use crate::annotations::Version;
 use crate::checks::Check;
 use crate::decide::{Case, Next};
 use crate::images::ImageMemory;
+use crate::owners::unsettled;
 use crate::pod_sight::{PodSight, may_matter};
 use crate::proof::{Limits, Observed};
 use crate::reference;
@@ -59,6 +60,8 @@ pub struct RolloutParts {
     pub pods: KindId,
     /// The kind of secrets.
     pub secrets: KindId,
+    /// The kind of Deployments.
+    pub deployments: KindId,
     /// Objects.
     pub objects: ObjectsReader,
     /// The device.
@@ -90,6 +93,8 @@ pub struct RolloutActor {
     pub(crate) images: BTreeMap<String, ImageMemory>,
     /// What was seen of trials, by pod; the digest says of which.
     pub(crate) trials: HashMap<ObjectKey, (String, Observed)>,
+    /// Uids of Deployments whose template is coming in.
+    unsettled: BTreeSet<String>,
     /// Since when pods are on their way without a trial.
     moving: HashMap<ObjectKey, Instant>,
     /// Pods whose annotations are being written, each for the sake of an image.
@@ -109,6 +114,7 @@ impl RolloutActor {
             read_from: None,
             images: BTreeMap::new(),
             trials: HashMap::new(),
+            unsettled: BTreeSet::new(),
             moving: HashMap::new(),
             writing: HashMap::new(),
             not_before: HashMap::new(),
@@ -134,6 +140,7 @@ impl RolloutActor {
             return;
         }
         self.read_pods(&view, now);
+        self.unsettled = unsettled(&view, &self.parts.deployments, self.pods.values().map(AsRef::as_ref));
         self.not_before.retain(|_, at| *at > now);
         let mut wake = now + LONGEST_PAUSE;
         wake = wake.min(self.judge_trials(&device, now, ctx));
@@ -216,6 +223,7 @@ impl RolloutActor {
             pods: &pods,
             refused: memory.map_or(&nothing, |memory| &memory.refused),
             given_up: &given_up,
+            unsettled: &self.unsettled,
         })
     }
 

@@ -19,6 +19,8 @@ pub struct Case<'a> {
     pub refused: &'a BTreeSet<String>,
     /// Pods that were waited for long enough.
     pub given_up: &'a BTreeSet<ObjectKey>,
+    /// Uids of Deployments whose template is coming in, or stopped doing so.
+    pub unsettled: &'a BTreeSet<String>,
 }
 
 /// What is to be done about an image.
@@ -30,7 +32,7 @@ pub enum Next {
     Await(ObjectKey),
     /// Replace this one.
     Replace(ObjectKey),
-    /// Some are to be replaced, and another image is being tried on each of them.
+    /// Some are to be replaced, and another image is being tried on each of them, or a sibling of each is not there yet.
     Later,
 }
 
@@ -77,10 +79,22 @@ impl Case<'_> {
             return Next::Await(pod.key.clone());
         }
         let old = self.to_replace();
-        match old.iter().find(|pod| pod.mark.is_none()) {
+        match old.iter().find(|pod| pod.mark.is_none() && self.is_free(pod)) {
             Some(pod) => Next::Replace(pod.key.clone()),
             None if old.is_empty() => Next::Nothing,
             None => Next::Later,
         }
+    }
+
+    /// Of the replicas of one Deployment one is replaced at a time, whoever does it: while a template comes in, only what is
+    /// broken anyway may get another image.
+    fn is_free(&self, pod: &PodSight) -> bool {
+        let Some((_, uid)) = &pod.deployment else { return true };
+        let is_sibling = |one: &&&PodSight| {
+            one.key != pod.key && !one.deleting && one.deployment.as_ref().is_some_and(|(_, of)| of == uid)
+        };
+        let arrives = |one: &PodSight| one.is_arriving() && !self.given_up.contains(&one.key);
+        let settled = !self.unsettled.contains(uid) || !pod.is_live(self.image);
+        pod.observed && settled && !self.pods.iter().filter(is_sibling).any(|one| arrives(one))
     }
 }

@@ -67,6 +67,7 @@ fn with_case<R>(pods: &[Value], desired: Option<u8>, refused: &[u8], look: impl 
         pods: &sights.iter().collect::<Vec<_>>(),
         refused: &refused,
         given_up: &BTreeSet::new(),
+        unsettled: &["unsettled".to_owned()].into(),
     })
 }
 
@@ -203,6 +204,31 @@ fn a_failed_digest_is_put_back_unless_the_pod_says_otherwise() {
 }
 
 #[test]
+fn of_the_replicas_of_one_owner_one_is_replaced_at_a_time_whoever_does_it() {
+    let owned = |name: &str, observed: u64| {
+        let mut pod = pod(name, Some(1));
+        pod["metadata"]["generation"] = json!(1);
+        pod["metadata"]["ownerReferences"] =
+            json!([{"kind": "Deployment", "name": "d", "uid": "d", "controller": true}]);
+        pod["status"]["observedGeneration"] = json!(observed);
+        pod
+    };
+    let replace = |name: &str| Next::Replace(ObjectKey::new("default", name));
+    assert_eq!(next(&[owned("a", 1), owned("b", 1)], 2), replace("a"));
+    assert_eq!(next(&[owned("a", 1), owned("b", 0)], 2), Next::Later, "the other gets a new template");
+    assert_eq!(next(&[owned("a", 0)], 2), Next::Later);
+    assert_eq!(next(&[owned("a", 1), owned("b", 0), pod("c", Some(1))], 2), replace("c"), "of another owner");
+    let mut creating = owned("b", 1);
+    creating["status"]["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "ContainerCreating"}});
+    assert_eq!(next(&[owned("a", 1), creating], 2), replace("b"), "the one that is down anyway");
+    let mut unsettled = owned("a", 1);
+    unsettled["metadata"]["ownerReferences"][0]["uid"] = json!("unsettled");
+    assert_eq!(next(std::slice::from_ref(&unsettled), 2), Next::Later, "a template is coming in");
+    unsettled["status"]["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    assert_eq!(next(&[unsettled], 2), replace("a"), "what is broken may be cured");
+}
+
+#[test]
 fn a_redeployment_forgives_and_a_push_does_not() {
     let refused = noted(pod("a", Some(1)), "vkube.io/image-refused", &format!("{IMAGE}@{}", digest(2)));
     let version = Version::new(IMAGE, digest(2));
@@ -314,6 +340,7 @@ impl World {
             pods: &sights.iter().collect::<Vec<_>>(),
             refused: &refused.into_iter().collect(),
             given_up: &given_up,
+            unsettled: &BTreeSet::new(),
         };
         if let Next::Replace(key) = case.next() {
             assert!(!self.failed.contains(&desired), "a digest that failed is not tried again");

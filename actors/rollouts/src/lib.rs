@@ -16,6 +16,7 @@ mod decide;
 #[cfg(test)]
 mod decide_tests;
 mod images;
+mod owners;
 mod patches;
 mod pod_sight;
 mod proof;

@@ -5,6 +5,7 @@ use mkube_model::image_pins;
 use mkube_model::image_reference::Reference;
 use mkube_model::metadata::annotation;
 use mkube_model::neighbours::desired_store::Revision;
+use mkube_model::workloads;
 use serde_json::Value;
 
 use crate::annotations::{self, Mark, Pins, Version};
@@ -74,6 +75,10 @@ pub struct PodSight {
     pub restarts_always: bool,
     /// A digest that fails is put back.
     pub rollback: bool,
+    /// Name and uid of the Deployment that is its controller.
+    pub deployment: Option<(String, String)>,
+    /// Its status speaks of its present spec: before that it is being replaced by somebody else.
+    pub observed: bool,
     /// In order of the spec.
     pub containers: Vec<ContainerSight>,
     /// Digests its containers are to run; entries for another image than the container's are void and left out.
@@ -119,6 +124,10 @@ impl PodSight {
             finished: phase == "Succeeded" || phase == "Failed",
             restarts_always: restarts == "Always",
             rollback: note(annotations::ROLLBACK) != "false",
+            deployment: workloads::controller_of(&pod)
+                .filter(|(kind, ..)| *kind == "Deployment")
+                .map(|(_, name, uid)| (name.to_owned(), uid.to_owned())),
+            observed: workloads::is_observed(&pod),
             pins,
             refused: annotations::parse_versions(note(annotations::REFUSED)),
             wanted: annotations::parse_versions(note(annotations::WANTED)),
@@ -153,6 +162,15 @@ impl PodSight {
     /// Every container of an image runs this digest.
     pub fn runs(&self, image: &str, digest: &str) -> bool {
         self.of_image(image).all(|container| container.running.as_deref() == Some(digest))
+    }
+
+    /// It is coming to be, or its containers are about to be replaced: for the sake of its template, not of an image.
+    pub fn is_arriving(&self) -> bool {
+        let made = |one: &ContainerSight| {
+            matches!(&one.doing, Doing::Waiting { reason, .. } if reason == "ContainerCreating")
+                || one.doing == Doing::Unknown
+        };
+        !self.observed || self.containers.iter().any(made)
     }
 
     /// A container of it is on its way to the digest it is pinned to.

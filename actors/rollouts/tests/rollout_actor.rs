@@ -160,6 +160,7 @@ impl Bench {
         let actor = RolloutActor::new(RolloutParts {
             pods: kind("Pod"),
             secrets: kind("Secret"),
+            deployments: kind("Deployment"),
             objects,
             device: picture,
             resolve: resolved.door(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
+use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
@@ -382,6 +383,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         let parts = RolloutParts {
             pods: pods_kind,
             secrets: kind(&kinds, "Secret"),
+            deployments: kind(&kinds, "Deployment"),
             objects: objects.clone(),
             device: device.clone(),
             resolve: door(Floor::Decider, &images_way),
@@ -396,6 +398,22 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             RolloutActor::new(parts.clone())
         });
         mkube_rollouts::answers(spec).done()
+    };
+
+    let deployments_actor = {
+        let parts = DeploymentsParts {
+            kinds: kinds.clone(),
+            objects: objects.clone(),
+            device: device.clone(),
+            write: door(Floor::Decider, &objects_way),
+            report: door(Floor::Decider, &objects_way),
+            event: bell(&objects_way),
+            clock: clock.clone(),
+        };
+        let spec = ChildSpec::actor("deployments", RestartRule::Permanent, deployments_way.clone(), move |_| {
+            DeploymentsActor::new(parts.clone())
+        });
+        mkube_deployments::answers(spec).done()
     };
 
     // Floor 5: edges.
@@ -456,6 +474,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
+                    Child::Actor(deployments_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),

@@ -5,9 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
@@ -46,6 +48,8 @@ pub struct Surroundings {
     pub disk: Arc<FakeDisk>,
     pub clock: Arc<FakeClock>,
     pub crossings: Crossings,
+    /// There is a network for thousands of pods too, `wide`.
+    pub wide: bool,
 }
 
 impl Surroundings {
@@ -68,6 +72,7 @@ impl Surroundings {
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(FakeClock::default()),
             crossings: Crossings::default(),
+            wide: false,
             device,
         }
     }
@@ -82,6 +87,7 @@ pub struct World {
     rollouts: RolloutsReader,
     redeploy: Door<RedeployImage>,
     pushed: Door<ImagePushed>,
+    evict: Door<EvictPod>,
     reader: ObjectsReader,
     write: Door<WriteObject>,
 }
@@ -125,6 +131,19 @@ fn other_network() -> Network {
     }
 }
 
+fn wide_network() -> Network {
+    let ip = |text: &str| text.parse().expect("a literal");
+    Network {
+        name: "wide".into(),
+        cidr: "10.92.0.0/16".parse().expect("a literal"),
+        gateway: ip("10.92.0.1"),
+        bridge: "bridge-wide".into(),
+        first: ip("10.92.0.2"),
+        last: ip("10.92.255.254"),
+        ..network()
+    }
+}
+
 impl World {
     /// A fresh device and store.
     pub async fn new() -> Self {
@@ -133,6 +152,14 @@ impl World {
 
     /// mkube starts in these surroundings.
     pub async fn over(around: Surroundings) -> Self {
+        let world = Self::unread(around).await;
+        world.until("the store is read", |world| world.reader.view().loaded).await;
+        sleep(Duration::from_millis(20)).await;
+        world
+    }
+
+    /// mkube starts in these surroundings, of which the store may be out of reach.
+    pub async fn unread(around: Surroundings) -> Self {
         let kinds = KindTable::builtin();
         let kind = |name: &str| kinds.named(name).expect("a kind").id();
         let (publisher, reader) = objects_view(kinds.clone());
@@ -150,7 +177,7 @@ impl World {
             node_name: "rose1".into(),
         };
         let addresses = IpamParts {
-            networks: vec![network(), other_network()],
+            networks: [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect(),
             pods: kind("Pod"),
             objects: reader.clone(),
             device: picture.clone(),
@@ -234,8 +261,9 @@ impl World {
         let decider = RolloutParts {
             pods: kind("Pod"),
             secrets: kind("Secret"),
+            deployments: kind("Deployment"),
             objects: reader.clone(),
-            device: picture,
+            device: picture.clone(),
             resolve: relay(images.door(), "ResolveImage", &crossings),
             fetch: relay(images.door(), "EnsureTarball of a rollout", &crossings),
             write: relay(objects.door(), "WriteObject of a rollout", &crossings),
@@ -245,6 +273,20 @@ impl World {
             rules: Rules::default(),
         };
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
+        let deployments = Doorway::new("deployments", 256);
+        let evict = deployments.door();
+        let keeper_of_replicas = DeploymentsParts {
+            kinds: kinds.clone(),
+            objects: reader.clone(),
+            device: picture,
+            write: relay(objects.door(), "WriteObject of a deployment", &crossings),
+            report: relay(objects.door(), "ReportStatus of a deployment", &crossings),
+            event: objects.door(),
+            clock: around.clock.clone(),
+        };
+        let deployments_spec = ChildSpec::actor("deployments", permanent, deployments, move |_| {
+            DeploymentsActor::new(keeper_of_replicas.clone())
+        });
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
@@ -276,13 +318,14 @@ impl World {
                         Child::Actor(pods_spec),
                         Child::Actor(order_spec),
                         Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
+                        Child::Actor(mkube_deployments::answers(deployments_spec).done()),
                     ],
                 )),
             ],
         );
         let tree = mkube_supervision::start(root, around.clock.clone());
         tree_cell.send_replace(Some(tree.clone()));
-        let world = Self {
+        Self {
             device: around.device.clone(),
             around,
             tree,
@@ -290,12 +333,15 @@ impl World {
             rollouts: rollouts_reader,
             redeploy,
             pushed,
+            evict,
             reader,
             write,
-        };
-        world.until("the store is read", |world| world.reader.view().loaded).await;
-        sleep(Duration::from_millis(20)).await;
-        world
+        }
+    }
+
+    /// What is stored.
+    pub fn reader(&self) -> &ObjectsReader {
+        &self.reader
     }
 
     /// mkube ends; device and store stay.
@@ -437,6 +483,13 @@ impl World {
     pub async fn redeploy(&self, image: &str) -> Result<Redeploying, CallError<RedeployFault>> {
         let context = RequestContext::new("test", Duration::from_secs(60));
         Self::ask(&self.redeploy, RedeployImage { context, image: image.into() }).await
+    }
+
+    /// Somebody asks for a pod to go.
+    pub async fn evict(&self, pod: &str) -> Result<Written, CallError<Status>> {
+        let context = RequestContext::new("test", Duration::from_secs(20));
+        let order = EvictPod { context, pod: ObjectKey::new("default", pod), options: Value::Null, dry_run: false };
+        Self::ask(&self.evict, order).await
     }
 
     /// Nothing of any pod is on the device, on the disk or in the store.
