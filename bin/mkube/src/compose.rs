@@ -8,6 +8,7 @@ use mkube_boot::{BootActor, BootParts, Document};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
@@ -369,6 +370,20 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         mkube_rollouts::answers(spec).done()
     };
 
+    let jobs_actor = {
+        let parts = JobsParts {
+            jobs: kind(&kinds, "Job"),
+            cron_jobs: kind(&kinds, "CronJob"),
+            pods: pods_kind,
+            objects: objects.clone(),
+            write: door(Floor::Decider, &objects_way),
+            event: bell(&objects_way),
+            clock: clock.clone(),
+        };
+        let way = Doorway::new("jobs", bounds::NOBODY_ASKS);
+        ChildSpec::actor("jobs", RestartRule::Permanent, way, move |_| JobsActor::new(parts.clone())).done()
+    };
+
     // Floor 5: edges.
     let http_actor = {
         let parts = HttpParts {
@@ -424,6 +439,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
+                    Child::Actor(jobs_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),

@@ -177,7 +177,7 @@ pub(super) fn spec_problems(object: &Value, pointer: &str) -> Vec<Problem> {
     one_of("completionMode", &["NonIndexed"]);
     one_of("podReplacementPolicy", &["Failed", "TerminatingOrFailed"]);
     let policy = at(spec, "/template/spec/restartPolicy");
-    if spec["template"]["spec"].is_object() && !["OnFailure", "Never"].contains(&policy) && policy != "" {
+    if spec["template"]["spec"].is_object() && !["OnFailure", "Never"].contains(&policy) && !policy.is_empty() {
         let field = format!("{field}.template.spec.restartPolicy");
         problems.push(Problem::not_supported(field, policy, &["OnFailure", "Never"]));
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
@@ -226,6 +227,17 @@ impl World {
             clock: around.clock.clone(),
             rules: Rules::default(),
         };
+        let worker = JobsParts {
+            jobs: kind("Job"),
+            cron_jobs: kind("CronJob"),
+            pods: kind("Pod"),
+            objects: reader.clone(),
+            write: relay(objects.door(), "WriteObject of a job", &crossings),
+            event: objects.door(),
+            clock: around.clock.clone(),
+        };
+        let jobs_spec =
+            ChildSpec::actor("jobs", permanent, Doorway::new("jobs", 1), move |_| JobsActor::new(worker.clone()));
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
@@ -251,7 +263,11 @@ impl World {
                 Child::Supervisor(supervisor(
                     "deciders",
                     OnLimit::Escalate,
-                    vec![Child::Actor(pods_spec), Child::Actor(mkube_rollouts::answers(rollouts_spec).done())],
+                    vec![
+                        Child::Actor(pods_spec),
+                        Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
+                        Child::Actor(jobs_spec.done()),
+                    ],
                 )),
             ],
         );
