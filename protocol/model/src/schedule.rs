@@ -198,7 +198,7 @@ fn number(text: &str, field: &str) -> Result<u32, String> {
     parsed.ok_or_else(|| format!("{text:?} in {field:?} is not a number"))
 }
 
-/// `1h30m`, `90s`: whole seconds, at least one.
+/// `1h30m`, `90s`: whole seconds. At least a minute: Jobs are named after theirs.
 fn whole_seconds(text: &str) -> Result<i64, String> {
     let bad = || format!("failed to parse duration @every {text}: use hours, minutes and seconds, such as 1h30m");
     let (mut total, mut digits) = (0i64, String::new());
@@ -216,7 +216,11 @@ fn whole_seconds(text: &str) -> Result<i64, String> {
         total += digits.parse::<i64>().map_err(|_| bad())? * unit;
         digits.clear();
     }
-    if digits.is_empty() && total > 0 { Ok(total) } else { Err(bad()) }
+    match total {
+        _ if !digits.is_empty() => Err(bad()),
+        60.. => Ok(total),
+        _ => Err(format!("@every {text} is less than a minute")),
+    }
 }
 
 #[cfg(test)]
@@ -286,7 +290,7 @@ mod tests {
             ("+1 * * * *", "\"+1\""),
             ("@never", "unrecognized descriptor"),
             ("@every 5", "duration"),
-            ("@every 0s", "duration"),
+            ("@every 59s", "less than a minute"),
             ("TZ=UTC * * * * *", "timeZone"),
         ] {
             let why = Schedule::parse(text, TimeZone::UTC).expect_err(text);
@@ -306,7 +310,7 @@ mod tests {
             ("0 3 * * *", 100, "2025-12-31T03:00:00Z"),
             ("0 0 1 1 *", 57 - 1, "2026-01-01T00:00:00Z"),
             ("0 0 1 * *", 100, "2026-01-01T00:00:00Z"),
-            ("@every 7s", 100, "2026-01-01T00:00:28Z"),
+            ("@every 70s", 100, "2025-12-31T23:59:50Z"),
         ] {
             let seen = schedule(text, "UTC").missed(from, now, 100);
             assert_eq!(seen, (count, Some(at(latest))), "{text}");

@@ -366,6 +366,12 @@ impl World {
         self.reader.view().get(&kind, &ObjectKey::new("default", name)).map(|object| object.value())
     }
 
+    /// All objects of a kind, in order of their keys.
+    pub fn list(&self, kind: &str) -> Vec<Value> {
+        let kind = self.reader.kinds().named(kind).expect("a kind").id();
+        self.reader.view().kind(&kind).objects.values().map(|object| object.value()).collect()
+    }
+
     pub fn status(&self, pod: &str) -> Value {
         self.get("Pod", pod).map(|pod| pod["status"].clone()).unwrap_or_default()
     }
