@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use serde_json::{Value, json};
 
 use super::job::{set, spec_problems};
-use super::{AGE, Kind, NAME, age, at, column, nowhere, pod_template, typed};
+use super::{AGE, Kind, NAME, age, at, column, nowhere, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::schedule::{Schedule, time_zone};
@@ -52,7 +52,7 @@ pub(super) const CRON_JOB: Kind = Kind {
         typed::<CronJob>(&object)
     },
     warnings: |object| pod_template::warnings(object, TEMPLATE),
-    protobuf: &[],
+    protobuf: template_wire::CRON_JOB,
 };
 
 fn or_none(text: String) -> Value {

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, at, column, human_duration, nowhere, pod_template, typed};
+use super::{AGE, Kind, NAME, at, column, human_duration, nowhere, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::selectors::LabelSelector;
@@ -55,7 +55,7 @@ pub(super) const JOB: Kind = Kind {
     validate,
     typed: typed_with_counts,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
-    protobuf: &[],
+    protobuf: template_wire::JOB,
 };
 
 /// `status.countedPods` is mkube's own: uids of pods that are in the counts already.

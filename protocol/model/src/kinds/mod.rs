@@ -12,6 +12,7 @@ mod pod_images;
 mod pod_template;
 mod replica_set;
 mod secret;
+mod template_wire;
 mod typed;
 
 use std::sync::Arc;
