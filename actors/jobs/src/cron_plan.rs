@@ -98,9 +98,8 @@ fn news(
     running: &[&JobSight],
     last: Option<Timestamp>,
 ) -> Option<(Value, Vec<Told>)> {
-    let stored = if cron.status.is_object() { cron.status.clone() } else { json!({}) };
-    let mut status = stored.clone();
-    let before = stored.get("active").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut status = cron.status.clone();
+    let before = status.get("active").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut told = Vec::new();
     for entry in &before {
         let (uid, name) = (entry["uid"].as_str().unwrap_or_default(), entry["name"].as_str().unwrap_or_default());
@@ -131,7 +130,7 @@ fn news(
             status[field] = json!(stamp(at));
         }
     }
-    (status != stored).then_some((status, told))
+    (status != cron.status).then_some((status, told))
 }
 
 /// The oldest Job of those that ended and are more than are kept.

@@ -56,16 +56,13 @@ pub fn next_step(job: &JobSight, pods: &[&PodSight], taken: impl Fn(&str) -> boo
     let counts = Counts::of(job, pods);
     let tally = Tally::of(pods);
     let mut status = job.status.clone();
-    if !status.is_object() {
-        status = json!({});
-    }
     counts.write(&mut status);
     start_or_suspend(job, &mut status, now, &mut told);
     let verdict = verdict(job, &counts, &tally, &status, now);
     if let Some(verdict) = &verdict {
         begin_or_end(verdict, &tally, &mut status, now, &mut told);
     }
-    if status != *job.status_or_empty() {
+    if status != job.status {
         tally.write(&mut status);
         return JobStep::Record(status, told);
     }
@@ -89,14 +86,7 @@ pub fn next_step(job: &JobSight, pods: &[&PodSight], taken: impl Fn(&str) -> boo
         }
     }
     tally.write(&mut status);
-    if status == *job.status_or_empty() { JobStep::Wait(wake.0) } else { JobStep::Refresh(status) }
-}
-
-impl JobSight {
-    fn status_or_empty(&self) -> &Value {
-        static EMPTY: std::sync::LazyLock<Value> = std::sync::LazyLock::new(|| json!({}));
-        if self.status.is_object() { &self.status } else { &EMPTY }
-    }
+    if status == job.status { JobStep::Wait(wake.0) } else { JobStep::Refresh(status) }
 }
 
 /// The earliest of some moments.

@@ -7,7 +7,7 @@ use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::schedule::Schedule;
 use mkube_model::workloads::controller_of;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Annotation of a Job that somebody made from a CronJob by hand.
 const BY_HAND: &str = "cronjob.kubernetes.io/instantiate";
@@ -20,6 +20,11 @@ pub fn stamp(at: Timestamp) -> String {
 /// A time in an object.
 pub fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     object.pointer(pointer)?.as_str()?.parse().ok()
+}
+
+/// `status`, which is an object also where nothing is said.
+fn status_of(object: &Value) -> Value {
+    object.get("status").filter(|status| status.is_object()).cloned().unwrap_or_else(|| json!({}))
 }
 
 fn number(object: &Value, pointer: &str) -> Option<u64> {
@@ -105,7 +110,7 @@ impl JobSight {
             restarts: text("/spec/template/spec/restartPolicy") == Some("OnFailure"),
             waits_for_gone: text("/spec/podReplacementPolicy") == Some("Failed"),
             ended: ended(&job["status"]),
-            status: job["status"].clone(),
+            status: status_of(&job),
             cron_job: owner_of(&job, "CronJob"),
             scheduled: scheduled.filter(|_| !by_hand),
         }
@@ -270,7 +275,7 @@ impl CronSight {
             suspend: cron.pointer("/spec/suspend") == Some(&Value::Bool(true)),
             keep_complete: limit("successfulJobsHistoryLimit", 3),
             keep_failed: limit("failedJobsHistoryLimit", 1),
-            status: cron["status"].clone(),
+            status: status_of(&cron),
         }
     }
 }

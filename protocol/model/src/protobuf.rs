@@ -360,7 +360,7 @@ mod tests {
             bytes(3, b"run"),
             bytes(7, &variable),
             bytes(8, &quantity),
-            vec![16 << 3 & 0x7f | 0x80, 1, 0],
+            vec![0x80, 1, 0],
         ]
         .concat();
         let volume = [bytes(1, b"tmp"), bytes(2, &bytes(2, b""))].concat();

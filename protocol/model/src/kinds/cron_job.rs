@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn each_problem_names_its_field() {
+    fn each_problem_of_a_cron_job_names_its_field() {
         type Change = fn(&mut Value);
         let table: [(Change, &str, &str); 9] = [
             (|spec| spec["schedule"] = json!(""), "spec.schedule", "Required"),
