@@ -19,7 +19,7 @@ pub enum Wire {
     OptionalNumber,
     /// True or false, sent only when set.
     Boolean,
-    /// True or false; false means not set.
+    /// True or false, sent always; false means not set.
     Flag,
     /// Seconds and nanoseconds.
     Time,

@@ -50,7 +50,8 @@ const JOB_SPEC: &[Field] = &[
     Field::new(14, "podReplacementPolicy", Wire::Text),
 ];
 
-const TEMPLATE: &[Field] =
+/// A pod template.
+pub(super) const TEMPLATE: &[Field] =
     &[Field::new(1, "metadata", Wire::Message(METADATA)), Field::new(2, "spec", Wire::Message(POD_SPEC))];
 
 const POD_SPEC: &[Field] = &[
