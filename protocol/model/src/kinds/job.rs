@@ -15,9 +15,9 @@ use crate::selectors::LabelSelector;
 
 const TEMPLATE: &str = "/spec/template";
 /// Label of a Job's pods: its uid. Its selector by default.
-pub const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 /// Label of a Job's pods: its name.
-pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Both as they were called before, which people still select by.
 const LEGACY: [(&str, &str); 2] = [("controller-uid", CONTROLLER_UID), ("job-name", JOB_NAME)];
 /// What of a Job's spec has no effect here, and would change how it ends.

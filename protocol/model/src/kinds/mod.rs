@@ -26,7 +26,6 @@ use crate::protobuf::Field;
 pub use cron_job::{SCHEDULED_AT, schedule_of};
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
-pub use job::{CONTROLLER_UID, JOB_NAME};
 pub use typed::{prune, typed, unknown_fields};
 
 /// A column of the table that clients print.
