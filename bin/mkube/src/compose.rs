@@ -9,6 +9,7 @@ use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::images::{ImagesReader, images_view};
@@ -415,6 +416,19 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         });
         mkube_deployments::answers(spec).done()
     };
+    let jobs_actor = {
+        let parts = JobsParts {
+            jobs: kind(&kinds, "Job"),
+            cron_jobs: kind(&kinds, "CronJob"),
+            pods: pods_kind,
+            objects: objects.clone(),
+            write: door(Floor::Decider, &objects_way),
+            event: bell(&objects_way),
+            clock: clock.clone(),
+        };
+        let way = Doorway::new("jobs", bounds::NOBODY_ASKS);
+        ChildSpec::actor("jobs", RestartRule::Permanent, way, move |_| JobsActor::new(parts.clone())).done()
+    };
 
     // Floor 5: edges.
     let http_actor = {
@@ -475,6 +489,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
                     Child::Actor(deployments_actor),
+                    Child::Actor(jobs_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),

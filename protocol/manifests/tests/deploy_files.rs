@@ -426,13 +426,25 @@ fn the_hello_example_is_one_pod_and_its_page() {
 #[test]
 fn the_examples_need_no_network_and_no_image_but_those_of_dev() {
     let found = pods(&["examples"]);
-    assert_eq!(found.len(), 3);
+    assert_eq!(found.len(), 2);
     for pod in found {
         assert_eq!(metadata::annotation(&pod.value, "vkube.io/network"), None, "{}", pod.file);
         assert!(pod.containers().iter().all(|container| container["image"] == HELLO), "{}", pod.file);
-        let policy = if pod.file.ends_with("job.yaml") { "Never" } else { "Always" };
-        assert_eq!(pod.value["spec"]["restartPolicy"], policy, "{}", pod.file);
+        assert_eq!(pod.value["spec"]["restartPolicy"], "Always", "{}", pod.file);
         let containers = if pod.file.ends_with("two-containers.yaml") { 2 } else { 1 };
         assert_eq!(pod.containers().len(), containers, "{}", pod.file);
+    }
+}
+
+#[test]
+fn the_examples_of_jobs_run_the_image_of_dev() {
+    for (file, template) in
+        [("job.yaml", "/spec/template/spec"), ("cronjob.yaml", "/spec/jobTemplate/spec/template/spec")]
+    {
+        let found = objects(&[&format!("examples/{file}")]);
+        assert_eq!(found.len(), 1, "{file}");
+        let pod = found[0].value.pointer(template).unwrap_or_else(|| panic!("{file} has no template"));
+        assert_eq!(pod["containers"][0]["image"], HELLO, "{file}");
+        assert!(!Object::words(&pod["containers"][0]).is_empty(), "{file}");
     }
 }

@@ -17,6 +17,7 @@ pub mod patch;
 pub mod problem;
 pub mod protobuf;
 pub mod pull_secrets;
+pub mod schedule;
 pub mod secret;
 pub mod selectors;
 pub mod settings;

@@ -29,8 +29,14 @@ pub enum Wire {
     TextMap,
     /// Text to bytes, which JSON writes in base 64.
     BytesMap,
-    /// A structure.
+    /// Text to quantity.
+    Quantities,
+    /// A structure; empty means not set.
     Message(&'static [Field]),
+    /// A structure that says something also when it is empty.
+    Present(&'static [Field]),
+    /// A structure whose fields JSON writes in the one around it.
+    Inline(&'static [Field]),
     /// A list of structures.
     Messages(&'static [Field]),
     /// Known and not wanted.
@@ -249,6 +255,11 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
             }
             Value::Object(inner)
         }
+        (Wire::Present(fields), Item::Bytes(bytes)) => Value::Object(message(bytes, fields, field.name)?),
+        (Wire::Inline(fields), Item::Bytes(bytes)) => {
+            found.extend(message(bytes, fields, field.name)?);
+            return Ok(());
+        }
         (Wire::Texts, Item::Bytes(bytes)) => return push(found, field, text(bytes)?.into()),
         (Wire::Messages(fields), Item::Bytes(bytes)) => {
             let inner = Value::Object(message(bytes, fields, field.name)?);
@@ -257,6 +268,12 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
         (Wire::TextMap, Item::Bytes(bytes)) => {
             let (key, value) = entry(bytes)?;
             let value = text(value)?.into();
+            return insert(found, field, key, value);
+        }
+        (Wire::Quantities, Item::Bytes(bytes)) => {
+            let (key, value) = entry(bytes)?;
+            let mut quantity = message(value, &[Field::new(1, "quantity", Wire::Text)], field.name)?;
+            let value = quantity.remove("quantity").unwrap_or_else(|| "0".into());
             return insert(found, field, key, value);
         }
         (Wire::BytesMap, Item::Bytes(bytes)) => {
@@ -335,6 +352,39 @@ mod tests {
         assert_eq!(
             (&options["gracePeriodSeconds"], &options["preconditions"]["uid"], &options["dryRun"][0]),
             (&json!(0), &json!("u"), &json!("All"))
+        );
+    }
+
+    #[test]
+    fn a_job_becomes_what_its_json_would_be() {
+        let quantity = bytes(2, &[bytes(1, b"memory"), bytes(2, &bytes(1, b"64Mi"))].concat());
+        let key = [bytes(1, &bytes(1, b"settings")), bytes(2, b"a")].concat();
+        let variable = [bytes(1, b"A"), bytes(2, b""), bytes(3, &bytes(3, &key))].concat();
+        let container = [
+            bytes(1, b"c"),
+            bytes(2, b"x:1"),
+            bytes(3, b"run"),
+            bytes(7, &variable),
+            bytes(8, &quantity),
+            vec![0x80, 1, 0],
+        ]
+        .concat();
+        let volume = [bytes(1, b"tmp"), bytes(2, &bytes(2, b""))].concat();
+        let pod = [bytes(1, &volume), bytes(2, &container), bytes(3, b"Never"), vec![11 << 3, 0]].concat();
+        let template = [bytes(1, &bytes(8, b"")), bytes(2, &pod)].concat();
+        let spec = [vec![1 << 3, 0], bytes(6, &template)].concat();
+        // Longer than one byte of length says.
+        let length =
+            [u8::try_from(spec.len() & 0x7f | 0x80).expect("a byte"), u8::try_from(spec.len() >> 7).expect("a byte")];
+        let (spec, metadata) = ([&[2 << 3 | 2][..], &length, &spec].concat(), bytes(1, &bytes(1, b"j")));
+        let found = message(&[metadata, spec, bytes(3, b"")].concat(), fields("Job"), "the object");
+        assert_eq!(
+            found.map(Value::Object),
+            Ok(json!({"metadata": {"name": "j"}, "spec": {"parallelism": 0, "template": {"spec": {
+                "restartPolicy": "Never", "volumes": [{"name": "tmp", "emptyDir": {}}],
+                "containers": [{"name": "c", "image": "x:1", "command": ["run"],
+                    "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}],
+                    "resources": {"requests": {"memory": "64Mi"}}}]}}}}))
         );
     }
 

@@ -1,8 +1,10 @@
 //! The table of kinds. Everything the API does, it does to a row of this table; a new kind is one file and one line here.
 
 mod config_map;
+mod cron_job;
 mod deployment;
 mod event;
+mod job;
 mod namespace;
 mod node;
 mod pod;
@@ -11,6 +13,7 @@ mod pod_template;
 mod replica_set;
 mod scale;
 mod secret;
+mod template_wire;
 mod typed;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::protobuf::Field;
 
+pub use cron_job::{SCHEDULED_AT, schedule_of};
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
 pub use scale::{SCALE, rescaled, scale_of};
@@ -155,6 +159,8 @@ impl KindTable {
             event::EVENT,
             deployment::DEPLOYMENT,
             replica_set::REPLICA_SET,
+            job::JOB,
+            cron_job::CRON_JOB,
         ]))
     }
 

@@ -112,15 +112,17 @@ pub(super) fn warnings(object: &Value, pointer: &str) -> Vec<String> {
 
 /// Names of the containers, for tables.
 pub(super) fn containers(object: &Value) -> String {
-    each_container(object, "/name")
+    each_container(object, "/spec/template", "/name")
 }
 
 /// Images of the containers, for tables.
 pub(super) fn images(object: &Value) -> String {
-    each_container(object, "/image")
+    each_container(object, "/spec/template", "/image")
 }
 
-fn each_container(object: &Value, pointer: &str) -> String {
-    let containers = object.pointer("/spec/template/spec/containers").and_then(Value::as_array);
-    containers.into_iter().flatten().map(|container| at(container, pointer)).collect::<Vec<_>>().join(",")
+/// What each container of the template at `template` says at `pointer`, with commas.
+pub(super) fn each_container(object: &Value, template: &str, pointer: &str) -> String {
+    let containers = object.pointer(template).and_then(|template| template.pointer("/spec/containers"));
+    let containers = containers.and_then(Value::as_array).into_iter().flatten();
+    containers.map(|container| at(container, pointer)).collect::<Vec<_>>().join(",")
 }

@@ -9,6 +9,7 @@ use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
@@ -272,6 +273,17 @@ impl World {
             clock: around.clock.clone(),
             rules: Rules::default(),
         };
+        let worker = JobsParts {
+            jobs: kind("Job"),
+            cron_jobs: kind("CronJob"),
+            pods: kind("Pod"),
+            objects: reader.clone(),
+            write: relay(objects.door(), "WriteObject of a job", &crossings),
+            event: objects.door(),
+            clock: around.clock.clone(),
+        };
+        let jobs_spec =
+            ChildSpec::actor("jobs", permanent, Doorway::new("jobs", 1), move |_| JobsActor::new(worker.clone()));
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
         let deployments = Doorway::new("deployments", 256);
         let evict = deployments.door();
@@ -319,6 +331,7 @@ impl World {
                         Child::Actor(order_spec),
                         Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
                         Child::Actor(mkube_deployments::answers(deployments_spec).done()),
+                        Child::Actor(jobs_spec.done()),
                     ],
                 )),
             ],
@@ -420,6 +433,12 @@ impl World {
         let kind = self.reader.kinds().named(kind).expect("a kind");
         let namespace = if kind.namespaced { "default" } else { "" };
         self.reader.view().get(&kind.id(), &ObjectKey::new(namespace, name)).map(|object| object.value())
+    }
+
+    /// All objects of a kind, in order of their keys.
+    pub fn list(&self, kind: &str) -> Vec<Value> {
+        let kind = self.reader.kinds().named(kind).expect("a kind").id();
+        self.reader.view().kind(&kind).objects.values().map(|object| object.value()).collect()
     }
 
     pub fn status(&self, pod: &str) -> Value {
