@@ -383,7 +383,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             event: bell(&objects_way),
             clock: clock.clone(),
         };
-        let spec = ChildSpec::actor("deployments", RestartRule::Permanent, deployments_way, move |_| {
+        let spec = ChildSpec::actor("deployments", RestartRule::Permanent, deployments_way.clone(), move |_| {
             DeploymentsActor::new(parts.clone())
         });
         mkube_deployments::answers(spec).done()
