@@ -104,7 +104,8 @@ impl<'a> Case<'a> {
 
     /// The one of this number.
     pub fn member(&self, index: usize) -> Option<&Member<'a>> {
-        self.members.iter().find(|member| member.index == Some(index))
+        let at = self.members.binary_search_by_key(&(false, Some(index)), |one| (one.index.is_none(), one.index));
+        self.members.get(at.ok()?)
     }
 
     /// Members of other templates that stay and are not too many.

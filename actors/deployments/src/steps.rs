@@ -19,7 +19,8 @@ use crate::deployment_sight::RolloutState;
 use crate::render;
 use crate::telling::Telling;
 
-/// Pause before an object that changed meanwhile is written to again: none would turn a lasting refusal into a busy loop.
+/// Pause before an object that changed meanwhile is written to again; doubles. None would turn a lasting refusal into a busy
+/// loop.
 const SHORT_PAUSE: Duration = Duration::from_millis(50);
 /// Pause after a write that nobody answered.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -96,7 +97,9 @@ impl DeploymentsActor {
         let times = self.not_before.get(key).map_or(0, |(_, times)| *times);
         let (pause, times) = match error {
             // Something changed meanwhile: the next look sees how.
-            CallError::Fault(status) if status.code == 409 || status.code == 404 => (SHORT_PAUSE, times),
+            CallError::Fault(status) if status.code == 409 || status.code == 404 => {
+                (SHORT_PAUSE * (1 << times.min(DOUBLINGS)), times + 1)
+            }
             CallError::Fault(status) if status.code < 500 && status.code != 429 => {
                 if makes {
                     self.refused.insert(key.clone(), status.message.clone());
@@ -123,8 +126,11 @@ impl DeploymentsActor {
         Some(match action {
             Action::MakeSet { revision } => {
                 let body = render::set(case, *revision);
-                let name = deployment.set_name(&deployment.hash);
-                Step { makes: true, ..plain(kinds.sets, named(name), Verb::Create { body }) }
+                let key = named(deployment.set_name(&deployment.hash));
+                // One that a Deployment of this name left behind is nobody's: only we write them.
+                let is_there = self.parts.objects.view().get(&kinds.sets, &key).is_some();
+                let verb = if is_there { Verb::Replace { body } } else { Verb::Create { body } };
+                Step { makes: true, ..plain(kinds.sets, key, verb) }
             }
             Action::NoteSet { hash, revision, state, proven, failure } => {
                 let set = set_of(case, hash)?;

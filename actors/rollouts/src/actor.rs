@@ -21,7 +21,7 @@ use crate::annotations::Version;
 use crate::checks::Check;
 use crate::decide::{Case, Next};
 use crate::images::ImageMemory;
-use crate::owners::unsettled;
+use crate::owners::Owners;
 use crate::pod_sight::{PodSight, may_matter};
 use crate::proof::{Limits, Observed};
 use crate::reference;
@@ -93,6 +93,8 @@ pub struct RolloutActor {
     pub(crate) images: BTreeMap<String, ImageMemory>,
     /// What was seen of trials, by pod; the digest says of which.
     pub(crate) trials: HashMap<ObjectKey, (String, Observed)>,
+    /// What the Deployments of the pods said of themselves.
+    owners: Owners,
     /// Uids of Deployments whose template is coming in.
     unsettled: BTreeSet<String>,
     /// Since when pods are on their way without a trial.
@@ -114,6 +116,7 @@ impl RolloutActor {
             read_from: None,
             images: BTreeMap::new(),
             trials: HashMap::new(),
+            owners: Owners::default(),
             unsettled: BTreeSet::new(),
             moving: HashMap::new(),
             writing: HashMap::new(),
@@ -140,7 +143,7 @@ impl RolloutActor {
             return;
         }
         self.read_pods(&view, now);
-        self.unsettled = unsettled(&view, &self.parts.deployments, self.pods.values().map(AsRef::as_ref));
+        self.unsettled = self.owners.unsettled(&view, &self.parts.deployments, self.pods.values().map(AsRef::as_ref));
         self.not_before.retain(|_, at| *at > now);
         let mut wake = now + LONGEST_PAUSE;
         wake = wake.min(self.judge_trials(&device, now, ctx));

@@ -5,26 +5,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_model::kinds::KindId;
 use mkube_model::metadata;
+use mkube_model::neighbours::desired_store::Revision;
 use serde_json::Value;
 
 use crate::pod_sight::PodSight;
 
-/// Uids of the Deployments of these pods whose template is coming in, stopped doing so, or was not looked at yet.
-pub fn unsettled<'a>(
-    view: &ObjectsView,
-    kind: &KindId,
-    pods: impl IntoIterator<Item = &'a PodSight>,
-) -> BTreeSet<String> {
-    let owner = |pod: &'a PodSight| {
-        let (name, uid) = pod.deployment.as_ref()?;
-        Some((ObjectKey::new(pod.key.namespace.clone(), name.clone()), uid))
-    };
-    let owners: BTreeMap<ObjectKey, &String> = pods.into_iter().filter_map(owner).collect();
-    let busy = |(key, uid): (ObjectKey, &'a String)| {
-        let object = view.get(kind, &key).filter(|object| object.uid() == uid)?;
-        (!is_settled(&object.value())).then(|| uid.clone())
-    };
-    owners.into_iter().filter_map(busy).collect()
+/// What Deployments said of themselves, by revision: each is read once.
+#[derive(Debug, Default)]
+pub struct Owners(BTreeMap<ObjectKey, (Revision, bool)>);
+
+impl Owners {
+    /// Uids of the Deployments of these pods whose template is coming in, stopped doing so, or was not looked at yet.
+    pub fn unsettled<'a>(
+        &mut self,
+        view: &ObjectsView,
+        kind: &KindId,
+        pods: impl IntoIterator<Item = &'a PodSight>,
+    ) -> BTreeSet<String> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut unsettled = BTreeSet::new();
+        for pod in pods {
+            let Some((name, uid)) = &pod.deployment else { continue };
+            let key = ObjectKey::new(pod.key.namespace.clone(), name.clone());
+            let Some(object) = view.get(kind, &key).filter(|object| object.uid() == uid) else { continue };
+            let known = before.remove(&key).filter(|(revision, _)| *revision == object.revision);
+            let read = || known.unwrap_or_else(|| (object.revision, is_settled(&object.value())));
+            let (_, settled) = *self.0.entry(key).or_insert_with(read);
+            if !settled {
+                unsettled.insert(uid.clone());
+            }
+        }
+        unsettled
+    }
 }
 
 fn is_settled(deployment: &Value) -> bool {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mkube_fakes::FakeTarballs;
 use mkube_messages::door::CallError;
+use mkube_messages::objects::Verb;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_supervision::CrashHow;
 use serde_json::{Value, json};
@@ -371,6 +372,31 @@ async fn pods_of_the_go_controller_are_taken_over_without_a_restart() {
     world.patch("Deployment", "web", new_image("web:2")).await;
     until_through(&world, "web").await;
     assert!(device_runs(&world, "web-1", "web:2"));
+}
+
+#[actix::test]
+async fn what_was_orphaned_is_taken_back_by_a_deployment_of_the_same_name() {
+    let world = World::new().await;
+    running(&world, "web", 2).await;
+    world.patch("Deployment", "web", new_image("web:2")).await;
+    until_through(&world, "web").await;
+    let orphan = json!({"propagationPolicy": "Orphan"});
+    world.insist("Deployment", "web", Verb::Delete { options: orphan }).await;
+    eventually(&world, "it is gone", |world| world.get("Deployment", "web").is_none()).await;
+    for (kind, name) in [("Pod", "web-0".to_owned()), ("Pod", "web-1".to_owned())]
+        .into_iter()
+        .chain(names(&world, "ReplicaSet").into_iter().map(|name| ("ReplicaSet", name)))
+    {
+        world.patch(kind, &name, json!({"metadata": {"ownerReferences": null}})).await;
+    }
+    let (rows, before) = (world.device.rows("container"), [uid(&world, "web-0"), uid(&world, "web-1")]);
+    world.create("Deployment", deployment("web", 2, "web:2")).await;
+    until_through(&world, "web").await;
+    assert_eq!([uid(&world, "web-0"), uid(&world, "web-1")], before);
+    assert_eq!(world.device.rows("container"), rows);
+    let pod = world.get("Pod", "web-1").expect("it");
+    let deployment = world.get("Deployment", "web").expect("it");
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["uid"], deployment["metadata"]["uid"]);
 }
 
 #[actix::test]
