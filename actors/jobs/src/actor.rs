@@ -23,7 +23,7 @@ use crate::told::Told;
 const TICK: Duration = Duration::from_secs(10);
 /// Longest pause between two looks when nothing may; only so that nothing rests on one wake-up that got lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A status on which nothing rests is written this often at most.
+/// A status that tells of no beginning and no end is written this often at most.
 const STATUS_PACE: Duration = Duration::from_secs(1);
 /// Writes under way at the same time.
 const TOGETHER: usize = 8;
@@ -124,8 +124,9 @@ impl JobsActor {
             let own: Vec<&PodSight> = pods.get(&job.uid).into_iter().flatten().map(AsRef::as_ref).collect();
             let taken = |name: &str| all.objects.contains_key(&ObjectKey::new(job.key.namespace.clone(), name));
             let deed = match job_plan::next_step(&job, &own, taken, today) {
-                JobStep::Record(status, told) => Deed::Record(status, told),
-                JobStep::Refresh(status) => match self.written.get(&job.key) {
+                // What ended within a second is counted together; an end of the whole is told at once.
+                JobStep::Record(status, told) if !told.is_empty() => Deed::Record(status, told),
+                JobStep::Record(status, _) | JobStep::Refresh(status) => match self.written.get(&job.key) {
                     Some(last) => {
                         wake = wake.min(*last + STATUS_PACE);
                         continue;

@@ -14,7 +14,7 @@ struct Sights<T> {
     kind: KindId,
     read: fn(&StoredObject) -> Option<T>,
     from: Option<Arc<KindView>>,
-    all: BTreeMap<ObjectKey, (Revision, String, Arc<T>)>,
+    all: BTreeMap<ObjectKey, (Revision, String, Option<Arc<T>>)>,
 }
 
 impl<T> Sights<T> {
@@ -31,17 +31,15 @@ impl<T> Sights<T> {
         for (key, object) in &kind.objects {
             let known = self.all.remove(key);
             let known = known.filter(|(revision, uid, _)| *revision == object.revision && uid == object.uid());
-            let fresh = || (self.read)(object).map(|sight| (object.revision, object.uid().to_owned(), Arc::new(sight)));
-            if let Some(sight) = known.or_else(fresh) {
-                all.insert(key.clone(), sight);
-            }
+            let fresh = || (object.revision, object.uid().to_owned(), (self.read)(object).map(Arc::new));
+            all.insert(key.clone(), known.unwrap_or_else(fresh));
         }
         self.all = all;
         self.from = Some(kind);
     }
 
     fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.all.values().map(|(.., sight)| sight)
+        self.all.values().filter_map(|(.., sight)| sight.as_ref())
     }
 }
 

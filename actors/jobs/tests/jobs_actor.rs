@@ -182,7 +182,7 @@ async fn what_cannot_be_made_is_told_and_tried_again_after_a_pause() {
 }
 
 #[actix::test]
-async fn a_status_on_which_nothing_rests_is_written_once_a_second_at_most() {
+async fn a_status_that_tells_of_no_end_is_written_once_a_second_at_most() {
     let bench = Bench::new(true);
     bench.job("count", 50);
     sleep(Duration::from_secs(3)).await;
