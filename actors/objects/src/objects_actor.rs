@@ -414,9 +414,7 @@ impl ObjectsActor {
             Verb::Replace { body } => admit_replacement(view, &kind, write.key, body, &given)?,
             Verb::Delete { options } => self.admit_delete(view, &kind, write.key, &options, &given)?,
         };
-        if let Outcome::Write { key, value: Some(value), .. } = &outcome {
-            relations::check(view, &kind, view.get(&kind.id(), key).as_deref(), value)?;
-        }
+        relations::check(view, &kind, &outcome)?;
         if !dry_run {
             return Ok(outcome);
         }

@@ -10,7 +10,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("Objects", &["objects"]),
     ("Keeper", &["ipam", "images", "dns"]),
     ("Pod", &["pods"]),
-    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency"]),
+    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "order"]),
     ("Edge", &["edges"]),
 ];
 
