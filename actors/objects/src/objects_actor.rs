@@ -387,6 +387,329 @@ impl ObjectsActor {
         self.in_step = false;
         self.load(ctx);
     }
+<<<<<<< HEAD
+=======
+
+    // Admission of each task.
+
+    fn admit(&mut self, view: &ObjectsView, task: Task) -> Outcome {
+        match task {
+            Task::Write(write) => self.admit_write(view, *write).unwrap_or_else(Outcome::Refused),
+            Task::Put { kind, key, value } => {
+                Outcome::Write { kind, key, value: Some(value), expected: Expected::Any, warnings: vec![] }
+            }
+            Task::Remove { kind, key } => match view.get(&kind, &key) {
+                Some(current) => {
+                    let expected = Expected::At(current.revision);
+                    Outcome::Write { kind, key, value: None, expected, warnings: vec![] }
+                }
+                None => Outcome::Refused(gone()),
+            },
+            Task::Status { kind, key, uid, status } => {
+                let Some(current) = view.get(&kind, &key).filter(|object| object.uid() == uid) else {
+                    return Outcome::Refused(gone());
+                };
+                let mut value = current.value();
+                if value["status"] == status {
+                    return unchanged(current, vec![]);
+                }
+                value = admission::without_version(&value);
+                value["status"] = status;
+                let expected = Expected::At(current.revision);
+                Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
+            }
+            Task::Finish { kind, key, uid } => {
+                let Some(current) = view.get(&kind, &key).filter(|object| object.uid() == uid) else {
+                    return Outcome::Refused(gone());
+                };
+                if metadata::has_finalizers(&current.value()) {
+                    let why = "the object has finalizers";
+                    return Outcome::Refused(Status::new(409, "Conflict", why));
+                }
+                let expected = Expected::At(current.revision);
+                Outcome::Write { kind, key, value: None, expected, warnings: vec![] }
+            }
+        }
+    }
+
+    fn admit_write(&mut self, view: &ObjectsView, write: WriteObject) -> Result<Outcome, Status> {
+        let Some(kind) = self.parts.kinds.get(&write.kind).copied() else { return Err(Status::no_such_path()) };
+        let given = self.circumstances(write.field_validation);
+        let dry_run = write.dry_run;
+        let outcome = match write.verb {
+            Verb::Create { body } => self.admit_create(view, &kind, &write.key, body, &given)?,
+            Verb::Update { body } => {
+                let current = existing(view, &kind, &write.key)?;
+                let admitted = admission::update(&kind, &current.value(), body, write.subresource, &given)?;
+                replace(&kind, write.key, &current, admitted)
+            }
+            Verb::Patch { patch, body } => {
+                let current = existing(view, &kind, &write.key)?;
+                let admitted = admission::patched(&kind, &current.value(), patch, &body, write.subresource, &given)?;
+                replace(&kind, write.key, &current, admitted)
+            }
+            Verb::Replace { body } => admit_replacement(view, &kind, write.key, body, &given)?,
+            Verb::Delete { options } => self.admit_delete(view, &kind, write.key, &options, &given)?,
+        };
+        relations::check(view, &kind, &outcome)?;
+        if !dry_run {
+            return Ok(outcome);
+        }
+        Ok(match outcome {
+            Outcome::Write { kind, key, value, warnings, .. } => {
+                let before = view.get(&kind, &key);
+                let gone = value.is_none();
+                let mut value = value.or_else(|| before.as_ref().map(|object| object.value())).unwrap_or_default();
+                // What is not stored has no version; what is keeps the one it has.
+                let object = match before {
+                    Some(before) => crate::publish::stored(kind, key, value, before.revision),
+                    None => {
+                        metadata::of_mut(&mut value).remove("resourceVersion");
+                        StoredObject::new(kind, key, &value, 0)
+                    }
+                };
+                Outcome::Done(Box::new(Written { object: Arc::new(object), changed: true, gone, warnings }))
+            }
+            other => other,
+        })
+    }
+
+    fn admit_create(
+        &mut self,
+        view: &ObjectsView,
+        kind: &Kind,
+        key: &ObjectKey,
+        body: Value,
+        given: &Circumstances,
+    ) -> Result<Outcome, Status> {
+        let generated = metadata::name(&body).is_empty();
+        let mut admitted = admission::create(kind, &key.namespace, body, given)?;
+        let name = metadata::name(&admitted.value).to_owned();
+        if kind.namespaced {
+            self.check_namespace(view, kind, &key.namespace, &name)?;
+        }
+        let mut key = ObjectKey::new(key.namespace.clone(), name);
+        for _ in 0..GENERATED_TRIES {
+            if !generated || view.get(&kind.id(), &key).is_none() {
+                break;
+            }
+            let prefix = admitted.value["metadata"]["generateName"].as_str().unwrap_or_default();
+            key.name = metadata::generated_name(prefix, self.draw());
+            metadata::of_mut(&mut admitted.value).insert("name".into(), json!(key.name));
+        }
+        if view.get(&kind.id(), &key).is_some() {
+            return Err(Status::already_exists(kind, &key.name));
+        }
+        Ok(Outcome::Write {
+            kind: kind.id(),
+            key,
+            value: Some(admitted.value),
+            expected: Expected::Absent,
+            warnings: admitted.warnings,
+        })
+    }
+
+    fn check_namespace(&self, view: &ObjectsView, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
+        let Some(namespaces) = self.parts.kinds.named("Namespace") else { return Ok(()) };
+        match view.get(&namespaces.id(), &ObjectKey::new("", namespace)) {
+            None => Err(Status::not_found(namespaces, namespace)),
+            Some(found) if found.is_deleting() => {
+                let why =
+                    format!("unable to create new content in namespace {namespace} because it is being terminated");
+                Err(Status::forbidden(kind, name, why))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn admit_delete(
+        &mut self,
+        view: &ObjectsView,
+        kind: &Kind,
+        key: ObjectKey,
+        options: &Value,
+        given: &Circumstances,
+    ) -> Result<Outcome, Status> {
+        let current = existing(view, kind, &key)?;
+        let tree = current.value();
+        admission::check_preconditions(kind, &tree, options)?;
+        let is_namespace = kind.kind == "Namespace";
+        if is_namespace && PERMANENT.contains(&key.name.as_str()) {
+            return Err(Status::forbidden(kind, &key.name, "this namespace may not be deleted"));
+        }
+        let expected = Expected::At(current.revision);
+        let write = |value| Outcome::Write { kind: kind.id(), key: key.clone(), value, expected, warnings: vec![] };
+        let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
+        if current.is_deleting() {
+            // Whoever deletes again may make it sooner, not later.
+            let before = tree.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_u64).unwrap_or(0);
+            return Ok(match asked.filter(|asked| *asked < before) {
+                Some(asked) => write(Some(admission::mark_deleted(&tree, asked, given.now))),
+                None => unchanged(current, vec![]),
+            });
+        }
+        let waits = kind.graceful || metadata::has_finalizers(&tree) || is_namespace;
+        if !waits {
+            return Ok(write(None));
+        }
+        let own = tree.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_u64);
+        let mut value = admission::mark_deleted(&tree, asked.or(own).unwrap_or(0), given.now);
+        if is_namespace {
+            value["status"]["phase"] = json!("Terminating");
+        }
+        Ok(write(Some(value)))
+    }
+
+    /// Deletes what is in namespaces that are going, then the namespaces.
+    fn sweep_namespaces(&mut self) {
+        let Some(namespaces) = self.parts.kinds.named("Namespace").map(Kind::id) else { return };
+        let view = self.view();
+        let going: Vec<(ObjectKey, bool)> = view
+            .kind(&namespaces)
+            .objects
+            .iter()
+            .filter(|(_, namespace)| namespace.is_deleting())
+            .map(|(key, namespace)| (key.clone(), metadata::has_finalizers(&namespace.value())))
+            .collect();
+        if going.is_empty() {
+            return;
+        }
+        let waiting: HashSet<(KindId, ObjectKey)> = self.queue.iter().filter_map(|(task, _)| task.target()).collect();
+        for (namespace, held) in going {
+            let mut empty = !held && !waiting.contains(&(namespaces, namespace.clone()));
+            for kind in self.parts.kinds.clone().iter().filter(|kind| kind.namespaced) {
+                let content = view.kind(&kind.id());
+                let inside = content.objects.iter().filter(|(key, _)| key.namespace == namespace.name);
+                for (key, object) in inside {
+                    empty = false;
+                    if object.is_deleting() || waiting.contains(&(kind.id(), key.clone())) {
+                        continue;
+                    }
+                    let write = WriteObject {
+                        context: RequestContext::new("delete namespace content", patience::WRITE),
+                        kind: kind.id(),
+                        key: key.clone(),
+                        verb: Verb::Delete { options: Value::Null },
+                        subresource: "",
+                        dry_run: false,
+                        field_validation: FieldValidation::Ignore,
+                    };
+                    self.queue.push_back((Task::Write(Box::new(write)), None));
+                }
+            }
+            if empty {
+                self.queue.push_back((Task::Remove { kind: namespaces, key: namespace }, None));
+            }
+        }
+    }
+
+    // Reports and events, merged.
+
+    fn report(&mut self, report: ReportStatus, ctx: &mut Context<Self>) {
+        self.reports.insert((report.kind, report.key), (report.uid, report.status));
+        self.pump(ctx);
+        self.arm_report_timer(ctx);
+    }
+
+    /// Queues the reports whose second has passed. Called when a batch is about to be formed and not before: meanwhile newer
+    /// reports replace older ones, and the second is counted from write to write.
+    fn take_due_reports(&mut self) {
+        let now = Instant::now();
+        self.reported.retain(|_, last| now.duration_since(*last) < STATUS_PACE);
+        let due: Vec<_> = self.reports.keys().filter(|target| !self.reported.contains_key(*target)).cloned().collect();
+        for target in due {
+            if let Some((uid, status)) = self.reports.remove(&target) {
+                let (kind, key) = target;
+                self.queue.push_back((Task::Status { kind, key, uid, status }, None));
+            }
+        }
+    }
+
+    fn arm_report_timer(&mut self, ctx: &mut Context<Self>) {
+        if self.report_timer || self.reports.is_empty() {
+            return;
+        }
+        self.report_timer = true;
+        ctx.run_later(STATUS_PACE / 4, |actor, ctx| {
+            actor.report_timer = false;
+            actor.pump(ctx);
+            actor.arm_report_timer(ctx);
+        });
+    }
+
+    fn arm_event_timer(&mut self, ctx: &mut Context<Self>) {
+        if self.event_timer {
+            return;
+        }
+        self.event_timer = true;
+        ctx.run_later(EVENT_PACE, |actor, ctx| {
+            actor.event_timer = false;
+            actor.write_events(ctx);
+            if !actor.events.is_idle() {
+                actor.arm_event_timer(ctx);
+            }
+        });
+    }
+
+    fn takes_events(&self, view: &ObjectsView, namespace: &str) -> bool {
+        let Some(kind) = self.parts.kinds.named("Namespace") else { return true };
+        let found = view.get(&kind.id(), &ObjectKey::new("", namespace));
+        found.is_some_and(|namespace| !namespace.is_deleting())
+    }
+
+    fn write_events(&mut self, ctx: &mut Context<Self>) {
+        let Some(kind) = self.parts.kinds.named("Event").map(Kind::id) else { return };
+        if !self.in_step {
+            return;
+        }
+        let view = self.view();
+        let now = self.parts.clock.now();
+        let node = self.parts.node_name.clone();
+        let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value()));
+        for write in self.events.flush(&node, now, current) {
+            let task = match write {
+                // A namespace that is going takes no new objects, and one that is gone must not get any.
+                EventWrite::Put(key, _) if !self.takes_events(&view, &key.namespace) => continue,
+                EventWrite::Put(key, mut value) => {
+                    let meta = metadata::of_mut(&mut value);
+                    meta.entry("uid").or_insert_with(|| json!(uuid::Uuid::new_v4().to_string()));
+                    meta.entry("creationTimestamp").or_insert_with(|| json!(admission::stamp(now)));
+                    Task::Put { kind, key, value }
+                }
+                EventWrite::Delete(key) => Task::Remove { kind, key },
+            };
+            self.queue.push_back((task, None));
+        }
+        self.pump(ctx);
+    }
+}
+
+/// Another object under the name of one that is there.
+fn admit_replacement(
+    view: &ObjectsView,
+    kind: &Kind,
+    key: ObjectKey,
+    body: Value,
+    given: &Circumstances,
+) -> Result<Outcome, Status> {
+    let current = existing(view, kind, &key)?;
+    let version = metadata::resource_version(&body);
+    if !version.is_empty() && version != metadata::resource_version(&current.value()) {
+        return Err(Status::stale(kind, &key.name));
+    }
+    if current.is_deleting() {
+        let why = "object is being deleted: it cannot be replaced before it is gone";
+        return Err(Status::conflict(kind, &key.name, why.to_owned()));
+    }
+    let admitted = admission::create(kind, &key.namespace, body, given)?;
+    Ok(Outcome::Write {
+        kind: kind.id(),
+        key,
+        value: Some(admitted.value),
+        expected: Expected::At(current.revision),
+        warnings: admitted.warnings,
+    })
+>>>>>>> order
 }
 
 fn reply(answer: Answer, result: Result<Written, Status>) {

@@ -24,6 +24,9 @@ use crate::start::{Memory, Seen, Telling, decide};
 /// Longest pause between two looks; only so that nothing rests on one wake-up that got lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Shortest pause between two looks: of what happens meanwhile, one look sees all.
+const PACE: Duration = Duration::from_millis(20);
+
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
 pub struct OrderParts {
@@ -63,6 +66,8 @@ pub struct OrderActor {
     /// The boot of the device that the memory is of.
     boots: Option<u64>,
     timer: Option<SpawnHandle>,
+    /// When it last looked.
+    looked: Option<Instant>,
 }
 
 impl OrderActor {
@@ -77,7 +82,14 @@ impl OrderActor {
             memory: Memory::default(),
             boots: None,
             timer: None,
+            looked: None,
         }
+    }
+
+    /// Something happened.
+    fn wake(&mut self, ctx: &mut Context<Self>) {
+        let since = self.looked.map_or(PACE, |looked| looked.elapsed());
+        if since >= PACE { self.look(ctx) } else { self.look_later(ctx, PACE - since) }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -94,6 +106,7 @@ impl OrderActor {
         let drains = node.is_some_and(|node| node.text().contains(DRAIN) && says_true(&node.value(), DRAIN));
         self.read_pods(&view, drains);
         let now = Instant::now();
+        self.looked = Some(now);
         let wake = if drains { self.empty_node(&view, &device) } else { self.let_start(&view, &device, now) };
         let pause = wake.map_or(LONGEST_PAUSE, |wake| wake.saturating_duration_since(now).min(LONGEST_PAUSE));
         self.look_later(ctx, pause.max(Duration::from_millis(1)));
@@ -252,7 +265,7 @@ impl OrderActor {
                 actor.follow_objects(ctx);
             }
         }));
-        self.look(ctx);
+        self.wake(ctx);
     }
 
     fn follow_device(&mut self, ctx: &mut Context<Self>) {
@@ -264,7 +277,7 @@ impl OrderActor {
                 actor.follow_device(ctx);
             }
         }));
-        self.look(ctx);
+        self.wake(ctx);
     }
 }
 

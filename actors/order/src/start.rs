@@ -14,6 +14,8 @@ use crate::rules::Rules;
 
 /// Names of those that are waited for that a message tells before it counts the rest.
 const NAMES: usize = 3;
+/// Names of those that are waited for that are told at all before the rest is counted.
+const SPELLED: usize = 8;
 
 /// What is seen of a pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,13 +79,44 @@ pub struct Decision {
     pub wake: Option<Instant>,
 }
 
+/// Names, the first of them spelled and the others counted: a thousand pods that wait for a thousand are not a million names.
+#[derive(Debug, Default)]
+struct Names {
+    first: Vec<String>,
+    more: usize,
+}
+
+impl Names {
+    fn add(&mut self, name: String) {
+        if self.first.len() < SPELLED {
+            if !self.first.contains(&name) {
+                self.first.push(name);
+            }
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    fn listed(&self) -> String {
+        let first = self.first.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
+        match self.first.len().saturating_sub(NAMES) + self.more {
+            0 => first,
+            more => format!("{first} and {more} more"),
+        }
+    }
+}
+
 /// What a pod waits for.
 #[derive(Default)]
 struct Waits {
     /// Whoever is waited for still.
-    on: Vec<String>,
+    on: Names,
     /// Whoever is not waited for any longer.
-    given_up: Vec<String>,
+    given_up: Names,
 }
 
 struct Pass<'a> {
@@ -95,6 +128,10 @@ struct Pass<'a> {
     /// By position: it was not ready in time.
     given_up: Vec<bool>,
     missing: BTreeMap<(ObjectKey, String), Instant>,
+    /// Urgency and position of those that others wait for by priority, in this order.
+    urgent: Vec<(i64, usize)>,
+    /// The same of those that are not waited for any longer.
+    urgent_late: Vec<(i64, usize)>,
 }
 
 /// Decides for every pod of the plan. `seen` stands in the order of the plan; `replicas` says how many pods a Deployment should have.
@@ -126,7 +163,9 @@ pub fn decide(
     };
     let given_up = plan.pods.iter().map(late).collect();
     let missing = std::mem::take(&mut memory.missing);
-    let mut pass = Pass { plan, seen, replicas, rules, now, given_up, missing };
+    let mut pass =
+        Pass { plan, seen, replicas, rules, now, given_up, missing, urgent: Vec::new(), urgent_late: Vec::new() };
+    pass.sort_by_urgency();
     let mut decision = Decision::default();
     let mut missing = BTreeMap::new();
     let on_their_way = |memory: &Memory, pass: &Pass<'_>| {
@@ -155,7 +194,7 @@ pub fn decide(
                     busy += usize::from(!pass.given_up[position]);
                 }
                 if !waits.given_up.is_empty() {
-                    let message = format!("starts without waiting any longer for {}", listed(&waits.given_up));
+                    let message = format!("starts without waiting any longer for {}", waits.given_up.listed());
                     decision.tellings.push(Telling { pod: position, reason: "DependencyNotReady", message });
                 }
             }
@@ -199,19 +238,27 @@ impl Pass<'_> {
             self.wait_for_need(pod, need, &mut waits, missing);
         }
         let Some(urgency) = pod.urgency else { return waits };
-        for (position, other) in self.plan.pods.iter().enumerate() {
-            let before = other.urgency.is_some_and(|smaller| smaller < urgency);
-            if !before || self.is_done(position) || self.seen[position].leaves {
+        let before = |all: &[(i64, usize)], names: &mut Names| {
+            let smaller = all.partition_point(|(other, _)| *other < urgency);
+            all[..smaller.min(SPELLED)].iter().for_each(|(_, at)| names.add(self.plan.pods[*at].key.to_string()));
+            names.more += smaller.saturating_sub(SPELLED);
+        };
+        before(&self.urgent, &mut waits.on);
+        before(&self.urgent_late, &mut waits.given_up);
+        waits
+    }
+
+    fn sort_by_urgency(&mut self) {
+        for (position, pod) in self.plan.pods.iter().enumerate() {
+            let Some(urgency) = pod.urgency else { continue };
+            if self.is_done(position) || self.seen[position].leaves {
                 continue;
             }
-            let name = other.key.to_string();
-            if self.given_up[position] { waits.given_up.push(name) } else { waits.on.push(name) }
+            let list = if self.given_up[position] { &mut self.urgent_late } else { &mut self.urgent };
+            list.push((urgency, position));
         }
-        for names in [&mut waits.on, &mut waits.given_up] {
-            let mut seen = BTreeSet::new();
-            names.retain(|name| seen.insert(name.clone()));
-        }
-        waits
+        self.urgent.sort_unstable();
+        self.urgent_late.sort_unstable();
     }
 
     fn wait_for_need(
@@ -233,7 +280,7 @@ impl Pass<'_> {
             }
             all_there = false;
             let name = self.plan.pods[*position].key.to_string();
-            if self.given_up[*position] { waits.given_up.push(name) } else { waits.on.push(name) }
+            if self.given_up[*position] { waits.given_up.add(name) } else { waits.on.add(name) }
         }
         // A Deployment of none is there when it is empty.
         let wanted = (self.replicas)(&need.deployment).unwrap_or(usize::from(need.pods.is_empty()));
@@ -249,7 +296,7 @@ impl Pass<'_> {
         } else {
             format!("{} ({} of {wanted} pods are there)", need.word, need.pods.len())
         };
-        if late { waits.given_up.push(name) } else { waits.on.push(name) }
+        if late { waits.given_up.add(name) } else { waits.on.add(name) }
     }
 }
 
@@ -264,7 +311,7 @@ fn gate(pod: &Planned, opened: bool, full: bool, waits: &Waits, rules: Rules) ->
         let message = format!("{} pods are being started, its turn comes after one of them", rules.parallel.max(1));
         return Gate::Closed { reason: BOOT_ORDER, message };
     }
-    Gate::Closed { reason: WAITING, message: format!("waits until these are ready: {}", listed(&waits.on)) }
+    Gate::Closed { reason: WAITING, message: format!("waits until these are ready: {}", waits.on.listed()) }
 }
 
 fn row(pod: &Planned, gate: &Gate, waits: &Waits, standing: Standing) -> PlannedPod {
@@ -278,16 +325,8 @@ fn row(pod: &Planned, gate: &Gate, waits: &Waits, standing: Standing) -> Planned
         priority: pod.priority,
         raised_to: pod.urgency.filter(|urgency| Some(*urgency) != pod.priority),
         depends_on: pod.needs.iter().map(|need| need.word.clone()).collect(),
-        waits_for: if *gate == Gate::Open { Vec::new() } else { waits.on.clone() },
+        waits_for: if *gate == Gate::Open { Vec::new() } else { waits.on.first.clone() },
         standing,
         message,
-    }
-}
-
-fn listed(names: &[String]) -> String {
-    let first = names.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES) {
-        0 => first,
-        more => format!("{first} and {more} more"),
     }
 }

@@ -217,6 +217,18 @@ fn a_circle_is_held_for_good_told_once_and_holds_up_the_others_until_the_deadlin
     assert_eq!(room.open(), ["c"]);
 }
 
+#[test]
+fn of_a_thousand_that_are_waited_for_a_few_are_named_and_the_others_counted() {
+    let members: Vec<Member> = (0..1000).map(|number| member(&format!("p{number:04}"), Some(number), &[])).collect();
+    let mut room = Room::of(&members);
+    let decision = room.decide();
+    let (_, message) = closed(&decision.gates[&ObjectKey::new("default", "p0999")]);
+    assert_eq!(message, "waits until these are ready: default/p0000, default/p0001, default/p0002 and 996 more");
+    assert!(decision.rows.iter().map(|row| row.waits_for.len()).sum::<usize>() < 8 * 1000);
+    room.ready("p0000");
+    assert_eq!(room.open(), ["p0000", "p0001"]);
+}
+
 proptest! {
     /// Whatever is ready or never becomes ready: whoever is in no circle starts, and never before those that can be waited for.
     #[test]

@@ -68,7 +68,7 @@ impl Bench {
         let node = json!({"metadata": {"name": "rose1", "annotations": node}});
         let kinds = [view(PODS, pods), view(NODES, &[node])].into();
         self.publisher.publish(ObjectsView { revision, loaded: true, not_loaded_because: None, kinds });
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(30)).await;
     }
 
     /// Shows a device on which these pods run.
@@ -84,7 +84,7 @@ impl Bench {
             device.containers.insert(row.name.clone(), Arc::new(row));
         }
         self.device.send_replace(Arc::new(device));
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_millis(30)).await;
     }
 
     fn view(&self) -> Arc<GatesView> {

@@ -3,7 +3,7 @@
 //! PodsActor
 //! Owns     which pods exist, their device names.      Asks   nobody (tells the supervisor to start and stop pod actors).
 //! Answers  nothing.                                    Tells  DesiredChanged, DeviceChanged.
-//! Ticks    none: it wakes when objects or the device's picture change.  Rebuilds  from the published objects.
+//! Ticks    none: it wakes when objects, gates or the device's picture change.  Rebuilds  from the published objects.
 //!
 //! PodActor
 //! Owns     the walk of one pod from stored to running to gone.
@@ -18,6 +18,7 @@ mod backoff;
 mod carry_out;
 mod deployed;
 mod env_vars;
+mod gate_news;
 mod gating;
 mod held;
 mod memory;

@@ -19,7 +19,6 @@ use mkube_supervision::{ChildSpec, RestartRule, Tree};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::gating::is_cordoned;
 use crate::held::{actor_name, pods_in};
 use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerNames, owner_in_mark};
@@ -40,11 +39,11 @@ pub struct PodsParts {
 }
 
 /// A pod that has an actor.
-struct Entry {
+pub(crate) struct Entry {
     desired: watch::Sender<Desired>,
     uid: String,
     revision: Revision,
-    look: Door<DesiredChanged>,
+    pub(crate) look: Door<DesiredChanged>,
     device: Door<DeviceChanged>,
     /// Names of its rows and interfaces, to find what concerns it.
     rows: Vec<String>,
@@ -52,8 +51,8 @@ struct Entry {
 
 /// See the room's card.
 pub struct PodsActor {
-    parts: PodsParts,
-    pods: HashMap<ObjectKey, Entry>,
+    pub(crate) parts: PodsParts,
+    pub(crate) pods: HashMap<ObjectKey, Entry>,
     /// Which pod a row or an interface belongs to.
     owners: HashMap<String, ObjectKey>,
     row_names: NameBook,
@@ -69,9 +68,9 @@ pub struct PodsActor {
     /// Actors of pods that went while nobody looked were stopped.
     tidied: bool,
     /// The gates as the pods were last told about them.
-    gates: Arc<GatesView>,
+    pub(crate) gates: Arc<GatesView>,
     /// The node was cordoned when the pods were last told.
-    cordoned: bool,
+    pub(crate) cordoned: bool,
 }
 
 impl PodsActor {
@@ -136,43 +135,7 @@ impl PodsActor {
             self.welcome(object, &tree);
         }
         self.sources_changed();
-        let cordoned = is_cordoned(&view, &self.parts.pod.nodes, &self.parts.pod.settings.node_name);
-        if std::mem::replace(&mut self.cordoned, cordoned) != cordoned {
-            self.tell_all();
-        }
-    }
-
-    fn tell_all(&self) {
-        for entry in self.pods.values() {
-            tell(&entry.look, DesiredChanged);
-        }
-    }
-
-    /// Tells the pods whose gate changed.
-    fn gates_changed(&mut self) {
-        let now = self.parts.pod.gates.borrow().clone();
-        let before = std::mem::replace(&mut self.gates, now.clone());
-        let of_all = |view: &GatesView| (view.decided, view.boots, view.drain.is_some());
-        if of_all(&now) != of_all(&before) {
-            return self.tell_all();
-        }
-        for (key, entry) in &self.pods {
-            if now.gates.get(key) != before.gates.get(key) {
-                tell(&entry.look, DesiredChanged);
-            }
-        }
-    }
-
-    fn follow_gates(&mut self, ctx: &mut Context<Self>) {
-        let mut gates = self.parts.pod.gates.clone();
-        gates.mark_unchanged();
-        let waiting = async move { gates.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_gates(ctx);
-            }
-        }));
-        self.gates_changed();
+        self.cordon_changed(&view);
     }
 
     fn names_of(&mut self, object: &StoredObject) -> Vec<ContainerNames> {
@@ -493,7 +456,7 @@ fn age(object: &StoredObject) -> (String, String) {
     (created.to_owned(), object.uid().to_owned())
 }
 
-fn tell<M: mkube_messages::request::Event>(door: &Door<M>, event: M)
+pub(crate) fn tell<M: mkube_messages::request::Event>(door: &Door<M>, event: M)
 where
     M::Result: Send,
 {

@@ -10,7 +10,11 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("Objects", &["objects"]),
     ("Keeper", &["ipam", "images", "dns"]),
     ("Pod", &["pods"]),
+<<<<<<< HEAD
     ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "jobs"]),
+=======
+    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "order"]),
+>>>>>>> order
     ("Edge", &["edges"]),
 ];
 
