@@ -5,10 +5,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow, ContainerState, SystemResource, VethRow};
 use tokio::time::Instant;
+
+/// An uptime is printed in whole seconds, rounded down.
+const ROUNDING: Duration = Duration::from_secs(1);
+/// So much less uptime than time went by, while the device was away, means that it was rebooted long ago.
+const LAG: Duration = Duration::from_secs(30);
 
 /// Order of readings and commands; grows with each.
 pub type Age = u64;
@@ -23,8 +29,8 @@ pub enum Learned {
     Veths(Vec<VethRow>),
     /// All bridge ports.
     Ports(Vec<BridgePortRow>),
-    /// Figures.
-    Resource(SystemResource),
+    /// Figures, and when they were asked for.
+    Resource(SystemResource, Instant),
     /// This container was made by us just now.
     Container(ContainerRow),
     /// This container accepted a command and is now in that state.
@@ -56,6 +62,8 @@ pub struct Picture {
     touched: HashMap<(Table, String), Age>,
     /// The age of the list each table was last read from; an older one that comes late says nothing new.
     lists: HashMap<Table, Age>,
+    /// When the figures were last asked for.
+    figures_asked: Option<Instant>,
 }
 
 impl Picture {
@@ -128,7 +136,7 @@ impl Picture {
                     self.forget(Table::Ports, age);
                 }
             }
-            Learned::Resource(resource) => self.snapshot.resource = Some(resource),
+            Learned::Resource(figures, asked) => self.learn_figures(figures, asked),
             Learned::Container(row) => {
                 self.touch(Table::Containers, &row.name);
                 self.snapshot.containers.insert(row.name.clone(), Arc::new(row));
@@ -163,6 +171,24 @@ impl Picture {
             }
         }
         self.snapshot.complete = self.lists.len() == 3;
+    }
+
+    fn learn_figures(&mut self, figures: SystemResource, asked: Instant) {
+        // A device that does not say how long it runs says nothing about a reboot.
+        if !figures.uptime.is_zero() {
+            let before = self.snapshot.resource.as_ref().map(|before| before.uptime).filter(|uptime| !uptime.is_zero());
+            let went_back = before.is_some_and(|before| figures.uptime < before);
+            // While it answered, nothing but a reboot sets it back; clocks that run apart a little are no reboot.
+            let lags = self.snapshot.fault.is_some()
+                && before.zip(self.figures_asked).is_some_and(|(before, then)| {
+                    figures.uptime + LAG < before + asked.saturating_duration_since(then)
+                });
+            if went_back || lags || self.snapshot.booted_at.is_none() {
+                self.snapshot.booted_at = asked.checked_sub(figures.uptime + ROUNDING);
+            }
+            self.figures_asked = Some(asked);
+        }
+        self.snapshot.resource = Some(figures);
     }
 
     /// Numbers the picture for publication.
@@ -204,6 +230,14 @@ impl Picture {
     }
 }
 
+/// Whether a list of containers shows one ended that ran by the last look, without a command of ours: the device may have been
+/// rebooted in between.
+pub fn shows_an_end(before: &imbl::OrdMap<String, Arc<ContainerRow>>, rows: &[ContainerRow]) -> bool {
+    let ended = rows.iter().filter(|row| row.state == ContainerState::Stopped);
+    let ran = |row: &ContainerRow| before.get(&row.name).is_some_and(|before| before.state == ContainerState::Running);
+    ended.into_iter().any(ran)
+}
+
 fn newer(touched: &HashMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
     touched.get(&(table, name.to_owned())).is_some_and(|at| *at > age)
 }
@@ -241,6 +275,42 @@ mod tests {
             comment: String::new(),
             running: false,
         }
+    }
+
+    fn figures(uptime: u64) -> SystemResource {
+        SystemResource { uptime: Duration::from_secs(uptime), ..SystemResource::default() }
+    }
+
+    #[test]
+    fn a_device_whose_uptime_went_back_was_rebooted_and_nothing_else_says_so() {
+        let mut picture = Picture::default();
+        let start = Instant::now() + Duration::from_secs(100_000);
+        let at = |second: u64| start + Duration::from_secs(second);
+        picture.learn(1, Learned::Resource(figures(5000), at(0)));
+        let first = picture.snapshot().booted_at;
+        assert_eq!(first, at(0).checked_sub(Duration::from_secs(5001)));
+        // A slow clock, a missing figure, a look that took long: none of them is a reboot.
+        for (uptime, asked) in [(5018, 20), (0, 30), (5050, 120)] {
+            picture.learn(1, Learned::Resource(figures(uptime), at(asked)));
+            assert_eq!(picture.snapshot().booted_at, first, "{uptime}");
+        }
+        picture.learn(1, Learned::Resource(figures(7), at(160)));
+        assert_eq!(picture.snapshot().booted_at, Some(at(152)));
+    }
+
+    #[test]
+    fn a_device_that_was_away_and_is_younger_than_it_should_be_was_rebooted() {
+        let mut picture = Picture::default();
+        let start = Instant::now() + Duration::from_secs(100_000);
+        picture.learn(1, Learned::Resource(figures(20), start));
+        picture.failed("nobody answers".into());
+        let later = start + Duration::from_secs(600);
+        picture.learn(1, Learned::Resource(figures(90), later));
+        assert_eq!(picture.snapshot().booted_at, Some(later - Duration::from_secs(91)));
+        // One that only could not be reached is as old as it should be.
+        picture.failed("nobody answers".into());
+        picture.learn(1, Learned::Resource(figures(688), later + Duration::from_secs(600)));
+        assert_eq!(picture.snapshot().booted_at, Some(later - Duration::from_secs(91)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
-use crate::picture::{Age, Learned, Picture};
+use crate::picture::{Age, Learned, Picture, shows_an_end};
 use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
@@ -160,18 +160,26 @@ impl RouterActor {
         self.reading = true;
         let full = Instant::now() >= self.next_tick || !self.picture.snapshot().complete;
         let first = !self.picture.snapshot().complete;
-        let figures = first || (full && self.ticks % 2 == 1);
-        let ports = first || (full && !figures);
+        // A device that comes back may have been rebooted: that is known before anything is concluded from its lists.
+        let back = self.picture.snapshot().fault.is_some();
+        let figures = first || back || (full && self.ticks % 2 == 1);
+        let ports = first || (full && self.ticks % 2 == 0);
         let age = self.picture.next_age();
         let begun = Instant::now();
         let router = self.parts.router.clone();
+        let before = self.picture.snapshot().containers.clone();
         let reading = async move {
             let mut learned = Vec::new();
             let result = async {
                 if figures {
-                    learned.push(Learned::Resource(router.resource().await?));
+                    learned.push(Learned::Resource(router.resource().await?, begun));
                 }
-                learned.push(Learned::Containers(router.containers().await?));
+                let containers = router.containers().await?;
+                if !figures && shows_an_end(&before, &containers) {
+                    let asked = Instant::now();
+                    learned.push(Learned::Resource(router.resource().await?, asked));
+                }
+                learned.push(Learned::Containers(containers));
                 if full {
                     learned.push(Learned::Veths(router.veths().await?));
                 }

@@ -39,6 +39,9 @@ pub struct DeviceSnapshot {
     pub ports: OrdMap<String, Arc<BridgePortRow>>,
     /// Figures of the device, once read.
     pub resource: Option<SystemResource>,
+    /// When the device started, once its uptime was read; never later than it really was. Another value means that it was
+    /// rebooted: what ran before that moment does not run any more.
+    pub booted_at: Option<Instant>,
 }
 
 /// Reads the published picture.
