@@ -168,6 +168,7 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
         | Step::Wait
         | Step::WaitUntil(_)
         | Step::Blocked(_)
+        | Step::Held
         | Step::Settled
         | Step::Gone => Ok(Learnt::Nothing),
     }

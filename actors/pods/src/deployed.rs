@@ -76,6 +76,8 @@ mod tests {
             uid: "u".into(),
             restart: RestartPolicy::Always,
             deleting: false,
+            paused: false,
+            wish: String::new(),
             pull_secrets: vec![],
             deployed,
             scratch: vec![],

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::carry_out::Learnt;
+use crate::ladder::{Ladder, RestartRules};
 use crate::next_step::{Step, Why};
 use crate::plan::{ContainerPlan, hash_in_mark};
 use crate::status::Recorded;
@@ -77,6 +78,18 @@ pub struct Memory {
     pub restart_scheduled: bool,
     /// Restarts so far.
     pub restart_count: u64,
+    /// How far it came by restarts without rest.
+    pub ladder: Ladder,
+    /// The wish the ladder belongs to: whoever changes the pod wants to see it tried.
+    pub ladder_for: String,
+    /// Restarts without rest that are allowed; zero: any number.
+    pub most_restarts: u32,
+    /// The last run was ended by a reboot of the device.
+    pub by_reboot: bool,
+    /// When the device started, as last heard.
+    pub booted: Option<Instant>,
+    /// Which probe says that the present run is dead.
+    pub unhealthy: Option<&'static str>,
     /// Since when the process is seen running.
     pub running_since: Option<Instant>,
     /// A row was seen.
@@ -117,9 +130,15 @@ impl Default for Memory {
             generation: 1,
             started: Started::Unknown,
             exit: None,
-            restarts: Backoff::of_restarts(),
+            restarts: Backoff::of_restarts(RestartRules::default().first_pause),
             restart_scheduled: false,
             restart_count: 0,
+            ladder: Ladder::default(),
+            ladder_for: String::new(),
+            most_restarts: 0,
+            by_reboot: false,
+            booted: None,
+            unhealthy: None,
             running_since: None,
             had_row: false,
             removing: false,
@@ -137,6 +156,50 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// Of a container that is met for the first time, perhaps after a crash of ours: what its pod's status tells of it.
+    pub fn of(rules: RestartRules, restart_count: u64, ladder: Ladder, wish: &str) -> Self {
+        let mut restarts = Backoff::of_restarts(rules.first_pause);
+        // The pauses go on where they were: a crash of ours is no rest for anybody.
+        restarts.resume(ladder.restarts);
+        let ladder_for = wish.to_owned();
+        Self { restarts, restart_count, ladder, ladder_for, most_restarts: rules.most, ..Self::default() }
+    }
+
+    /// The pod is wanted like this: a changed one is tried from the ground.
+    pub fn see_wish(&mut self, wish: &str) {
+        if self.ladder_for != wish {
+            self.ladder_for = wish.to_owned();
+            self.rest();
+        }
+    }
+
+    /// What it did before is not held against it any more.
+    fn rest(&mut self) {
+        self.ladder = Ladder::default();
+        self.restarts.reset();
+        self.restart_scheduled = false;
+    }
+
+    /// When the device was started. `ran_before`: by the stored status the present row ran before that.
+    pub fn see_boot(&mut self, row: &ContainerRow, booted: Option<Instant>, ran_before: bool) {
+        let Some(boot) = booted else { return };
+        let first_sight = self.booted.is_none();
+        if self.booted.replace(boot).is_some_and(|before| before != boot) {
+            self.rest();
+        }
+        let seen_before = self.running_since.is_some_and(|since| since < boot);
+        if seen_before {
+            // Whatever runs now began after it.
+            self.running_since = None;
+        }
+        let ended = seen_before || (first_sight && ran_before);
+        if ended && row.state == ContainerState::Stopped && self.exit.is_none() {
+            self.started = Started::Yes;
+            self.exit = Some(Exit { code: None, message: "the device was rebooted".into() });
+            self.by_reboot = true;
+        }
+    }
+
     /// The address, if it is the one the plan asks for.
     pub fn lease_for(&self, plan: &ContainerPlan) -> Option<&AddressLease> {
         let same = self.wish.0 == plan.network && self.wish.1 == plan.wanted;
@@ -167,10 +230,11 @@ impl Memory {
         self.remakes.reset();
         self.started = Started::Yes;
         self.exit = None;
+        self.by_reboot = false;
         self.restart_scheduled = false;
         let since = *self.running_since.get_or_insert(now);
         if now.duration_since(since) >= STABLE {
-            self.restarts.reset();
+            self.rest();
         }
     }
 
@@ -185,6 +249,7 @@ impl Memory {
         self.adopted = false;
         self.started = Started::No;
         self.exit = None;
+        self.by_reboot = false;
         self.restart_scheduled = false;
         self.running_since = None;
     }
@@ -229,8 +294,9 @@ impl Memory {
                 self.has_envs = !container.envs.is_empty();
             }
             (Step::Start, _) => {
-                if self.exit.take().is_some() {
+                if self.exit.take().is_some() && !std::mem::take(&mut self.by_reboot) {
                     self.restart_count += 1;
+                    self.ladder.climb();
                 }
                 self.started = Started::Yes;
                 self.restart_scheduled = false;
@@ -243,8 +309,14 @@ impl Memory {
                 self.made_from = None;
                 self.adopted = false;
                 // What was asked for the change, before anything was stopped, is for the next row.
-                if *why != Why::SpecChanged || self.tarball_for(container).is_none() {
+                let goes_on = matches!(why, Why::SpecChanged | Why::Unstable);
+                if !goes_on || self.tarball_for(container).is_none() {
                     self.tarball = None;
+                }
+                if *why == Why::Unstable {
+                    self.restart_count += 1;
+                    self.ladder.climb();
+                    self.ladder.remade = true;
                 }
                 self.lists = None;
                 self.exit = None;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix::Actor;
 use mkube_fakes::{FakeClock, FakeDisk, Recorder};
 use mkube_messages::door::Doorway;
+use mkube_messages::health::health_view;
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{AddressLease, LeaseAddress};
 use mkube_messages::objects::{
@@ -14,7 +15,7 @@ use mkube_messages::objects::{
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::tarballs::TarballFault;
-use mkube_pods::{Desired, NodeActor, NodeParts, PlanSettings, PodActor, PodDoors, PodParts, Turns};
+use mkube_pods::{Desired, NodeActor, NodeParts, PlanSettings, PodActor, PodDoors, PodParts, RestartRules, Turns};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -85,6 +86,8 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         disk: Arc::new(FakeDisk::blind()),
         clock: Arc::new(FakeClock::default()),
         turns: Turns::default(),
+        health: health_view().1,
+        restarts: RestartRules::default(),
         settings: settings(),
         kind: PODS,
         config_maps: CONFIG_MAPS,
@@ -143,6 +146,7 @@ async fn the_node_is_made_once_and_says_when_the_device_goes_and_comes() {
         device: picture,
         write: writes.door(),
         report: reports.door(),
+        event: Doorway::new("nobody", 1).door(),
         clock: Arc::new(FakeClock::default()),
         settings: settings(),
         version: "0",

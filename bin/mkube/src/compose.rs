@@ -9,6 +9,7 @@ use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts}
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
+use mkube_messages::health::{HealthReader, health_view};
 use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
@@ -20,6 +21,7 @@ use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
+use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -28,8 +30,8 @@ use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_pods::{
-    NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor,
-    VolumesParts,
+    NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, RestartRules, Turns,
+    VolumesActor, VolumesParts,
 };
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts};
@@ -38,6 +40,7 @@ use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
+use mkube_watchdog::{WatchdogActor, WatchdogParts};
 use tokio::sync::watch;
 
 /// Version of mkube.
@@ -72,6 +75,8 @@ pub struct Neighbours {
     pub disk_map: DiskMap,
     /// Containers' output, given a look at the device.
     pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
+    /// Who asks containers how they are.
+    pub prober: Arc<dyn Prober>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
 }
@@ -117,6 +122,10 @@ pub struct ControllerSettings {
     pub gc_interval: Duration,
     /// How rollouts go about it.
     pub rollouts: Rules,
+    /// How restarts of containers are paced and bounded.
+    pub restarts: RestartRules,
+    /// Longest pause between two looks of the watchdog.
+    pub watchdog_interval: Duration,
     /// What notices of registries must be signed with, if anything.
     pub notify_secret: Option<Secret>,
 }
@@ -134,6 +143,8 @@ pub struct Controller {
     pub images: ImagesReader,
     /// What is told of rollouts.
     pub rollouts: RolloutsReader,
+    /// What probes say.
+    pub health: HealthReader,
     /// Files offered to the device.
     pub offers: Offers,
 }
@@ -169,13 +180,14 @@ fn supervisor(name: &str, strategy: Strategy, restarts: usize, children: Vec<Chi
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, clock } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock } = neighbours;
     let kinds = settings.kinds;
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
     let (picture, device) = mkube_router::device_picture();
     let (images_publisher, images) = images_view();
     let (rollouts_publisher, rollouts) = rollouts_view();
+    let (health_publisher, probed) = health_view();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -300,6 +312,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         disk,
         clock: clock.clone(),
         turns: Turns::default(),
+        health: probed.clone(),
+        restarts: settings.restarts,
         settings: plan.clone(),
         kind: pods_kind,
         config_maps: maps_kind,
@@ -319,6 +333,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             device: device.clone(),
             write: door(Floor::Decider, &objects_way),
             report: door(Floor::Decider, &objects_way),
+            event: bell(&objects_way),
             clock: clock.clone(),
             settings: plan.clone(),
             version: VERSION,
@@ -367,6 +382,20 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             RolloutActor::new(parts.clone())
         });
         mkube_rollouts::answers(spec).done()
+    };
+
+    let watchdog_actor = {
+        let parts = WatchdogParts {
+            pods: pods_kind,
+            objects: objects.clone(),
+            device: device.clone(),
+            prober,
+            publish: health_publisher,
+            event: bell(&objects_way),
+            interval: settings.watchdog_interval,
+        };
+        let way = Doorway::new("watchdog", bounds::NOBODY_ASKS);
+        ChildSpec::actor("watchdog", RestartRule::Permanent, way, move |_| WatchdogActor::new(parts.clone())).done()
     };
 
     // Floor 5: edges.
@@ -424,6 +453,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
+                    Child::Actor(watchdog_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
@@ -431,7 +461,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device, images, rollouts, offers }
+    Controller { tree, objects, device, images, rollouts, health: probed, offers }
 }
 
 /// Finds the row of a container whose output is asked for.

@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
+use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
+use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
@@ -21,13 +22,14 @@ use mkube_model::kinds::KindTable;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
-use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, RestartRules, Turns};
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts, device_picture};
 use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
+use mkube_watchdog::{WatchdogActor, WatchdogParts};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -44,6 +46,7 @@ pub struct Surroundings {
     pub disk: Arc<FakeDisk>,
     pub clock: Arc<FakeClock>,
     pub crossings: Crossings,
+    pub prober: Arc<FakeProber>,
 }
 
 impl Surroundings {
@@ -66,6 +69,7 @@ impl Surroundings {
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(FakeClock::default()),
             crossings: Crossings::default(),
+            prober: Arc::default(),
             device,
         }
     }
@@ -175,6 +179,7 @@ impl World {
             event: objects.door(),
         };
         let (tree_cell, tree_reader) = watch::channel(None);
+        let (publish_health, probed) = health_view();
         let settings = PlanSettings {
             images_base: "/images".into(),
             volumes_base: "/volumes".into(),
@@ -189,6 +194,8 @@ impl World {
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
                 turns: Turns::default(),
+                health: probed.clone(),
+                restarts: RestartRules::default(),
                 settings: Arc::new(settings),
                 kind: kind("Pod"),
                 config_maps: kind("ConfigMap"),
@@ -217,7 +224,7 @@ impl World {
             pods: kind("Pod"),
             secrets: kind("Secret"),
             objects: reader.clone(),
-            device: picture,
+            device: picture.clone(),
             resolve: relay(images.door(), "ResolveImage", &crossings),
             fetch: relay(images.door(), "EnsureTarball of a rollout", &crossings),
             write: relay(objects.door(), "WriteObject of a rollout", &crossings),
@@ -226,10 +233,22 @@ impl World {
             clock: around.clock.clone(),
             rules: Rules::default(),
         };
+        let judge = WatchdogParts {
+            pods: kind("Pod"),
+            objects: reader.clone(),
+            device: picture,
+            prober: around.prober.clone(),
+            publish: publish_health,
+            event: objects.door(),
+            interval: Duration::from_secs(5),
+        };
+        let watchdog = Doorway::new("watchdog", 1);
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
+        let watchdog_spec =
+            ChildSpec::actor("watchdog", permanent, watchdog, move |_| WatchdogActor::new(judge.clone())).done();
         let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
@@ -251,7 +270,11 @@ impl World {
                 Child::Supervisor(supervisor(
                     "deciders",
                     OnLimit::Escalate,
-                    vec![Child::Actor(pods_spec), Child::Actor(mkube_rollouts::answers(rollouts_spec).done())],
+                    vec![
+                        Child::Actor(pods_spec),
+                        Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
+                        Child::Actor(watchdog_spec),
+                    ],
                 )),
             ],
         );
