@@ -65,7 +65,7 @@ mod tests {
         Memory {
             started: Started::Yes,
             exit: Some(Exit { code: Some(1), message: String::new() }),
-            ladder: Ladder { restarts, remade },
+            ladder: Ladder { restarts, remade, held: false },
             most_restarts: 3,
             ..Memory::default()
         }
@@ -85,7 +85,7 @@ mod tests {
         assert!(matches!(next(&memory, now), Step::WaitUntil(_)));
         let later = now + Duration::from_secs(11);
         assert_eq!(next(&memory, later), Step::Start);
-        memory.ladder = Ladder { restarts: 6, remade: true };
+        memory.ladder = Ladder { restarts: 6, remade: true, held: false };
         assert_eq!(next(&memory, later), Step::Held);
         // A job that is done is done, however often it was restarted.
         memory.exit = Some(Exit { code: Some(0), message: String::new() });

@@ -71,7 +71,7 @@ impl PodActor {
             .iter()
             .filter_map(|container| Some((container.name.as_str(), self.memories.get(&container.row)?.ladder)))
             .collect();
-        let told = ladder::told(&ladders, &plan.wish, self.parts.restarts.most);
+        let told = ladder::told(&ladders, &plan.wish);
         let held = told.map(|(holds, message)| {
             let reason = if holds { "RestartedTooOften" } else { "Restarting" };
             MoreCondition { kind: HELD, holds, reason, message }
@@ -89,6 +89,7 @@ impl PodActor {
     pub(crate) fn hold(&mut self, plan: &PodPlan, container: &ContainerPlan) {
         let message = ladder::held_because(&container.name);
         let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: message.clone() };
+        self.memories.entry(container.row.clone()).or_default().ladder.held = true;
         let told = recorded_condition(&self.told_status(), HELD).is_some_and(|(told, _)| told.starts_with(&message));
         let known =
             self.troubles.insert(container.row.clone(), trouble.clone()).is_some_and(|before| before == trouble);

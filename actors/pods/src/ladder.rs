@@ -40,6 +40,8 @@ pub struct Ladder {
     pub restarts: u32,
     /// One of them was with a fresh root directory.
     pub remade: bool,
+    /// It came to the end, and is stopped.
+    pub held: bool,
 }
 
 impl Ladder {
@@ -56,12 +58,13 @@ impl Ladder {
     /// It was restarted once more.
     pub fn climb(&mut self) {
         self.restarts = self.restarts.saturating_add(1);
+        self.held = false;
     }
 }
 
 /// The condition's message: the ladders of a pod's containers that are above the ground, and for which wish. `None` when there
 /// is nothing to say.
-pub fn told(ladders: &BTreeMap<&str, Ladder>, wish: &str, most: u32) -> Option<(bool, String)> {
+pub fn told(ladders: &BTreeMap<&str, Ladder>, wish: &str) -> Option<(bool, String)> {
     let above: Vec<(&str, Ladder)> =
         ladders.iter().map(|(name, ladder)| (*name, *ladder)).filter(|(_, ladder)| ladder.restarts > 0).collect();
     if above.is_empty() {
@@ -71,8 +74,7 @@ pub fn told(ladders: &BTreeMap<&str, Ladder>, wish: &str, most: u32) -> Option<(
         .iter()
         .map(|(name, ladder)| format!("{name}={}{}", ladder.restarts, if ladder.remade { "+" } else { "" }))
         .collect();
-    let held: Vec<&str> =
-        above.iter().filter(|(_, ladder)| ladder.rung(most) == Rung::Hold).map(|(name, _)| *name).collect();
+    let held: Vec<&str> = above.iter().filter(|(_, ladder)| ladder.held).map(|(name, _)| *name).collect();
     let list = format!("[{}] of {wish}", words.join(" "));
     Some(match held.as_slice() {
         [] => (false, format!("restarts without {REST}: {list}")),
@@ -99,7 +101,7 @@ pub fn read(message: &str, wish: &str, container: &str) -> Option<Ladder> {
     }
     let told = list.split(' ').find_map(|word| word.strip_prefix(container)?.strip_prefix('='))?;
     let restarts = told.trim_end_matches('+').parse().ok()?;
-    Some(Ladder { restarts, remade: told.ends_with('+') })
+    Some(Ladder { restarts, remade: told.ends_with('+'), held: false })
 }
 
 #[cfg(test)]
@@ -120,26 +122,28 @@ mod tests {
         }
         use Rung::{Hold, Remake, Restart};
         assert_eq!(climbed, [Restart, Restart, Restart, Remake, Restart, Restart, Hold, Hold]);
-        assert_eq!(Ladder { restarts: 1000, remade: false }.rung(0), Restart, "zero means no limit");
+        assert_eq!(Ladder { restarts: 1000, ..Ladder::default() }.rung(0), Restart, "zero means no limit");
     }
 
     #[test]
     fn what_was_told_is_read_again_by_whoever_comes_after() {
-        let ladders: BTreeMap<&str, Ladder> = [
-            ("web", Ladder { restarts: 6, remade: true }),
-            ("web-2", Ladder { restarts: 1, remade: false }),
-            ("quiet", Ladder::default()),
-        ]
-        .into();
-        for (most, held) in [(5, false), (3, true)] {
-            let (is_held, message) = told(&ladders, "0a", most).expect("something to tell");
+        let web = Ladder { restarts: 6, remade: true, held: false };
+        for held in [false, true] {
+            let ladders: BTreeMap<&str, Ladder> = [
+                ("web", Ladder { held, ..web }),
+                ("web-2", Ladder { restarts: 1, ..Ladder::default() }),
+                ("quiet", Ladder::default()),
+            ]
+            .into();
+            let (is_held, message) = told(&ladders, "0a").expect("something to tell");
             assert_eq!(is_held, held, "{message}");
             for (name, ladder) in &ladders {
-                assert_eq!(read(&message, "0a", name).unwrap_or_default(), *ladder, "{message}");
+                let known = Ladder { held: false, ..*ladder };
+                assert_eq!(read(&message, "0a", name).unwrap_or_default(), known, "{message}");
             }
             assert_eq!(read(&message, "0b", "web"), None, "another wish starts from the ground");
         }
-        assert_eq!(told(&[("quiet", Ladder::default())].into(), "0a", 5), None);
+        assert_eq!(told(&[("quiet", Ladder::default())].into(), "0a"), None);
         assert_eq!(read("whatever a person wrote", "0a", "web"), None);
     }
 }

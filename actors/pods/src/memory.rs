@@ -231,6 +231,7 @@ impl Memory {
         self.started = Started::Yes;
         self.exit = None;
         self.by_reboot = false;
+        self.ladder.held = false;
         self.restart_scheduled = false;
         let since = *self.running_since.get_or_insert(now);
         if now.duration_since(since) >= STABLE {
@@ -326,5 +327,70 @@ impl Memory {
             (Step::ReleaseAddress, _) => self.released = true,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::next_step::tests::{a_plan, a_row};
+
+    fn climbed() -> Memory {
+        let ladder = Ladder { restarts: 6, remade: true, held: true };
+        let rules = RestartRules { most: 3, ..RestartRules::default() };
+        Memory { booted: Some(Instant::now()), ..Memory::of(rules, 6, ladder, "wish") }
+    }
+
+    #[test]
+    fn a_changed_pod_and_a_rebooted_device_begin_anew_and_nothing_else_does() {
+        let mut memory = climbed();
+        let boot = memory.booted;
+        memory.see_wish("wish");
+        memory.see_boot(&a_row(ContainerState::Stopped), boot, false);
+        assert_eq!((memory.ladder.restarts, memory.restarts.is_in_use()), (6, true));
+        memory.see_wish("another");
+        assert_eq!((memory.ladder, memory.restarts.is_in_use()), (Ladder::default(), false));
+        let mut memory = climbed();
+        memory.see_boot(&a_row(ContainerState::Stopped), boot.map(|boot| boot + Duration::from_secs(60)), false);
+        assert_eq!((memory.ladder, memory.restart_count), (Ladder::default(), 6), "the count is true all the same");
+    }
+
+    #[test]
+    fn a_run_that_ended_with_the_device_ended_by_a_reboot_and_one_that_ended_since_by_itself() {
+        let now = Instant::now();
+        let stopped = a_row(ContainerState::Stopped);
+        let seen = |running_since: Option<Instant>, ran_before| {
+            let mut memory = Memory { running_since, ..Memory::default() };
+            memory.see_boot(&stopped, Some(now), ran_before);
+            memory
+        };
+        let second = Duration::from_secs(1);
+        assert!(seen(Some(now - second), false).by_reboot);
+        assert!(seen(None, true).by_reboot, "found so after a crash of ours");
+        assert!(!seen(Some(now + second), false).by_reboot);
+        assert!(!seen(None, false).by_reboot);
+    }
+
+    #[test]
+    fn a_start_after_a_reboot_counts_as_no_restart_and_one_after_an_end_does() {
+        let exit = || Some(Exit { code: Some(1), message: String::new() });
+        let mut memory = Memory { exit: exit(), by_reboot: true, ..Memory::default() };
+        memory.learn(&Step::Start, &a_plan(), Learnt::Nothing, Recorded::default());
+        assert_eq!((memory.restart_count, memory.ladder.restarts), (0, 0));
+        memory.exit = exit();
+        memory.learn(&Step::Start, &a_plan(), Learnt::Nothing, Recorded::default());
+        assert_eq!((memory.restart_count, memory.ladder.restarts), (1, 1));
+        memory.learn(&Step::Remove(Why::Unstable), &a_plan(), Learnt::Nothing, Recorded::default());
+        assert_eq!((memory.restart_count, memory.ladder), (2, Ladder { restarts: 2, remade: true, held: false }));
+    }
+
+    #[test]
+    fn long_running_forgives() {
+        let mut memory = climbed();
+        let now = Instant::now();
+        memory.see_row(&a_row(ContainerState::Running), &a_plan(), "/images", now);
+        assert_eq!(memory.ladder, Ladder { restarts: 6, remade: true, held: false });
+        memory.see_row(&a_row(ContainerState::Running), &a_plan(), "/images", now + STABLE);
+        assert_eq!((memory.ladder, memory.restarts.is_in_use()), (Ladder::default(), false));
     }
 }

@@ -193,7 +193,10 @@ pub fn recorded_run(previous: &Value, name: &str, row_id: Option<&RowId>) -> Rec
         row_id.is_some_and(|row| id == Some(container_id(&row.0).as_str()))
     };
     let Some(status) = previous_container(previous, name).filter(same_row) else { return Recorded::default() };
-    let ended = status.pointer("/state/terminated");
+    // Of a run that waits for its restart, or is held, the end is the last state already.
+    let waits = status.pointer("/state/waiting/reason").is_some_and(|reason| reason == "CrashLoopBackOff");
+    let last = status.pointer("/lastState/terminated").filter(|_| waits);
+    let ended = status.pointer("/state/terminated").or(last);
     let exit = ended.map(|ended| Exit {
         code: ended.get("exitCode").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok()),
         message: ended.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -524,6 +527,66 @@ mod tests {
         );
         assert_eq!(again["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
         assert_eq!(again["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:06:40Z");
+    }
+
+    #[test]
+    fn of_a_run_that_waits_for_its_restart_the_end_is_known_without_the_devices_log() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: "back-off 10s restarting".into() };
+        let facts = ContainerFacts { will_restart: true, trouble: Some(trouble), ..ended(3) };
+        let looping = of(facts, RestartPolicy::Always, &running, 200);
+        let recorded = recorded_run(&looping, "web", Some(&RowId("*1".into())));
+        assert_eq!((recorded.started, recorded.exit.and_then(|exit| exit.code)), (true, Some(3)));
+        assert_eq!(recorded_run(&looping, "web", Some(&RowId("*2".into()))), Recorded::default());
+    }
+
+    #[test]
+    fn a_container_is_ready_when_it_runs_and_its_probes_say_so() {
+        let seen = |up, ready| {
+            let facts = ContainerFacts { up, ready, ..container(Some(ContainerState::Running)) };
+            let status = of(facts, RestartPolicy::Always, &Value::Null, 100);
+            let conditions: Vec<Value> = status["conditions"].as_array().into_iter().flatten().cloned().collect();
+            let ready = conditions.iter().find(|one| one["type"] == "Ready").expect("a condition")["status"].clone();
+            let one = &status["containerStatuses"][0];
+            (one["started"] == true, one["ready"] == true, ready == "True", status["phase"].clone())
+        };
+        assert_eq!(seen(true, true), (true, true, true, json!("Running")));
+        assert_eq!(seen(true, false), (true, false, false, json!("Running")));
+        assert_eq!(seen(false, true), (false, false, false, json!("Running")));
+    }
+
+    #[test]
+    fn what_was_told_of_a_run_before_the_device_was_rebooted_is_of_another_run() {
+        let before = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        let id = RowId("*1".into());
+        let at = |second| Some(Timestamp::from_second(second).expect("in range"));
+        assert!(recorded_health(&before, "web", &id, 0, at(50)).is_some_and(|health| health.ready));
+        assert_eq!(recorded_health(&before, "web", &id, 0, at(150)), None);
+        assert_eq!(recorded_health(&before, "web", &id, 1, at(50)), None, "another restart");
+        assert_eq!(recorded_health(&before, "web", &RowId("*2".into()), 0, None), None, "another row");
+        assert!(ran_before_boot(&before, "web", &id, at(150)) && !ran_before_boot(&before, "web", &id, at(50)));
+        // It runs, and was started with the device: the same look twice says the same, also when the clock was set back.
+        let facts = |previous: &Value, second| {
+            status(&Facts {
+                containers: &[container(Some(ContainerState::Running))],
+                restart: RestartPolicy::Always,
+                deleting: false,
+                generation: 1,
+                host_ip: "10.0.0.1",
+                previous,
+                now: at(second).expect("in range"),
+                booted: at(150),
+                more: vec![],
+            })
+        };
+        for now in [200, 120] {
+            let after = facts(&before, now);
+            let one = &after["containerStatuses"][0];
+            assert_eq!(one["lastState"]["terminated"]["reason"], "DeviceRebooted");
+            assert_eq!(one["lastState"]["terminated"]["finishedAt"], "1970-01-01T00:02:30Z");
+            assert!(one["state"]["running"]["startedAt"].as_str() >= Some("1970-01-01T00:02:30Z"));
+            assert_eq!(facts(&after, now + 10), after);
+        }
     }
 
     #[test]
