@@ -149,7 +149,11 @@ fn a_slow_start_is_waited_for() {
     // By now a liveness probe that did not wait would have killed it.
     eventually("the startup probe fails", SOON, || {
         let told = events(&api, "Unhealthy");
-        if told.iter().any(|event| event.starts_with("Startup probe failed")) { Ok(()) } else { Err(format!("{told:?}")) }
+        if told.iter().any(|event| event.starts_with("Startup probe failed")) {
+            Ok(())
+        } else {
+            Err(format!("{told:?}"))
+        }
     });
     let waiting = api.pod("web");
     assert_eq!(container_status(&waiting, "main")["started"], false);
@@ -182,9 +186,8 @@ fn a_container_that_exits_at_once_waits_longer_each_time_and_a_paused_one_stays_
     // An operator stops the paused one by hand; with the other on its way a restart of it would be seen.
     let host = machine.dev_host(&_dev);
     host.post("/container/stop", &json!({"numbers": "default_stays_main"}));
-    let stopped = api.wait_pod("stays", "stopped", SOON, |pod| {
-        container_status(pod, "main")["state"]["terminated"].is_object()
-    });
+    let stopped =
+        api.wait_pod("stays", "stopped", SOON, |pod| container_status(pod, "main")["state"]["terminated"].is_object());
     assert_eq!(restarts(&stopped), 0);
     api.wait_pod("loops", "restarted once more", LATER, |pod| restarts(pod) == 3);
     assert!(container_status(&api.pod("stays"), "main")["state"]["terminated"].is_object());
