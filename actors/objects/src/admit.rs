@@ -223,8 +223,8 @@ impl ObjectsActor {
         };
         if let Outcome::Write { key, value: Some(value), .. } = &outcome {
             self.check_owners(view, &kind, key, value)?;
-            relations::check(view, &kind, view.get(&kind.id(), key).as_deref(), value)?;
         }
+        relations::check(view, &kind, &outcome)?;
         if !dry_run {
             return Ok(outcome);
         }

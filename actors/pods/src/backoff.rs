@@ -19,9 +19,9 @@ impl Backoff {
         Self::new(Duration::from_secs(1), Duration::from_secs(60))
     }
 
-    /// Between restarts of a container: at once, then 10 s doubling to 5 min, as kubelet does.
-    pub fn of_restarts() -> Self {
-        Self::new(Duration::from_secs(10), Duration::from_secs(300))
+    /// Between restarts of a container: at once, then `first` (10 s) doubling to 5 min, as kubelet does.
+    pub fn of_restarts(first: Duration) -> Self {
+        Self::new(first, Duration::from_secs(300).max(first))
     }
 
     /// Between rows whose image could not be unpacked: 10 s doubling to 5 min, as kubelet paces image pulls.
@@ -52,6 +52,11 @@ impl Backoff {
         self.uses += 1;
         self.due = Some(now + pause);
         pause
+    }
+
+    /// Goes on after so many uses that somebody else made.
+    pub fn resume(&mut self, uses: u32) {
+        self.uses = self.uses.max(uses);
     }
 
     /// Waits so long, without counting it as a use.
@@ -94,7 +99,7 @@ mod tests {
         backoff.reset();
         assert!(backoff.is_over(now));
         assert_eq!(backoff.pause(now).as_secs(), 1);
-        let mut restarts = Backoff::of_restarts();
+        let mut restarts = Backoff::of_restarts(Duration::from_secs(10));
         let pauses: Vec<u64> = (0..8).map(|_| restarts.pause_after_the_first(now).as_secs()).collect();
         assert_eq!(pauses, [0, 10, 20, 40, 80, 160, 300, 300]);
     }

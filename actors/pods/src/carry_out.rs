@@ -171,10 +171,11 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
         }
         Step::ScheduleRestart
         | Step::ScheduleRemake
-        | Step::Held
+        | Step::Gated
         | Step::Wait
         | Step::WaitUntil(_)
         | Step::Blocked(_)
+        | Step::Held
         | Step::Settled
         | Step::Gone => Ok(Learnt::Nothing),
     }

@@ -77,6 +77,8 @@ mod tests {
             restart: RestartPolicy::Always,
             deleting: false,
             ordered: false,
+            paused: false,
+            wish: String::new(),
             pull_secrets: vec![],
             deployed,
             scratch: vec![],

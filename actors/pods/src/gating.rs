@@ -16,13 +16,13 @@ use crate::status::Trouble;
 pub fn gated(step: Step, gate: &Gate, row: Option<&ContainerRow>) -> Step {
     match (gate, row.map(|row| row.state)) {
         (Gate::Open, _) => step,
-        (Gate::Closed { .. }, _) if step == Step::Start => Step::Held,
+        (Gate::Closed { .. }, _) if step == Step::Start => Step::Gated,
         (Gate::Closed { .. }, _) => step,
         // What is not ours, and what ran to its end, is as it is.
         (Gate::Stop { .. }, _) if matches!(step, Step::Blocked(_)) => step,
         (Gate::Stop { .. }, Some(ContainerState::Running | ContainerState::Starting)) => Step::Stop(Why::Drained),
         (Gate::Stop { .. }, Some(ContainerState::Stopped)) if step == Step::Settled => step,
-        (Gate::Stop { .. }, Some(ContainerState::Stopped | ContainerState::Failed) | None) => Step::Held,
+        (Gate::Stop { .. }, Some(ContainerState::Stopped | ContainerState::Failed) | None) => Step::Gated,
         (Gate::Stop { .. }, Some(_)) => Step::Wait,
     }
 }
@@ -41,7 +41,7 @@ pub fn or_start_on_boot(step: Step, on: bool, container: &ContainerPlan, row: Op
     };
     let idle = match step {
         Step::Settled => row.state == ContainerState::Running,
-        Step::Held => row.state == ContainerState::Stopped,
+        Step::Gated => row.state == ContainerState::Stopped,
         _ => false,
     };
     if idle && row.start_on_boot != on { Step::SetStartOnBoot(on) } else { step }
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_closed_gate_keeps_from_starting_and_from_nothing_else() {
         let row = a_row(ContainerState::Stopped);
-        assert_eq!(gated(Step::Start, &closed(), Some(&row)), Step::Held);
+        assert_eq!(gated(Step::Start, &closed(), Some(&row)), Step::Gated);
         assert_eq!(gated(Step::Start, &Gate::Open, Some(&row)), Step::Start);
         for step in [
             Step::LeaseAddress,
@@ -133,10 +133,10 @@ mod tests {
         assert_eq!(at(ContainerState::Starting, Step::Wait), Step::Stop(Why::Drained));
         assert_eq!(at(ContainerState::Stopping, Step::Wait), Step::Wait);
         for step in [Step::Start, Step::ReadExit, Step::ScheduleRestart, Step::Remove(Why::SpecChanged)] {
-            assert_eq!(at(ContainerState::Stopped, step), Step::Held);
+            assert_eq!(at(ContainerState::Stopped, step), Step::Gated);
         }
         assert_eq!(at(ContainerState::Stopped, Step::Settled), Step::Settled);
-        assert_eq!(gated(Step::LeaseAddress, &stop, None), Step::Held);
+        assert_eq!(gated(Step::LeaseAddress, &stop, None), Step::Gated);
         let foreign = Step::Blocked("somebody else's".into());
         assert_eq!(at(ContainerState::Running, foreign.clone()), foreign);
     }
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(set(Step::Settled, true, &running), Step::Settled);
         let stopped = a_row(ContainerState::Stopped);
         assert_eq!(set(Step::Start, false, &stopped), Step::Start);
-        assert_eq!(set(Step::Held, false, &stopped), Step::SetStartOnBoot(false));
+        assert_eq!(set(Step::Gated, false, &stopped), Step::SetStartOnBoot(false));
         let adopted = ContainerRow { comment: String::new(), ..running };
         assert_eq!(set(Step::Settled, false, &adopted), Step::Settled);
     }

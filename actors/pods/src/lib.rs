@@ -3,7 +3,7 @@
 //! PodsActor
 //! Owns     which pods exist, their device names.      Asks   nobody (tells the supervisor to start and stop pod actors).
 //! Answers  nothing.                                    Tells  DesiredChanged, DeviceChanged.
-//! Ticks    none: it wakes when objects, gates or the device's picture change.  Rebuilds  from the published objects.
+//! Ticks    none: it wakes when objects, gates, the device's picture or what probes say change.  Rebuilds  from the published objects.
 //!
 //! PodActor
 //! Owns     the walk of one pod from stored to running to gone.
@@ -14,13 +14,16 @@
 //! `next_step` is the whole policy: desired and observed in, one step out. Creating, repairing, changing and
 //! deleting are the same walk.
 
+mod after_exit;
 mod backoff;
 mod carry_out;
 mod deployed;
 mod env_vars;
 mod gate_news;
 mod gating;
+mod health;
 mod held;
+mod ladder;
 mod memory;
 mod next_step;
 mod node_actor;
@@ -38,6 +41,7 @@ mod volume_list;
 mod volumes;
 mod volumes_actor;
 
+pub use ladder::RestartRules;
 pub use node_actor::{NodeActor, NodeParts};
 pub use parts::{Desired, PodDoors, PodParts, Turns};
 pub use placed::PlacedFiles;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::carry_out::Learnt;
+use crate::ladder::{Ladder, RestartRules};
 use crate::next_step::{Step, Why};
 use crate::plan::{ContainerPlan, hash_in_mark};
 use crate::status::Recorded;
@@ -79,6 +80,18 @@ pub struct Memory {
     pub restart_scheduled: bool,
     /// Restarts so far.
     pub restart_count: u64,
+    /// How far it came by restarts without rest.
+    pub ladder: Ladder,
+    /// The wish the ladder belongs to: whoever changes the pod wants to see it tried.
+    pub ladder_for: String,
+    /// Restarts without rest that are allowed; zero: any number.
+    pub most_restarts: u32,
+    /// The last run was ended by a reboot of the device.
+    pub by_reboot: bool,
+    /// When the device started, as last heard.
+    pub booted: Option<Instant>,
+    /// Which probe says that the present run is dead.
+    pub unhealthy: Option<&'static str>,
     /// Since when the process is seen running.
     pub running_since: Option<Instant>,
     /// A row was seen.
@@ -120,9 +133,15 @@ impl Default for Memory {
             started: Started::Unknown,
             exit: None,
             drained: false,
-            restarts: Backoff::of_restarts(),
+            restarts: Backoff::of_restarts(RestartRules::default().first_pause),
             restart_scheduled: false,
             restart_count: 0,
+            ladder: Ladder::default(),
+            ladder_for: String::new(),
+            most_restarts: 0,
+            by_reboot: false,
+            booted: None,
+            unhealthy: None,
             running_since: None,
             had_row: false,
             removing: false,
@@ -140,6 +159,50 @@ impl Default for Memory {
 }
 
 impl Memory {
+    /// Of a container that is met for the first time, perhaps after a crash of ours: what its pod's status tells of it.
+    pub fn of(rules: RestartRules, restart_count: u64, ladder: Ladder, wish: &str) -> Self {
+        let mut restarts = Backoff::of_restarts(rules.first_pause);
+        // The pauses go on where they were: a crash of ours is no rest for anybody.
+        restarts.resume(ladder.restarts);
+        let ladder_for = wish.to_owned();
+        Self { restarts, restart_count, ladder, ladder_for, most_restarts: rules.most, ..Self::default() }
+    }
+
+    /// The pod is wanted like this: a changed one is tried from the ground.
+    pub fn see_wish(&mut self, wish: &str) {
+        if self.ladder_for != wish {
+            self.ladder_for = wish.to_owned();
+            self.forgive();
+        }
+    }
+
+    /// What it did before is not held against it any more.
+    fn forgive(&mut self) {
+        self.ladder = Ladder::default();
+        self.restarts.reset();
+        self.restart_scheduled = false;
+    }
+
+    /// When the device was started. `ran_before`: by the stored status the present row ran before that.
+    pub fn see_boot(&mut self, row: &ContainerRow, booted: Option<Instant>, ran_before: bool) {
+        let Some(boot) = booted else { return };
+        let first_sight = self.booted.is_none();
+        if self.booted.replace(boot).is_some_and(|before| before != boot) {
+            self.forgive();
+        }
+        let seen_before = self.running_since.is_some_and(|since| since < boot);
+        if seen_before {
+            // Whatever runs now began after it.
+            self.running_since = None;
+        }
+        let ended = seen_before || (first_sight && ran_before);
+        if ended && row.state == ContainerState::Stopped && self.exit.is_none() {
+            self.started = Started::Yes;
+            self.exit = Some(Exit { code: None, message: "the device was rebooted".into() });
+            self.by_reboot = true;
+        }
+    }
+
     /// The address, if it is the one the plan asks for.
     pub fn lease_for(&self, plan: &ContainerPlan) -> Option<&AddressLease> {
         let same = self.wish.0 == plan.network && self.wish.1 == plan.wanted;
@@ -171,10 +234,12 @@ impl Memory {
         self.started = Started::Yes;
         self.exit = None;
         self.drained = false;
+        self.by_reboot = false;
+        self.ladder.held = false;
         self.restart_scheduled = false;
         let since = *self.running_since.get_or_insert(now);
         if now.duration_since(since) >= STABLE {
-            self.restarts.reset();
+            self.forgive();
         }
     }
 
@@ -183,8 +248,7 @@ impl Memory {
         self.drained = true;
         self.started = Started::No;
         self.exit = None;
-        self.restart_scheduled = false;
-        self.restarts.reset();
+        self.forgive();
     }
 
     /// The device shows no row of the container.
@@ -199,6 +263,7 @@ impl Memory {
         self.drained = false;
         self.started = Started::No;
         self.exit = None;
+        self.by_reboot = false;
         self.restart_scheduled = false;
         self.running_since = None;
     }
@@ -243,8 +308,9 @@ impl Memory {
                 self.has_envs = !container.envs.is_empty();
             }
             (Step::Start, _) => {
-                if self.exit.take().is_some() {
+                if self.exit.take().is_some() && !std::mem::take(&mut self.by_reboot) {
                     self.restart_count += 1;
+                    self.ladder.climb();
                 }
                 self.started = Started::Yes;
                 self.drained = false;
@@ -259,8 +325,14 @@ impl Memory {
                 self.made_from = None;
                 self.adopted = false;
                 // What was asked for the change, before anything was stopped, is for the next row.
-                if *why != Why::SpecChanged || self.tarball_for(container).is_none() {
+                let goes_on = matches!(why, Why::SpecChanged | Why::Unstable);
+                if !goes_on || self.tarball_for(container).is_none() {
                     self.tarball = None;
+                }
+                if *why == Why::Unstable {
+                    self.restart_count += 1;
+                    self.ladder.climb();
+                    self.ladder.remade = true;
                 }
                 self.lists = None;
                 self.exit = None;
@@ -270,5 +342,70 @@ impl Memory {
             (Step::ReleaseAddress, _) => self.released = true,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::next_step::tests::{a_plan, a_row};
+
+    fn climbed() -> Memory {
+        let ladder = Ladder { restarts: 6, remade: true, held: true };
+        let rules = RestartRules { most: 3, ..RestartRules::default() };
+        Memory { booted: Some(Instant::now()), ..Memory::of(rules, 6, ladder, "wish") }
+    }
+
+    #[test]
+    fn a_changed_pod_and_a_rebooted_device_begin_anew_and_nothing_else_does() {
+        let mut memory = climbed();
+        let boot = memory.booted;
+        memory.see_wish("wish");
+        memory.see_boot(&a_row(ContainerState::Stopped), boot, false);
+        assert_eq!((memory.ladder.restarts, memory.restarts.is_in_use()), (6, true));
+        memory.see_wish("another");
+        assert_eq!((memory.ladder, memory.restarts.is_in_use()), (Ladder::default(), false));
+        let mut memory = climbed();
+        memory.see_boot(&a_row(ContainerState::Stopped), boot.map(|boot| boot + Duration::from_secs(60)), false);
+        assert_eq!((memory.ladder, memory.restart_count), (Ladder::default(), 6), "the count is true all the same");
+    }
+
+    #[test]
+    fn a_run_that_ended_with_the_device_ended_by_a_reboot_and_one_that_ended_since_by_itself() {
+        let now = Instant::now();
+        let stopped = a_row(ContainerState::Stopped);
+        let seen = |running_since: Option<Instant>, ran_before| {
+            let mut memory = Memory { running_since, ..Memory::default() };
+            memory.see_boot(&stopped, Some(now), ran_before);
+            memory
+        };
+        let second = Duration::from_secs(1);
+        assert!(seen(Some(now - second), false).by_reboot);
+        assert!(seen(None, true).by_reboot, "found so after a crash of ours");
+        assert!(!seen(Some(now + second), false).by_reboot);
+        assert!(!seen(None, false).by_reboot);
+    }
+
+    #[test]
+    fn a_start_after_a_reboot_counts_as_no_restart_and_one_after_an_end_does() {
+        let exit = || Some(Exit { code: Some(1), message: String::new() });
+        let mut memory = Memory { exit: exit(), by_reboot: true, ..Memory::default() };
+        memory.learn(&Step::Start, &a_plan(), Learnt::Nothing, Recorded::default());
+        assert_eq!((memory.restart_count, memory.ladder.restarts), (0, 0));
+        memory.exit = exit();
+        memory.learn(&Step::Start, &a_plan(), Learnt::Nothing, Recorded::default());
+        assert_eq!((memory.restart_count, memory.ladder.restarts), (1, 1));
+        memory.learn(&Step::Remove(Why::Unstable), &a_plan(), Learnt::Nothing, Recorded::default());
+        assert_eq!((memory.restart_count, memory.ladder), (2, Ladder { restarts: 2, remade: true, held: false }));
+    }
+
+    #[test]
+    fn long_running_forgives() {
+        let mut memory = climbed();
+        let now = Instant::now();
+        memory.see_row(&a_row(ContainerState::Running), &a_plan(), "/images", now);
+        assert_eq!(memory.ladder, Ladder { restarts: 6, remade: true, held: false });
+        memory.see_row(&a_row(ContainerState::Running), &a_plan(), "/images", now + STABLE);
+        assert_eq!((memory.ladder, memory.restarts.is_in_use()), (Ladder::default(), false));
     }
 }

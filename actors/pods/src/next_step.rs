@@ -7,7 +7,8 @@ use mkube_messages::ipam::AddressLease;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, VethRow};
 use tokio::time::Instant;
 
-use crate::memory::{Memory, Started};
+use crate::after_exit::step_of_stopped;
+use crate::memory::Memory;
 use crate::plan::{ContainerPlan, RestartPolicy, hash_in_mark, is_our_veth, is_ours};
 
 /// What is seen of a container.
@@ -59,13 +60,15 @@ pub enum Step {
     /// Give the address back.
     ReleaseAddress,
     /// Nothing to do until the pod's gate lets it.
-    Held,
+    Gated,
     /// Nothing to do until the device shows something else.
     Wait,
     /// Nothing to do until this moment.
     WaitUntil(Instant),
     /// Cannot go on before something else changes.
     Blocked(String),
+    /// Restarted too often: stays stopped until something changes.
+    Held,
     /// As it should be.
     Settled,
     /// Nothing of it is left.
@@ -85,6 +88,10 @@ pub enum Why {
     ExtractFailed,
     /// The node is being emptied.
     Drained,
+    /// A probe says that it is dead, whatever the device says.
+    Unhealthy(&'static str),
+    /// It ends again and again: it gets a fresh root directory.
+    Unstable,
 }
 
 impl Why {
@@ -96,6 +103,8 @@ impl Why {
             Self::InterfaceLost => "its interface is gone",
             Self::ExtractFailed => "its image could not be unpacked",
             Self::Drained => "the node is drained",
+            Self::Unhealthy(which) => which,
+            Self::Unstable => "it ends again and again",
         }
     }
 }
@@ -188,33 +197,9 @@ fn step_of_row(
         return if memory.lease.is_some() { Step::EnsureVeth } else { Step::LeaseAddress };
     }
     match row.state {
-        ContainerState::Running => Step::Settled,
-        ContainerState::Stopped => step_of_stopped(restart, memory, now),
+        ContainerState::Running => memory.unhealthy.map_or(Step::Settled, |which| Step::Stop(Why::Unhealthy(which))),
+        ContainerState::Stopped => step_of_stopped(plan, restart, memory, now),
         _ => Step::Wait,
-    }
-}
-
-fn step_of_stopped(restart: RestartPolicy, memory: &Memory, now: Instant) -> Step {
-    match (memory.started, &memory.exit) {
-        (Started::No, _) => Step::Start,
-        (Started::Unknown, _) | (Started::Yes, None) => Step::ReadExit,
-        (Started::Yes, Some(exit)) => {
-            let again = match restart {
-                RestartPolicy::Always => true,
-                RestartPolicy::OnFailure => !exit.succeeded(),
-                RestartPolicy::Never => false,
-            };
-            if !again {
-                Step::Settled
-            } else if !memory.restart_scheduled {
-                Step::ScheduleRestart
-            } else {
-                match memory.restarts.due() {
-                    Some(due) if due > now => Step::WaitUntil(due),
-                    _ => Step::Start,
-                }
-            }
-        }
     }
 }
 
@@ -245,7 +230,7 @@ pub fn next_teardown(plan: &ContainerPlan, seen: Seen<'_>, memory: &Memory) -> S
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::memory::Exit;
+    use crate::memory::{Exit, Started};
     use crate::plan::mark;
     use mkube_model::neighbours::router::RowId;
     use mkube_model::neighbours::tarballs::{PullPolicy, Tarball};
@@ -281,6 +266,8 @@ pub(crate) mod tests {
             envs_declared: true,
             hash: HASH.into(),
             blocked: None,
+            startup: false,
+            readiness: false,
         }
     }
 

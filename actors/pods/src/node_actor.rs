@@ -1,21 +1,25 @@
 //! NodeActor
 //! Owns     the Node object that stands for the device.   Asks   ObjectsActor.
-//! Answers  nothing.                                      Tells  nobody.
+//! Answers  nothing.                                      Tells  RecordEvent.
 //! Ticks    every 10 s: says whether the device answers, when that changed.   Rebuilds  from the published objects.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use jiff::{SignedDuration, Timestamp};
 use mkube_messages::door::Door;
 use mkube_messages::gates::{Drain, GatesReader};
-use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, ReportStatus, Verb, WriteObject};
+use mkube_messages::objects::{
+    FieldValidation, ObjectKey, ObjectsReader, RecordEvent, ReportStatus, Verb, WriteObject,
+};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::wall_clock::WallClock;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::plan::PlanSettings;
 use crate::status::stamp;
@@ -26,6 +30,8 @@ const TICK: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_millis(200);
 /// Type of the condition that says how far the node is emptied.
 const DRAINED: &str = "Drained";
+/// Starts of the device that lie so near to one another are one.
+const BOOT_SLACK: SignedDuration = SignedDuration::from_secs(60);
 /// Pods a device is good for, as the Node says.
 const PODS: u32 = 110;
 
@@ -44,6 +50,8 @@ pub struct NodeParts {
     pub report: Door<ReportStatus>,
     /// Whether the node is being emptied.
     pub gates: GatesReader,
+    /// To tell of reboots.
+    pub event: Door<RecordEvent>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
     /// Name and address.
@@ -55,12 +63,14 @@ pub struct NodeParts {
 /// See the module's card.
 pub struct NodeActor {
     parts: NodeParts,
+    /// The device's start as last seen, and what the Node calls it.
+    boot: Option<(Instant, String)>,
 }
 
 impl NodeActor {
     /// A new incarnation.
     pub fn new(parts: NodeParts) -> Self {
-        Self { parts }
+        Self { parts, boot: None }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -76,7 +86,8 @@ impl NodeActor {
             }
             (Some(node), _) => {
                 let before = &node.value()["status"];
-                let status = self.status(&device, before);
+                let boot = self.boot_id(&device, before, node.uid());
+                let status = self.status(&device, before, &boot);
                 if status != *before {
                     self.report(key, node.uid().to_owned(), status, ctx);
                 }
@@ -85,6 +96,39 @@ impl NodeActor {
             }
         };
         ctx.run_later(if device.complete { pause } else { SOON.max(pause / 10) }, |actor, ctx| actor.look(ctx));
+    }
+
+    /// What this start of the device is called: when it was, as first worked out. A new one is told of, once.
+    fn boot_id(&mut self, device: &DeviceSnapshot, before: &Value, uid: &str) -> String {
+        let stored = before.pointer("/nodeInfo/bootID").and_then(Value::as_str).unwrap_or_default();
+        let Some(at) = device.booted_at else { return stored.to_owned() };
+        if let Some((_, name)) = self.boot.as_ref().filter(|(known, _)| *known == at) {
+            return name.clone();
+        }
+        let ago = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
+        let wall = self.parts.clock.now().checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH);
+        let known = stored.parse::<Timestamp>().ok();
+        // An earlier incarnation saw it, or it was between two of them: then clocks have to tell, which are set now and then.
+        let same = self.boot.is_none() && known.is_some_and(|known| wall.duration_since(known) < BOOT_SLACK);
+        let name = if same { stored.to_owned() } else { stamp(wall) };
+        if !same && known.is_some() {
+            let node = &self.parts.settings.node_name;
+            let told = self.parts.event.tell(RecordEvent {
+                involved_kind: "Node",
+                involved_api_version: "v1",
+                key: ObjectKey::new("", node.clone()),
+                uid: uid.to_owned(),
+                warning: true,
+                reason: "Rebooted",
+                message: format!("Node {node} has been rebooted, boot id: {name}"),
+            });
+            if let Err(why) = told {
+                tracing::debug!(%why, "the event of a reboot was not recorded");
+            }
+            tracing::warn!(boot = %name, "the device was rebooted");
+        }
+        self.boot = Some((at, name.clone()));
+        name
     }
 
     fn make(&self, key: ObjectKey, ctx: &mut Context<Self>) {
@@ -125,7 +169,7 @@ impl NodeActor {
     }
 
     /// Only what a change of is worth a write: figures that move all the time are not in it.
-    fn status(&self, device: &DeviceSnapshot, before: &Value) -> Value {
+    fn status(&self, device: &DeviceSnapshot, before: &Value, boot: &str) -> Value {
         let resource = device.resource.clone().unwrap_or_default();
         let ready = device.reachable && device.complete;
         let word = if ready { "True" } else { "False" };
@@ -165,7 +209,7 @@ impl NodeActor {
             "capacity": amounts,
             "allocatable": amounts,
             "nodeInfo": {
-                "architecture": architecture, "bootID": "", "machineID": "", "systemUUID": "",
+                "architecture": architecture, "bootID": boot, "machineID": "", "systemUUID": "",
                 "containerRuntimeVersion": format!("routeros://{}", resource.version.split(' ').next().unwrap_or_default()),
                 "kernelVersion": resource.version, "kubeProxyVersion": "", "operatingSystem": "linux",
                 "kubeletVersion": format!("v1.32.0+mkube-{}", self.parts.version),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mkube_messages::door::Door;
 use mkube_messages::gates::GatesReader;
+use mkube_messages::health::HealthReader;
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{LeaseAddress, ReleaseAddress};
 use mkube_messages::objects::{FinishDeletion, ObjectsReader, RecordEvent, ReportStatus, StoredObject, WriteObject};
@@ -16,6 +17,7 @@ use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::wall_clock::WallClock;
 use tokio::sync::Semaphore;
 
+use crate::ladder::RestartRules;
 use crate::plan::{ContainerNames, PlanSettings};
 
 /// Pods that work on the device at the same time: enough to keep its few connections busy.
@@ -73,6 +75,10 @@ pub struct PodParts {
     pub clock: Arc<dyn WallClock>,
     /// Whose turn it is.
     pub turns: Turns,
+    /// What their probes say.
+    pub health: HealthReader,
+    /// How restarts are paced and bounded.
+    pub restarts: RestartRules,
     /// Settings that shape every pod.
     pub settings: Arc<PlanSettings>,
     /// The kind of pods.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::SourceDirectory;
 use mkube_model::neighbours::tarballs::PullPolicy;
+use mkube_model::probes::Probes;
 use mkube_model::{boot_order, command_line, image_pins, metadata, names, workloads};
 use serde_json::{Value, json};
 
@@ -58,6 +59,10 @@ pub struct PodPlan {
     pub deleting: bool,
     /// It says something of its place in the boot order.
     pub ordered: bool,
+    /// `vkube.io/paused`: hands off.
+    pub paused: bool,
+    /// A word for spec and annotations together: another one means that somebody wants something else.
+    pub wish: String,
     /// `imagePullSecrets`, by name.
     pub pull_secrets: Vec<String>,
     /// `vkube.io/image-digest`, as it stands.
@@ -121,6 +126,10 @@ pub struct ContainerPlan {
     pub hash: String,
     /// What keeps the container from being made, such as a missing ConfigMap.
     pub blocked: Option<String>,
+    /// It has a startup probe that can be asked.
+    pub startup: bool,
+    /// It has a readiness probe that can be asked.
+    pub readiness: bool,
 }
 
 /// Device names of one container.
@@ -208,6 +217,8 @@ pub fn plan(
         restart,
         deleting: pod.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
         ordered: boot_order::is_ordered(pod),
+        paused: workloads::says_true(pod, workloads::PAUSED),
+        wish: wish_of(pod),
         pull_secrets: secrets.filter_map(|secret| secret.get("name")?.as_str().map(str::to_owned)).collect(),
         deployed: annotation(image_pins::DEPLOYED).map(str::to_owned),
         scratch: volumes::scratch_of(pod, names, settings),
@@ -274,6 +285,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let network = pod.pointer("/metadata/annotations/vkube.io~1network").and_then(Value::as_str);
     let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip").and_then(Value::as_str);
     let declared = |field: &str| container.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let probes = Probes::of(container);
     let pin = image_pins::pinned(pod, &text("/name"), &image).filter(|_| file.is_none());
     let mut identity = json!([
         image,
@@ -327,7 +339,20 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         envs_declared: declared("env") || declared("envFrom"),
         hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),
         blocked,
+        startup: probes.startup.is_some(),
+        readiness: probes.readiness.is_some(),
     }
+}
+
+/// See [`PodPlan::wish`]. What mkube itself writes down of what runs does not count.
+fn wish_of(pod: &Value) -> String {
+    let written = [image_pins::DEPLOYED, image_pins::DEPLOYED_BEFORE];
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object).into_iter().flatten();
+    let annotations: Vec<String> = annotations
+        .filter(|(key, _)| !written.contains(&key.as_str()))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    format!("{:08x}", names::fnv1a(&format!("{}{annotations:?}", pod["spec"])))
 }
 
 /// Entrypoint and cmd as RouterOS reads them. An error does not repeat the word: there may be a secret in it.

@@ -1,10 +1,12 @@
 //! One pod. Looks, takes one step, looks again; when there is nothing to do it waits to be told or for its next moment.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use jiff::Timestamp;
 use mkube_messages::gates::Gate;
 use mkube_messages::objects::{FinishDeletion, ObjectKey};
 use mkube_messages::patience;
@@ -17,9 +19,11 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::after_exit::hands_off;
 use crate::backoff::Backoff;
 use crate::carry_out::{Failed, Job, carry_out};
 use crate::gating::{gated, is_of_gate, or_start_on_boot, starts_on_boot, trouble_of};
+use crate::health::paused;
 use crate::memory::Memory;
 use crate::next_step::{Step, next_step, next_teardown};
 use crate::parts::{Desired, PodParts};
@@ -28,7 +32,7 @@ use crate::pull;
 use crate::sight::{
     address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, without_shared,
 };
-use crate::status::{Trouble, recorded_drained, recorded_restarts, recorded_run};
+use crate::status::{Trouble, ran_before_boot, recorded_health, recorded_run};
 use crate::telling::FIRST_WORD;
 
 /// Longest time between two looks while something is expected.
@@ -70,6 +74,8 @@ pub struct PodActor {
     turn: Option<OwnedSemaphorePermit>,
     /// It waits for its turn.
     queued: bool,
+    /// The device's last known start, and what the clock on the wall said of it.
+    pub(crate) boot: Cell<Option<(Instant, Timestamp)>>,
 }
 
 impl PodActor {
@@ -90,6 +96,7 @@ impl PodActor {
             stamped: None,
             turn: None,
             queued: false,
+            boot: Cell::new(None),
         }
     }
 
@@ -176,14 +183,27 @@ impl PodActor {
                 let on_boot = starts_on_boot(&plan, &gate);
                 or_start_on_boot(gated(step, &gate, seen.row), on_boot, container, seen.row)
             };
-            if step != Step::Held && self.troubles.get(&container.row).is_some_and(|one| is_of_gate(&one.reason)) {
+            if step != Step::Gated && self.troubles.get(&container.row).is_some_and(|one| is_of_gate(&one.reason)) {
                 self.troubles.remove(&container.row);
             }
-            settled &= step == Step::Settled;
+            let step = if plan.paused && !plan.deleting {
+                let left = hands_off(step.clone());
+                if left != step {
+                    self.troubles.insert(container.row.clone(), paused());
+                }
+                left
+            } else {
+                step
+            };
+            settled &= matches!(step, Step::Settled | Step::Held);
             let due = match step {
                 Step::Wait | Step::Settled => None,
-                Step::Held => {
+                Step::Gated => {
                     self.troubles.extend(trouble_of(&gate).map(|trouble| (container.row.clone(), trouble)));
+                    None
+                }
+                Step::Held => {
+                    self.hold(&plan, container);
                     None
                 }
                 // Meanwhile the other containers of the pod go on.
@@ -248,14 +268,23 @@ impl PodActor {
     /// Learns what the device shows: first sights, exits, containers that left the spec.
     fn remember(&mut self, status: &Value, plan: &PodPlan, device: &DeviceSnapshot) {
         let now = Instant::now();
+        let booted = self.booted(device);
         for container in &plan.containers {
-            let memory = self.memories.entry(container.row.clone()).or_insert_with(|| {
-                let restart_count = recorded_restarts(status, &container.name);
-                let drained = recorded_drained(status, &container.name);
-                Box::new(Memory { restart_count, drained, ..Memory::default() })
-            });
-            match device.containers.get(&container.row) {
+            if !self.memories.contains_key(&container.row) {
+                let memory = self.memory_of(container, plan, status, booted);
+                self.memories.insert(container.row.clone(), Box::new(memory));
+            }
+            let row = device.containers.get(&container.row);
+            let restarts = self.memories.get(&container.row).map_or(0, |memory| memory.restart_count);
+            let run = row.and_then(|row| recorded_health(status, &container.name, &row.id, restarts, booted));
+            let unhealthy = run.and_then(|recorded| self.probed(&container.name, &recorded.run)?.failed);
+            let memory = self.memories.entry(container.row.clone()).or_default();
+            memory.see_wish(&plan.wish);
+            memory.unhealthy = unhealthy;
+            match row {
                 Some(row) if is_ours(row, container) => {
+                    let ran_before = ran_before_boot(status, &container.name, &row.id, booted);
+                    memory.see_boot(row, device.booted_at, ran_before);
                     memory.see_row(row, container, &self.parts.settings.images_base, now);
                     // What keeps a new spec from becoming true is worth telling while the old container runs.
                     if row.state == ContainerState::Running && is_of(Some(row), &container.hash) {

@@ -7,6 +7,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::GatesView;
+use mkube_messages::health::HealthView;
 use mkube_messages::objects::{ObjectKey, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
@@ -65,6 +66,8 @@ pub struct PodsActor {
     sources: HashMap<(KindId, ObjectKey), Revision>,
     /// Pods whose actor is held, as far as they were told about.
     held: HashSet<ObjectKey>,
+    /// What probes said when the pods were last told about it.
+    health: Arc<HealthView>,
     /// Actors of pods that went while nobody looked were stopped.
     tidied: bool,
     /// The gates as the pods were last told about them.
@@ -86,6 +89,7 @@ impl PodsActor {
             settled: false,
             sources: HashMap::new(),
             held: HashSet::new(),
+            health: Arc::default(),
             tidied: false,
             gates: Arc::default(),
             cordoned: false,
@@ -334,7 +338,8 @@ impl PodsActor {
         if now.complete && !self.settled {
             self.settle();
         }
-        if now.complete != before.complete {
+        // After a reboot of the device whatever ran is another run, also where the rows look alike.
+        if now.complete != before.complete || now.booted_at != before.booted_at {
             for entry in self.pods.values() {
                 tell(&entry.device, DeviceChanged);
             }
@@ -397,6 +402,25 @@ impl PodsActor {
         self.device_changed();
     }
 
+    /// Tells the pods of which probes say something else than before.
+    fn follow_health(&mut self, ctx: &mut Context<Self>) {
+        let mut health = self.parts.pod.health.clone();
+        let now = health.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.health, now.clone());
+        for change in before.pods.diff(&now.pods) {
+            let (DiffItem::Add(key, _) | DiffItem::Update { new: (key, _), .. } | DiffItem::Remove(key, _)) = change;
+            if let Some(entry) = self.pods.get(key) {
+                tell(&entry.device, DeviceChanged);
+            }
+        }
+        let waiting = async move { health.changed().await.is_ok() };
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_health(ctx);
+            }
+        }));
+    }
+
     fn follow_tree(&mut self, ctx: &mut Context<Self>) {
         let mut tree = self.parts.tree.clone();
         let waiting = async move { tree.wait_for(Option::is_some).await.is_ok() };
@@ -405,6 +429,7 @@ impl PodsActor {
                 actor.follow_objects(ctx);
                 actor.follow_device(ctx);
                 actor.follow_gates(ctx);
+                actor.follow_health(ctx);
             }
         }));
     }

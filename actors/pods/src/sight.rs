@@ -63,6 +63,8 @@ pub fn leaver(row: &ContainerRow, owner: &str) -> ContainerPlan {
         envs_declared: row.env_lists.contains(&row.name),
         hash: String::new(),
         blocked: None,
+        startup: false,
+        readiness: false,
     }
 }
 

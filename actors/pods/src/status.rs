@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use mkube_messages::gates::DRAINED;
+use mkube_messages::health::Run;
 use mkube_model::neighbours::router::{ContainerState, RowId};
 use serde_json::{Value, json};
 
@@ -51,6 +52,24 @@ pub struct ContainerFacts {
     pub address: Option<String>,
     /// The row is one of the present spec, or there is none yet: what is said here is not about the spec before.
     pub current: bool,
+    /// Its startup probe succeeded, or it has none.
+    pub up: bool,
+    /// Its readiness probe says yes, or it has none.
+    pub ready: bool,
+    /// Its last run was ended by a reboot of the device.
+    pub by_reboot: bool,
+}
+
+/// A condition beside those of Kubernetes, such as [`crate::ladder::HELD`].
+pub struct MoreCondition {
+    /// Type.
+    pub kind: &'static str,
+    /// Whether it holds.
+    pub holds: bool,
+    /// CamelCase.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
 }
 
 /// Everything the status is made of.
@@ -71,6 +90,10 @@ pub struct Facts<'a> {
     pub previous: &'a Value,
     /// Now.
     pub now: Timestamp,
+    /// When the device was started, if known: a run that began before ended then.
+    pub booted: Option<Timestamp>,
+    /// Conditions beside those of Kubernetes.
+    pub more: Vec<MoreCondition>,
 }
 
 /// The new status. Times of things that did not change are taken over from the previous one.
@@ -86,17 +109,17 @@ pub fn status(facts: &Facts<'_>) -> Value {
     let mut statuses: Vec<Value> = Vec::new();
     for container in facts.containers {
         let before = previous_container(facts.previous, &container.name);
-        statuses.push(container_status(container, before, &now, facts.deleting));
+        statuses.push(container_status(container, before, &now, facts));
     }
-    let running = |status: &Value| status.pointer("/state/running").is_some();
-    let all_running = !statuses.is_empty() && statuses.iter().all(running);
+    let ready = |status: &Value| status["ready"] == true;
+    let all_ready = !statuses.is_empty() && statuses.iter().all(ready);
     let phase = phase(facts, &statuses);
     let finished = phase == "Succeeded" || phase == "Failed";
     let not_ready: Vec<&str> =
-        statuses.iter().filter(|status| !running(status)).filter_map(|status| status.get("name")?.as_str()).collect();
+        statuses.iter().filter(|status| !ready(status)).filter_map(|status| status.get("name")?.as_str()).collect();
     let reason_not_ready = if finished && phase == "Succeeded" {
         Some(("PodCompleted", String::new()))
-    } else if !all_running {
+    } else if !all_ready {
         Some(("ContainersNotReady", format!("containers with unready status: [{}]", not_ready.join(" "))))
     } else {
         None
@@ -106,16 +129,21 @@ pub fn status(facts: &Facts<'_>) -> Value {
         let why = format!("container {}: {}", container.name, trouble.message);
         Some((SPEC_APPLIED, false, Some((trouble.reason.as_str(), why))))
     });
-    let conditions: Vec<Value> = [
+    let mut conditions: Vec<Value> = [
         ("PodScheduled", true, None),
         ("Initialized", true, None),
-        ("ContainersReady", all_running, reason_not_ready.clone()),
-        ("Ready", all_running, reason_not_ready),
+        ("ContainersReady", all_ready, reason_not_ready.clone()),
+        ("Ready", all_ready, reason_not_ready),
     ]
     .into_iter()
     .chain(not_applied)
     .map(|(kind, holds, why)| condition(facts.previous, kind, holds, why, &now))
     .collect();
+    conditions.extend(
+        facts.more.iter().map(|more| {
+            condition(facts.previous, more.kind, more.holds, Some((more.reason, more.message.clone())), &now)
+        }),
+    );
     let addresses: Vec<&str> = facts.containers.iter().filter_map(|c| c.address.as_deref()).collect();
     let start_time = facts.previous.get("startTime").and_then(Value::as_str).unwrap_or(&now).to_owned();
     let mut status = json!({
@@ -189,7 +217,10 @@ pub fn recorded_run(previous: &Value, name: &str, row_id: Option<&RowId>) -> Rec
         row_id.is_some_and(|row| id == Some(container_id(&row.0).as_str()))
     };
     let Some(status) = previous_container(previous, name).filter(same_row) else { return Recorded::default() };
-    let ended = status.pointer("/state/terminated");
+    // Of a run that waits for its restart, or is held, the end is the last state already.
+    let waits = status.pointer("/state/waiting/reason").is_some_and(|reason| reason == "CrashLoopBackOff");
+    let last = status.pointer("/lastState/terminated").filter(|_| waits);
+    let ended = status.pointer("/state/terminated").or(last);
     let exit = ended.map(|ended| Exit {
         code: ended.get("exitCode").and_then(Value::as_i64).and_then(|code| i32::try_from(code).ok()),
         message: ended.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -204,19 +235,74 @@ pub fn recorded_image<'a>(previous: &'a Value, name: &str, row_id: &RowId) -> Op
     status.get("imageID")?.as_str().filter(|_| of_this_row)
 }
 
+/// What a stored status says of how a run was by its probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedHealth {
+    /// The run it speaks of.
+    pub run: Run,
+    /// It was started.
+    pub up: bool,
+    /// It was ready.
+    pub ready: bool,
+}
+
+/// What a stored status says of the run of this row that is the present one by its number of restarts; nothing, when it speaks
+/// of another, or of one that ended with the device before it was `booted`.
+pub fn recorded_health(
+    previous: &Value,
+    name: &str,
+    row_id: &RowId,
+    restarts: u64,
+    booted: Option<Timestamp>,
+) -> Option<RecordedHealth> {
+    let status = previous_container(previous, name)?;
+    let since = status.pointer("/state/running/startedAt")?.as_str()?;
+    let same = status.get("containerID")?.as_str()? == container_id(&row_id.0)
+        && status.get("restartCount")?.as_u64()? == restarts
+        && booted.is_none_or(|booted| *since >= *stamp(booted));
+    let run = Run { container_id: container_id(&row_id.0), restarts, since: since.to_owned() };
+    same.then(|| RecordedHealth { run, up: status["started"] == true, ready: status["ready"] == true })
+}
+
+/// Whether by a stored status this row ran at a time before the device was `booted`.
+pub fn ran_before_boot(previous: &Value, name: &str, row_id: &RowId, booted: Option<Timestamp>) -> bool {
+    let ran = || {
+        let status = previous_container(previous, name)?;
+        let since = status.pointer("/state/running/startedAt")?.as_str()?;
+        let same_row = status.get("containerID")?.as_str()? == container_id(&row_id.0);
+        Some(same_row && *since < *stamp(booted?))
+    };
+    ran().unwrap_or(false)
+}
+
+/// The message of a condition, and since when it is as it is.
+pub fn recorded_condition<'a>(previous: &'a Value, kind: &str) -> Option<(&'a str, &'a str)> {
+    let conditions = previous.get("conditions")?.as_array()?;
+    let condition = conditions.iter().find(|condition| condition["type"] == kind)?;
+    Some((condition["message"].as_str()?, condition["lastTransitionTime"].as_str()?))
+}
+
 fn container_id(row_id: &str) -> String {
     format!("routeros://{}", row_id.trim_start_matches('*'))
 }
 
-fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &str, deleting: bool) -> Value {
+fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &str, facts: &Facts<'_>) -> Value {
     let was = |pointer: &str| before.and_then(|status| status.pointer(pointer)).cloned();
     let running = container.state == Some(ContainerState::Running)
-        || (container.state == Some(ContainerState::Stopping) && deleting);
+        || (container.state == Some(ContainerState::Stopping) && facts.deleting);
+    let booted = facts.booted.map(stamp).unwrap_or_default();
     // A run that ended before it was ever seen running leaves the record of the run before it.
     let same_run = was("/restartCount").is_none_or(|count| count == json!(container.restarts));
     let mut last = was("/lastState").unwrap_or(json!({}));
     let state = if running {
-        let started = was("/state/running/startedAt").filter(|_| same_run).unwrap_or(json!(now));
+        let began = was("/state/running/startedAt").filter(|_| same_run);
+        // What runs now was started with the device, and what was told of ended with it.
+        let before_boot = began.clone().filter(|began| began.as_str().is_some_and(|began| *began < *booted));
+        if let Some(began) = &before_boot {
+            last = json!({"terminated": terminated_by_reboot(began.clone(), &booted)});
+        }
+        // A clock that stepped backwards must not begin a run before the device was started.
+        let started = began.filter(|_| before_boot.is_none()).unwrap_or(json!(now.max(&booted)));
         if was("/state/running").is_none()
             && let Some(ended) = was("/state/terminated")
         {
@@ -235,6 +321,9 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
                 last = json!({"terminated": before});
                 terminated(exit, None, now)
             }
+            None if container.by_reboot => {
+                terminated_by_reboot(was("/state/running/startedAt").unwrap_or(json!(now)), &booted)
+            }
             None => terminated(exit, was("/state/running/startedAt"), now),
         };
         if container.will_restart {
@@ -251,8 +340,8 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
         "name": container.name,
         "image": container.image,
         "imageID": container.image_id,
-        "ready": is_running,
-        "started": is_running,
+        "ready": is_running && container.up && container.ready,
+        "started": is_running && container.up,
         "restartCount": container.restarts,
         "state": state,
         "lastState": last,
@@ -284,6 +373,19 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
         value["message"] = json!(exit.message);
     }
     value
+}
+
+/// The end of a run that went with the device. Whoever reads it should not look for a fault in the container.
+fn terminated_by_reboot(started: Value, booted: &str) -> Value {
+    let finished =
+        if started.as_str().is_some_and(|started| started > booted) { started.clone() } else { json!(booted) };
+    json!({
+        "exitCode": 255,
+        "reason": "DeviceRebooted",
+        "message": "the device was rebooted",
+        "startedAt": started,
+        "finishedAt": finished,
+    })
 }
 
 fn waiting(trouble: Option<&Trouble>) -> Value {
@@ -356,6 +458,9 @@ mod tests {
             restarts: 0,
             address: Some("10.0.0.2".into()),
             current: true,
+            up: true,
+            ready: true,
+            by_reboot: false,
         }
     }
 
@@ -370,6 +475,8 @@ mod tests {
             host_ip: "10.0.0.1",
             previous,
             now,
+            booted: None,
+            more: vec![],
         })
     }
 
@@ -457,6 +564,66 @@ mod tests {
         );
         assert_eq!(again["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
         assert_eq!(again["containerStatuses"][0]["state"]["running"]["startedAt"], "1970-01-01T00:06:40Z");
+    }
+
+    #[test]
+    fn of_a_run_that_waits_for_its_restart_the_end_is_known_without_the_devices_log() {
+        let running = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: "back-off 10s restarting".into() };
+        let facts = ContainerFacts { will_restart: true, trouble: Some(trouble), ..ended(3) };
+        let looping = of(facts, RestartPolicy::Always, &running, 200);
+        let recorded = recorded_run(&looping, "web", Some(&RowId("*1".into())));
+        assert_eq!((recorded.started, recorded.exit.and_then(|exit| exit.code)), (true, Some(3)));
+        assert_eq!(recorded_run(&looping, "web", Some(&RowId("*2".into()))), Recorded::default());
+    }
+
+    #[test]
+    fn a_container_is_ready_when_it_runs_and_its_probes_say_so() {
+        let seen = |up, ready| {
+            let facts = ContainerFacts { up, ready, ..container(Some(ContainerState::Running)) };
+            let status = of(facts, RestartPolicy::Always, &Value::Null, 100);
+            let conditions: Vec<Value> = status["conditions"].as_array().into_iter().flatten().cloned().collect();
+            let ready = conditions.iter().find(|one| one["type"] == "Ready").expect("a condition")["status"].clone();
+            let one = &status["containerStatuses"][0];
+            (one["started"] == true, one["ready"] == true, ready == "True", status["phase"].clone())
+        };
+        assert_eq!(seen(true, true), (true, true, true, json!("Running")));
+        assert_eq!(seen(true, false), (true, false, false, json!("Running")));
+        assert_eq!(seen(false, true), (false, false, false, json!("Running")));
+    }
+
+    #[test]
+    fn what_was_told_of_a_run_before_the_device_was_rebooted_is_of_another_run() {
+        let before = of(container(Some(ContainerState::Running)), RestartPolicy::Always, &Value::Null, 100);
+        let id = RowId("*1".into());
+        let at = |second| Some(Timestamp::from_second(second).expect("in range"));
+        assert!(recorded_health(&before, "web", &id, 0, at(50)).is_some_and(|health| health.ready));
+        assert_eq!(recorded_health(&before, "web", &id, 0, at(150)), None);
+        assert_eq!(recorded_health(&before, "web", &id, 1, at(50)), None, "another restart");
+        assert_eq!(recorded_health(&before, "web", &RowId("*2".into()), 0, None), None, "another row");
+        assert!(ran_before_boot(&before, "web", &id, at(150)) && !ran_before_boot(&before, "web", &id, at(50)));
+        // It runs, and was started with the device: the same look twice says the same, also when the clock was set back.
+        let facts = |previous: &Value, second| {
+            status(&Facts {
+                containers: &[container(Some(ContainerState::Running))],
+                restart: RestartPolicy::Always,
+                deleting: false,
+                generation: 1,
+                host_ip: "10.0.0.1",
+                previous,
+                now: at(second).expect("in range"),
+                booted: at(150),
+                more: vec![],
+            })
+        };
+        for now in [200, 120] {
+            let after = facts(&before, now);
+            let one = &after["containerStatuses"][0];
+            assert_eq!(one["lastState"]["terminated"]["reason"], "DeviceRebooted");
+            assert_eq!(one["lastState"]["terminated"]["finishedAt"], "1970-01-01T00:02:30Z");
+            assert!(one["state"]["running"]["startedAt"].as_str() >= Some("1970-01-01T00:02:30Z"));
+            assert_eq!(facts(&after, now + 10), after);
+        }
     }
 
     #[test]

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use crate::carry_out::Learnt;
 use crate::deployed::{running_image, stamp};
 use crate::memory::{Memory, Started};
-use crate::next_step::{Seen, Step};
+use crate::next_step::{Seen, Step, Why};
 use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours};
 use crate::pod_actor::{PodActor, TICK};
 use crate::pull::{self, Telling};
 use crate::sight::{address_of, sources_of};
-use crate::status::{ContainerFacts, Facts, Trouble, only_begun, status};
+use crate::status::{ContainerFacts, Facts, Trouble, only_begun, recorded_health, status};
 
 /// That a new pod is being made is reported after this long; most run by then, and that is their first report.
 pub const FIRST_WORD: Duration = Duration::from_secs(1);
@@ -74,6 +74,10 @@ impl PodActor {
                 self.event(plan, false, "Created", format!("Creating container {}", container.name))
             }
             Step::Start => self.event(plan, false, "Started", format!("Starting container {}", container.name)),
+            Step::Stop(Why::Unhealthy(which)) => {
+                let next = if plan.restart == RestartPolicy::Never { "" } else { ", will be restarted" };
+                self.event(plan, false, "Killing", format!("Container {} {which}{next}", container.name));
+            }
             Step::Stop(why) => {
                 self.event(plan, false, "Killing", format!("Stopping container {} ({})", container.name, why.words()));
             }
@@ -147,6 +151,8 @@ impl PodActor {
             host_ip: &self.parts.settings.host_ip,
             previous,
             now: self.parts.clock.now(),
+            booted: self.booted(device),
+            more: self.more_conditions(plan),
         });
         let known = match (&told, &self.reported) {
             // Whoever took the report may have died with it.
@@ -234,6 +240,10 @@ impl PodActor {
         };
         let ours = row.filter(|row| is_ours(row, container));
         let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
+        let health = ours.and_then(|row| {
+            recorded_health(previous, &container.name, &row.id, memory.restart_count, self.booted(device))
+        });
+        let (up, ready) = self.health_of(container, health.as_ref());
         ContainerFacts {
             name: container.name.clone(),
             image: container.image.clone(),
@@ -243,11 +253,14 @@ impl PodActor {
             started: memory.started,
             exit: memory.exit.clone(),
             trouble: self.troubles.get(&container.row).cloned(),
-            will_restart: again,
+            will_restart: again && !plan.paused,
             restarts: memory.restart_count,
             address: leased.or_else(|| address_of(device, &container.veth)),
             // Before the device was read nobody knows whether there is a row of the spec before.
             current: device.complete && is_of(row, &container.hash),
+            up,
+            ready,
+            by_reboot: memory.by_reboot,
         }
     }
 }

@@ -7,6 +7,7 @@ use actix::Actor;
 use mkube_fakes::{FakeClock, FakeDisk, Recorder};
 use mkube_messages::door::Doorway;
 use mkube_messages::gates::GatesView;
+use mkube_messages::health::health_view;
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{AddressLease, LeaseAddress};
 use mkube_messages::objects::{
@@ -15,7 +16,7 @@ use mkube_messages::objects::{
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::tarballs::TarballFault;
-use mkube_pods::{Desired, NodeActor, NodeParts, PlanSettings, PodActor, PodDoors, PodParts, Turns};
+use mkube_pods::{Desired, NodeActor, NodeParts, PlanSettings, PodActor, PodDoors, PodParts, RestartRules, Turns};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -88,6 +89,8 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         disk: Arc::new(FakeDisk::blind()),
         clock: Arc::new(FakeClock::default()),
         turns: Turns::default(),
+        health: health_view().1,
+        restarts: RestartRules::default(),
         settings: settings(),
         kind: PODS,
         nodes: NODES,
@@ -148,6 +151,7 @@ async fn the_node_is_made_once_and_says_when_the_device_goes_and_comes() {
         write: writes.door(),
         report: reports.door(),
         gates: watch::channel(Arc::new(GatesView::open())).1,
+        event: Doorway::new("nobody", 1).door(),
         clock: Arc::new(FakeClock::default()),
         settings: settings(),
         version: "0",

@@ -12,8 +12,10 @@ use mkube_messages::router::DeviceSnapshot;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow, ContainerState, SystemResource, VethRow};
 use tokio::time::Instant;
 
-/// By how much two readings of the time since a boot may disagree: it is told in whole seconds.
-const UPTIME_SLACK: Duration = Duration::from_secs(2);
+/// An uptime is printed in whole seconds, rounded down.
+const ROUNDING: Duration = Duration::from_secs(1);
+/// So much less uptime than time went by, while the device was away, means that it was rebooted long ago.
+const LAG: Duration = Duration::from_secs(30);
 
 /// Order of readings and commands; grows with each.
 pub type Age = u64;
@@ -55,13 +57,6 @@ enum Table {
     Ports,
 }
 
-/// Whether a process that ran before is at its end, and nobody here ended it.
-pub fn ended_by_itself(before: &OrdMap<String, Arc<ContainerRow>>, now: &[ContainerRow]) -> bool {
-    now.iter().filter(|row| row.state == ContainerState::Stopped).any(|row| {
-        before.get(&row.name).is_some_and(|before| before.id == row.id && before.state == ContainerState::Running)
-    })
-}
-
 /// The picture under construction, and the ages of what is in it.
 #[derive(Debug, Default)]
 pub struct Picture {
@@ -70,6 +65,8 @@ pub struct Picture {
     touched: HashMap<(Table, String), Age>,
     /// The age of the list each table was last read from; an older one that comes late says nothing new.
     lists: HashMap<Table, Age>,
+    /// When the figures were last asked for.
+    figures_asked: Option<Instant>,
 }
 
 impl Picture {
@@ -142,7 +139,7 @@ impl Picture {
                     self.forget(Table::Ports, age);
                 }
             }
-            Learned::Resource(resource, asked) => self.learn_resource(resource, asked),
+            Learned::Resource(figures, asked) => self.learn_figures(figures, asked),
             Learned::Container(row) => {
                 self.touch(Table::Containers, &row.name);
                 self.snapshot.containers.insert(row.name.clone(), Arc::new(row));
@@ -185,17 +182,23 @@ impl Picture {
         self.snapshot.complete = self.lists.len() == 3;
     }
 
-    /// The device was booted since the last figures when it is up for less time than has passed since it was booted then, however
-    /// long the two answers were on their way.
-    fn learn_resource(&mut self, resource: SystemResource, asked: Instant) {
-        let last = self.snapshot.resource.as_ref().zip(self.snapshot.resource_at);
-        if let Some((last, read)) = last
-            && asked.saturating_duration_since(read) + last.uptime > resource.uptime + UPTIME_SLACK
-        {
-            self.snapshot.boots += 1;
+    fn learn_figures(&mut self, figures: SystemResource, asked: Instant) {
+        // A device that does not say how long it runs says nothing about a reboot.
+        if !figures.uptime.is_zero() {
+            let before = self.snapshot.resource.as_ref().map(|before| before.uptime).filter(|uptime| !uptime.is_zero());
+            let went_back = before.is_some_and(|before| figures.uptime < before);
+            // While it answered, nothing but a reboot sets it back; clocks that run apart a little are no reboot.
+            let lags = self.snapshot.fault.is_some()
+                && before.zip(self.figures_asked).is_some_and(|(before, then)| {
+                    figures.uptime + LAG < before + asked.saturating_duration_since(then)
+                });
+            self.snapshot.boots += u64::from(went_back || lags);
+            if went_back || lags || self.snapshot.booted_at.is_none() {
+                self.snapshot.booted_at = asked.checked_sub(figures.uptime + ROUNDING);
+            }
+            self.figures_asked = Some(asked);
         }
-        self.snapshot.resource = Some(resource);
-        self.snapshot.resource_at = Some(Instant::now());
+        self.snapshot.resource = Some(figures);
     }
 
     /// Numbers the picture for publication.
@@ -237,13 +240,21 @@ impl Picture {
     }
 }
 
+/// Whether a list of containers shows one ended that ran by the last look, without a command of ours: the device may have been
+/// rebooted in between.
+pub fn shows_an_end(before: &OrdMap<String, Arc<ContainerRow>>, rows: &[ContainerRow]) -> bool {
+    let ended = rows.iter().filter(|row| row.state == ContainerState::Stopped);
+    let ran = |row: &ContainerRow| before.get(&row.name).is_some_and(|before| before.state == ContainerState::Running);
+    ended.into_iter().any(ran)
+}
+
 fn newer(touched: &HashMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
     touched.get(&(table, name.to_owned())).is_some_and(|at| *at > age)
 }
 
 /// Replaces `old` by `fresh`, except for names that were touched later; equal rows keep their `Arc`.
 fn merge<Row: PartialEq>(
-    old: &mut imbl::OrdMap<String, Arc<Row>>,
+    old: &mut OrdMap<String, Arc<Row>>,
     fresh: HashMap<String, Row>,
     touched_later: impl Fn(&str) -> bool,
 ) {
@@ -274,6 +285,42 @@ mod tests {
             comment: String::new(),
             running: false,
         }
+    }
+
+    fn figures(uptime: u64) -> SystemResource {
+        SystemResource { uptime: Duration::from_secs(uptime), ..SystemResource::default() }
+    }
+
+    #[test]
+    fn a_device_whose_uptime_went_back_was_rebooted_and_nothing_else_says_so() {
+        let mut picture = Picture::default();
+        let start = Instant::now() + Duration::from_secs(100_000);
+        let at = |second: u64| start + Duration::from_secs(second);
+        picture.learn(1, Learned::Resource(figures(5000), at(0)));
+        let first = picture.snapshot().booted_at;
+        assert_eq!(first, at(0).checked_sub(Duration::from_secs(5001)));
+        // A slow clock, a missing figure, a look that took long: none of them is a reboot.
+        for (uptime, asked) in [(5018, 20), (0, 30), (5050, 120)] {
+            picture.learn(1, Learned::Resource(figures(uptime), at(asked)));
+            assert_eq!(picture.snapshot().booted_at, first, "{uptime}");
+        }
+        picture.learn(1, Learned::Resource(figures(7), at(160)));
+        assert_eq!(picture.snapshot().booted_at, Some(at(152)));
+    }
+
+    #[test]
+    fn a_device_that_was_away_and_is_younger_than_it_should_be_was_rebooted() {
+        let mut picture = Picture::default();
+        let start = Instant::now() + Duration::from_secs(100_000);
+        picture.learn(1, Learned::Resource(figures(20), start));
+        picture.failed("nobody answers".into());
+        let later = start + Duration::from_secs(600);
+        picture.learn(1, Learned::Resource(figures(90), later));
+        assert_eq!(picture.snapshot().booted_at, Some(later - Duration::from_secs(91)));
+        // One that only could not be reached is as old as it should be.
+        picture.failed("nobody answers".into());
+        picture.learn(1, Learned::Resource(figures(688), later + Duration::from_secs(600)));
+        assert_eq!(picture.snapshot().booted_at, Some(later - Duration::from_secs(91)));
     }
 
     #[test]

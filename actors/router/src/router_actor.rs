@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
-use crate::picture::{Age, Learned, Picture, ended_by_itself};
+use crate::picture::{Age, Learned, Picture, shows_an_end};
 use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
@@ -161,9 +161,10 @@ impl RouterActor {
         self.reading = true;
         let full = Instant::now() >= self.next_tick || !self.picture.snapshot().complete;
         let first = !self.picture.snapshot().complete;
-        let away = !self.picture.snapshot().reachable;
-        let figures = first || away || (full && self.ticks % 2 == 1);
-        let ports = first || (full && !figures);
+        // A device that comes back may have been rebooted: that is known before anything is concluded from its lists.
+        let back = self.picture.snapshot().fault.is_some();
+        let figures = first || back || (full && self.ticks % 2 == 1);
+        let ports = first || (full && self.ticks % 2 == 0);
         let age = self.picture.next_age();
         let begun = Instant::now();
         let router = self.parts.router.clone();
@@ -175,8 +176,7 @@ impl RouterActor {
                     learned.push(Learned::Resource(router.resource().await?, begun));
                 }
                 let containers = router.containers().await?;
-                // Whoever looks at a process that ended has to know whether the device was booted.
-                if ended_by_itself(&before, &containers) {
+                if !figures && shows_an_end(&before, &containers) {
                     let asked = Instant::now();
                     learned.push(Learned::Resource(router.resource().await?, asked));
                 }

@@ -12,6 +12,7 @@ use mkube_ipam::{IpamActor, IpamParts};
 use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
+use mkube_messages::health::{HealthReader, health_view};
 use mkube_messages::images::{ImagesReader, images_view};
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
@@ -23,6 +24,7 @@ use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
+use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -32,8 +34,8 @@ use mkube_model::secret::Secret;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_order::{OrderActor, OrderParts};
 use mkube_pods::{
-    NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns, VolumesActor,
-    VolumesParts,
+    NodeActor, NodeParts, PlacedFiles, PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, RestartRules, Turns,
+    VolumesActor, VolumesParts,
 };
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts};
@@ -42,6 +44,7 @@ use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
+use mkube_watchdog::{WatchdogActor, WatchdogParts};
 use tokio::sync::watch;
 
 /// Version of mkube.
@@ -78,6 +81,8 @@ pub struct Neighbours {
     pub disk_map: DiskMap,
     /// Containers' output, given a look at the device.
     pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
+    /// Who asks containers how they are.
+    pub prober: Arc<dyn Prober>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
 }
@@ -125,6 +130,10 @@ pub struct ControllerSettings {
     pub rollouts: Rules,
     /// How the boot order is kept.
     pub order: mkube_order::Rules,
+    /// How restarts of containers are paced and bounded.
+    pub restarts: RestartRules,
+    /// Longest pause between two looks of the watchdog.
+    pub watchdog_interval: Duration,
     /// What notices of registries must be signed with, if anything.
     pub notify_secret: Option<Secret>,
 }
@@ -142,6 +151,8 @@ pub struct Controller {
     pub images: ImagesReader,
     /// What is told of rollouts.
     pub rollouts: RolloutsReader,
+    /// What probes say.
+    pub health: HealthReader,
     /// Files offered to the device.
     pub offers: Offers,
 }
@@ -177,7 +188,7 @@ fn supervisor(name: &str, strategy: Strategy, restarts: usize, children: Vec<Chi
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, clock } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock } = neighbours;
     let kinds = settings.kinds;
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
@@ -186,6 +197,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let (rollouts_publisher, rollouts) = rollouts_view();
     let (gates_publisher, gates) = gates_view();
     let (plan_publisher, boot_plan) = boot_plan();
+    let (health_publisher, probed) = health_view();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -313,6 +325,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         disk,
         clock: clock.clone(),
         turns: Turns::default(),
+        health: probed.clone(),
+        restarts: settings.restarts,
         settings: plan.clone(),
         kind: pods_kind,
         nodes: nodes_kind,
@@ -334,6 +348,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             write: door(Floor::Decider, &objects_way),
             report: door(Floor::Decider, &objects_way),
             gates,
+            event: bell(&objects_way),
             clock: clock.clone(),
             settings: plan.clone(),
             version: VERSION,
@@ -429,6 +444,19 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         let way = Doorway::new("jobs", bounds::NOBODY_ASKS);
         ChildSpec::actor("jobs", RestartRule::Permanent, way, move |_| JobsActor::new(parts.clone())).done()
     };
+    let watchdog_actor = {
+        let parts = WatchdogParts {
+            pods: pods_kind,
+            objects: objects.clone(),
+            device: device.clone(),
+            prober,
+            publish: health_publisher,
+            event: bell(&objects_way),
+            interval: settings.watchdog_interval,
+        };
+        let way = Doorway::new("watchdog", bounds::NOBODY_ASKS);
+        ChildSpec::actor("watchdog", RestartRule::Permanent, way, move |_| WatchdogActor::new(parts.clone())).done()
+    };
 
     // Floor 5: edges.
     let http_actor = {
@@ -490,6 +518,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(rollout_actor),
                     Child::Actor(deployments_actor),
                     Child::Actor(jobs_actor),
+                    Child::Actor(watchdog_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
@@ -497,7 +526,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device, images, rollouts, offers }
+    Controller { tree, objects, device, images, rollouts, health: probed, offers }
 }
 
 /// Finds the row of a container whose output is asked for.

@@ -17,7 +17,8 @@ use mkube_model::settings::{
     Architecture, Backend, Delivery, LifecycleSettings, NetworkSettings, Overrides, RolloutSettings, Settings,
     StoreKind,
 };
-use mkube_pods::PlanSettings;
+use mkube_pods::{PlanSettings, RestartRules};
+use mkube_probing::NetworkProber;
 use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
@@ -109,6 +110,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         tarballs: Arc::new(tarballs),
         disk_map: map,
         logs: Arc::new(logs),
+        prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
         clock: Arc::new(SystemClock),
     };
     let controller_settings = ControllerSettings {
@@ -125,6 +127,11 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         gc_interval: settings.storage.gc_interval,
         rollouts: rollout_rules(&settings.rollouts),
         order: order_rules(&settings.lifecycle),
+        restarts: RestartRules {
+            most: settings.lifecycle.max_restarts,
+            first_pause: settings.lifecycle.restart_cooldown,
+        },
+        watchdog_interval: settings.lifecycle.watchdog_interval,
         notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
     };
     Ok(start(neighbours, controller_settings))

@@ -15,6 +15,8 @@ pub struct Run {
     pub container_id: String,
     /// `restartCount` of the pod's status.
     pub restarts: u64,
+    /// `state.running.startedAt` of the pod's status: a reboot of the device begins a new run that counts as no restart.
+    pub since: String,
 }
 
 /// What probes say of one run of a container.
@@ -26,8 +28,8 @@ pub struct ContainerHealth {
     pub started: bool,
     /// Its readiness probe says yes, or it has none and is started.
     pub ready: bool,
-    /// Its startup or liveness probe failed as often as it may: why it is to be restarted.
-    pub failed: Option<String>,
+    /// Its startup or liveness probe failed as often as it may: which, such as `failed liveness probe`. It is to be restarted.
+    pub failed: Option<&'static str>,
 }
 
 /// What WatchdogActor publishes. Pods without probes are not in it.

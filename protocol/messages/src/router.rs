@@ -39,11 +39,12 @@ pub struct DeviceSnapshot {
     pub ports: OrdMap<String, Arc<BridgePortRow>>,
     /// Figures of the device, once read.
     pub resource: Option<SystemResource>,
-    /// When they were read.
-    pub resource_at: Option<Instant>,
     /// Counts the boots of the device that were noticed. Figures are read together with the first list after the device was away,
     /// or after a process ended behind our back: what that list shows belongs to this boot.
     pub boots: u64,
+    /// When the device started, once its uptime was read; never later than it really was. Another value means that it was
+    /// rebooted: what ran before that moment does not run any more.
+    pub booted_at: Option<Instant>,
 }
 
 /// Reads the published picture.

@@ -14,6 +14,7 @@ pub mod names;
 pub mod neighbours;
 pub mod network;
 pub mod patch;
+pub mod probes;
 pub mod problem;
 pub mod protobuf;
 pub mod pull_secrets;

@@ -96,6 +96,24 @@ impl FakeDevice {
         self.advance(now);
     }
 
+    /// The power goes and comes back at once: every process ends, and what starts on boot starts.
+    pub(crate) fn reboot(&mut self) {
+        let now = Instant::now();
+        self.advance(now);
+        let _killed = self.device.shut_down(true);
+        // What was under way went with the power, and who ran has ended.
+        self.due.retain(|(_, what)| matches!(what, Happened::Extracted { .. } | Happened::FilesRemoved { .. }));
+        for (_, number, phase) in self.device.containers() {
+            if phase == mkube_router_machine::Phase::Stopping {
+                self.due.push((now, Happened::Exited { number, code: 137, out_of_memory: false }));
+            }
+        }
+        self.advance(now);
+        self.born = now;
+        let effects = self.ask(now, |device, circumstances| device.booted(circumstances));
+        self.enact(effects, now);
+    }
+
     /// What is due at once, whatever the timings say.
     pub(crate) fn finish_removals(&mut self) {
         let now = Instant::now();

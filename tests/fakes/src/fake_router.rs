@@ -134,6 +134,13 @@ impl FakeRouter {
         self.inner().device.bad_archives.remove(&path(file));
     }
 
+    /// The device is rebooted and away for so long; what starts on boot runs when it is back.
+    pub fn reboot(&self, down: Duration) {
+        let mut inner = self.inner();
+        inner.device.reboot();
+        inner.away_until = Some(Instant::now() + down);
+    }
+
     /// Requests so far.
     pub fn calls(&self) -> Vec<Call> {
         self.inner().calls.clone()

@@ -20,7 +20,8 @@ use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_model::settings::{self, Architecture, ImageRegistry, Overrides};
-use mkube_pods::PlanSettings;
+use mkube_pods::{PlanSettings, RestartRules};
+use mkube_probing::NetworkProber;
 use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
@@ -48,6 +49,8 @@ pub struct Setup {
     pub rollouts: Rules,
     /// How the boot order is kept.
     pub order: mkube_order::Rules,
+    /// How restarts are paced and bounded.
+    pub restarts: RestartRules,
     /// What push notices must be signed with.
     pub notify_secret: Option<Secret>,
     /// Where archives come from, if not from a cache that holds `images`.
@@ -66,6 +69,7 @@ impl Default for Setup {
             tick: mkube::compose::TICK,
             rollouts: Rules::default(),
             order: mkube_order::Rules::default(),
+            restarts: RestartRules::default(),
             notify_secret: None,
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
@@ -142,6 +146,7 @@ impl World {
             },
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
+            prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             clock: Arc::new(SystemClock),
         };
         let own = [address.to_string(), format!("localhost:{}", address.port())];
@@ -167,6 +172,8 @@ impl World {
                 gc_interval: Duration::from_secs(1800),
                 rollouts: setup.rollouts,
                 order: setup.order,
+                restarts: setup.restarts,
+                watchdog_interval: Duration::from_secs(5),
                 notify_secret: setup.notify_secret,
             },
         );

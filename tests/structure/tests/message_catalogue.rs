@@ -10,11 +10,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("Objects", &["objects"]),
     ("Keeper", &["ipam", "images", "dns"]),
     ("Pod", &["pods"]),
-<<<<<<< HEAD
-    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "jobs"]),
-=======
-    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "order"]),
->>>>>>> order
+    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "order", "jobs"]),
     ("Edge", &["edges"]),
 ];
 

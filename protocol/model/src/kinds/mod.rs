@@ -9,6 +9,7 @@ mod namespace;
 mod node;
 mod pod;
 mod pod_images;
+mod pod_probes;
 mod pod_template;
 mod replica_set;
 mod scale;

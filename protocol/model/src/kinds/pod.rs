@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, column, human_duration, pod_images, typed};
+use super::{AGE, Kind, NAME, at, column, human_duration, pod_images, pod_probes, typed};
 use crate::boot_order;
 use crate::metadata;
 use crate::problem::Problem;
@@ -192,6 +192,7 @@ fn default(object: &mut Value) {
         for port in container["ports"].as_array_mut().into_iter().flatten().filter(|port| port.is_object()) {
             set(port, "protocol", json!("TCP"));
         }
+        pod_probes::default(container);
     }
     for volume in spec["volumes"].as_array_mut().into_iter().flatten() {
         for source in ["configMap", "secret"] {
@@ -241,6 +242,7 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
     for (index, container) in containers.iter().enumerate() {
         let field = format!("spec.containers[{index}]");
         check_container(container, &field, &mut problems);
+        pod_probes::check(container, &field, &mut problems);
         let name = at(container, "/name");
         if !name.is_empty() && !names.insert(name) {
             problems.push(Problem::duplicate(format!("{field}.name"), name));
@@ -454,7 +456,7 @@ fn warnings(object: &Value) -> Vec<String> {
         }
     }
     for (index, container) in spec["containers"].as_array().into_iter().flatten().enumerate() {
-        for field in ["livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "stdin", "tty", "volumeDevices"] {
+        for field in ["lifecycle", "stdin", "tty", "volumeDevices"] {
             if says_something(&container[field]) {
                 warn(&format!("spec.containers[{index}].{field}"));
             }
@@ -467,6 +469,9 @@ fn warnings(object: &Value) -> Vec<String> {
         if says_something(&container["resources"]["limits"]["cpu"]) {
             warn(&format!("spec.containers[{index}].resources.limits.cpu"));
         }
+    }
+    for (index, container) in spec["containers"].as_array().into_iter().flatten().enumerate() {
+        found.extend(pod_probes::warnings(container, &format!("spec.containers[{index}]")));
     }
     for (index, volume) in spec["volumes"].as_array().into_iter().flatten().enumerate() {
         for field in volume.as_object().into_iter().flatten().map(|(field, _)| field.as_str()) {
@@ -573,12 +578,12 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said() {
         let pod = pod(
-            json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe": {"exec": {}}}],
+            json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe": {"exec": {"command": ["x"]}}}],
             "volumes": [{"name": "v", "nfs": {"server": "s"}}]}),
         );
         let found = warnings(&pod);
         assert!(
-            found[0].starts_with("spec.hostNetwork:") && found[1].starts_with("spec.containers[0].livenessProbe:"),
+            found[0].starts_with("spec.hostNetwork:") && found[1].starts_with("spec.containers[0].livenessProbe.exec:"),
             "{found:?}"
         );
         assert!(found[2].starts_with("spec.volumes[0].nfs: not supported"), "{found:?}");

@@ -283,12 +283,12 @@ pub struct RegistrySettings {
 pub struct LifecycleSettings {
     /// Manifest imported into an empty store.
     pub boot_manifest_path: PathBuf,
-    /// Pause between probes that name none.
+    /// Longest pause between two looks of the watchdog.
     #[serde(rename = "watchdogIntervalSeconds", serialize_with = "as_text")]
     pub watchdog_interval: Duration,
-    /// Restarts before a pod is given a longer rest.
+    /// Restarts without rest before a container is made anew, and again before it is held; zero: no end.
     pub max_restarts: u32,
-    /// Least time between two restarts.
+    /// Pause before the second restart in a row; later ones double it.
     #[serde(serialize_with = "as_text")]
     pub restart_cooldown: Duration,
     /// Pods of the boot order that are being started at the same time.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
-use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
+use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
+use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
@@ -26,13 +27,14 @@ use mkube_model::network::Network;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_order::{OrderActor, OrderParts};
-use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, Turns};
+use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, RestartRules, Turns};
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use mkube_router::{RouterActor, RouterParts, device_picture};
 use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
+use mkube_watchdog::{WatchdogActor, WatchdogParts};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -51,6 +53,7 @@ pub struct Surroundings {
     pub crossings: Crossings,
     /// There is a network for thousands of pods too, `wide`.
     pub wide: bool,
+    pub prober: Arc<FakeProber>,
 }
 
 impl Surroundings {
@@ -74,6 +77,7 @@ impl Surroundings {
             clock: Arc::new(FakeClock::default()),
             crossings: Crossings::default(),
             wide: false,
+            prober: Arc::default(),
             device,
         }
     }
@@ -219,6 +223,7 @@ impl World {
             node_name: "rose1".into(),
             rules: mkube_order::Rules::default(),
         };
+        let (publish_health, probed) = health_view();
         let settings = PlanSettings {
             images_base: "/images".into(),
             volumes_base: "/volumes".into(),
@@ -234,6 +239,8 @@ impl World {
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
                 turns: Turns::default(),
+                health: probed.clone(),
+                restarts: RestartRules::default(),
                 settings: Arc::new(settings),
                 kind: kind("Pod"),
                 nodes: kind("Node"),
@@ -284,6 +291,16 @@ impl World {
         };
         let jobs_spec =
             ChildSpec::actor("jobs", permanent, Doorway::new("jobs", 1), move |_| JobsActor::new(worker.clone()));
+        let judge = WatchdogParts {
+            pods: kind("Pod"),
+            objects: reader.clone(),
+            device: picture.clone(),
+            prober: around.prober.clone(),
+            publish: publish_health,
+            event: objects.door(),
+            interval: Duration::from_secs(5),
+        };
+        let watchdog = Doorway::new("watchdog", 1);
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
         let deployments = Doorway::new("deployments", 256);
         let evict = deployments.door();
@@ -302,6 +319,8 @@ impl World {
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
+        let watchdog_spec =
+            ChildSpec::actor("watchdog", permanent, watchdog, move |_| WatchdogActor::new(judge.clone())).done();
         let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
@@ -332,6 +351,7 @@ impl World {
                         Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
                         Child::Actor(mkube_deployments::answers(deployments_spec).done()),
                         Child::Actor(jobs_spec.done()),
+                        Child::Actor(watchdog_spec),
                     ],
                 )),
             ],

@@ -1,0 +1,121 @@
+//! What one pod makes of its probes, of reboots, of restarts without end, and of being paused.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use mkube_messages::health::{ContainerHealth, Run};
+use mkube_messages::router::DeviceSnapshot;
+use mkube_model::workloads;
+use serde_json::Value;
+
+use crate::ladder::{self, HELD, Ladder};
+use crate::memory::Memory;
+use crate::plan::{ContainerPlan, PodPlan};
+use crate::pod_actor::PodActor;
+use crate::status::{
+    MoreCondition, RecordedHealth, Trouble, recorded_condition, recorded_drained, recorded_restarts, stamp,
+};
+
+impl PodActor {
+    /// When the device was started, by the clock on the wall. Worked out once for each start: a clock that is set must not look
+    /// like a reboot.
+    pub(crate) fn booted(&self, device: &DeviceSnapshot) -> Option<Timestamp> {
+        let at = device.booted_at?;
+        let known = self.boot.get().filter(|(known, _)| *known == at);
+        if let Some((_, wall)) = known {
+            return Some(wall);
+        }
+        let ago = SignedDuration::try_from(at.elapsed()).ok()?;
+        let wall = self.parts.clock.now().checked_sub(ago).ok()?;
+        self.boot.set(Some((at, wall)));
+        Some(wall)
+    }
+
+    /// What the probes say of a run.
+    pub(crate) fn probed(&self, container: &str, run: &Run) -> Option<ContainerHealth> {
+        let view = self.parts.health.borrow().clone();
+        view.pods.get(&self.desired.borrow().pod.key)?.get(container).filter(|health| health.run == *run).cloned()
+    }
+
+    /// Whether a container is started and ready as far as its probes go. Until they said something of a run, what was told of the
+    /// same run before stands: a restart of mkube takes nobody out of service.
+    pub(crate) fn health_of(&self, container: &ContainerPlan, recorded: Option<&RecordedHealth>) -> (bool, bool) {
+        let probed = recorded.and_then(|recorded| self.probed(&container.name, &recorded.run));
+        let told = match (&probed, recorded) {
+            (Some(probed), _) => (probed.started, probed.ready),
+            (None, Some(recorded)) => (recorded.up, recorded.ready),
+            (None, None) => (false, false),
+        };
+        let up = !container.startup || told.0;
+        (up, up && (!container.readiness || told.1))
+    }
+
+    /// What is known of a container that is met for the first time.
+    pub(crate) fn memory_of(
+        &self,
+        container: &ContainerPlan,
+        plan: &PodPlan,
+        status: &Value,
+        booted: Option<Timestamp>,
+    ) -> Memory {
+        let told = recorded_condition(status, HELD);
+        // A reboot forgives; a device whose start is not known did none.
+        let told = told.filter(|(_, since)| booted.is_none_or(|booted| **since >= *stamp(booted)));
+        let ladder = told.and_then(|(message, _)| ladder::read(message, &plan.wish, &container.name));
+        let restarts = recorded_restarts(status, &container.name);
+        let drained = recorded_drained(status, &container.name);
+        Memory { drained, ..Memory::of(self.parts.restarts, restarts, ladder.unwrap_or_default(), &plan.wish) }
+    }
+
+    /// Conditions beside those of Kubernetes, where there is something to say.
+    pub(crate) fn more_conditions(&self, plan: &PodPlan) -> Vec<MoreCondition> {
+        let ladders: BTreeMap<&str, Ladder> = plan
+            .containers
+            .iter()
+            .filter_map(|container| Some((container.name.as_str(), self.memories.get(&container.row)?.ladder)))
+            .collect();
+        let told = ladder::told(&ladders, &plan.wish);
+        let held = told.map(|(holds, message)| {
+            let reason = if holds { "RestartedTooOften" } else { "Restarting" };
+            MoreCondition { kind: HELD, holds, reason, message }
+        });
+        let paused = plan.paused.then(|| MoreCondition {
+            kind: workloads::PAUSED,
+            holds: true,
+            reason: "Paused",
+            message: paused_because(),
+        });
+        held.into_iter().chain(paused).collect()
+    }
+
+    /// A container is not started any more: said in its status, and once in an event.
+    pub(crate) fn hold(&mut self, plan: &PodPlan, container: &ContainerPlan) {
+        let message = ladder::held_because(&container.name);
+        let trouble = Trouble { reason: "CrashLoopBackOff".into(), message: message.clone() };
+        self.memories.entry(container.row.clone()).or_default().ladder.held = true;
+        let told = recorded_condition(&self.told_status(), HELD).is_some_and(|(told, _)| told.starts_with(&message));
+        let known =
+            self.troubles.insert(container.row.clone(), trouble.clone()).is_some_and(|before| before == trouble);
+        if !known && !told {
+            self.event(plan, true, "Held", message);
+        }
+    }
+
+    /// The status as it was last reported or stored.
+    fn told_status(&self) -> Value {
+        let reported = self.reported.as_ref().and_then(|(told, _)| serde_json::from_str(told).ok());
+        reported.unwrap_or_else(|| self.desired.borrow().pod.value()["status"].take())
+    }
+}
+
+/// What keeps a container of a paused pod from being touched.
+pub(crate) fn paused() -> Trouble {
+    Trouble { reason: "Paused".into(), message: paused_because() }
+}
+
+fn paused_because() -> String {
+    format!(
+        "{} is \"true\": it is neither started nor stopped nor restarted before the annotation is taken away",
+        workloads::PAUSED
+    )
+}
