@@ -23,10 +23,8 @@ fn a_deployment_is_made_from_arguments_and_scaled() -> anyhow::Result<()> {
     let object = kubectl.json("get deploy web");
     assert_eq!((&object["spec"]["replicas"], &object["metadata"]["generation"]), (&json!(0), &json!(3)));
     assert!(kubectl.fails("scale deploy nosuch --replicas=1", "").contains("not found"));
-    assert_eq!(
-        kubectl.ok("get --raw /apis/apps/v1/namespaces/default/deployments/web/scale").contains("app=web"),
-        true
-    );
+    let scale = kubectl.ok("get --raw /apis/apps/v1/namespaces/default/deployments/web/scale");
+    assert!(scale.contains("app=web"), "{scale}");
     let listed = kubectl.ok("api-resources --no-headers");
     let line = listed.lines().find(|line| line.starts_with("deployments ")).unwrap_or_default();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["deployments", "deploy", "apps/v1", "true", "Deployment"]);

@@ -482,15 +482,13 @@ impl Dice {
 /// What should be there after a deletion: an object goes when all of its owners do.
 fn expected(graph: &BTreeMap<String, Vec<String>>, gone: &str, policy: &str) -> BTreeMap<String, Vec<String>> {
     let mut going = vec![gone.to_owned()];
-    loop {
-        if policy == "Orphan" {
-            break;
-        }
-        let next = graph.iter().find(|(name, owners)| {
-            !going.contains(name) && !owners.is_empty() && owners.iter().all(|owner| going.contains(owner))
-        });
-        let Some((next, _)) = next else { break };
-        going.push(next.clone());
+    let next = |going: &[String]| {
+        let in_going = |owner: &String| going.contains(owner);
+        let mut left = graph.iter().filter(|(name, _)| !in_going(name));
+        left.find(|(_, owners)| !owners.is_empty() && owners.iter().all(in_going)).map(|(name, _)| name.clone())
+    };
+    while let Some(name) = next(&going).filter(|_| policy != "Orphan") {
+        going.push(name);
     }
     let left = graph.iter().filter(|(name, _)| !going.contains(name));
     left.map(|(name, owners)| (name.clone(), owners.iter().filter(|owner| !going.contains(owner)).cloned().collect()))
