@@ -104,8 +104,8 @@ async fn a_pin_makes_the_container_anew_from_its_digest_and_stops_nothing_before
     assert_eq!(world.device.count("POST /container/stop"), 0);
     pin(&world, "r:5000/web:edge", 1).await;
     world.until("the pinned one runs", |world| runs(world, 1)).await;
-    world.until_ready("web").await;
-    assert_eq!(image_id(&world), format!("r:5000/web@{}", digest(1)));
+    let image = format!("r:5000/web@{}", digest(1));
+    world.until("its status says so", |world| image_id(world) == image && world.is_ready("web")).await;
     world.until("it is written down", |world| annotation(world, DEPLOYED) == digest(1)).await;
     assert_eq!(annotation(&world, "vkube.io/image-digest-before"), digest(2));
     assert_eq!(world.device.count("POST /container/stop"), 1);
