@@ -80,13 +80,13 @@ fn a_new_job_says_when_it_began_and_then_makes_its_pod_under_a_name_that_stays_t
 fn so_many_pods_at_a_time_and_so_many_in_all() {
     let spec = json!({"parallelism": 2, "completions": 3});
     let one = pod_object("a", "Running", None);
-    assert!(matches!(look(&job(spec.clone(), started()), &[one.clone()], 1), JobStep::Create(_)));
+    assert!(matches!(look(&job(spec.clone(), started()), std::slice::from_ref(&one), 1), JobStep::Create(_)));
     let two = [one.clone(), pod_object("b", "Running", None)];
     assert!(matches!(look(&job(spec.clone(), started()), &two, 1), JobStep::Refresh(_)));
     // Two succeeded: one more is enough.
     let mut status = started();
     status["succeeded"] = json!(2);
-    assert!(matches!(look(&job(spec.clone(), status.clone()), &[one.clone()], 1), JobStep::Refresh(_)));
+    assert!(matches!(look(&job(spec.clone(), status.clone()), std::slice::from_ref(&one), 1), JobStep::Refresh(_)));
     let JobStep::Delete(key, _) = look(&job(spec, status), &two, 1) else { panic!("one too many") };
     assert!(["a", "b"].contains(&key.name.as_str()));
 }
@@ -117,7 +117,7 @@ fn a_pod_that_was_stopped_by_its_deletion_is_neither_success_nor_failure() {
     killed["metadata"]["deletionTimestamp"] = json!(stamp(50));
     killed["metadata"]["deletionGracePeriodSeconds"] = json!(30);
     assert!(
-        matches!(look(&job(json!({}), started()), &[killed.clone()], 21), JobStep::Create(_)),
+        matches!(look(&job(json!({}), started()), std::slice::from_ref(&killed), 21), JobStep::Create(_)),
         "it is replaced at once"
     );
     // It ended before anybody asked.
@@ -134,11 +134,11 @@ fn a_pod_that_was_stopped_by_its_deletion_is_neither_success_nor_failure() {
 #[test]
 fn the_end_is_said_when_the_last_pod_is_done() {
     let done = pod_object("a", "Succeeded", Some(5));
-    let (status, told) = recorded(look(&job(json!({}), started()), &[done.clone()], 7));
+    let (status, told) = recorded(look(&job(json!({}), started()), std::slice::from_ref(&done), 7));
     assert_eq!(told, ["Completed"]);
     assert_eq!(condition(&status, "Complete").map(|one| &one["reason"]), Some(&json!("CompletionsReached")));
     assert_eq!(status["completionTime"], stamp(7));
-    assert_eq!(look(&job(json!({}), status.clone()), &[done.clone()], 8), JobStep::Wait(None));
+    assert_eq!(look(&job(json!({}), status.clone()), std::slice::from_ref(&done), 8), JobStep::Wait(None));
     // Somebody raised the parallelism: the other pod is stopped first.
     let more = json!({"parallelism": 2});
     let both = [done, pod_object("b", "Running", None)];
