@@ -609,6 +609,7 @@ mod tests {
                 restart: RestartPolicy::Always,
                 deleting: false,
                 generation: 1,
+                unschedulable: None,
                 host_ip: "10.0.0.1",
                 previous,
                 now: at(second).expect("in range"),

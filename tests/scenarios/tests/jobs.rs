@@ -337,3 +337,33 @@ async fn while_a_job_runs_the_next_one_waits_or_takes_its_place() {
     let first = jobs(&world);
     world.until("another took its place", |world| jobs(world).len() == 1 && jobs(world) != first).await;
 }
+
+#[actix::test]
+async fn what_a_job_or_a_cron_job_made_goes_with_it_unless_it_is_orphaned() {
+    let world = World::new().await;
+    world.create("Job", job("work", "Never", &["sleep", "1000"], json!({"parallelism": 2, "completions": 2}))).await;
+    world.until("its pods run", |world| phases(world) == ["Running", "Running"]).await;
+    world.delete("Job", "work").await;
+    world.until("its pods are gone", |world| world.list("Pod").is_empty()).await;
+    sleep(Duration::from_secs(60)).await;
+    assert!(world.list("Pod").is_empty(), "nobody makes them anew");
+    world.nothing_is_left();
+
+    let spec = json!({"ttlSecondsAfterFinished": 5});
+    world.create("Job", job("brief", "Never", &["exit", "0"], spec)).await;
+    until_has(&world, "brief", "Complete").await;
+    world.until("all of it is gone", |world| world.list("Job").is_empty() && world.list("Pod").is_empty()).await;
+
+    world.create("CronJob", cron_job("tick", "* * * * *", &["sleep", "1000"], json!({}))).await;
+    world.until("there is work", |world| phases(world).contains(&"Running".to_owned())).await;
+    world.delete("CronJob", "tick").await;
+    world.until("all of it is gone", |world| world.list("Job").is_empty() && world.list("Pod").is_empty()).await;
+    world.nothing_is_left();
+
+    world.create("Job", job("kept", "Never", &["sleep", "1000"], json!({}))).await;
+    world.until("its pod runs", |world| phases(world) == ["Running"]).await;
+    world.insist("Job", "kept", Verb::Delete { options: json!({"propagationPolicy": "Orphan"}) }).await;
+    world.until("the job is gone", |world| world.list("Job").is_empty()).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(phases(&world), ["Running"]);
+}
