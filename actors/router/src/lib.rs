@@ -4,10 +4,11 @@
 //! Answers  EnsureBridge, DescribeNetworks, EnsureVeth, RemoveVeth, EnsureMounts, EnsureEnvs, EnsureContainer,
 //!          StartContainer, StopContainer, RemoveContainer, MarkContainer, DescribeContainerLog, DescribeFile, DescribeRoom,
 //!          FetchFile, RenameFile, RemoveFile, PlaceFile.  Tells  nobody.
-//! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; every 50 ms to 1 s while a row moves.
+//! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; once a minute mount and environment lists
+//!          too; every 50 ms to 1 s while a row moves.
 //! Rebuilds from the device, before it publishes a complete picture.
 //!
-//! Steady state costs at most three calls a tick, whatever the number of pods.
+//! Steady state costs three calls a tick, and two more at every sixth, whatever the number of pods.
 //!
 //! [`DeviceSnapshot`]: mkube_messages::router::DeviceSnapshot
 
