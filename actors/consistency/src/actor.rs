@@ -290,7 +290,8 @@ impl ConsistencyActor {
 
     fn tell(&self, warning: bool, reason: &'static str, message: String) {
         let key = ObjectKey::new("", self.parts.node_name.as_str());
-        let node = sights::id(self.parts.objects.kinds(), "Node").and_then(|kind| self.parts.objects.view().get(&kind, &key));
+        let node =
+            sights::id(self.parts.objects.kinds(), "Node").and_then(|kind| self.parts.objects.view().get(&kind, &key));
         let event = RecordEvent {
             involved_kind: "Node",
             involved_api_version: "v1",
@@ -349,7 +350,8 @@ impl Handler<RepairNow> for ConsistencyActor {
         if order.dry_run {
             let Some(run) = self.run(ctx) else { return refused(RepairFault::NotYet) };
             let released = |(orphan, verdict): &(Orphan, Verdict)| {
-                (orphan.action == RepairAction::ReleaseAddress && *verdict == Verdict::Due).then(|| orphan.object.clone())
+                (orphan.action == RepairAction::ReleaseAddress && *verdict == Verdict::Due)
+                    .then(|| orphan.object.clone())
             };
             let released = run.decision.verdicts.iter().filter_map(released).collect();
             return Box::pin(actix::fut::ready(Ok(Repaired { released, actions: run.report.planned })));

@@ -68,19 +68,27 @@ pub struct Decision {
 impl Decision {
     /// When the next of them may become due.
     pub fn next(&self) -> Option<Instant> {
-        self.verdicts.iter().filter_map(|(_, verdict)| if let Verdict::Later(_, at) = verdict { *at } else { None }).min()
+        self.verdicts
+            .iter()
+            .filter_map(|(_, verdict)| if let Verdict::Later(_, at) = verdict { *at } else { None })
+            .min()
     }
 }
 
 /// Judges every orphan.
-pub fn decide(facts: &Facts<'_>, mut orphans: Vec<Orphan>, totals: &Totals, memory: &Memory, rules: &Rules) -> Decision {
+pub fn decide(
+    facts: &Facts<'_>,
+    mut orphans: Vec<Orphan>,
+    totals: &Totals,
+    memory: &Memory,
+    rules: &Rules,
+) -> Decision {
     orphans.sort_by(|one, other| one.suspicion().cmp(&other.suspicion()));
     let sure = |orphan: &&Orphan| memory.sighting(orphan).is_some_and(|sighting| sighting.times >= SIGHTINGS);
     let sure: Vec<&Orphan> = orphans.iter().filter(sure).collect();
     let alarm = nothing_wanted(facts, &sure).or_else(|| too_many(&sure, totals, rules));
-    let stopped = not_now(facts)
-        .or_else(|| alarm.clone())
-        .or_else(|| nothing_wanted(facts, &orphans.iter().collect::<Vec<_>>()));
+    let stopped =
+        not_now(facts).or_else(|| alarm.clone()).or_else(|| nothing_wanted(facts, &orphans.iter().collect::<Vec<_>>()));
     let judge = |orphan: Orphan| {
         let verdict = match &stopped {
             // An address is given back to a table; nothing is destroyed by it.

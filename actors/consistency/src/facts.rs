@@ -126,9 +126,8 @@ impl<'a> Facts<'a> {
     /// The name its interface has, or would have.
     pub fn veth_name<'b>(&self, pod: &PodSight, container: &'b ContainerSight) -> &'b str {
         let there = self.veth_of(pod, container).map(|veth| veth.name.as_str());
-        let leased = |name: &&String| {
-            self.leases.by_veth.get(*name).is_some_and(|held| held.pod.as_ref() == Some(&pod.key))
-        };
+        let leased =
+            |name: &&String| self.leases.by_veth.get(*name).is_some_and(|held| held.pod.as_ref() == Some(&pod.key));
         let named = container.veths.iter().find(|name| there == Some(name.as_str()));
         named.or_else(|| container.veths.iter().find(leased)).unwrap_or(&container.veths[0])
     }

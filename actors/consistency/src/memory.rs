@@ -53,9 +53,7 @@ impl Memory {
         }
         if let Some(lists) = &device.lists {
             let is_there = |list: &str| {
-                lists.mounts.contains_key(list)
-                    || lists.envs.contains_key(list)
-                    || device.containers.contains_key(list)
+                lists.mounts.contains_key(list) || lists.envs.contains_key(list) || device.containers.contains_key(list)
             };
             self.witnessed.retain(|list, _| is_there(list));
         }

@@ -100,7 +100,12 @@ impl PodSight {
             static_ip: metadata::annotation(&pod, "vkube.io/static-ip").and_then(|text| text.trim().parse().ok()),
             controller: owners_of(&pod).into_iter().find(|owner| owner.controller),
             owner_deployment: metadata::annotation(&pod, workloads::OWNER_DEPLOYMENT).map(str::to_owned),
-            containers: containers.into_iter().flatten().enumerate().map(|(at, one)| container(&pod, one, at)).collect(),
+            containers: containers
+                .into_iter()
+                .flatten()
+                .enumerate()
+                .map(|(at, one)| container(&pod, one, at))
+                .collect(),
         }
     }
 
@@ -131,7 +136,11 @@ fn container(pod: &Value, container: &Value, index: usize) -> ContainerSight {
         has_own_file: metadata::annotation(pod, "vkube.io/file").is_some_and(|file| !file.is_empty()),
         digest: status.and_then(|status| digest_of(status["imageID"].as_str()?)).map(str::to_owned),
         mount_paths: list("volumeMounts").iter().filter_map(|mount| text(mount, "mountPath")).collect(),
-        variables: list("env").iter().filter(|one| one["value"].is_string()).filter_map(|one| text(one, "name")).collect(),
+        variables: list("env")
+            .iter()
+            .filter(|one| one["value"].is_string())
+            .filter_map(|one| text(one, "name"))
+            .collect(),
         sets_variables: !list("env").is_empty() || !list("envFrom").is_empty(),
     }
 }

@@ -7,9 +7,7 @@ use mkube_messages::ipam::ReleaseAddress;
 use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
-use mkube_messages::router::{
-    DeviceSnapshot, EnsureEnvs, EnsureMounts, RemoveContainer, RemoveVeth, StopContainer,
-};
+use mkube_messages::router::{DeviceSnapshot, EnsureEnvs, EnsureMounts, RemoveContainer, RemoveVeth, StopContainer};
 use mkube_model::marks::veth_comment;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState};
 use serde_json::json;
@@ -78,7 +76,8 @@ async fn remove_container(parts: &ConsistencyParts, orphan: &Orphan) -> Result<(
     };
     wait(&mut device, STOPPING, rests).await.map_err(|()| "it did not stop".to_owned())?;
     absent_owner(parts, orphan)?;
-    let Some(refers) = row_of(&parts.device.borrow(), orphan).map(|row| (row.mount_lists.clone(), row.env_lists.clone()))
+    let Some(refers) =
+        row_of(&parts.device.borrow(), orphan).map(|row| (row.mount_lists.clone(), row.env_lists.clone()))
     else {
         return Ok(());
     };
@@ -155,10 +154,7 @@ async fn release_address(parts: &ConsistencyParts, orphan: &Orphan) -> Result<()
     if orphan.owner.is_some() {
         absent_owner(parts, orphan)?;
     }
-    let order = ReleaseAddress {
-        context: RequestContext::new("repair", patience::LEASE),
-        veth: orphan.object.clone(),
-    };
+    let order = ReleaseAddress { context: RequestContext::new("repair", patience::LEASE), veth: orphan.object.clone() };
     parts.doors.release.ask(order).await.map_err(|error| format!("it could not be given back: {error}"))
 }
 

@@ -1,6 +1,5 @@
 //! One run: looks at everything that is published, judges it, and makes the report. No call to anybody.
 
-
 use mkube_messages::consistency::{ActionReport, ConsistencyReport, RepairOutcome};
 
 use crate::actor::ConsistencyParts;

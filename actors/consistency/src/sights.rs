@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsView, StoredObject};
 use mkube_model::kinds::{KindId, KindTable};
-use mkube_model::{metadata, workloads};
 use mkube_model::neighbours::desired_store::Revision;
+use mkube_model::{metadata, workloads};
 use serde_json::Value;
 
 use crate::pod_sight::{Owner, PodSight, created, owners_of};
@@ -85,7 +85,8 @@ impl Sights {
                 continue;
             }
             // Looked for in the text first: few kinds have owners.
-            let owners = if object.text().contains("\"ownerReferences\"") { owners_of(&object.value()) } else { vec![] };
+            let owners =
+                if object.text().contains("\"ownerReferences\"") { owners_of(&object.value()) } else { vec![] };
             if owners.is_empty() {
                 self.owned.remove(&place);
             } else {

@@ -1,10 +1,11 @@
 //! Edges: thin actors that turn outside events into messages. Today: HTTP.
 //!
 //! HttpEdge
-//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy).
+//! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy), ConsistencyActor (to repair).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
+mod consistency;
 mod health;
 mod http_edge;
 mod images;
@@ -23,6 +24,7 @@ mod volumes;
 mod watching;
 mod write;
 
+pub use consistency::HttpConsistency;
 pub use health::{Check, HealthChecks};
 pub use http_edge::HttpEdge;
 pub use images::HttpImages;

@@ -15,6 +15,7 @@ use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::Tree;
 use tokio::sync::watch;
 
+use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;
 use crate::images::HttpImages;
 
@@ -35,6 +36,8 @@ pub struct HttpParts {
     pub images: HttpImages,
     /// What is told of volumes.
     pub volumes: VolumesReader,
+    /// What differs, and repairs of it.
+    pub consistency: HttpConsistency,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

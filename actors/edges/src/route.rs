@@ -15,7 +15,9 @@ use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
-use crate::{images, logs, metrics, offered, push_notice, read, request_body, respond, volumes, watching, write};
+use crate::{
+    consistency, images, logs, metrics, offered, push_notice, read, request_body, respond, volumes, watching, write,
+};
 
 /// Requests worked on at the same time, watches and followed logs aside.
 const IN_FLIGHT: usize = 256;
@@ -75,7 +77,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
+                    "/api", "/api/v1", "/api/v1/consistency", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
@@ -96,6 +98,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
         ["api", "v1", "volumes"] if get => return volumes::list(parts),
+        ["api", "v1", "consistency", rest @ ..] => return consistency::of(request, payload, parts, rest, &query).await,
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,

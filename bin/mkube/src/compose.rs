@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
-use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
+use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
+use mkube_edges::{Check, Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_messages::consistency::consistency_view;
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::images::{ImagesReader, images_view};
+use mkube_messages::ipam::leases_view;
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
@@ -54,6 +57,8 @@ mod bounds {
     pub const IMAGES: usize = 1024;
     // Notices of registries; one that is refused is told again.
     pub const ROLLOUTS: usize = 64;
+    // Repairs are asked for by people, and one is carried out at a time.
+    pub const CONSISTENCY: usize = 8;
     pub const NOBODY_ASKS: usize = 1;
 }
 
@@ -119,6 +124,8 @@ pub struct ControllerSettings {
     pub rollouts: Rules,
     /// What notices of registries must be signed with, if anything.
     pub notify_secret: Option<Secret>,
+    /// How repairs go about it.
+    pub consistency: mkube_consistency::Rules,
 }
 
 /// A controller that runs.
@@ -176,6 +183,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let (picture, device) = mkube_router::device_picture();
     let (images_publisher, images) = images_view();
     let (rollouts_publisher, rollouts) = rollouts_view();
+    let (leases_publisher, leases) = leases_view();
+    let (consistency_publisher, consistency) = consistency_view();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -185,6 +194,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let ipam_way = Doorway::new("ipam", bounds::IPAM);
     let images_way = Doorway::new("images", bounds::IMAGES);
     let rollouts_way = Doorway::new("rollouts", bounds::ROLLOUTS);
+    let consistency_way = Doorway::new("consistency", bounds::CONSISTENCY);
 
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -238,6 +248,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             device: device.clone(),
             ensure_bridge: door(Floor::Keeper, &router_way),
             describe_networks: door(Floor::Keeper, &router_way),
+            publisher: leases_publisher,
         };
         let spec =
             ChildSpec::actor("ipam", RestartRule::Permanent, ipam_way.clone(), move |_| IpamActor::new(parts.clone()));
@@ -368,6 +379,35 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         });
         mkube_rollouts::answers(spec).done()
     };
+    let consistency_actor = {
+        let parts = ConsistencyParts {
+            objects: objects.clone(),
+            device: device.clone(),
+            leases,
+            images: images.clone(),
+            rollouts: rollouts.clone(),
+            volumes: volumes.clone(),
+            doors: ConsistencyDoors {
+                stop: door(Floor::Decider, &router_way),
+                remove: door(Floor::Decider, &router_way),
+                remove_veth: door(Floor::Decider, &router_way),
+                mounts: door(Floor::Decider, &router_way),
+                envs: door(Floor::Decider, &router_way),
+                release: door(Floor::Decider, &ipam_way),
+                write: door(Floor::Decider, &objects_way),
+                event: bell(&objects_way),
+            },
+            publisher: consistency_publisher,
+            clock: clock.clone(),
+            volumes_base: plan.volumes_base.clone(),
+            node_name: plan.node_name.clone(),
+            rules: settings.consistency,
+        };
+        let spec = ChildSpec::actor("consistency", RestartRule::Permanent, consistency_way.clone(), move |_| {
+            ConsistencyActor::new(parts.clone())
+        });
+        mkube_consistency::answers(spec).done()
+    };
 
     // Floor 5: edges.
     let http_actor = {
@@ -385,6 +425,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 notify_secret: settings.notify_secret,
             },
             volumes,
+            consistency: HttpConsistency { report: consistency, repair: door(Floor::Edge, &consistency_way) },
             offers: offers.clone(),
             health: health(objects.clone(), device.clone()),
             clock: clock.clone(),
@@ -424,6 +465,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(volumes_actor),
                     Child::Actor(boot_actor),
                     Child::Actor(rollout_actor),
+                    Child::Actor(consistency_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),

@@ -5,6 +5,7 @@ pub mod compose;
 mod check_config;
 mod cli;
 mod client;
+mod consistency;
 mod dev;
 mod failure;
 mod hello_image;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Some(Command::Get(args)) => client::get(&args),
         Some(Command::Delete(args)) => client::delete(&args),
         Some(Command::Logs(args)) => client::logs(&args),
+        Some(Command::Consistency(args)) => consistency::main(&args),
         Some(Command::Status(args)) => status::main(&args),
         Some(Command::Version) => paper::version(),
         Some(Command::Completions(args)) => paper::completions(&args),

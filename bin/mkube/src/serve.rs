@@ -14,7 +14,8 @@ use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{
-    Architecture, Backend, Delivery, NetworkSettings, Overrides, RolloutSettings, Settings, StoreKind,
+    Architecture, Backend, ConsistencySettings, Delivery, NetworkSettings, Overrides, RepairMode, RolloutSettings,
+    Settings, StoreKind,
 };
 use mkube_pods::PlanSettings;
 use mkube_rollouts::Rules;
@@ -123,6 +124,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         tick: TICK,
         gc_interval: settings.storage.gc_interval,
         rollouts: rollout_rules(&settings.rollouts),
+        consistency: consistency_rules(&settings.consistency),
         notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
     };
     Ok(start(neighbours, controller_settings))
@@ -154,6 +156,17 @@ fn image_source(settings: &Settings, router: Arc<dyn Router>, made_here: Vec<Str
 
 fn rollout_rules(settings: &RolloutSettings) -> Rules {
     Rules { interval: settings.check_interval, settle: settings.settle, timeout: settings.timeout, ..Rules::default() }
+}
+
+fn consistency_rules(settings: &ConsistencySettings) -> mkube_consistency::Rules {
+    mkube_consistency::Rules {
+        interval: settings.interval,
+        automatic: settings.repair == RepairMode::Auto,
+        orphan_age: settings.orphan_age,
+        max_share: settings.max_share,
+        pause: settings.repair_pause,
+        ..mkube_consistency::Rules::default()
+    }
 }
 
 /// A device without a boot manifest is fine; one with a broken manifest is not.

@@ -42,7 +42,9 @@ mod tests {
         let comment = mark("infra", "nats", "0123456789abcdef");
         assert_eq!(owner_in_mark(&comment), Some("infra/nats"));
         assert_eq!(hash_in_mark(&comment), Some("0123456789abcdef"));
-        for foreign in ["", "mkube", "mkube infra/nats", "mkube nats 0123456789abcdef", "my mkube infra/nats 0123456789abcdef"] {
+        for foreign in
+            ["", "mkube", "mkube infra/nats", "mkube nats 0123456789abcdef", "my mkube infra/nats 0123456789abcdef"]
+        {
             assert_eq!(owner_in_mark(foreign), None, "{foreign:?}");
         }
     }
@@ -50,7 +52,9 @@ mod tests {
     #[test]
     fn the_comment_of_an_interface_is_the_owner_and_nothing_else() {
         assert_eq!(owner_in_veth_comment(&veth_comment("infra/nats")), Some("infra/nats"));
-        for foreign in ["", "mkube", "mkube ", "mkube nats", "mkube /nats", "mkube infra/", "mkube a/b/c", "mkube a/b of mine"] {
+        for foreign in
+            ["", "mkube", "mkube ", "mkube nats", "mkube /nats", "mkube infra/", "mkube a/b/c", "mkube a/b of mine"]
+        {
             assert_eq!(owner_in_veth_comment(foreign), None, "{foreign:?}");
         }
     }

@@ -48,6 +48,8 @@ pub struct Setup {
     pub rollouts: Rules,
     /// What push notices must be signed with.
     pub notify_secret: Option<Secret>,
+    /// How repairs go about it.
+    pub consistency: mkube_consistency::Rules,
     /// Where archives come from, if not from a cache that holds `images`.
     pub tarballs: Option<Arc<dyn TarballSource>>,
     /// Names of images whose archives are in the cache.
@@ -62,6 +64,7 @@ impl Default for Setup {
             tick: mkube::compose::TICK,
             rollouts: Rules::default(),
             notify_secret: None,
+            consistency: mkube_consistency::Rules::default(),
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
         }
@@ -160,6 +163,7 @@ impl World {
                 gc_interval: Duration::from_secs(1800),
                 rollouts: setup.rollouts,
                 notify_secret: setup.notify_secret,
+                consistency: setup.consistency,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

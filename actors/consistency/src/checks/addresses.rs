@@ -37,7 +37,8 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Finding>) {
 
 /// The pod whose interface this is called after.
 fn owners<'a>(facts: &Facts<'a>) -> BTreeMap<&'a str, &'a PodSight> {
-    let of_pod = |pod: &'a PodSight| pod.containers.iter().flat_map(|one| &one.veths).map(move |veth| (veth.as_str(), pod));
+    let of_pod =
+        |pod: &'a PodSight| pod.containers.iter().flat_map(|one| &one.veths).map(move |veth| (veth.as_str(), pod));
     facts.pods().flat_map(of_pod).collect()
 }
 
@@ -68,7 +69,11 @@ fn lease(facts: &Facts<'_>, veth: &str, held: &HeldAddress, pod: Option<&PodSigh
         None => finding,
     };
     let Some(row) = facts.device.veths.get(veth) else {
-        return of_pod(Finding::warn(section, name, format!("{} is allocated, and there is no interface", held.address)));
+        return of_pod(Finding::warn(
+            section,
+            name,
+            format!("{} is allocated, and there is no interface", held.address),
+        ));
     };
     let there = Facts::addresses(row);
     if there.contains(&IpAddr::V4(held.address)) {
@@ -119,7 +124,8 @@ fn fixed(facts: &Facts<'_>, pod: &PodSight, container: &ContainerSight, wanted: 
 fn interface(facts: &Facts<'_>, pod: &PodSight, container: &ContainerSight, wanted: Option<IpAddr>) -> Finding {
     let veth = facts.veth_name(pod, container);
     let name = format!("network/{}/{}/{veth}", pod.key.namespace, pod.key.name);
-    let fail = |told: String| Finding::fail(Section::Network, name.clone(), told).of_pod(&pod.key, facts.in_flight(pod));
+    let fail =
+        |told: String| Finding::fail(Section::Network, name.clone(), told).of_pod(&pod.key, facts.in_flight(pod));
     let Some(row) = facts.veth_of(pod, container) else {
         return fail("there is no interface".to_owned());
     };

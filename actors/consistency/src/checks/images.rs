@@ -41,7 +41,11 @@ fn archives(facts: &Facts<'_>, found: &mut Vec<Finding>) {
             Finding::warn(Section::Images, name, "recovering: it is being pulled")
         } else {
             // Nobody is hurt: it is fetched again when a container has to be made from it.
-            Finding::warn(Section::Images, name, "no archive is cached; the registry is needed to make the container anew")
+            Finding::warn(
+                Section::Images,
+                name,
+                "no archive is cached; the registry is needed to make the container anew",
+            )
         });
     }
 }

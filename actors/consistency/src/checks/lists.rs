@@ -48,7 +48,13 @@ fn mounts(facts: &Facts<'_>, lists: &DeviceLists, pod: &PodSight, container: &Co
     }
 }
 
-fn variables(facts: &Facts<'_>, lists: &DeviceLists, pod: &PodSight, container: &ContainerSight, list: &str) -> Finding {
+fn variables(
+    facts: &Facts<'_>,
+    lists: &DeviceLists,
+    pod: &PodSight,
+    container: &ContainerSight,
+    list: &str,
+) -> Finding {
     let name = format!("envs/{list}");
     let keys = lists.envs.get(list).map(Vec::as_slice).unwrap_or_default();
     let there: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
@@ -56,6 +62,10 @@ fn variables(facts: &Facts<'_>, lists: &DeviceLists, pod: &PodSight, container: 
     if missing.is_empty() && !keys.is_empty() {
         return Finding::pass(Section::Envs, name, format!("{} variables", keys.len())).of(&pod.key);
     }
-    let told = if keys.is_empty() { "the list is empty".to_owned() } else { format!("not in the list: {}", missing.join(", ")) };
+    let told = if keys.is_empty() {
+        "the list is empty".to_owned()
+    } else {
+        format!("not in the list: {}", missing.join(", "))
+    };
     Finding::fail(Section::Envs, name, told).of_pod(&pod.key, facts.in_flight(pod))
 }

@@ -39,7 +39,8 @@ fn containers(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     let (names, veths) = facts.names_of_pods();
     for row in facts.device.containers.values() {
         let looks_like_ours = row.interfaces.iter().any(|veth| veth.starts_with("veth_"));
-        let of_a_pod = names.contains(row.name.as_str()) || row.interfaces.iter().any(|veth| veths.contains(veth.as_str()));
+        let of_a_pod =
+            names.contains(row.name.as_str()) || row.interfaces.iter().any(|veth| veths.contains(veth.as_str()));
         if looks_like_ours && !of_a_pod && owner_in_mark(&row.comment).is_none() {
             let name = format!("unowned-container/{}", row.name);
             found.push(Finding::warn(Section::Containers, name, "no pod has this container").saying(NO_PROOF));

@@ -5,11 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_messages::consistency::{
+    ConsistencyReader, ConsistencyReport, RepairFault, RepairNow, Repaired, consistency_view,
+};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
+use mkube_messages::ipam::leases_view;
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
@@ -17,6 +22,7 @@ use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
 };
+use mkube_messages::volumes::volumes_view;
 use mkube_model::kinds::KindTable;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
@@ -44,6 +50,8 @@ pub struct Surroundings {
     pub disk: Arc<FakeDisk>,
     pub clock: Arc<FakeClock>,
     pub crossings: Crossings,
+    /// How repairs go about it.
+    pub repairs: mkube_consistency::Rules,
 }
 
 impl Surroundings {
@@ -66,6 +74,7 @@ impl Surroundings {
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(FakeClock::default()),
             crossings: Crossings::default(),
+            repairs: mkube_consistency::Rules::default(),
             device,
         }
     }
@@ -80,6 +89,8 @@ pub struct World {
     rollouts: RolloutsReader,
     redeploy: Door<RedeployImage>,
     pushed: Door<ImagePushed>,
+    consistency: ConsistencyReader,
+    repair: Door<RepairNow>,
     reader: ObjectsReader,
     write: Door<WriteObject>,
 }
@@ -147,7 +158,9 @@ impl World {
             clock: around.clock.clone(),
             node_name: "rose1".into(),
         };
+        let (publish_leases, leases) = leases_view();
         let addresses = IpamParts {
+            publisher: publish_leases,
             networks: vec![network(), other_network()],
             pods: kind("Pod"),
             objects: reader.clone(),
@@ -217,7 +230,7 @@ impl World {
             pods: kind("Pod"),
             secrets: kind("Secret"),
             objects: reader.clone(),
-            device: picture,
+            device: picture.clone(),
             resolve: relay(images.door(), "ResolveImage", &crossings),
             fetch: relay(images.door(), "EnsureTarball of a rollout", &crossings),
             write: relay(objects.door(), "WriteObject of a rollout", &crossings),
@@ -227,6 +240,34 @@ impl World {
             rules: Rules::default(),
         };
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
+        let consistency = Doorway::new("consistency", 8);
+        let (publish_report, report_reader) = consistency_view();
+        let comparer = ConsistencyParts {
+            objects: reader.clone(),
+            device: picture,
+            leases,
+            images: images_reader.clone(),
+            rollouts: rollouts_reader.clone(),
+            volumes: volumes_view().1,
+            doors: ConsistencyDoors {
+                stop: relay(router.door(), "StopContainer of a repair", &crossings),
+                remove: relay(router.door(), "RemoveContainer of a repair", &crossings),
+                remove_veth: relay(router.door(), "RemoveVeth of a repair", &crossings),
+                mounts: relay(router.door(), "EnsureMounts of a repair", &crossings),
+                envs: relay(router.door(), "EnsureEnvs of a repair", &crossings),
+                release: relay(ipam.door(), "ReleaseAddress of a repair", &crossings),
+                write: relay(objects.door(), "WriteObject of a repair", &crossings),
+                event: objects.door(),
+            },
+            publisher: publish_report,
+            clock: around.clock.clone(),
+            volumes_base: "/volumes".into(),
+            node_name: "rose1".into(),
+            rules: around.repairs,
+        };
+        let repair = consistency.door();
+        let consistency_spec =
+            ChildSpec::actor("consistency", permanent, consistency, move |_| ConsistencyActor::new(comparer.clone()));
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
@@ -251,7 +292,11 @@ impl World {
                 Child::Supervisor(supervisor(
                     "deciders",
                     OnLimit::Escalate,
-                    vec![Child::Actor(pods_spec), Child::Actor(mkube_rollouts::answers(rollouts_spec).done())],
+                    vec![
+                        Child::Actor(pods_spec),
+                        Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
+                        Child::Actor(mkube_consistency::answers(consistency_spec).done()),
+                    ],
                 )),
             ],
         );
@@ -265,6 +310,8 @@ impl World {
             rollouts: rollouts_reader,
             redeploy,
             pushed,
+            consistency: report_reader,
+            repair,
             reader,
             write,
         };
@@ -411,6 +458,17 @@ impl World {
     pub async fn redeploy(&self, image: &str) -> Result<Redeploying, CallError<RedeployFault>> {
         let context = RequestContext::new("test", Duration::from_secs(60));
         Self::ask(&self.redeploy, RedeployImage { context, image: image.into() }).await
+    }
+
+    /// What ConsistencyActor found last.
+    pub fn report(&self) -> Option<Arc<ConsistencyReport>> {
+        self.consistency.borrow().clone()
+    }
+
+    /// Somebody asks for a repair.
+    pub async fn repair(&self, dry_run: bool) -> Result<Repaired, CallError<RepairFault>> {
+        let context = RequestContext::new("test", Duration::from_secs(120));
+        Self::ask(&self.repair, RepairNow { context, dry_run }).await
     }
 
     /// Nothing of any pod is on the device, on the disk or in the store.
