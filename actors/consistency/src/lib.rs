@@ -13,6 +13,8 @@
 mod actor;
 mod checks;
 mod decide;
+#[cfg(test)]
+mod decide_tests;
 mod facts;
 mod finding;
 mod memory;

@@ -22,3 +22,6 @@ pub fn all(facts: &Facts<'_>, decision: &Decision) -> Vec<Finding> {
     strays::check(facts, decision, &mut found);
     found
 }
+
+#[cfg(test)]
+mod tests;
