@@ -246,6 +246,10 @@ impl ConsistencyActor {
             Ok(()) => (RepairOutcome::Done, String::new()),
             Err(why) => (RepairOutcome::Refused, why),
         };
+        use RepairAction::{RemoveContainer, RemoveEnvs, RemoveMounts};
+        if outcome == RepairOutcome::Done && matches!(orphan.action, RemoveContainer | RemoveMounts | RemoveEnvs) {
+            self.memory.emptied.insert(orphan.object.clone(), Instant::now());
+        }
         if outcome == RepairOutcome::Done {
             tracing::info!(action = orphan.action.as_str(), object = %orphan.object, %owner, "what nobody owned was taken away");
             if is_removal {

@@ -42,6 +42,8 @@ pub struct Facts<'a> {
     pub changed: &'a BTreeSet<ObjectKey>,
     /// Whose lists are, as rows that refer to them proved in this session.
     pub witnessed: &'a BTreeMap<String, ObjectKey>,
+    /// Lists that were emptied by ourselves, and when.
+    pub emptied: &'a BTreeMap<String, Instant>,
 }
 
 /// The pod an owner in a comment means.
@@ -92,6 +94,12 @@ impl<'a> Facts<'a> {
 
     pub fn has_pod(&self, key: &ObjectKey) -> bool {
         self.sights.pods.contains_key(key)
+    }
+
+    /// Whether a list was emptied after the lists were read: what is known of it is old.
+    pub fn was_emptied(&self, list: &str) -> bool {
+        let read_at = self.device.lists.as_ref().map(|lists| lists.read_at);
+        self.emptied.get(list).is_some_and(|at| read_at.is_none_or(|read_at| read_at <= *at))
     }
 
     /// Whether something of this age is too young to be judged.

@@ -34,6 +34,8 @@ pub struct Memory {
     sightings: BTreeMap<Suspicion, Sighting>,
     /// Whose lists are, by list.
     pub witnessed: BTreeMap<String, ObjectKey>,
+    /// Lists that a repair emptied, and when.
+    pub emptied: BTreeMap<String, Instant>,
     /// Uid and generation of pods and Deployments, and when that was news.
     generations: BTreeMap<(Section, ObjectKey), (String, u64, Option<Instant>)>,
     /// A first look was taken: from now on what is new is news.
@@ -56,6 +58,7 @@ impl Memory {
                 lists.mounts.contains_key(list) || lists.envs.contains_key(list) || device.containers.contains_key(list)
             };
             self.witnessed.retain(|list, _| is_there(list));
+            self.emptied.retain(|_, at| lists.read_at <= *at);
         }
     }
 

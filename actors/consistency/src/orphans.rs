@@ -146,7 +146,7 @@ fn lists(facts: &Facts<'_>) -> Vec<Orphan> {
     let rows = || facts.device.containers.values();
     let orphan = |action: RepairAction, list: &String| {
         let owner = facts.witnessed.get(list).filter(|owner| !facts.has_pod(owner))?;
-        if names.contains(list.as_str()) {
+        if names.contains(list.as_str()) || facts.was_emptied(list) {
             return None;
         }
         let uses = |row: &&std::sync::Arc<_>| uses_list(row, list);

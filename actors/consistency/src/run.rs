@@ -27,7 +27,7 @@ pub fn run(parts: &ConsistencyParts, sights: &mut Sights, memory: &mut Memory) -
     let now = tokio::time::Instant::now();
     let changed = memory.changed(sights, now);
     memory.witness(&device);
-    let witnessed = std::mem::take(&mut memory.witnessed);
+    let (witnessed, emptied) = (std::mem::take(&mut memory.witnessed), std::mem::take(&mut memory.emptied));
     let (leases, images, volumes, rollouts) = (
         parts.leases.borrow().clone(),
         parts.images.borrow().clone(),
@@ -48,13 +48,14 @@ pub fn run(parts: &ConsistencyParts, sights: &mut Sights, memory: &mut Memory) -
         volumes_base: &parts.volumes_base,
         changed: &changed,
         witnessed: &witnessed,
+        emptied: &emptied,
     };
     let found = orphans::find(&facts);
     memory.sight(&found, now);
     let decision = decide(&facts, found, &orphans::totals(&facts), memory, &parts.rules);
     let findings = checks::all(&facts, &decision);
     let time = facts.time;
-    memory.witnessed = witnessed;
+    (memory.witnessed, memory.emptied) = (witnessed, emptied);
     let report = ConsistencyReport {
         timestamp: time,
         checks: memory.date(findings, time),

@@ -195,7 +195,7 @@ impl Scene {
         self.sights.read(&kinds, &view);
         let changed: BTreeSet<ObjectKey> = self.memory.changed(&self.sights, self.now);
         self.memory.witness(&self.device);
-        let witnessed = self.memory.witnessed.clone();
+        let (witnessed, emptied) = (self.memory.witnessed.clone(), self.memory.emptied.clone());
         let facts = Facts {
             now: self.now,
             time: "2026-01-02T00:00:00Z".parse::<Timestamp>().expect("a literal"),
@@ -210,6 +210,7 @@ impl Scene {
             volumes_base: "/volumes",
             changed: &changed,
             witnessed: &witnessed,
+            emptied: &emptied,
         };
         let found = orphans::find(&facts);
         self.memory.sight(&found, self.now);

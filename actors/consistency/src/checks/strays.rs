@@ -67,7 +67,12 @@ fn lists(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     for (list, rows) in &lists.mounts {
         let ours = rows.iter().any(|row| row.src.starts_with(&base));
         let used = facts.device.containers.values().any(|row| uses_list(row, list));
-        if ours && !used && !names.contains(list.as_str()) && !facts.witnessed.contains_key(list) {
+        if ours
+            && !used
+            && !facts.was_emptied(list)
+            && !names.contains(list.as_str())
+            && !facts.witnessed.contains_key(list)
+        {
             let name = format!("unowned-mounts/{list}");
             found.push(Finding::warn(Section::Mounts, name, "no container uses this list").saying(NO_PROOF));
         }
