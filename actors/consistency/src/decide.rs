@@ -83,7 +83,7 @@ pub fn decide(
     memory: &Memory,
     rules: &Rules,
 ) -> Decision {
-    orphans.sort_by(|one, other| one.suspicion().cmp(&other.suspicion()));
+    orphans.sort_by_cached_key(Orphan::suspicion);
     let sure = |orphan: &&Orphan| memory.sighting(orphan).is_some_and(|sighting| sighting.times >= SIGHTINGS);
     let sure: Vec<&Orphan> = orphans.iter().filter(sure).collect();
     let alarm = nothing_wanted(facts, &sure).or_else(|| too_many(&sure, totals, rules));

@@ -112,7 +112,7 @@ async fn what_lost_its_pod_is_planned_at_first_and_removed_when_asked_for_after_
     for number in 0..5 {
         assert!(world.device.is_running(&format!("default_p{number}_c")));
     }
-    assert_eq!(world.events("OrphanRemoved").len(), 2);
+    world.until("both removals are told", |world| world.events("OrphanRemoved").len() == 2).await;
     let again = world.repair(false).await.expect("answered");
     assert!(again.actions.iter().all(|one| one.action == RepairAction::ReleaseAddress), "{again:#?}");
     assert_eq!(world.report().expect("made").stopped, None);
