@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
 use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
-use mkube_edges::{Check, Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpParts};
+use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::consistency::consistency_view;
@@ -42,6 +42,8 @@ use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
 use tokio::sync::watch;
+
+use crate::readiness;
 
 /// Version of mkube.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -427,7 +429,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             volumes,
             consistency: HttpConsistency { report: consistency, repair: door(Floor::Edge, &consistency_way) },
             offers: offers.clone(),
-            health: health(objects.clone(), device.clone()),
+            health: readiness::checks(objects.clone(), device.clone()),
             clock: clock.clone(),
             allow_chaos: settings.allow_chaos,
             allowed_hosts: settings.allowed_hosts,
@@ -490,23 +492,4 @@ pub fn row_finder(device: DeviceReader) -> FindRow {
             running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
         })
     })
-}
-
-/// What `/readyz` looks at.
-fn health(objects: ObjectsReader, device: DeviceReader) -> HealthChecks {
-    let store = move || {
-        let view = objects.view();
-        if view.loaded && view.not_loaded_because.is_none() {
-            return Ok(());
-        }
-        Err(view.not_loaded_because.clone().unwrap_or_else(|| "the store is being read".into()))
-    };
-    let reach = move || {
-        let picture = device.borrow();
-        if picture.reachable && picture.complete {
-            return Ok(());
-        }
-        Err(picture.fault.clone().unwrap_or_else(|| "the device is being read".into()))
-    };
-    HealthChecks(vec![Check { name: "store", look: Arc::new(store) }, Check { name: "device", look: Arc::new(reach) }])
 }

@@ -15,6 +15,7 @@ mod kubeconfig;
 mod logging;
 mod manifests;
 mod paper;
+mod readiness;
 mod registry;
 mod run;
 mod serve;
