@@ -2,11 +2,12 @@
 //!
 //! HttpEdge
 //! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
-//!                                                                  DeploymentsActor (to evict).
+//!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
 mod boot_plan;
+mod consistency;
 mod eviction;
 mod health;
 mod http_edge;
@@ -27,6 +28,7 @@ mod volumes;
 mod watching;
 mod write;
 
+pub use consistency::HttpConsistency;
 pub use health::{Check, HealthChecks};
 pub use http_edge::HttpEdge;
 pub use images::HttpImages;

@@ -17,6 +17,7 @@ use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::Tree;
 use tokio::sync::watch;
 
+use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;
 use crate::images::HttpImages;
 
@@ -41,6 +42,8 @@ pub struct HttpParts {
     pub volumes: VolumesReader,
     /// The order pods start in.
     pub boot_plan: BootPlanReader,
+    /// What differs, and repairs of it.
+    pub consistency: HttpConsistency,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

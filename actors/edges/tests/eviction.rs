@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
+use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpParts};
 use mkube_fakes::FakeClock;
+use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Doorway;
 use mkube_messages::gates::boot_plan;
@@ -98,6 +99,7 @@ impl Bench {
                 notify_secret: None,
             },
             boot_plan: boot_plan().1,
+            consistency: HttpConsistency { report: consistency_view().1, repair: rollouts_way.door() },
             volumes: volumes_view().1,
             offers: Offers::default(),
             health: HealthChecks(vec![]),

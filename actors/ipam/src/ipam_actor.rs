@@ -2,16 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use imbl::OrdMap;
 use mkube_messages::door::Door;
-use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
+use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, LeasesPublisher, LeasesView, ReleaseAddress};
 use mkube_messages::objects::ObjectsReader;
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DescribeNetworks, DeviceReader, EnsureBridge};
 use mkube_model::kinds::KindId;
+use mkube_model::neighbours::router::VethRow;
 use mkube_model::network::Network;
 use mkube_supervision::ChildSpecBuilder;
 use serde_json::Value;
@@ -37,6 +40,8 @@ pub struct IpamParts {
     pub ensure_bridge: Door<EnsureBridge>,
     /// To look for bridges of the others.
     pub describe_networks: Door<DescribeNetworks>,
+    /// Where leases are published; outlives the actor.
+    pub publisher: LeasesPublisher,
 }
 
 /// Registers everything the actor answers.
@@ -50,6 +55,8 @@ pub struct IpamActor {
     table: LeaseTable,
     /// The reading of the device the table knows.
     seen: u64,
+    /// The interfaces that were last looked at.
+    followed: OrdMap<String, Arc<VethRow>>,
     /// Addresses in the pods' status were claimed.
     claimed: bool,
     /// Networks whose bridge and gateway were found or made.
@@ -62,7 +69,8 @@ impl IpamActor {
     /// A new incarnation.
     pub fn new(parts: IpamParts) -> Self {
         let table = LeaseTable::new(parts.networks.clone());
-        Self { parts, table, seen: 0, claimed: false, ready: HashSet::new(), preparing: HashMap::new() }
+        let followed = OrdMap::new();
+        Self { parts, table, seen: 0, followed, claimed: false, ready: HashSet::new(), preparing: HashMap::new() }
     }
 
     /// Learns what device and store hold; fails while either is not known completely.
@@ -93,13 +101,42 @@ impl IpamActor {
 
     fn lease(&mut self, order: &LeaseAddress) -> Result<AddressLease, IpamFault> {
         self.catch_up()?;
-        self.table.lease(Wish {
+        let lease = self.table.lease(Wish {
             veth: &order.veth,
             pod: &order.pod,
             network: order.network.as_deref(),
             wanted: order.wanted,
             previous: order.previous,
-        })
+        });
+        self.publish();
+        lease
+    }
+
+    /// Tells the leases, if that is news. Only after both sides were read: what is missing before is not missing.
+    fn publish(&self) {
+        let told = self.table.told();
+        let is_news = |view: &Arc<LeasesView>| !view.loaded || !view.by_veth.ptr_eq(&told) && view.by_veth != told;
+        if is_news(&self.parts.publisher.borrow()) {
+            self.parts.publisher.send_replace(Arc::new(LeasesView { loaded: true, by_veth: told }));
+        }
+    }
+
+    /// Interfaces that come and go by themselves are noticed at once.
+    fn follow_device(&mut self, ctx: &mut Context<Self>) {
+        let mut device = self.parts.device.clone();
+        device.mark_unchanged();
+        let waiting = async move { device.changed().await.is_ok() };
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_device(ctx);
+            }
+        }));
+        let veths = self.parts.device.borrow().veths.clone();
+        let is_new = !self.followed.ptr_eq(&veths) || !self.claimed;
+        self.followed = veths;
+        if is_new && self.catch_up().is_ok() {
+            self.publish();
+        }
     }
 
     /// Leases without a pod in the store and without a veth on the device are leftovers of a crash between two steps.
@@ -115,6 +152,7 @@ impl IpamActor {
         for veth in forgotten {
             tracing::info!(%veth, "address lease without pod and interface given back");
         }
+        self.publish();
     }
 
     /// Looks for, or makes, what the network needs on the device; once, however many ask.
@@ -179,6 +217,7 @@ impl Actor for IpamActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        self.follow_device(ctx);
         self.sweep_later(ctx);
     }
 }
@@ -215,6 +254,7 @@ impl Handler<ReleaseAddress> for IpamActor {
                 return Err(IpamFault::NotReady(format!("{} is still on the device", order.veth)));
             }
             self.table.release(&order.veth);
+            self.publish();
             Ok(())
         });
         Box::pin(actix::fut::ready(released))

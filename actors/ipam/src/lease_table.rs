@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
-use mkube_messages::ipam::{AddressLease, IpamFault};
+use imbl::OrdMap;
+use mkube_messages::ipam::{AddressLease, HeldAddress, IpamFault};
 use mkube_messages::objects::ObjectKey;
 use mkube_model::IpNet;
 use mkube_model::network::Network;
@@ -41,6 +42,8 @@ pub struct LeaseTable {
     claims: HashMap<Ipv4Addr, ObjectKey>,
     /// Interfaces as last seen on the device, ours or not; nobody keeps people from giving an address twice.
     device: HashMap<Ipv4Addr, Vec<String>>,
+    /// What is told of the leases; a copy costs nothing.
+    told: OrdMap<String, HeldAddress>,
     /// Where the search goes on, per network.
     cursor: HashMap<String, Ipv4Addr>,
 }
@@ -93,7 +96,7 @@ impl LeaseTable {
             let rival = self.on_device(held).any(|veth| veth != wish.veth);
             let fits = network.cidr.contains(&held) && held != network.gateway && !rival;
             if fits && wish.wanted.is_none_or(|wanted| wanted == held) {
-                self.pods.insert(wish.veth.to_owned(), wish.pod.clone());
+                self.belongs_to(wish.veth, wish.pod);
                 return Ok(lease_of(&network, held));
             }
         }
@@ -106,7 +109,7 @@ impl LeaseTable {
         };
         self.release(wish.veth);
         self.insert(wish.veth, address);
-        self.pods.insert(wish.veth.to_owned(), wish.pod.clone());
+        self.belongs_to(wish.veth, wish.pod);
         self.claims.remove(&address);
         Ok(lease_of(&network, address))
     }
@@ -114,6 +117,7 @@ impl LeaseTable {
     /// Gives an address back.
     pub fn release(&mut self, veth: &str) {
         self.pods.remove(veth);
+        self.told.remove(veth);
         if let Some(address) = self.by_veth.remove(veth) {
             self.by_address.remove(&address);
         }
@@ -133,7 +137,20 @@ impl LeaseTable {
         gone
     }
 
+    /// Every lease, as it is told.
+    pub fn told(&self) -> OrdMap<String, HeldAddress> {
+        self.told.clone()
+    }
+
+    fn belongs_to(&mut self, veth: &str, pod: &ObjectKey) {
+        self.pods.insert(veth.to_owned(), pod.clone());
+        if let Some(held) = self.told.get_mut(veth) {
+            held.pod = Some(pod.clone());
+        }
+    }
+
     fn insert(&mut self, veth: &str, address: Ipv4Addr) {
+        self.told.insert(veth.to_owned(), HeldAddress { address, pod: self.pods.get(veth).cloned() });
         self.by_veth.insert(veth.to_owned(), address);
         self.by_address.insert(address, veth.to_owned());
     }

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+pub use mkube_model::marks::{hash_in_mark, mark, owner_in_mark, veth_comment};
 use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::SourceDirectory;
 use mkube_model::neighbours::tarballs::PullPolicy;
@@ -141,22 +142,6 @@ pub struct ContainerNames {
     pub veth: String,
 }
 
-/// The mark in a row's comment.
-pub fn mark(namespace: &str, pod: &str, hash: &str) -> String {
-    format!("mkube {namespace}/{pod} {hash}")
-}
-
-/// The comment of a pod's interfaces and bridge ports.
-pub fn veth_comment(owner: &str) -> String {
-    format!("mkube {owner}")
-}
-
-/// The owner in a row's comment, if it is our mark.
-pub fn owner_in_mark(comment: &str) -> Option<&str> {
-    hash_in_mark(comment)?;
-    comment.split(' ').nth(1)
-}
-
 /// Whether a row is this container's: by its mark, or, without one, by the interface that the naming rules give it. A row
 /// that only happens to have the name is somebody else's.
 pub fn is_ours(row: &ContainerRow, plan: &ContainerPlan) -> bool {
@@ -169,15 +154,6 @@ pub fn is_ours(row: &ContainerRow, plan: &ContainerPlan) -> bool {
 /// Whether an interface is this container's: by its comment, or, without one, by its name.
 pub fn is_our_veth(row: &VethRow, plan: &ContainerPlan) -> bool {
     row.comment.is_empty() || row.comment == veth_comment(&plan.owner)
-}
-
-/// The hash in a row's comment, if it is our mark.
-pub fn hash_in_mark(comment: &str) -> Option<&str> {
-    let mut words = comment.split(' ');
-    (words.next() == Some("mkube")).then_some(())?;
-    words.next()?.contains('/').then_some(())?;
-    let hash = words.next()?;
-    (words.next().is_none() && hash.len() == 16).then_some(hash)
 }
 
 /// Whether a row was made for this hash, or says nothing of one; as is no row at all.

@@ -4,11 +4,12 @@
 //! Answers  EnsureBridge, DescribeNetworks, EnsureVeth, RemoveVeth, EnsureMounts, EnsureEnvs, EnsureContainer,
 //!          StartContainer, StopContainer, RemoveContainer, MarkContainer, SetStartOnBoot, DescribeContainerLog, DescribeFile,
 //!          DescribeRoom, FetchFile, RenameFile, RemoveFile, PlaceFile.  Tells  nobody.
-//! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; every 50 ms to 1 s while a row moves.
-//!          Figures also after the device was away or a process ended by itself: they tell whether it was booted.
+//! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; once a minute mount and environment lists
+//!          too; every 50 ms to 1 s while a row moves. Figures also after the device was away or a process ended by itself:
+//!          they tell whether it was booted.
 //! Rebuilds from the device, before it publishes a complete picture.
 //!
-//! Steady state costs at most three calls a tick, whatever the number of pods.
+//! Steady state costs three calls a tick, and two more at every sixth, whatever the number of pods.
 //!
 //! [`DeviceSnapshot`]: mkube_messages::router::DeviceSnapshot
 

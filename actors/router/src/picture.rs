@@ -3,13 +3,15 @@
 //! A list that was asked for before a command finished may not show what the command did. So each reading carries the age it
 //! was started at, each command notes the rows it touched and when, and a touched row outlives an older reading.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
-use mkube_messages::router::DeviceSnapshot;
-use mkube_model::neighbours::router::{BridgePortRow, ContainerRow, ContainerState, SystemResource, VethRow};
+use mkube_messages::router::{DeviceLists, DeviceSnapshot};
+use mkube_model::neighbours::router::{
+    BridgePortRow, ContainerRow, ContainerState, EnvRow, MountRow, SystemResource, VethRow,
+};
 use tokio::time::Instant;
 
 /// An uptime is printed in whole seconds, rounded down.
@@ -110,6 +112,18 @@ impl Picture {
         self.snapshot.read_at = Some(begun);
         self.snapshot.reachable = true;
         self.snapshot.fault = None;
+    }
+
+    /// Mount and environment lists were read; the reading was begun at that time.
+    pub fn lists(&mut self, begun: Instant, mounts: Vec<MountRow>, envs: Vec<EnvRow>) {
+        let mut lists = DeviceLists { read_at: begun, mounts: BTreeMap::new(), envs: BTreeMap::new() };
+        for row in mounts {
+            lists.mounts.entry(row.list.clone()).or_default().push(row);
+        }
+        for row in envs {
+            lists.envs.entry(row.list).or_default().push(row.key);
+        }
+        self.snapshot.lists = Some(Arc::new(lists));
     }
 
     /// Folds in what something started at `age` taught us.

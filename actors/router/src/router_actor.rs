@@ -30,6 +30,11 @@ const ALERT: Duration = Duration::from_secs(5);
 /// Pause after a reading that failed: the first one; doubles up to a tick.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 
+/// Mount and environment lists are read at every so many ticks.
+const LISTS_EVERY: u64 = 6;
+/// At which of them: not at the first, which everybody waits for.
+const LISTS_AT: u64 = 3;
+
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
 pub struct RouterParts {
@@ -165,6 +170,7 @@ impl RouterActor {
         let back = self.picture.snapshot().fault.is_some();
         let figures = first || back || (full && self.ticks % 2 == 1);
         let ports = first || (full && self.ticks % 2 == 0);
+        let lists = !first && full && self.ticks % LISTS_EVERY == LISTS_AT;
         let age = self.picture.next_age();
         let begun = Instant::now();
         let router = self.parts.router.clone();
@@ -190,9 +196,10 @@ impl RouterActor {
                 Ok::<(), RouterFault>(())
             }
             .await;
-            (learned, result)
+            let lists = if lists && result.is_ok() { read_lists(&*router).await } else { None };
+            (learned, result, lists)
         };
-        let folded = reading.into_actor(self).map(move |(learned, result), actor, ctx| {
+        let folded = reading.into_actor(self).map(move |(learned, result, lists), actor, ctx| {
             actor.reading = false;
             let result = result.map_err(|fault| fault.to_string()).and_then(|()| actor.believe(&learned));
             let pause = match result {
@@ -202,6 +209,9 @@ impl RouterActor {
                     }
                     for one in learned {
                         actor.picture.learn(age, one);
+                    }
+                    if let Some((mounts, envs)) = lists {
+                        actor.picture.lists(begun, mounts, envs);
                     }
                     actor.picture.worked(begun);
                     actor.retry_pause = FIRST_RETRY;
@@ -313,6 +323,12 @@ impl RouterActor {
         };
         self.carry_out(context, |actor| &mut actor.containers, about, step, true)
     }
+}
+
+/// Both lists, or none. Containers are more urgent: that the lists cannot be read is no fault of the reading.
+async fn read_lists(router: &dyn Router) -> Option<(Vec<MountRow>, Vec<EnvRow>)> {
+    let read = async { Ok::<_, RouterFault>((router.all_mounts().await?, router.all_envs().await?)) };
+    read.await.inspect_err(|fault| tracing::debug!(%fault, "mount and environment lists could not be read")).ok()
 }
 
 impl Actor for RouterActor {

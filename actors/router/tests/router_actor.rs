@@ -255,7 +255,7 @@ async fn what_was_added_is_never_added_again_when_the_reply_was_lost() {
 }
 
 #[actix::test]
-async fn steady_state_costs_one_poll_and_at_most_three_calls_a_tick_however_many_pods() {
+async fn steady_state_costs_one_poll_three_calls_a_tick_and_two_more_at_every_sixth_however_many_pods() {
     tokio::time::pause();
     for pods in [1, 100, 1000] {
         let device = a_device();
@@ -275,16 +275,43 @@ async fn steady_state_costs_one_poll_and_at_most_three_calls_a_tick_however_many
         bench.read().await;
         assert_eq!(bench.picture.borrow().containers.len(), pods);
         sleep(Duration::from_secs(5)).await;
-        for _tick in 0..6 {
+        let mut lists = 0;
+        for _tick in 0..12 {
             bench.device.forget_calls();
             sleep(Duration::from_secs(10)).await;
             let calls: Vec<String> = bench.device.calls().into_iter().map(|call| call.operation).collect();
-            assert!(calls.len() <= 3, "{pods} pods: {calls:?}");
+            let of_lists = ["GET /container/mounts", "GET /container/envs"].map(|one| bench.device.count(one));
+            assert_eq!(of_lists[0], of_lists[1], "{pods} pods: {calls:?}");
+            lists += of_lists[0];
+            assert_eq!(calls.len() - 2 * of_lists[0], 3, "{pods} pods: {calls:?}");
             assert_eq!(bench.device.count("GET /container"), 1, "{pods} pods: {calls:?}");
             assert_eq!(bench.device.count("GET /interface/veth"), 1, "{pods} pods: {calls:?}");
         }
+        assert_eq!(lists, 2, "lists are read once a minute");
         bench.tree.stop(Duration::from_secs(1)).await;
     }
+}
+
+#[actix::test]
+async fn lists_are_read_slowly_without_values_and_a_fault_of_theirs_is_no_fault_of_the_reading() {
+    let bench = Bench::new().await;
+    let made = |menu: &str, body| drop(bench.device.operate(DeviceVerb::Put, menu, body));
+    made("container/mounts", json!({"list": "a_b_c", "src": "/volumes/x", "dst": "/x"}));
+    made("container/envs", json!({"list": "a_b_c", "key": "PASSWORD", "value": "between us"}));
+    bench.device.cue("GET /container/envs", 1, Cue::Unreachable);
+    assert_eq!(bench.picture.borrow().lists, None, "nobody waits for them at the start");
+    sleep(Duration::from_secs(65)).await;
+    assert!(bench.picture.borrow().reachable && bench.picture.borrow().lists.is_none());
+    sleep(Duration::from_secs(60)).await;
+    let lists = bench.picture.borrow().lists.clone().expect("they were read");
+    assert_eq!(lists.mounts["a_b_c"][0].dst, "/x");
+    assert_eq!(lists.envs["a_b_c"], ["PASSWORD"]);
+    assert!(!format!("{lists:?}").contains("between us"));
+    let read_at = bench.picture.borrow().read_at.expect("read");
+    sleep(Duration::from_secs(25)).await;
+    let picture = bench.picture.borrow().clone();
+    assert!(picture.read_at > Some(read_at), "the rest goes on at its own pace");
+    assert_eq!(picture.lists.as_deref(), Some(&*lists), "and they keep their own time");
 }
 
 #[actix::test]

@@ -92,6 +92,11 @@ pub enum Command {
     /// Print what a container wrote
     #[command(after_help = "Example:\n  mkube logs hello --follow")]
     Logs(LogsArgs),
+    /// What differs between what is wanted and what is there
+    #[command(
+        after_help = "Example:\n  mkube consistency\n  mkube consistency --repair --dry-run\n  mkube consistency --repair\n\nEnds with 1 when a check fails."
+    )]
+    Consistency(ConsistencyArgs),
     /// Supervisor tree and pods on one screen
     #[command(after_help = "Example:\n  mkube status --watch")]
     Status(StatusArgs),
@@ -390,6 +395,26 @@ pub struct LogsArgs {
     #[arg(long)]
     pub timestamps: bool,
     /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube consistency`.
+#[derive(Debug, Args)]
+pub struct ConsistencyArgs {
+    /// Take away what nobody owns any more.
+    #[arg(long)]
+    pub repair: bool,
+    /// Say what a repair would do, change nothing.
+    #[arg(long, requires = "repair")]
+    pub dry_run: bool,
+    /// Show what is as it should be, too.
+    #[arg(long, conflicts_with = "repair")]
+    pub all: bool,
+    /// How the result looks.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
 }

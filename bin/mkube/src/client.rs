@@ -82,7 +82,15 @@ impl Api {
 
     /// A JSON answer with its code; refusals are answers too.
     async fn json(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Value), Failure> {
-        let answer = self.send(request.timeout(PATIENCE)).await?;
+        self.json_within(PATIENCE, request).await
+    }
+
+    async fn json_within(
+        &self,
+        patience: Duration,
+        request: reqwest::RequestBuilder,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let answer = self.send(request.timeout(patience)).await?;
         for warning in answer.headers().get_all("warning") {
             eprintln!("warning: {}", warning.to_str().unwrap_or_default().trim_start_matches("299 - "));
         }
@@ -102,6 +110,11 @@ impl Api {
     pub async fn merge_patch(&self, path: &str, patch: &Value) -> Result<Value, Failure> {
         let request = self.request(Method::PATCH, path).header("content-type", "application/merge-patch+json");
         accepted(self.json(request.body(patch.to_string())).await?)
+    }
+
+    /// The JSON answer to an order without a body, for which one waits so long.
+    pub async fn post_json(&self, path: &str, patience: Duration) -> Result<Value, Failure> {
+        accepted(self.json_within(patience, self.request(Method::POST, path)).await?)
     }
 
     async fn resources(&self) -> Result<Vec<(String, Value)>, Failure> {

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::{BootActor, BootParts, Document};
+use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
-use mkube_edges::{Check, Figures, HealthChecks, HttpEdge, HttpImages, HttpParts};
+use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpParts};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_jobs::{JobsActor, JobsParts};
+use mkube_messages::consistency::consistency_view;
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::{HealthReader, health_view};
 use mkube_messages::images::{ImagesReader, images_view};
+use mkube_messages::ipam::leases_view;
 use mkube_messages::objects::{ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
@@ -47,6 +50,8 @@ use mkube_supervision::{
 use mkube_watchdog::{WatchdogActor, WatchdogParts};
 use tokio::sync::watch;
 
+use crate::readiness;
+
 /// Version of mkube.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Pause between two readings of a device on which nothing moves.
@@ -63,6 +68,8 @@ mod bounds {
     pub const ROLLOUTS: usize = 64;
     // Pods to be evicted; clients repeat what is refused.
     pub const DEPLOYMENTS: usize = 64;
+    // Repairs are asked for by people, and one is carried out at a time.
+    pub const CONSISTENCY: usize = 8;
     pub const NOBODY_ASKS: usize = 1;
 }
 
@@ -136,6 +143,8 @@ pub struct ControllerSettings {
     pub watchdog_interval: Duration,
     /// What notices of registries must be signed with, if anything.
     pub notify_secret: Option<Secret>,
+    /// How repairs go about it.
+    pub consistency: mkube_consistency::Rules,
 }
 
 /// A controller that runs.
@@ -198,6 +207,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let (gates_publisher, gates) = gates_view();
     let (plan_publisher, boot_plan) = boot_plan();
     let (health_publisher, probed) = health_view();
+    let (leases_publisher, leases) = leases_view();
+    let (consistency_publisher, consistency) = consistency_view();
     let (tree_known, tree) = watch::channel(None);
     let plan = Arc::new(settings.plan);
 
@@ -208,6 +219,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     let images_way = Doorway::new("images", bounds::IMAGES);
     let rollouts_way = Doorway::new("rollouts", bounds::ROLLOUTS);
     let deployments_way = Doorway::new("deployments", bounds::DEPLOYMENTS);
+    let consistency_way = Doorway::new("consistency", bounds::CONSISTENCY);
 
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -261,6 +273,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             device: device.clone(),
             ensure_bridge: door(Floor::Keeper, &router_way),
             describe_networks: door(Floor::Keeper, &router_way),
+            publisher: leases_publisher,
         };
         let spec =
             ChildSpec::actor("ipam", RestartRule::Permanent, ipam_way.clone(), move |_| IpamActor::new(parts.clone()));
@@ -415,6 +428,35 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         });
         mkube_rollouts::answers(spec).done()
     };
+    let consistency_actor = {
+        let parts = ConsistencyParts {
+            objects: objects.clone(),
+            device: device.clone(),
+            leases,
+            images: images.clone(),
+            rollouts: rollouts.clone(),
+            volumes: volumes.clone(),
+            doors: ConsistencyDoors {
+                stop: door(Floor::Decider, &router_way),
+                remove: door(Floor::Decider, &router_way),
+                remove_veth: door(Floor::Decider, &router_way),
+                mounts: door(Floor::Decider, &router_way),
+                envs: door(Floor::Decider, &router_way),
+                release: door(Floor::Decider, &ipam_way),
+                write: door(Floor::Decider, &objects_way),
+                event: bell(&objects_way),
+            },
+            publisher: consistency_publisher,
+            clock: clock.clone(),
+            volumes_base: plan.volumes_base.clone(),
+            node_name: plan.node_name.clone(),
+            rules: settings.consistency,
+        };
+        let spec = ChildSpec::actor("consistency", RestartRule::Permanent, consistency_way.clone(), move |_| {
+            ConsistencyActor::new(parts.clone())
+        });
+        mkube_consistency::answers(spec).done()
+    };
 
     let deployments_actor = {
         let parts = DeploymentsParts {
@@ -476,8 +518,9 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             },
             volumes,
             boot_plan,
+            consistency: HttpConsistency { report: consistency, repair: door(Floor::Edge, &consistency_way) },
             offers: offers.clone(),
-            health: health(objects.clone(), device.clone()),
+            health: readiness::checks(objects.clone(), device.clone()),
             clock: clock.clone(),
             allow_chaos: settings.allow_chaos,
             allowed_hosts: settings.allowed_hosts,
@@ -519,6 +562,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(deployments_actor),
                     Child::Actor(jobs_actor),
                     Child::Actor(watchdog_actor),
+                    Child::Actor(consistency_actor),
                 ],
             )),
             Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
@@ -543,23 +587,4 @@ pub fn row_finder(device: DeviceReader) -> FindRow {
             running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
         })
     })
-}
-
-/// What `/readyz` looks at.
-fn health(objects: ObjectsReader, device: DeviceReader) -> HealthChecks {
-    let store = move || {
-        let view = objects.view();
-        if view.loaded && view.not_loaded_because.is_none() {
-            return Ok(());
-        }
-        Err(view.not_loaded_because.clone().unwrap_or_else(|| "the store is being read".into()))
-    };
-    let reach = move || {
-        let picture = device.borrow();
-        if picture.reachable && picture.complete {
-            return Ok(());
-        }
-        Err(picture.fault.clone().unwrap_or_else(|| "the device is being read".into()))
-    };
-    HealthChecks(vec![Check { name: "store", look: Arc::new(store) }, Check { name: "device", look: Arc::new(reach) }])
 }

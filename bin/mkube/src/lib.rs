@@ -6,6 +6,7 @@ mod boot_plan;
 mod check_config;
 mod cli;
 mod client;
+mod consistency;
 mod dev;
 mod drain;
 mod failure;
@@ -16,6 +17,7 @@ mod kubeconfig;
 mod logging;
 mod manifests;
 mod paper;
+mod readiness;
 mod registry;
 mod run;
 mod serve;
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Some(Command::Get(args)) => client::get(&args),
         Some(Command::Delete(args)) => client::delete(&args),
         Some(Command::Logs(args)) => client::logs(&args),
+        Some(Command::Consistency(args)) => consistency::main(&args),
         Some(Command::Status(args)) => status::main(&args),
         Some(Command::Cordon(args)) => drain::cordon(&args),
         Some(Command::Uncordon(args)) => drain::uncordon(&args),

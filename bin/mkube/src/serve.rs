@@ -14,8 +14,8 @@ use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{
-    Architecture, Backend, Delivery, LifecycleSettings, NetworkSettings, Overrides, RolloutSettings, Settings,
-    StoreKind,
+    Architecture, Backend, ConsistencySettings, Delivery, LifecycleSettings, NetworkSettings, Overrides, RepairMode,
+    RolloutSettings, Settings, StoreKind,
 };
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::NetworkProber;
@@ -132,6 +132,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
             first_pause: settings.lifecycle.restart_cooldown,
         },
         watchdog_interval: settings.lifecycle.watchdog_interval,
+        consistency: consistency_rules(&settings.consistency),
         notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
     };
     Ok(start(neighbours, controller_settings))
@@ -168,6 +169,17 @@ fn rollout_rules(settings: &RolloutSettings) -> Rules {
 fn order_rules(settings: &LifecycleSettings) -> mkube_order::Rules {
     let parallel = usize::try_from(settings.parallel_starts).unwrap_or(usize::MAX);
     mkube_order::Rules { parallel, deadline: settings.start_deadline }
+}
+
+fn consistency_rules(settings: &ConsistencySettings) -> mkube_consistency::Rules {
+    mkube_consistency::Rules {
+        interval: settings.interval,
+        automatic: settings.repair == RepairMode::Auto,
+        orphan_age: settings.orphan_age,
+        max_share: settings.max_share,
+        pause: settings.repair_pause,
+        ..mkube_consistency::Rules::default()
+    }
 }
 
 /// A device without a boot manifest is fine; one with a broken manifest is not.

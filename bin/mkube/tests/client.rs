@@ -56,6 +56,12 @@ fn objects_are_applied_shown_and_deleted_without_kubectl() {
     let tree = done(&machine, &["status"]);
     assert!(tree.contains("default/web") && tree.contains("object-layer"), "{tree}");
     done(&machine, &["logs", "web"]);
+    let all = done(&machine, &["consistency", "--all"]);
+    assert!(all.contains("container/web/c") && all.contains(" 0 fail"), "{all}");
+    assert!(!done(&machine, &["consistency"]).contains("container/web/c"), "only what is not as it should be");
+    let repaired = done(&machine, &["consistency", "--repair", "--dry-run", "-o", "json"]);
+    assert!(repaired.contains("\"actions\": []") && repaired.contains("\"count\": 0"), "{repaired}");
+    assert_eq!(run(&machine, &["consistency", "--dry-run"]).status.code(), Some(2), "a dry run of what?");
 
     assert_eq!(done(&machine, &["delete", "pod", "web"]), "pod/web deleted\n");
     eventually("the pod is gone", SOON, || {

@@ -1,9 +1,12 @@
-//! What IpamActor answers.
+//! What IpamActor answers and publishes.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use actix::Message;
+use imbl::OrdMap;
 use mkube_model::IpNet;
+use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
 use crate::request::{Floor, Request, RequestContext};
@@ -130,4 +133,34 @@ impl Request for ReleaseAddress {
     fn context(&self) -> &RequestContext {
         &self.context
     }
+}
+
+/// An address that is given out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The pod that asked for it; none for what was only seen on the device.
+    pub pod: Option<ObjectKey>,
+}
+
+/// What IpamActor publishes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LeasesView {
+    /// False until device and store were read.
+    pub loaded: bool,
+    /// Addresses by interface.
+    pub by_veth: OrdMap<String, HeldAddress>,
+}
+
+/// Reads what IpamActor publishes.
+pub type LeasesReader = watch::Receiver<Arc<LeasesView>>;
+
+/// The writing end; kept outside the actor so that readers survive its restarts.
+pub type LeasesPublisher = Arc<watch::Sender<Arc<LeasesView>>>;
+
+/// A connected pair, with nothing known.
+pub fn leases_view() -> (LeasesPublisher, LeasesReader) {
+    let (sender, reader) = watch::channel(Arc::default());
+    (Arc::new(sender), reader)
 }

@@ -1,5 +1,6 @@
 //! What actors say to one another. One file per answering actor; message, reply and fault stand side by side.
 
+pub mod consistency;
 pub mod deployments;
 pub mod door;
 pub mod gates;

@@ -18,5 +18,7 @@ pub const RESOLVE: Duration = Duration::from_secs(30);
 pub const REDEPLOY: Duration = Duration::from_secs(60);
 /// A download of the device: it is cut after about 60 s, and one may have to wait for another.
 pub const FETCH: Duration = Duration::from_secs(150);
+/// A repair of what nobody owns: a few removals, one after the other, with a pause between them.
+pub const REPAIR: Duration = Duration::from_secs(120);
 /// Reading the whole store at start.
 pub const LOAD: Duration = Duration::from_secs(60);

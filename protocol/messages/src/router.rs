@@ -3,13 +3,14 @@
 //! Commands say *ensure*: a reply that got lost is followed by a look at the device, so repeating one never makes a second
 //! row. The picture is complete or it is not there: nobody concludes from a half-read list.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Message;
 use imbl::OrdMap;
 use mkube_model::neighbours::router::{
-    AddressRow, BridgePortRow, ContainerRow, LogRow, NewContainer, NewMount, NewVeth, RouterFault, SystemResource,
-    VethRow,
+    AddressRow, BridgePortRow, ContainerRow, LogRow, MountRow, NewContainer, NewMount, NewVeth, RouterFault,
+    SystemResource, VethRow,
 };
 use mkube_model::secret::Secret;
 use tokio::sync::watch;
@@ -45,6 +46,19 @@ pub struct DeviceSnapshot {
     /// When the device started, once its uptime was read; never later than it really was. Another value means that it was
     /// rebooted: what ran before that moment does not run any more.
     pub booted_at: Option<Instant>,
+    /// Mount and environment lists, once read: more slowly than the rest, so they may be a minute older.
+    pub lists: Option<Arc<DeviceLists>>,
+}
+
+/// What mount and environment lists held when they were last read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceLists {
+    /// When that reading was begun.
+    pub read_at: Instant,
+    /// Mounts by list.
+    pub mounts: BTreeMap<String, Vec<MountRow>>,
+    /// Names of variables by list. Their values may be secrets and are not kept.
+    pub envs: BTreeMap<String, Vec<String>>,
 }
 
 /// Reads the published picture.

@@ -9,6 +9,7 @@ pub mod disk_map;
 pub mod image_pins;
 pub mod image_reference;
 pub mod kinds;
+pub mod marks;
 pub mod metadata;
 pub mod names;
 pub mod neighbours;

@@ -160,6 +160,14 @@ impl Router for RestRouter {
         self.client.list("/container/envs", &[(shape.env_list_name, list)], &["key"], rows::env).await
     }
 
+    async fn all_mounts(&self) -> Result<Vec<MountRow>, RouterFault> {
+        self.client.list("/container/mounts", &[], &["dst"], rows::mount).await
+    }
+
+    async fn all_envs(&self) -> Result<Vec<EnvRow>, RouterFault> {
+        self.client.list("/container/envs", &[], &["key"], rows::env).await
+    }
+
     async fn log(&self) -> Result<Vec<LogRow>, RouterFault> {
         self.client.list("/log", &[], &["message"], rows::log).await
     }

@@ -53,6 +53,8 @@ pub struct Setup {
     pub restarts: RestartRules,
     /// What push notices must be signed with.
     pub notify_secret: Option<Secret>,
+    /// How repairs go about it.
+    pub consistency: mkube_consistency::Rules,
     /// Where archives come from, if not from a cache that holds `images`.
     pub tarballs: Option<Arc<dyn TarballSource>>,
     /// Names of images whose archives are in the cache.
@@ -71,6 +73,7 @@ impl Default for Setup {
             order: mkube_order::Rules::default(),
             restarts: RestartRules::default(),
             notify_secret: None,
+            consistency: mkube_consistency::Rules::default(),
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
             manifests: Vec::new(),
@@ -175,6 +178,7 @@ impl World {
                 restarts: setup.restarts,
                 watchdog_interval: Duration::from_secs(5),
                 notify_secret: setup.notify_secret,
+                consistency: setup.consistency,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

@@ -9,7 +9,7 @@ use mkube_fakes::Verb as DeviceVerb;
 use mkube_fakes::{FakeClock, FakeRouter};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
-use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
+use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress, leases_view};
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsPublisher, ObjectsView, StoredObject, objects_view};
 use mkube_messages::request::{Request, RequestContext};
 use mkube_model::kinds::{KindId, KindTable};
@@ -57,6 +57,7 @@ fn with(networks: Vec<Network>, device: FakeRouter) -> Bench {
         device: picture,
         ensure_bridge: router.door(),
         describe_networks: router.door(),
+        publisher: leases_view().0,
     };
     let gate = ChildSpec::actor("router", RestartRule::Permanent, router, move |_| RouterActor::new(gate.clone()));
     let keeper = ChildSpec::actor("ipam", RestartRule::Permanent, ipam.clone(), move |_| IpamActor::new(parts.clone()));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::machine::{Http, Running, archive, free_port, millis, pod, quantile, runs, scratch, text};
@@ -16,18 +16,20 @@ const QUIET: Duration = Duration::from_secs(60);
 pub const TICK: Duration = Duration::from_secs(10);
 /// Lists asked for under churn.
 const LISTS: usize = 300;
+/// Consistency runs.
+const RUNS: usize = 50;
 
 pub async fn run() -> anyhow::Result<()> {
     println!("## Pods on the simulated engine (host in its own process, figures of `serve` alone)\n");
     println!(
-        "| pods | all Ready after | RSS | idle CPU | device calls a tick | calls a create | calls a delete | list p50 | list p99 | list size |"
+        "| pods | all Ready after | RSS | idle CPU | device calls a tick | calls a create | calls a delete | list p50 | list p99 | list size | consistency p50 | consistency longest |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for pods in [1, 100, 1000] {
         one(pods).await?;
     }
     println!(
-        "\nlist: `GET /api/v1/pods`, {LISTS} times one after the other while 50 pods are deleted and created again without pause\n"
+        "\nlist: `GET /api/v1/pods`, {LISTS} times one after the other while 50 pods are deleted and created again without pause\nconsistency: a whole run, asked for by a dry repair, {RUNS} times\n"
     );
     Ok(())
 }
@@ -70,6 +72,14 @@ async fn one(count: usize) -> anyhow::Result<()> {
     let per_tick = quiet / (QUIET.as_secs_f64() / TICK.as_secs_f64());
     let resident = serve.resident();
 
+    let repair = format!("{}/api/v1/consistency/repair", site.api);
+    let mut consistency = Vec::new();
+    for _ in 0..RUNS {
+        let begin = Instant::now();
+        http.post(&repair, &json!({"dryRun": ["All"]})).await?;
+        consistency.push(begin.elapsed());
+    }
+
     let churn = Churn::start(http, &collection, count.min(50));
     let mut times = Vec::new();
     let mut size = 0;
@@ -87,12 +97,14 @@ async fn one(count: usize) -> anyhow::Result<()> {
     http.until(&all, Duration::from_secs(60), without).await?;
     let deleted = changes(&http.get(&calls).await?);
     println!(
-        "| {count} | {:.1} s | {resident:.1} MiB | {idle:.2} % | {per_tick:.1} | {:.1} | {deleted} | {} | {} | {} KiB |",
+        "| {count} | {:.1} s | {resident:.1} MiB | {idle:.2} % | {per_tick:.1} | {:.1} | {deleted} | {} | {} | {} KiB | {} | {} |",
         ready_after.as_secs_f64(),
         created as f64 / count as f64,
         millis(quantile(&mut times, 0.5)),
         millis(quantile(&mut times, 0.99)),
         size / 1024,
+        millis(quantile(&mut consistency, 0.5)),
+        millis(quantile(&mut consistency, 1.0)),
     );
     site.stop();
     Ok(())
@@ -144,13 +156,16 @@ impl Site {
 /// Calls that are not the shared readings of the whole device.
 fn changes(calls: &Value) -> u64 {
     let shared = ["GET /container", "GET /interface/veth", "GET /interface/bridge/port", "GET /system/resource"];
+    // The pods here have no lists of their own.
+    let lists = ["GET /container/mounts", "GET /container/envs"];
+    let shared: Vec<&str> = shared.into_iter().chain(lists).collect();
     let routes = calls["routes"].as_object().cloned().unwrap_or_default();
     routes.iter().filter(|(route, _)| !shared.contains(&route.as_str())).filter_map(|(_, count)| count.as_u64()).sum()
 }
 
 fn serve_config(host: &str, listen: &str, directory: &std::path::Path) -> Value {
     let disk = directory.join("host/disk1");
-    serde_json::json!({
+    json!({
         "nodeName": "node", "standalone": true,
         "routeros": {"restUrl": format!("http://{host}/rest"), "user": "admin"},
         "networks": [{"name": "gt", "cidr": "10.96.0.0/16", "gateway": "10.96.0.1", "bridge": "bridge-gt", "managed": true}],

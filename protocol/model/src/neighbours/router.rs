@@ -384,6 +384,10 @@ pub trait Router: Send + Sync {
     async fn mounts(&self, list: &str) -> Result<Vec<MountRow>, RouterFault>;
     /// Variables of one list.
     async fn envs(&self, list: &str) -> Result<Vec<EnvRow>, RouterFault>;
+    /// Mounts of all lists.
+    async fn all_mounts(&self) -> Result<Vec<MountRow>, RouterFault>;
+    /// Variables of all lists.
+    async fn all_envs(&self) -> Result<Vec<EnvRow>, RouterFault>;
     /// The device log, oldest first.
     async fn log(&self) -> Result<Vec<LogRow>, RouterFault>;
     /// The last messages of one container (7.20 and later; empty before).

@@ -4,6 +4,7 @@
 //! warning line. Everything else is strict: an unknown key, a range outside its network or a name used twice is a problem,
 //! and all problems of a file are reported together. Precedence: default, file, `MKUBE_*` environment, flag.
 
+mod consistency;
 mod duration;
 mod images;
 mod legacy_network;
@@ -19,6 +20,7 @@ mod types;
 use serde_json::Value;
 use thiserror::Error;
 
+pub use consistency::{ConsistencySettings, RepairMode};
 pub use duration::{parse_duration, print_duration};
 pub use images::{Architecture, Delivery, ImageRegistry, ImagesSettings};
 pub use overrides::{ENVIRONMENT, Overrides};

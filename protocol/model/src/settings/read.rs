@@ -47,6 +47,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
     let store = store(file.section("store"), &nats, &storage);
     let images = images(file.section("images"));
     let rollouts = rollouts(file.section("rollouts"));
+    let consistency = super::consistency::read(file.section("consistency"));
     file.inert(&["proxmox", "cluster", "console", "gitBackup"], NO_EFFECT);
     file.finish();
     Settings {
@@ -69,6 +70,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
         store,
         images,
         rollouts,
+        consistency,
     }
 }
 

@@ -388,3 +388,20 @@ fn rollouts_ask_a_registry_once_a_minute_at_most_and_their_secret_is_not_printed
     let printed = serde_json::to_string(&settings).expect("settings are plain data");
     assert!(!printed.contains("between us") && !format!("{settings:?}").contains("between us"));
 }
+
+#[test]
+fn nothing_is_removed_unasked_unless_it_is_written_and_odd_limits_are_refused() {
+    let (settings, _) = read(json!({})).expect("fine");
+    assert_eq!(settings.consistency.repair, RepairMode::Report);
+    let (settings, _) =
+        read(json!({"consistency": {"repair": "auto", "maxShare": 5, "orphanAge": "1h"}})).expect("fine");
+    let found = settings.consistency;
+    assert_eq!((found.repair, found.max_share, found.orphan_age), (RepairMode::Auto, 5, Duration::from_secs(3600)));
+    let bad =
+        json!({"consistency": {"repair": "always", "maxShare": 0, "orphanAge": "10s", "interval": "1s", "age": 1}});
+    let problems = read(bad).expect_err("five problems");
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    for key in ["repair", "maxShare", "orphanAge", "interval", "age"] {
+        assert!(keys.contains(&format!("consistency.{key}").as_str()), "{key} is not in {keys:?}");
+    }
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
+use super::consistency::ConsistencySettings;
 use super::duration::as_text;
 use super::images::ImagesSettings;
 use crate::network::Network;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub images: ImagesSettings,
     /// Pods that follow their images.
     pub rollouts: RolloutSettings,
+    /// What is wanted against what is there.
+    pub consistency: ConsistencySettings,
 }
 
 impl Settings {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod connections;
+mod consistency;
 mod crud;
 mod discovery;
 mod images;

@@ -5,16 +5,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, relay};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_jobs::{JobsActor, JobsParts};
+use mkube_messages::consistency::{
+    ConsistencyReader, ConsistencyReport, RepairFault, RepairNow, Repaired, consistency_view,
+};
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
+use mkube_messages::ipam::leases_view;
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
@@ -22,6 +27,7 @@ use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
 };
+use mkube_messages::volumes::volumes_view;
 use mkube_model::kinds::KindTable;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
@@ -54,6 +60,8 @@ pub struct Surroundings {
     /// There is a network for thousands of pods too, `wide`.
     pub wide: bool,
     pub prober: Arc<FakeProber>,
+    /// How repairs go about it.
+    pub repairs: mkube_consistency::Rules,
 }
 
 impl Surroundings {
@@ -78,6 +86,7 @@ impl Surroundings {
             crossings: Crossings::default(),
             wide: false,
             prober: Arc::default(),
+            repairs: mkube_consistency::Rules::default(),
             device,
         }
     }
@@ -93,6 +102,8 @@ pub struct World {
     redeploy: Door<RedeployImage>,
     pushed: Door<ImagePushed>,
     evict: Door<EvictPod>,
+    consistency: ConsistencyReader,
+    repair: Door<RepairNow>,
     reader: ObjectsReader,
     write: Door<WriteObject>,
 }
@@ -181,7 +192,9 @@ impl World {
             clock: around.clock.clone(),
             node_name: "rose1".into(),
         };
+        let (publish_leases, leases) = leases_view();
         let addresses = IpamParts {
+            publisher: publish_leases,
             networks: [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect(),
             pods: kind("Pod"),
             objects: reader.clone(),
@@ -307,7 +320,7 @@ impl World {
         let keeper_of_replicas = DeploymentsParts {
             kinds: kinds.clone(),
             objects: reader.clone(),
-            device: picture,
+            device: picture.clone(),
             write: relay(objects.door(), "WriteObject of a deployment", &crossings),
             report: relay(objects.door(), "ReportStatus of a deployment", &crossings),
             event: objects.door(),
@@ -316,6 +329,34 @@ impl World {
         let deployments_spec = ChildSpec::actor("deployments", permanent, deployments, move |_| {
             DeploymentsActor::new(keeper_of_replicas.clone())
         });
+        let consistency = Doorway::new("consistency", 8);
+        let (publish_report, report_reader) = consistency_view();
+        let comparer = ConsistencyParts {
+            objects: reader.clone(),
+            device: picture,
+            leases,
+            images: images_reader.clone(),
+            rollouts: rollouts_reader.clone(),
+            volumes: volumes_view().1,
+            doors: ConsistencyDoors {
+                stop: relay(router.door(), "StopContainer of a repair", &crossings),
+                remove: relay(router.door(), "RemoveContainer of a repair", &crossings),
+                remove_veth: relay(router.door(), "RemoveVeth of a repair", &crossings),
+                mounts: relay(router.door(), "EnsureMounts of a repair", &crossings),
+                envs: relay(router.door(), "EnsureEnvs of a repair", &crossings),
+                release: relay(ipam.door(), "ReleaseAddress of a repair", &crossings),
+                write: relay(objects.door(), "WriteObject of a repair", &crossings),
+                event: objects.door(),
+            },
+            publisher: publish_report,
+            clock: around.clock.clone(),
+            volumes_base: "/volumes".into(),
+            node_name: "rose1".into(),
+            rules: around.repairs,
+        };
+        let repair = consistency.door();
+        let consistency_spec =
+            ChildSpec::actor("consistency", permanent, consistency, move |_| ConsistencyActor::new(comparer.clone()));
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
@@ -352,6 +393,7 @@ impl World {
                         Child::Actor(mkube_deployments::answers(deployments_spec).done()),
                         Child::Actor(jobs_spec.done()),
                         Child::Actor(watchdog_spec),
+                        Child::Actor(mkube_consistency::answers(consistency_spec).done()),
                     ],
                 )),
             ],
@@ -367,6 +409,8 @@ impl World {
             redeploy,
             pushed,
             evict,
+            consistency: report_reader,
+            repair,
             reader,
             write,
         }
@@ -529,6 +573,17 @@ impl World {
         let context = RequestContext::new("test", Duration::from_secs(20));
         let order = EvictPod { context, pod: ObjectKey::new("default", pod), options: Value::Null, dry_run: false };
         Self::ask(&self.evict, order).await
+    }
+
+    /// What ConsistencyActor found last.
+    pub fn report(&self) -> Option<Arc<ConsistencyReport>> {
+        self.consistency.borrow().clone()
+    }
+
+    /// Somebody asks for a repair.
+    pub async fn repair(&self, dry_run: bool) -> Result<Repaired, CallError<RepairFault>> {
+        let context = RequestContext::new("test", Duration::from_secs(120));
+        Self::ask(&self.repair, RepairNow { context, dry_run }).await
     }
 
     /// Nothing of any pod is on the device, on the disk or in the store.
