@@ -113,6 +113,26 @@ async fn a_circle_is_refused_by_the_write_that_closes_it_and_changes_nothing() {
 }
 
 #[actix::test]
+async fn a_circle_that_came_about_all_the_same_is_held_and_spelled_out_until_somebody_opens_it() {
+    let world = World::new().await;
+    world.create("Pod", dependent("a", "web")).await;
+    world.create("Pod", dependent("b", "a")).await;
+    world.create("Pod", pod("other")).await;
+    // What closes it here is a name that b has from now on, not what it depends on.
+    world.patch("Pod", "b", json!({"metadata": {"annotations": {"vkube.io/owner-deployment": "web"}}})).await;
+    world.until("they are held", |world| ["a", "b"].iter().all(|name| world.waits_for(name, "DependencyCycle"))).await;
+    let message = world.status("a").pointer("/containerStatuses/0/state/waiting/message").cloned();
+    assert_eq!(message, Some(json!("dependency cycle: a → b → a")));
+    world.until("it is told", |world| world.events("DependencyCycle").len() == 2).await;
+    world.until_ready("other").await;
+    sleep(Duration::from_secs(600)).await;
+    assert!(!["a", "b"].iter().any(|name| world.device.is_running(&format!("default_{name}_c"))));
+    world.patch("Pod", "a", json!({"metadata": {"annotations": {"vkube.io/depends-on": "other"}}})).await;
+    world.until_ready("a").await;
+    world.until_ready("b").await;
+}
+
+#[actix::test]
 async fn a_crash_of_one_that_had_its_turn_is_not_held_up_by_the_order() {
     let world = World::new().await;
     world.create("Pod", prioritized("early", 1)).await;
