@@ -41,13 +41,7 @@ impl PodActor {
     /// same run before stands: a restart of mkube takes nobody out of service.
     pub(crate) fn health_of(&self, container: &ContainerPlan, recorded: Option<&RecordedHealth>) -> (bool, bool) {
         let probed = recorded.and_then(|recorded| self.probed(&container.name, &recorded.run));
-        let told = match (&probed, recorded) {
-            (Some(probed), _) => (probed.started, probed.ready),
-            (None, Some(recorded)) => (recorded.up, recorded.ready),
-            (None, None) => (false, false),
-        };
-        let up = !container.startup || told.0;
-        (up, up && (!container.readiness || told.1))
+        up_and_ready(container, probed.as_ref(), recorded)
     }
 
     /// What is known of a container that is met for the first time.
@@ -108,6 +102,21 @@ impl PodActor {
     }
 }
 
+/// Whether a container is started and ready, by what its probes say of its run, or else by what was told of that run before.
+fn up_and_ready(
+    container: &ContainerPlan,
+    probed: Option<&ContainerHealth>,
+    recorded: Option<&RecordedHealth>,
+) -> (bool, bool) {
+    let told = match (probed, recorded) {
+        (Some(probed), _) => (probed.started, probed.ready),
+        (None, Some(recorded)) => (recorded.up, recorded.ready),
+        (None, None) => (false, false),
+    };
+    let up = !container.startup || told.0;
+    (up, up && (!container.readiness || told.1))
+}
+
 /// What keeps a container of a paused pod from being touched.
 pub(crate) fn paused() -> Trouble {
     Trouble { reason: "Paused".into(), message: paused_because() }
@@ -118,4 +127,21 @@ fn paused_because() -> String {
         "{} is \"true\": it is neither started nor stopped nor restarted before the annotation is taken away",
         workloads::PAUSED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::next_step::tests::a_plan;
+
+    #[test]
+    fn what_was_told_of_a_run_stands_until_its_probes_say_something_and_a_new_run_is_not_ready() {
+        let container = ContainerPlan { startup: true, readiness: true, ..a_plan() };
+        let recorded = RecordedHealth { run: Run::default(), up: true, ready: true };
+        let bad = ContainerHealth { run: Run::default(), started: true, ready: false, failed: None };
+        assert_eq!(up_and_ready(&container, None, Some(&recorded)), (true, true));
+        assert_eq!(up_and_ready(&container, Some(&bad), Some(&recorded)), (true, false));
+        assert_eq!(up_and_ready(&container, None, None), (false, false));
+        assert_eq!(up_and_ready(&a_plan(), None, None), (true, true), "without probes running is ready");
+    }
 }

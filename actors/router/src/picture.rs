@@ -197,21 +197,19 @@ impl Picture {
     }
 
     fn learn_figures(&mut self, figures: SystemResource, asked: Instant) {
-        // A device that does not say how long it runs says nothing about a reboot.
-        if !figures.uptime.is_zero() {
-            let before = self.snapshot.resource.as_ref().map(|before| before.uptime).filter(|uptime| !uptime.is_zero());
-            let went_back = before.is_some_and(|before| figures.uptime < before);
-            // While it answered, nothing but a reboot sets it back; clocks that run apart a little are no reboot.
-            let lags = self.snapshot.fault.is_some()
-                && before.zip(self.figures_asked).is_some_and(|(before, then)| {
-                    figures.uptime + LAG < before + asked.saturating_duration_since(then)
-                });
-            self.snapshot.boots += u64::from(went_back || lags);
-            if went_back || lags || self.snapshot.booted_at.is_none() {
-                self.snapshot.booted_at = asked.checked_sub(figures.uptime + ROUNDING);
-            }
-            self.figures_asked = Some(asked);
+        // One that was started this very second says zero.
+        let before = self.snapshot.resource.as_ref().map(|before| before.uptime);
+        let went_back = before.is_some_and(|before| figures.uptime < before);
+        // While it answered, nothing but a reboot sets it back; clocks that run apart a little are no reboot.
+        let lags = self.snapshot.fault.is_some()
+            && before
+                .zip(self.figures_asked)
+                .is_some_and(|(before, then)| figures.uptime + LAG < before + asked.saturating_duration_since(then));
+        self.snapshot.boots += u64::from(went_back || lags);
+        if went_back || lags || self.snapshot.booted_at.is_none() {
+            self.snapshot.booted_at = asked.checked_sub(figures.uptime + ROUNDING);
         }
+        self.figures_asked = Some(asked);
         self.snapshot.resource = Some(figures);
     }
 
@@ -313,13 +311,17 @@ mod tests {
         picture.learn(1, Learned::Resource(figures(5000), at(0)));
         let first = picture.snapshot().booted_at;
         assert_eq!(first, at(0).checked_sub(Duration::from_secs(5001)));
-        // A slow clock, a missing figure, a look that took long: none of them is a reboot.
-        for (uptime, asked) in [(5018, 20), (0, 30), (5050, 120)] {
+        // A slow clock, a look that took long: none of them is a reboot.
+        for (uptime, asked) in [(5018, 20), (5050, 120)] {
             picture.learn(1, Learned::Resource(figures(uptime), at(asked)));
             assert_eq!(picture.snapshot().booted_at, first, "{uptime}");
         }
         picture.learn(1, Learned::Resource(figures(7), at(160)));
         assert_eq!(picture.snapshot().booted_at, Some(at(152)));
+        // It is asked in its first second.
+        picture.learn(1, Learned::Resource(figures(0), at(200)));
+        picture.learn(1, Learned::Resource(figures(9), at(210)));
+        assert_eq!(picture.snapshot().booted_at, Some(at(199)));
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl RouterActor {
         // A device that comes back may have been rebooted: that is known before anything is concluded from its lists.
         let back = self.picture.snapshot().fault.is_some();
         let figures = first || back || (full && self.ticks % 2 == 1);
-        let ports = first || (full && self.ticks % 2 == 0);
+        let ports = first || (full && self.ticks.is_multiple_of(2));
         let lists = !first && full && self.ticks % LISTS_EVERY == LISTS_AT;
         let age = self.picture.next_age();
         let begun = Instant::now();
