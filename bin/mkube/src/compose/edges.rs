@@ -1,0 +1,58 @@
+//! Floor 5: who lets the world in.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpParts};
+use mkube_messages::door::Doorway;
+use mkube_messages::request::Floor;
+use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::secret::Secret;
+use mkube_supervision::{ChildSpec, RestartRule};
+
+use super::VERSION;
+use super::wires::{Wires, bell, bounds, door};
+use crate::readiness;
+
+/// What the HTTP edge is told of the outside.
+pub struct HttpSettings {
+    pub listener: TcpListener,
+    pub logs: Arc<dyn PodLogs>,
+    pub notify_secret: Option<Secret>,
+    pub allow_chaos: bool,
+    pub allowed_hosts: Option<Vec<String>>,
+}
+
+pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
+    let parts = HttpParts {
+        listener: Arc::new(settings.listener),
+        objects: wires.objects(),
+        write: door(Floor::Edge, &wires.ways.objects),
+        evict: door(Floor::Edge, &wires.ways.deployments),
+        tree: wires.tree.1.clone(),
+        logs: settings.logs,
+        images: HttpImages {
+            cache: wires.views.images.1.clone(),
+            rollouts: wires.views.rollouts.1.clone(),
+            pushed: bell(&wires.ways.rollouts),
+            redeploy: door(Floor::Edge, &wires.ways.rollouts),
+            notify_secret: settings.notify_secret,
+        },
+        volumes: wires.views.volumes.1.clone(),
+        boot_plan: wires.views.boot_plan.1.clone(),
+        consistency: HttpConsistency {
+            report: wires.views.consistency.1.clone(),
+            repair: door(Floor::Edge, &wires.ways.consistency),
+        },
+        offers: wires.offers.clone(),
+        health: readiness::checks(wires.objects(), wires.device()),
+        clock: wires.clock.clone(),
+        allow_chaos: settings.allow_chaos,
+        allowed_hosts: settings.allowed_hosts,
+        version: VERSION,
+        figures: Arc::new(Figures::default()),
+    };
+    let way = Doorway::new("http", bounds::NOBODY_ASKS);
+    ChildSpec::actor("http", RestartRule::Permanent, way, move |incarnation| HttpEdge::new(parts.clone(), incarnation))
+        .done()
+}

@@ -1,0 +1,102 @@
+//! Floors 0 to 2: gates, the one way in, keepers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
+use mkube_ipam::{IpamActor, IpamParts};
+use mkube_messages::request::Floor;
+use mkube_model::disk_map::DiskMap;
+use mkube_model::neighbours::desired_store::DesiredStore;
+use mkube_model::neighbours::router::Router;
+use mkube_model::neighbours::tarballs::TarballSource;
+use mkube_model::network::Network;
+use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_router::{RouterActor, RouterParts};
+use mkube_store::StoreActor;
+use mkube_supervision::{ChildSpec, RestartRule};
+
+use super::DeliveryWay;
+use super::wires::{Wires, door};
+
+pub fn store(wires: &Wires, store: Arc<dyn DesiredStore>) -> ChildSpec {
+    let spec = ChildSpec::actor("store", RestartRule::Permanent, wires.ways.store.clone(), move |_| {
+        StoreActor::new(store.clone())
+    });
+    mkube_store::answers(spec).done()
+}
+
+pub fn router(wires: &Wires, router: Arc<dyn Router>, tick: Duration) -> ChildSpec {
+    let parts = RouterParts { router, picture: wires.views.device.0.clone(), tick };
+    let spec = ChildSpec::actor("router", RestartRule::Permanent, wires.ways.router.clone(), move |_| {
+        RouterActor::new(parts.clone())
+    });
+    mkube_router::answers(spec).done()
+}
+
+pub fn objects(wires: &Wires) -> ChildSpec {
+    let parts = ObjectsParts {
+        kinds: wires.kinds.clone(),
+        publisher: wires.views.objects.0.clone(),
+        load: door(Floor::Objects, &wires.ways.store),
+        commit: door(Floor::Objects, &wires.ways.store),
+        clock: wires.clock.clone(),
+        node_name: wires.plan.node_name.clone(),
+    };
+    let spec = ChildSpec::actor("objects", RestartRule::Permanent, wires.ways.objects.clone(), move |_| {
+        ObjectsActor::new(parts.clone())
+    });
+    mkube_objects::answers(spec).done()
+}
+
+pub fn ipam(wires: &Wires, networks: Vec<Network>) -> ChildSpec {
+    let parts = IpamParts {
+        networks,
+        pods: wires.kind("Pod"),
+        objects: wires.objects(),
+        device: wires.device(),
+        ensure_bridge: door(Floor::Keeper, &wires.ways.router),
+        describe_networks: door(Floor::Keeper, &wires.ways.router),
+        publisher: wires.views.leases.0.clone(),
+    };
+    let spec = ChildSpec::actor("ipam", RestartRule::Permanent, wires.ways.ipam.clone(), move |_| {
+        IpamActor::new(parts.clone())
+    });
+    mkube_ipam::answers(spec).done()
+}
+
+pub fn images(
+    wires: &Wires,
+    source: Arc<dyn TarballSource>,
+    map: DiskMap,
+    way: DeliveryWay,
+    gc_interval: Duration,
+) -> ChildSpec {
+    let delivery = match way {
+        DeliveryWay::Shared => Delivery::Shared(map.clone()),
+        DeliveryWay::Fetch { directory, base_url, .. } => Delivery::fetch(FetchParts {
+            directory,
+            base_url,
+            offers: wires.offers.clone(),
+            describe: door(Floor::Keeper, &wires.ways.router),
+            room: door(Floor::Keeper, &wires.ways.router),
+            fetch: door(Floor::Keeper, &wires.ways.router),
+            rename: door(Floor::Keeper, &wires.ways.router),
+            remove: door(Floor::Keeper, &wires.ways.router),
+        }),
+    };
+    let parts = ImageParts {
+        source,
+        map,
+        delivery,
+        publisher: wires.views.images.0.clone(),
+        objects: wires.objects(),
+        device: wires.device(),
+        pods: wires.kind("Pod"),
+        gc_interval,
+    };
+    let spec = ChildSpec::actor("images", RestartRule::Permanent, wires.ways.images.clone(), move |_| {
+        ImageActor::new(parts.clone())
+    });
+    mkube_images::answers(spec).done()
+}

@@ -1,0 +1,238 @@
+//! The whole controller on one page: who is started, in which order, under whom, and who talks to whom.
+
+mod deciders;
+mod edges;
+mod keepers;
+mod wires;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mkube_boot::Document;
+use mkube_messages::health::HealthReader;
+use mkube_messages::images::ImagesReader;
+use mkube_messages::objects::ObjectsReader;
+use mkube_messages::offers::Offers;
+use mkube_messages::request::Floor;
+use mkube_messages::rollouts::RolloutsReader;
+use mkube_messages::router::DeviceReader;
+use mkube_model::disk_map::DiskMap;
+use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::desired_store::DesiredStore;
+use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
+use mkube_model::neighbours::prober::Prober;
+use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
+use mkube_model::neighbours::shared_disk::SharedDisk;
+use mkube_model::neighbours::tarballs::TarballSource;
+use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_model::network::Network;
+use mkube_model::secret::Secret;
+use mkube_pods::{PlacedFiles, PlanSettings, RestartRules};
+use mkube_rollouts::Rules;
+use mkube_shared_disk::{FindRow, RowState};
+use mkube_supervision::{Child, ChildSpec, Intensity, OnLimit, RestartPace, Strategy, SupervisorSpec, Tree};
+
+use edges::HttpSettings;
+use wires::{Wires, door};
+
+/// Version of mkube.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Pause between two readings of a device on which nothing moves.
+pub const TICK: Duration = Duration::from_secs(10);
+/// Everything outside the controller.
+#[derive(Clone)]
+pub struct Neighbours {
+    /// The device.
+    pub router: Arc<dyn Router>,
+    /// Where objects are durable.
+    pub store: Arc<dyn DesiredStore>,
+    /// Files the device sees.
+    pub disk: Arc<dyn SharedDisk>,
+    /// Image archives.
+    pub tarballs: Arc<dyn TarballSource>,
+    /// How the device spells paths of mkube.
+    pub disk_map: DiskMap,
+    /// Containers' output, given a look at the device.
+    pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
+    /// Who asks containers how they are.
+    pub prober: Arc<dyn Prober>,
+    /// Time of day.
+    pub clock: Arc<dyn WallClock>,
+}
+
+/// How archives come to the device.
+pub enum DeliveryWay {
+    /// It sees the directory they lie in.
+    Shared,
+    /// It fetches them from the API.
+    Fetch {
+        /// Directory on the device, for archives alone.
+        directory: String,
+        /// Address under which the device reaches the API.
+        base_url: String,
+        /// Directory on the device for files of ConfigMaps and Secrets, where no disk is shared for them.
+        files: Option<String>,
+    },
+}
+
+/// What shapes the controller.
+pub struct ControllerSettings {
+    /// How archives come to the device.
+    pub delivery: DeliveryWay,
+    /// The kinds there are.
+    pub kinds: KindTable,
+    /// Networks; the first is the default.
+    pub networks: Vec<Network>,
+    /// What shapes every pod.
+    pub plan: PlanSettings,
+    /// Documents brought in once in the life of the store.
+    pub boot_manifest: Vec<Document>,
+    /// Documents brought in at every start.
+    pub manifests: Vec<Document>,
+    /// The API's socket.
+    pub listener: TcpListener,
+    /// See [`HttpParts::allowed_hosts`].
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Whether actors may be crashed on request.
+    pub allow_chaos: bool,
+    /// Pause between two readings of the device.
+    pub tick: Duration,
+    /// Pause between two collections of archives; zero: none.
+    pub gc_interval: Duration,
+    /// How rollouts go about it.
+    pub rollouts: Rules,
+    /// How the boot order is kept.
+    pub order: mkube_order::Rules,
+    /// How restarts of containers are paced and bounded.
+    pub restarts: RestartRules,
+    /// Longest pause between two looks of the watchdog.
+    pub watchdog_interval: Duration,
+    /// What notices of registries must be signed with, if anything.
+    pub notify_secret: Option<Secret>,
+    /// How repairs go about it.
+    pub consistency: mkube_consistency::Rules,
+}
+
+/// A controller that runs.
+#[derive(Clone)]
+pub struct Controller {
+    /// The supervisor tree.
+    pub tree: Tree,
+    /// What is stored.
+    pub objects: ObjectsReader,
+    /// What the device looks like.
+    pub device: DeviceReader,
+    /// What is told of images.
+    pub images: ImagesReader,
+    /// What is told of rollouts.
+    pub rollouts: RolloutsReader,
+    /// What probes say.
+    pub health: HealthReader,
+    /// Files offered to the device.
+    pub offers: Offers,
+}
+
+/// Starts the controller on this thread's actix system.
+pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock } = neighbours;
+    let wires = Wires::new(settings.kinds, settings.plan, clock.clone());
+    // A device that shares no disk gets files one by one.
+    let disk: Arc<dyn SharedDisk> = match &settings.delivery {
+        DeliveryWay::Fetch { files: Some(base), .. } => Arc::new(PlacedFiles {
+            base: base.clone(),
+            place: door(Floor::Pod, &wires.ways.router),
+            remove: door(Floor::Pod, &wires.ways.router),
+        }),
+        _ => disk,
+    };
+    let http = HttpSettings {
+        listener: settings.listener,
+        logs: logs(wires.device()),
+        notify_secret: settings.notify_secret,
+        allow_chaos: settings.allow_chaos,
+        allowed_hosts: settings.allowed_hosts,
+    };
+    let pods = SupervisorSpec {
+        intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
+        on_limit: OnLimit::HoldChild,
+        ..supervisor("pods", vec![])
+    };
+    let root = SupervisorSpec {
+        intensity: Intensity { restarts: 3, within: Duration::from_secs(60) },
+        ..supervisor(
+            "mkube",
+            vec![
+                under("gates", vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)]),
+                under("object-layer", vec![keepers::objects(&wires)]),
+                under(
+                    "keepers",
+                    vec![
+                        keepers::ipam(&wires, settings.networks),
+                        keepers::images(&wires, tarballs, disk_map, settings.delivery, settings.gc_interval),
+                    ],
+                ),
+                Child::Supervisor(pods),
+                under(
+                    "deciders",
+                    vec![
+                        deciders::roster(&wires, disk.clone(), settings.restarts),
+                        deciders::node(&wires),
+                        deciders::order(&wires, settings.order),
+                        deciders::volumes(&wires, disk),
+                        deciders::boot(&wires, settings.boot_manifest, settings.manifests),
+                        deciders::rollouts(&wires, settings.rollouts),
+                        deciders::deployments(&wires),
+                        deciders::jobs(&wires),
+                        deciders::watchdog(&wires, prober, settings.watchdog_interval),
+                        deciders::consistency(&wires, settings.consistency),
+                    ],
+                ),
+                under("edges", vec![edges::http(&wires, http)]),
+            ],
+        )
+    };
+    let tree = mkube_supervision::start(root, clock);
+    wires.tree.0.send_replace(Some(tree.clone()));
+    Controller {
+        tree,
+        objects: wires.objects(),
+        device: wires.device(),
+        images: wires.views.images.1,
+        rollouts: wires.views.rollouts.1,
+        health: wires.views.health.1,
+        offers: wires.offers,
+    }
+}
+
+fn supervisor(name: &str, children: Vec<Child>) -> SupervisorSpec {
+    SupervisorSpec {
+        name: name.to_owned(),
+        strategy: Strategy::OneForOne,
+        intensity: Intensity { restarts: 5, within: Duration::from_secs(60) },
+        on_limit: OnLimit::Escalate,
+        pace: RestartPace::default(),
+        children,
+    }
+}
+
+/// A supervisor of actors.
+fn under(name: &str, actors: Vec<ChildSpec>) -> Child {
+    Child::Supervisor(supervisor(name, actors.into_iter().map(Child::Actor).collect()))
+}
+
+/// Finds the row of a container whose output is asked for.
+pub fn row_finder(device: DeviceReader) -> FindRow {
+    Arc::new(move |container: &ContainerRef| {
+        let device = device.borrow();
+        let owner = container.owner();
+        // A row of that name may be another pod's, whose mark says so.
+        let ours = |row: &&Arc<ContainerRow>| mkube_pods::owner_in_mark(&row.comment).is_none_or(|of| of == owner);
+        let row = container.row_names().iter().find_map(|name| device.containers.get(name).filter(ours))?;
+        Some(RowState {
+            name: row.name.clone(),
+            id: row.id.0.clone(),
+            running: matches!(row.state, ContainerState::Running | ContainerState::Stopping),
+        })
+    })
+}

@@ -1,0 +1,136 @@
+//! What everybody is wired from: the ways in, and what is published.
+
+use std::sync::Arc;
+
+use mkube_messages::consistency::{ConsistencyPublisher, ConsistencyReader, consistency_view};
+use mkube_messages::door::{Door, Doorway};
+use mkube_messages::gates::{BootPlanPublisher, BootPlanReader, GatesPublisher, GatesReader, boot_plan, gates_view};
+use mkube_messages::health::{HealthPublisher, HealthReader, health_view};
+use mkube_messages::images::{ImagesPublisher, ImagesReader, images_view};
+use mkube_messages::ipam::{LeasesPublisher, LeasesReader, leases_view};
+use mkube_messages::objects::{ObjectsPublisher, ObjectsReader, objects_view};
+use mkube_messages::offers::Offers;
+use mkube_messages::request::{Event, Floor, Request};
+use mkube_messages::rollouts::{RolloutsPublisher, RolloutsReader, rollouts_view};
+use mkube_messages::router::{DeviceReader, DeviceSnapshot};
+use mkube_messages::volumes::{VolumesPublisher, VolumesReader, volumes_view};
+use mkube_model::kinds::{Kind, KindId, KindTable};
+use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_pods::PlanSettings;
+use mkube_supervision::Tree;
+use tokio::sync::watch;
+
+/// Messages an actor may have waiting; each bound is what its work can stand, not more.
+pub mod bounds {
+    pub const STORE: usize = 4;
+    pub const ROUTER: usize = 32;
+    pub const OBJECTS: usize = 1024;
+    pub const IPAM: usize = 32;
+    // Each pod waits for at most one archive, and a slow one must not keep the others from asking.
+    pub const IMAGES: usize = 1024;
+    // Notices of registries; one that is refused is told again.
+    pub const ROLLOUTS: usize = 64;
+    // Pods to be evicted; clients repeat what is refused.
+    pub const DEPLOYMENTS: usize = 64;
+    // Repairs are asked for by people, and one is carried out at a time.
+    pub const CONSISTENCY: usize = 8;
+    pub const NOBODY_ASKS: usize = 1;
+}
+
+/// The ways in, one for each actor that is asked or told.
+pub struct Ways {
+    pub store: Doorway,
+    pub router: Doorway,
+    pub objects: Doorway,
+    pub ipam: Doorway,
+    pub images: Doorway,
+    pub rollouts: Doorway,
+    pub deployments: Doorway,
+    pub consistency: Doorway,
+}
+
+/// What is published: each the end that writes, which outlives its actor, and one that reads.
+pub struct Views {
+    pub objects: (ObjectsPublisher, ObjectsReader),
+    pub device: (Arc<watch::Sender<Arc<DeviceSnapshot>>>, DeviceReader),
+    pub images: (ImagesPublisher, ImagesReader),
+    pub rollouts: (RolloutsPublisher, RolloutsReader),
+    pub gates: (GatesPublisher, GatesReader),
+    pub boot_plan: (BootPlanPublisher, BootPlanReader),
+    pub health: (HealthPublisher, HealthReader),
+    pub leases: (LeasesPublisher, LeasesReader),
+    pub volumes: (VolumesPublisher, VolumesReader),
+    pub consistency: (ConsistencyPublisher, ConsistencyReader),
+}
+
+/// Everything actors are wired from.
+pub struct Wires {
+    pub kinds: KindTable,
+    pub ways: Ways,
+    pub views: Views,
+    pub offers: Offers,
+    pub plan: Arc<PlanSettings>,
+    pub clock: Arc<dyn WallClock>,
+    pub tree: (watch::Sender<Option<Tree>>, watch::Receiver<Option<Tree>>),
+}
+
+impl Wires {
+    pub fn new(kinds: KindTable, plan: PlanSettings, clock: Arc<dyn WallClock>) -> Self {
+        Self {
+            ways: Ways {
+                store: Doorway::new("store", bounds::STORE),
+                router: Doorway::new("router", bounds::ROUTER),
+                objects: Doorway::new("objects", bounds::OBJECTS),
+                ipam: Doorway::new("ipam", bounds::IPAM),
+                images: Doorway::new("images", bounds::IMAGES),
+                rollouts: Doorway::new("rollouts", bounds::ROLLOUTS),
+                deployments: Doorway::new("deployments", bounds::DEPLOYMENTS),
+                consistency: Doorway::new("consistency", bounds::CONSISTENCY),
+            },
+            views: Views {
+                objects: objects_view(kinds.clone()),
+                device: mkube_router::device_picture(),
+                images: images_view(),
+                rollouts: rollouts_view(),
+                gates: gates_view(),
+                boot_plan: boot_plan(),
+                health: health_view(),
+                leases: leases_view(),
+                volumes: volumes_view(),
+                consistency: consistency_view(),
+            },
+            kinds,
+            offers: Offers::default(),
+            plan: Arc::new(plan),
+            clock,
+            tree: watch::channel(None),
+        }
+    }
+
+    /// The key of a builtin kind.
+    pub fn kind(&self, name: &str) -> KindId {
+        self.kinds.named(name).map(Kind::id).unwrap_or_else(|| panic!("{name} is one of the builtin kinds"))
+    }
+
+    pub fn objects(&self) -> ObjectsReader {
+        self.views.objects.1.clone()
+    }
+
+    pub fn device(&self) -> DeviceReader {
+        self.views.device.1.clone()
+    }
+}
+
+/// A door for somebody on `floor`.
+///
+/// # Panics
+/// When it leads up or sideways: a wiring mistake, found by whoever starts the tree first.
+pub fn door<M: Request>(floor: Floor, doorway: &Doorway) -> Door<M> {
+    assert!(M::FLOOR < floor, "{floor:?} may not ask {} on {:?}", doorway.name(), M::FLOOR);
+    doorway.door()
+}
+
+/// A door for telling; events travel in any direction.
+pub fn bell<M: Event>(doorway: &Doorway) -> Door<M> {
+    doorway.door()
+}
