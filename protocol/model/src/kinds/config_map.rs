@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-use super::{AGE, Kind, NAME, column, config_key_problem, no_default, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, by_itself, column, config_key_problem, no_default, no_warnings, nowhere, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 
@@ -30,6 +30,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     default: no_default,
     place: nowhere,
     validate,
+    among: by_itself,
     typed: typed::<ConfigMap>,
     warnings: no_warnings,
     protobuf: &[

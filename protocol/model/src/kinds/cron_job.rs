@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use serde_json::{Value, json};
 
 use super::job::{set, spec_problems};
-use super::{AGE, Kind, NAME, age, at, column, nowhere, pod_template, template_wire, typed};
+use super::{AGE, Kind, NAME, age, at, by_itself, column, nowhere, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::schedule::{Schedule, time_zone};
@@ -46,6 +46,7 @@ pub(super) const CRON_JOB: Kind = Kind {
     default,
     place: nowhere,
     validate,
+    among: by_itself,
     typed: |object: &Value| {
         let mut object = object.clone();
         pod_template::as_pods_write_it(&mut object, TEMPLATE);

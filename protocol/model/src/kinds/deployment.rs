@@ -6,7 +6,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, column, nowhere, pod_template, typed};
+use super::{AGE, Kind, NAME, at, by_itself, column, nowhere, pod_template, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
@@ -45,6 +45,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     default,
     place: nowhere,
     validate,
+    among: by_itself,
     typed: typed_with_template,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
     protobuf: &[

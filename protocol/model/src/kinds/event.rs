@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 
-use super::{Kind, age, at, column, no_default, no_warnings, nowhere, typed};
+use super::{Kind, age, at, by_itself, column, no_default, no_warnings, nowhere, typed};
 
 pub(super) const EVENT: Kind = Kind {
     group: "",
@@ -53,6 +53,7 @@ pub(super) const EVENT: Kind = Kind {
     default: no_default,
     place: nowhere,
     validate,
+    among: by_itself,
     typed: typed::<Event>,
     warnings: no_warnings,
     protobuf: &[],

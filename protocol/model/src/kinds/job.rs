@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, at, column, human_duration, nowhere, pod_template, template_wire, typed};
+use super::{AGE, Kind, NAME, at, by_itself, column, human_duration, nowhere, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::selectors::LabelSelector;
@@ -53,6 +53,7 @@ pub(super) const JOB: Kind = Kind {
     default,
     place: nowhere,
     validate,
+    among: by_itself,
     typed: typed_with_counts,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
     protobuf: template_wire::JOB,

@@ -89,6 +89,8 @@ pub struct Kind {
     pub place: fn(&mut Value, &str),
     /// What is wrong with a new or (given the old) changed object.
     pub validate: fn(&Value, Option<&Value>) -> Vec<Problem>,
+    /// What is wrong with a new or changed object among the others of its kind, whose texts these are.
+    pub among: fn(&Value, Option<&Value>, &mut dyn Iterator<Item = &str>) -> Vec<Problem>,
     /// The object as its Kubernetes type sees it, to find fields it does not know; an error names path and cause.
     pub typed: fn(&Value) -> Result<Value, String>,
     /// Fields that are accepted and have no effect here.
@@ -302,6 +304,11 @@ pub fn nowhere(_object: &mut Value, _node: &str) {}
 
 /// Nothing to validate.
 pub fn no_problems(_new: &Value, _old: Option<&Value>) -> Vec<Problem> {
+    Vec::new()
+}
+
+/// Nothing to do with the others of its kind.
+pub fn by_itself(_new: &Value, _old: Option<&Value>, _others: &mut dyn Iterator<Item = &str>) -> Vec<Problem> {
     Vec::new()
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::protobuf::{Field, METADATA, Wire};
 
-use super::{AGE, Kind, NAME, at, column, no_problems, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, at, by_itself, column, no_problems, no_warnings, nowhere, typed};
 
 pub(super) const NAMESPACE: Kind = Kind {
     group: "",
@@ -27,6 +27,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     default,
     place: nowhere,
     validate: no_problems,
+    among: by_itself,
     typed: typed::<Namespace>,
     warnings: no_warnings,
     protobuf: &[

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use super::{AGE, Kind, NAME, at, column, no_default, no_problems, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, nowhere, typed};
 
 pub(super) const NODE: Kind = Kind {
     group: "",
@@ -41,6 +41,7 @@ pub(super) const NODE: Kind = Kind {
     default: no_default,
     place: nowhere,
     validate: no_problems,
+    among: by_itself,
     typed: typed::<Node>,
     warnings: no_warnings,
     protobuf: &[],

@@ -13,6 +13,7 @@ use super::{AGE, Kind, NAME, at, column, human_duration, pod_images, pod_probes,
 use crate::boot_order;
 use crate::metadata;
 use crate::problem::Problem;
+use crate::workloads::DEPENDS_ON;
 
 pub(super) const POD: Kind = Kind {
     group: "",
@@ -53,6 +54,7 @@ pub(super) const POD: Kind = Kind {
     default,
     place,
     validate,
+    among,
     typed: |object| {
         let mut object = object.clone();
         spelled_as_types(&mut object);
@@ -252,6 +254,18 @@ fn validate(new: &Value, _old: Option<&Value>) -> Vec<Problem> {
     check_annotations(new, &mut problems);
     pod_images::check(new, &mut problems);
     problems
+}
+
+/// Refuses a pod whose new dependencies lead back to itself. Who leaves them as they are is let through: what stands in the store
+/// is dealt with where pods are started.
+fn among(new: &Value, old: Option<&Value>, others: &mut dyn Iterator<Item = &str>) -> Vec<Problem> {
+    let wanted = metadata::annotation(new, DEPENDS_ON);
+    if wanted.is_none() || old.and_then(|old| metadata::annotation(old, DEPENDS_ON)) == wanted {
+        return Vec::new();
+    }
+    // Only who depends on somebody can be part of a circle.
+    let others = others.filter(|pod| pod.contains(DEPENDS_ON)).filter_map(|pod| serde_json::from_str(pod).ok());
+    boot_order::circle_with(new, others.map(|pod: Value| boot_order::Member::of(&pod))).into_iter().collect()
 }
 
 fn check_container(container: &Value, field: &str, problems: &mut Vec<Problem>) {

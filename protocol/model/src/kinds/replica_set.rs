@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::Value;
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, column, no_default, no_problems, no_warnings, nowhere, pod_template, typed};
+use super::{AGE, Kind, NAME, by_itself, column, no_default, no_problems, no_warnings, nowhere, pod_template, typed};
 
 pub(super) const REPLICA_SET: Kind = Kind {
     group: "apps",
@@ -35,6 +35,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
     default: no_default,
     place: nowhere,
     validate: no_problems,
+    among: by_itself,
     typed: |object: &Value| {
         let mut object = object.clone();
         pod_template::as_pods_write_it(&mut object, "/spec/template");

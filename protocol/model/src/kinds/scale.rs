@@ -5,7 +5,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, column, no_default, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, by_itself, column, no_default, no_warnings, nowhere, typed};
 use crate::metadata;
 use crate::problem::Problem;
 
@@ -35,6 +35,7 @@ pub const SCALE: Kind = Kind {
     default: no_default,
     place: nowhere,
     validate: |scale, _| problems(scale),
+    among: by_itself,
     typed: typed::<Scale>,
     warnings: no_warnings,
     protobuf: &[],

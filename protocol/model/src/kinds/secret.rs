@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-use super::{AGE, Kind, NAME, at, column, config_key_problem, no_warnings, nowhere, typed};
+use super::{AGE, Kind, NAME, at, by_itself, column, config_key_problem, no_warnings, nowhere, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 use crate::pull_secrets;
@@ -40,6 +40,7 @@ pub(super) const SECRET: Kind = Kind {
     default,
     place: nowhere,
     validate,
+    among: by_itself,
     typed: checked,
     warnings: no_warnings,
     protobuf: &[

@@ -47,6 +47,7 @@ const LAMP: Kind = Kind {
     },
     place: nowhere,
     validate: no_problems,
+    among: by_itself,
     typed: typed::<Lamp>,
     warnings: no_warnings,
     protobuf: &[],
