@@ -1,6 +1,6 @@
 //! From the store's bytes to objects and back, and from a fresh reading to the changes a view has missed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mkube_messages::objects::{ObjectKey, ObjectsView};
@@ -26,9 +26,9 @@ pub fn to_bytes(value: &Value) -> Bytes {
 /// What changed between `view` and what the store holds, in order of revision. A value that is no object is refused: a store
 /// that is half understood must not look like one that is half empty.
 pub fn catch_up(kinds: &KindTable, view: &ObjectsView, contents: &StoreContents) -> Result<Vec<Change>, StoreFault> {
-    let by_bucket: HashMap<&str, &Kind> = kinds.iter().map(|kind| (kind.bucket, kind)).collect();
+    let by_bucket: BTreeMap<&str, &Kind> = kinds.iter().map(|kind| (kind.bucket, kind)).collect();
     let mut changes = Vec::new();
-    let mut present = std::collections::HashSet::new();
+    let mut present = BTreeSet::new();
     for stored in &contents.values {
         // Buckets of kinds this build does not have stay as they are.
         let Some(kind) = by_bucket.get(stored.at.bucket.as_str()) else { continue };

@@ -1,7 +1,6 @@
 //! The actor: queues writes, admits them into batches, commits, publishes, answers.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use mkube_messages::store::{CommitChanges, LoadContents};
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
 use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::{Expected, StoreChange, StoreContents, StoreFault};
+use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::status::Status;
 use mkube_supervision::ChildSpecBuilder;
@@ -63,6 +63,8 @@ pub struct ObjectsParts {
     pub commit: Door<CommitChanges>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
+    /// Where uids and made-up names come from.
+    pub randomness: Arc<dyn Randomness>,
     /// Name of this node, in events.
     pub node_name: String,
 }
@@ -83,17 +85,15 @@ pub struct ObjectsActor {
     in_step: bool,
     events: EventBook,
     /// Reports that wait for their second to pass, newest only.
-    reports: HashMap<(KindId, ObjectKey), (String, Value)>,
+    reports: BTreeMap<(KindId, ObjectKey), (String, Value)>,
     /// When each object's status was last written.
-    reported: HashMap<(KindId, ObjectKey), Instant>,
+    reported: BTreeMap<(KindId, ObjectKey), Instant>,
     /// A timer for reports is armed.
     report_timer: bool,
     /// Pause before the store is read again, should that fail.
     reload_pause: Duration,
     /// A timer for events is armed.
     event_timer: bool,
-    random: RandomState,
-    drawn: u64,
 }
 
 /// An admitted write on its way to the store.
@@ -115,13 +115,11 @@ impl ObjectsActor {
             busy: false,
             in_step: false,
             events: EventBook::default(),
-            reports: HashMap::new(),
-            reported: HashMap::new(),
+            reports: BTreeMap::new(),
+            reported: BTreeMap::new(),
             report_timer: false,
             reload_pause: FIRST_RELOAD,
             event_timer: false,
-            random: RandomState::new(),
-            drawn: 0,
         }
     }
 
@@ -129,17 +127,12 @@ impl ObjectsActor {
         self.parts.publisher.view()
     }
 
-    fn draw(&mut self) -> u64 {
-        self.drawn += 1;
-        self.random.hash_one(self.drawn)
-    }
-
     fn circumstances(&mut self, field_validation: FieldValidation) -> Circumstances {
         Circumstances {
             now: self.parts.clock.now(),
             node: self.parts.node_name.clone(),
-            uid: uuid::Uuid::new_v4().to_string(),
-            random: self.draw(),
+            uid: self.parts.randomness.uid(),
+            random: self.parts.randomness.number(),
             field_validation,
         }
     }
@@ -267,7 +260,7 @@ impl ObjectsActor {
         }
         let view = self.view();
         let mut batch: Vec<Ready> = Vec::new();
-        let mut taken: HashSet<(KindId, ObjectKey)> = HashSet::new();
+        let mut taken: BTreeSet<(KindId, ObjectKey)> = BTreeSet::new();
         let mut later = VecDeque::new();
         let namespaces = self.parts.kinds.named("Namespace").map(Kind::id);
         while let Some((task, answer)) = self.queue.pop_front() {
@@ -455,7 +448,7 @@ impl ObjectsActor {
                 break;
             }
             let prefix = admitted.value["metadata"]["generateName"].as_str().unwrap_or_default();
-            key.name = metadata::generated_name(prefix, self.draw());
+            key.name = metadata::generated_name(prefix, self.parts.randomness.number());
             metadata::of_mut(&mut admitted.value).insert("name".into(), json!(key.name));
         }
         if view.get(&kind.id(), &key).is_some() {
@@ -535,7 +528,7 @@ impl ObjectsActor {
         if going.is_empty() {
             return;
         }
-        let waiting: HashSet<(KindId, ObjectKey)> = self.queue.iter().filter_map(|(task, _)| task.target()).collect();
+        let waiting: BTreeSet<(KindId, ObjectKey)> = self.queue.iter().filter_map(|(task, _)| task.target()).collect();
         for (namespace, held) in going {
             let mut empty = !held && !waiting.contains(&(namespaces, namespace.clone()));
             for kind in self.parts.kinds.clone().iter().filter(|kind| kind.namespaced) {
@@ -633,7 +626,7 @@ impl ObjectsActor {
                 EventWrite::Put(key, _) if !self.takes_events(&view, &key.namespace) => continue,
                 EventWrite::Put(key, mut value) => {
                     let meta = metadata::of_mut(&mut value);
-                    meta.entry("uid").or_insert_with(|| json!(uuid::Uuid::new_v4().to_string()));
+                    meta.entry("uid").or_insert_with(|| json!(self.parts.randomness.uid()));
                     meta.entry("creationTimestamp").or_insert_with(|| json!(admission::stamp(now)));
                     Task::Put { kind, key, value }
                 }

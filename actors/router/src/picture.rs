@@ -3,7 +3,7 @@
 //! A list that was asked for before a command finished may not show what the command did. So each reading carries the age it
 //! was started at, each command notes the rows it touched and when, and a touched row outlives an older reading.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mkube_messages::router::DeviceSnapshot;
@@ -41,7 +41,7 @@ pub enum Learned {
     PortGone(String),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Containers,
     Veths,
@@ -53,9 +53,9 @@ enum Table {
 pub struct Picture {
     snapshot: DeviceSnapshot,
     age: Age,
-    touched: HashMap<(Table, String), Age>,
+    touched: BTreeMap<(Table, String), Age>,
     /// The age of the list each table was last read from; an older one that comes late says nothing new.
-    lists: HashMap<Table, Age>,
+    lists: BTreeMap<Table, Age>,
 }
 
 impl Picture {
@@ -204,14 +204,14 @@ impl Picture {
     }
 }
 
-fn newer(touched: &HashMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
+fn newer(touched: &BTreeMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
     touched.get(&(table, name.to_owned())).is_some_and(|at| *at > age)
 }
 
 /// Replaces `old` by `fresh`, except for names that were touched later; equal rows keep their `Arc`.
 fn merge<Row: PartialEq>(
     old: &mut imbl::OrdMap<String, Arc<Row>>,
-    fresh: HashMap<String, Row>,
+    fresh: BTreeMap<String, Row>,
     touched_later: impl Fn(&str) -> bool,
 ) {
     let gone: Vec<String> =

@@ -10,7 +10,7 @@ use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::images::{ImagesReader, images_view};
-use mkube_messages::objects::{ObjectsReader, objects_view};
+use mkube_messages::objects::{ObjectsReader, WriteObject, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::rollouts::{RolloutsReader, rollouts_view};
@@ -20,6 +20,7 @@ use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
+use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -74,6 +75,8 @@ pub struct Neighbours {
     pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
+    /// Where uids and made-up names come from.
+    pub randomness: Arc<dyn Randomness>,
 }
 
 /// How archives come to the device.
@@ -105,8 +108,8 @@ pub struct ControllerSettings {
     pub boot_manifest: Vec<Document>,
     /// Documents brought in at every start.
     pub manifests: Vec<Document>,
-    /// The API's socket.
-    pub listener: TcpListener,
+    /// The API's socket; none: nobody asks over HTTP.
+    pub listener: Option<TcpListener>,
     /// See [`HttpParts::allowed_hosts`].
     pub allowed_hosts: Option<Vec<String>>,
     /// Whether actors may be crashed on request.
@@ -130,6 +133,8 @@ pub struct Controller {
     pub objects: ObjectsReader,
     /// What the device looks like.
     pub device: DeviceReader,
+    /// The one way in, past HTTP.
+    pub write: Door<WriteObject>,
     /// What is told of images.
     pub images: ImagesReader,
     /// What is told of rollouts.
@@ -169,7 +174,7 @@ fn supervisor(name: &str, strategy: Strategy, restarts: usize, children: Vec<Chi
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, clock } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, clock, randomness } = neighbours;
     let kinds = settings.kinds;
     let (pods_kind, maps_kind, nodes_kind) = (kind(&kinds, "Pod"), kind(&kinds, "ConfigMap"), kind(&kinds, "Node"));
     let (publisher, objects) = objects_view(kinds.clone());
@@ -221,6 +226,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             load: door(Floor::Objects, &store_way),
             commit: door(Floor::Objects, &store_way),
             clock: clock.clone(),
+            randomness,
             node_name: plan.node_name.clone(),
         };
         let spec = ChildSpec::actor("objects", RestartRule::Permanent, objects_way.clone(), move |_| {
@@ -370,11 +376,12 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
     };
 
     // Floor 5: edges.
-    let http_actor = {
+    let write = door(Floor::Edge, &objects_way);
+    let http_actor = settings.listener.map(|listener| {
         let parts = HttpParts {
-            listener: Arc::new(settings.listener),
+            listener: Arc::new(listener),
             objects: objects.clone(),
-            write: door(Floor::Edge, &objects_way),
+            write: write.clone(),
             tree,
             logs: logs(device.clone()),
             images: HttpImages {
@@ -398,7 +405,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             HttpEdge::new(parts.clone(), incarnation)
         })
         .done()
-    };
+    });
 
     let one = Strategy::OneForOne;
     let root = supervisor(
@@ -426,12 +433,12 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     Child::Actor(rollout_actor),
                 ],
             )),
-            Child::Supervisor(supervisor("edges", one, 5, vec![Child::Actor(http_actor)])),
+            Child::Supervisor(supervisor("edges", one, 5, http_actor.map(Child::Actor).into_iter().collect())),
         ],
     );
     let tree = mkube_supervision::start(root, clock);
     tree_known.send_replace(Some(tree.clone()));
-    Controller { tree, objects, device, images, rollouts, offers }
+    Controller { tree, objects, device, write, images, rollouts, offers }
 }
 
 /// Finds the row of a container whose output is asked for.

@@ -11,6 +11,7 @@ use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{
@@ -109,6 +110,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         disk_map: map,
         logs: Arc::new(logs),
         clock: Arc::new(SystemClock),
+        randomness: Arc::new(SystemRandomness),
     };
     let controller_settings = ControllerSettings {
         delivery,
@@ -117,7 +119,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         plan: plan_settings(settings),
         boot_manifest,
         manifests: extras.manifests,
-        listener,
+        listener: Some(listener),
         allowed_hosts: extras.allowed_hosts,
         allow_chaos: extras.allow_chaos,
         tick: TICK,

@@ -3,7 +3,7 @@
 //! Nothing here runs by itself. What will happen waits with the moment it happens at, and is told to the machine before the
 //! next request is answered; so a test that sleeps sees the device move, and one that does not sees it stand.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,11 +49,11 @@ pub(crate) struct FakeDevice {
     /// Paths of the device that exist.
     pub(crate) files: FakeFiles,
     /// Archives that cannot be unpacked, and why.
-    pub(crate) bad_archives: HashMap<PathBuf, String>,
+    pub(crate) bad_archives: BTreeMap<PathBuf, String>,
     /// Archives whose processes end by themselves, after how long and with which code.
-    pub(crate) endings: HashMap<PathBuf, (Duration, i32)>,
+    pub(crate) endings: BTreeMap<PathBuf, (Duration, i32)>,
     /// What rows were made from.
-    archives: HashMap<RowNumber, PathBuf>,
+    archives: BTreeMap<RowNumber, PathBuf>,
 }
 
 /// A path of the device, spelled with one leading slash.
@@ -70,9 +70,9 @@ impl FakeDevice {
             born: Instant::now(),
             due: Vec::new(),
             files: FakeFiles::default(),
-            bad_archives: HashMap::new(),
-            endings: HashMap::new(),
-            archives: HashMap::new(),
+            bad_archives: BTreeMap::new(),
+            endings: BTreeMap::new(),
+            archives: BTreeMap::new(),
         }
     }
 

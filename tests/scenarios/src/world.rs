@@ -15,6 +15,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
@@ -137,6 +138,7 @@ impl World {
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             clock: Arc::new(SystemClock),
+            randomness: Arc::new(SystemRandomness),
         };
         let own = [address.to_string(), format!("localhost:{}", address.port())];
         let controller = start(
@@ -153,7 +155,7 @@ impl World {
                 },
                 boot_manifest: Vec::new(),
                 manifests: Vec::new(),
-                listener,
+                listener: Some(listener),
                 allowed_hosts: setup.guarded.then(|| own.to_vec()),
                 allow_chaos: true,
                 tick: setup.tick,

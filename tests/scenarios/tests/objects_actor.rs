@@ -12,6 +12,7 @@ use mkube_messages::objects::{
 use mkube_messages::request::{Request, RequestContext};
 use mkube_model::kinds::{Kind, KindTable};
 use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_store::StoreActor;
@@ -38,6 +39,7 @@ fn over(store: Arc<MemoryStore>) -> Bench {
         load: gate.door(),
         commit: gate.door(),
         clock: Arc::new(FakeClock::default()),
+        randomness: Arc::new(SystemRandomness),
         node_name: "rose1".into(),
     };
     let kept = store.clone();

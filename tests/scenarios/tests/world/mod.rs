@@ -18,6 +18,7 @@ use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
 };
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
@@ -145,6 +146,7 @@ impl World {
             load: relay(store.door(), "LoadContents", &crossings),
             commit: relay(store.door(), "CommitChanges", &crossings),
             clock: around.clock.clone(),
+            randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
         };
         let addresses = IpamParts {
