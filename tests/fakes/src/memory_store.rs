@@ -24,12 +24,27 @@ pub enum StoreCue {
     Late(Duration),
 }
 
+/// What becomes of a reading.
+#[derive(Debug, Clone)]
+pub enum LoadCue {
+    /// Refused with this fault.
+    Fail(StoreFault),
+    /// As if nothing had ever been stored.
+    Empty,
+    /// Every second value is missing.
+    Partial,
+    /// One value is cut in the middle.
+    Torn,
+}
+
 #[derive(Default)]
 struct Inner {
     values: BTreeMap<StoreKey, (Revision, Bytes)>,
     revision: Revision,
     commits: VecDeque<StoreCue>,
     load_fault: Option<StoreFault>,
+    readings: VecDeque<LoadCue>,
+    away_until: Option<Instant>,
     /// When each batch was committed, and what was in it.
     batches: Vec<(Instant, Vec<StoreChange>)>,
     loads: usize,
@@ -53,6 +68,32 @@ impl MemoryStore {
     /// The next commits without a cue get these, one each.
     pub fn cue(&self, cue: StoreCue) {
         self.inner().commits.push_back(cue);
+    }
+
+    /// The next readings get these, one each.
+    pub fn cue_load(&self, cue: LoadCue) {
+        self.inner().readings.push_back(cue);
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn clear_cues(&self) {
+        let mut inner = self.inner();
+        inner.commits.clear();
+        inner.readings.clear();
+        inner.load_fault = None;
+        inner.away_until = None;
+    }
+
+    /// Nobody answers for so long.
+    pub fn go_away_for(&self, time: Duration) {
+        self.inner().away_until = Some(Instant::now() + time);
+    }
+
+    /// Everything that is stored, as text.
+    pub fn contents(&self) -> BTreeMap<StoreKey, String> {
+        let inner = self.inner();
+        let values = inner.values.iter();
+        values.map(|(at, (_, value))| (at.clone(), String::from_utf8_lossy(value).into_owned())).collect()
     }
 
     /// Readings fail with this until `None` is set.
@@ -98,6 +139,34 @@ impl MemoryStore {
 }
 
 impl Inner {
+    fn check_away(&self) -> Result<(), StoreFault> {
+        match self.away_until {
+            Some(until) if Instant::now() < until => Err(StoreFault::Away("nobody answers".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, cue: Option<LoadCue>) -> Result<StoreContents, StoreFault> {
+        let values = self.values.iter().map(|(at, (revision, value))| StoredValue {
+            at: at.clone(),
+            revision: *revision,
+            value: value.clone(),
+        });
+        let mut values: Vec<StoredValue> = values.collect();
+        match cue {
+            None => {}
+            Some(LoadCue::Fail(fault)) => return Err(fault),
+            Some(LoadCue::Empty) => return Ok(StoreContents::default()),
+            Some(LoadCue::Partial) => values = values.into_iter().step_by(2).collect(),
+            Some(LoadCue::Torn) => {
+                if let Some(last) = values.last_mut() {
+                    last.value = last.value.slice(..last.value.len() / 2);
+                }
+            }
+        }
+        Ok(StoreContents { values, revision: self.revision })
+    }
+
     fn check(&self, changes: &[StoreChange]) -> Result<(), StoreFault> {
         for change in changes {
             let found = self.values.get(&change.at).map(|(revision, _)| *revision);
@@ -139,12 +208,9 @@ impl DesiredStore for MemoryStore {
             if let Some(fault) = inner.load_fault.clone() {
                 return Err(fault);
             }
-            let values = inner.values.iter().map(|(at, (revision, value))| StoredValue {
-                at: at.clone(),
-                revision: *revision,
-                value: value.clone(),
-            });
-            StoreContents { values: values.collect(), revision: inner.revision }
+            inner.check_away()?;
+            let cue = inner.readings.pop_front();
+            inner.read(cue)?
         };
         self.pass("after load").await;
         Ok(contents)
@@ -158,6 +224,7 @@ impl DesiredStore for MemoryStore {
         if let Some(StoreCue::Fail(fault)) = cue {
             return Err(fault);
         }
+        self.inner().check_away()?;
         let revisions = {
             let mut inner = self.inner();
             inner.check(&changes)?;
