@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission::{self, Circumstances};
-use crate::contents::{catch_up, store_key, to_bytes};
+use crate::contents::{catch_up, doubt, store_key, to_bytes};
 use crate::event_book::{EventBook, EventWrite};
 use crate::outcome::{Outcome, existing, replace, unchanged};
 use crate::publish::{Change, apply};
@@ -83,6 +83,10 @@ pub struct ObjectsActor {
     busy: bool,
     /// The view is what the store holds.
     in_step: bool,
+    /// Objects whose deletion was sent to the store, with an outcome nobody told.
+    deleting: BTreeSet<(KindId, ObjectKey)>,
+    /// The last reading missed objects and was not believed.
+    doubted: bool,
     events: EventBook,
     /// Reports that wait for their second to pass, newest only.
     reports: BTreeMap<(KindId, ObjectKey), (String, Value)>,
@@ -114,6 +118,8 @@ impl ObjectsActor {
             queue: VecDeque::new(),
             busy: false,
             in_step: false,
+            deleting: BTreeSet::new(),
+            doubted: false,
             events: EventBook::default(),
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -180,6 +186,11 @@ impl ObjectsActor {
         let view = self.view();
         let changes = catch_up(&self.parts.kinds, &view, contents)?;
         let first_time = !view.loaded;
+        if !first_time && !std::mem::replace(&mut self.doubted, true) {
+            doubt(&changes, &self.deleting)?;
+        }
+        self.doubted = false;
+        self.deleting.clear();
         let (mut next, _) = apply(&view, changes);
         next.revision = next.revision.max(contents.revision);
         next.loaded = true;
@@ -338,6 +349,9 @@ impl ObjectsActor {
         tracing::error!(%error, writes = batch.len(), "a commit failed");
         let status = not_stored(error);
         for ready in batch {
+            if ready.value.is_none() {
+                self.deleting.insert((ready.kind, ready.key));
+            }
             reply(ready.answer, Err(status.clone()));
         }
         // Whatever happened, the store knows: read it before anything else is admitted.
@@ -351,7 +365,9 @@ impl ObjectsActor {
         match task {
             Task::Write(write) => self.admit_write(view, *write).unwrap_or_else(Outcome::Refused),
             Task::Put { kind, key, value } => {
-                Outcome::Write { kind, key, value: Some(value), expected: Expected::Any, warnings: vec![] }
+                // What is missing here and there after all was misread, and is not written over.
+                let expected = if view.get(&kind, &key).is_some() { Expected::Any } else { Expected::Absent };
+                Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
             }
             Task::Remove { kind, key } => match view.get(&kind, &key) {
                 Some(current) => {

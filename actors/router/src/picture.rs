@@ -171,9 +171,28 @@ impl Picture {
         self.snapshot.clone()
     }
 
-    /// Whether a reading is too strange to be believed at once: a table is empty that was not, and nothing in it was going.
-    /// A device that is just starting, or about to stop, answers like that.
+    /// Whether a reading is too strange to be believed at once.
     pub fn doubts(&self, reading: &[Learned]) -> Option<String> {
+        self.emptied(reading).or_else(|| self.torn(reading))
+    }
+
+    /// An interface is missing that a container of the same reading uses by its name: one list is older than the other. Where an
+    /// interface really went, its container shows a number in its place.
+    fn torn(&self, reading: &[Learned]) -> Option<String> {
+        let containers = reading.iter().find_map(|one| if let Learned::Containers(rows) = one { Some(rows) } else { None })?;
+        let veths = reading.iter().find_map(|one| if let Learned::Veths(rows) = one { Some(rows) } else { None })?;
+        let was_there = |name: &str| !self.lists.contains_key(&Table::Veths) || self.snapshot.veths.contains_key(name);
+        let is_there = |name: &str| veths.iter().any(|veth| veth.name == name);
+        containers.iter().find_map(|container| {
+            let mut names = container.interfaces.iter().filter(|name| !name.starts_with('*'));
+            let missing = names.find(|name| !is_there(name) && was_there(name))?;
+            Some(format!("the device shows no interface {missing}, and a container {} that has it", container.name))
+        })
+    }
+
+    /// A table is empty that was not, and nothing in it was going. A device that is just starting, or about to stop, answers
+    /// like that.
+    fn emptied(&self, reading: &[Learned]) -> Option<String> {
         reading.iter().find_map(|learned| {
             let (what, rows) = match learned {
                 Learned::Containers(rows) if rows.is_empty() => {
@@ -263,6 +282,26 @@ mod tests {
         let reading = picture.next_age();
         picture.learn(reading, Learned::Veths(vec![]));
         assert!(picture.snapshot().veths.is_empty());
+    }
+
+    #[test]
+    fn a_list_of_interfaces_that_is_older_than_that_of_containers_is_doubted() {
+        let container = |interface: &str| {
+            Learned::Containers(vec![ContainerRow {
+                name: "web".into(),
+                interfaces: vec![interface.into()],
+                ..ContainerRow::default()
+            }])
+        };
+        let others = || Learned::Veths(vec![veth("other")]);
+        let mut picture = Picture::default();
+        assert!(picture.doubts(&[container("made"), others()]).is_some(), "at first sight");
+        picture.learn(1, Learned::Veths(vec![veth("other"), veth("made")]));
+        assert!(picture.doubts(&[container("made"), others()]).is_some());
+        assert_eq!(picture.doubts(&[container("*5"), others()]), None, "it is gone, and its container shows that");
+        assert_eq!(picture.doubts(&[container("made")]), None, "interfaces were not read");
+        picture.learn(2, others());
+        assert_eq!(picture.doubts(&[container("made"), others()]), None, "it was believed once");
     }
 
     #[test]

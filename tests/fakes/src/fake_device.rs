@@ -59,7 +59,7 @@ pub(crate) struct FakeDevice {
     /// How often the process of each row was started.
     pub(crate) starts: BTreeMap<RowNumber, u64>,
     /// The power is off until then.
-    boots_at: Option<Instant>,
+    pub(crate) boots_at: Option<Instant>,
     /// What rows were made from.
     archives: BTreeMap<RowNumber, PathBuf>,
 }

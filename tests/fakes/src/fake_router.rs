@@ -157,6 +157,13 @@ impl FakeRouter {
         inner.away_until = inner.away_until.max(Some(Instant::now() + time));
     }
 
+    /// It answers again, unless it is without power.
+    pub fn come_back(&self) {
+        let mut inner = self.inner();
+        inner.away = false;
+        inner.away_until = inner.device.boots_at;
+    }
+
     /// How often the process of each container was started, by the row's id.
     pub fn starts(&self) -> BTreeMap<String, u64> {
         let inner = self.inner();

@@ -21,7 +21,7 @@ pub use fake_device::Timings;
 pub use fake_disk::FakeDisk;
 pub use fake_router::{Call, FakeRouter};
 pub use fake_tarballs::FakeTarballs;
-pub use memory_store::{LoadCue, MemoryStore, StoreCue};
+pub use memory_store::{LoadCue, MemoryStore, Reading, StoreCue};
 pub use mkube_router_machine::Verb;
 pub use recorder::Recorder;
 pub use relay::{Crossings, relay};

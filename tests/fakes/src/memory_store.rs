@@ -37,6 +37,17 @@ pub enum LoadCue {
     Torn,
 }
 
+/// What became of a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It says what is stored.
+    True,
+    /// It says less than is stored.
+    Less,
+    /// It failed.
+    Failed,
+}
+
 #[derive(Default)]
 struct Inner {
     values: BTreeMap<StoreKey, (Revision, Bytes)>,
@@ -48,6 +59,8 @@ struct Inner {
     /// When each batch was committed, and what was in it.
     batches: Vec<(Instant, Vec<StoreChange>)>,
     loads: usize,
+    /// What became of each reading, oldest first.
+    outcomes: Vec<Reading>,
     crossings: Option<Crossings>,
 }
 
@@ -123,6 +136,11 @@ impl MemoryStore {
     /// Every batch so far, with the moment it was committed.
     pub fn batches(&self) -> Vec<(Instant, Vec<StoreChange>)> {
         self.inner().batches.clone()
+    }
+
+    /// What became of each reading so far, oldest first.
+    pub fn readings(&self) -> Vec<Reading> {
+        self.inner().outcomes.clone()
     }
 
     /// How often everything was read.
@@ -208,8 +226,15 @@ impl DesiredStore for MemoryStore {
             if let Some(fault) = inner.load_fault.clone() {
                 return Err(fault);
             }
-            inner.check_away()?;
             let cue = inner.readings.pop_front();
+            let outcome = match &cue {
+                _ if inner.check_away().is_err() => Reading::Failed,
+                None => Reading::True,
+                Some(LoadCue::Empty | LoadCue::Partial) => Reading::Less,
+                Some(LoadCue::Fail(_) | LoadCue::Torn) => Reading::Failed,
+            };
+            inner.outcomes.push(outcome);
+            inner.check_away()?;
             inner.read(cue)?
         };
         self.pass("after load").await;

@@ -81,7 +81,12 @@ pub fn of_seed(seed: u64) -> Vec<Step> {
             steps.push(Step::Wait(pause(&mut dice)));
         }
         let step = if dice.once_in(2) { Some(by_user(&mut dice, &weather)) } else { trouble(&mut dice, &weather) };
+        // A reading that goes wrong is of interest when there is one.
+        let reads = matches!(step, Some(Step::Load(_))) && dice.once_in(2);
         steps.extend(step);
+        if reads {
+            steps.push(Step::Commit(StoreCue::Fail(StoreFault::Away("connection reset".to_owned()))));
+        }
     }
     steps
 }

@@ -27,7 +27,13 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     world.tell("everything that went wrong is over");
     world.device.clear_cues();
     world.device.set_timings(Timings::default());
+    world.device.come_back();
     world.store.clear_cues();
+    if world.was_misled() {
+        world.tell("the controller is started again over a store that answers truly");
+        world.stop().await;
+        world.start();
+    }
     release_held(world).await;
     let end = world.now() + SETTLING;
     loop {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
-use mkube_fakes::{FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, Verb};
+use mkube_fakes::{FakeClock, FakeDisk, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
@@ -36,6 +36,8 @@ const FOREIGN_ADDRESS: &str = "10.90.0.3/24";
 struct Process {
     actors: LocalSet,
     controller: Controller,
+    /// Readings of the store before it was started.
+    readings: usize,
 }
 
 /// Everything of one run.
@@ -212,7 +214,7 @@ impl World {
             let _inside = actors.enter();
             start(neighbours, settings)
         };
-        self.process = Some(Process { actors, controller });
+        self.process = Some(Process { actors, controller, readings: self.store.readings().len() });
     }
 
     /// The controller is gone, at once.
@@ -222,9 +224,17 @@ impl World {
 
     /// The controller is asked to stop, and is gone.
     pub async fn stop(&mut self) {
-        if let Some(Process { actors, controller }) = self.process.take() {
+        if let Some(Process { actors, controller, .. }) = self.process.take() {
             actors.run_until(controller.tree.stop(STOPPING)).await;
         }
+    }
+
+    /// Whether the first thing the controller heard of the store was less than the truth: it cannot know, and somebody has
+    /// to start it again.
+    pub fn was_misled(&self) -> bool {
+        let Some(process) = &self.process else { return false };
+        let readings = self.store.readings().into_iter().skip(process.readings);
+        readings.into_iter().find(|reading| *reading != Reading::Failed) == Some(Reading::Less)
     }
 
     /// Does something beside the running controller.
