@@ -85,6 +85,12 @@ impl World {
             }
             // Nobody to do it to.
             Step::EndProcess(..) | Step::RemoveBehind(_) => {}
+            Step::StealForeign => {
+                for row in self.device.rows("container/envs").iter().filter(|row| row["list"] == "theirs") {
+                    let path = format!("container/envs/{}", row[".id"].as_str().unwrap_or_default());
+                    self.device.operate(mkube_fakes::Verb::Delete, &path, Value::Null);
+                }
+            }
             Step::Reboot(time) => self.device.reboot(*time),
             Step::DeviceAway(time) => self.device.go_away_for(*time),
             Step::Device(operation, nth, cue) => self.device.cue(operation, (*nth).into(), cue.clone()),

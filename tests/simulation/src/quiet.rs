@@ -14,6 +14,8 @@ use crate::world::World;
 
 /// Everything is as wanted within this time after the last trouble: pauses between restarts grow to five minutes.
 const SETTLING: Duration = Duration::from_secs(1500);
+/// Nothing that was asked for is later than this.
+const LATEST: Duration = Duration::from_secs(35);
 /// How long nothing may move once everything is as wanted.
 const STILL: Duration = Duration::from_secs(45);
 
@@ -35,6 +37,8 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
         world.start();
     }
     release_held(world).await;
+    // What was sent and is late comes now.
+    world.pass(LATEST).await;
     let end = world.now() + SETTLING;
     loop {
         world.pass(Duration::from_secs(2)).await;
@@ -46,7 +50,8 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
         }
     }
     world.tell("all is well");
-    if !Sight::of(world).of_kind("Pod").all(|(_, pod)| lasts(pod)) {
+    let sight = Sight::of(world);
+    if !sight.of_kind("Pod").all(|(_, pod)| lasts(pod) && has_its_map(&sight, pod)) {
         return Ok(());
     }
     // What was under way when everything was well already may end.
@@ -131,10 +136,15 @@ fn published(world: &World, sight: &Sight) -> Result<(), String> {
     if all == known { Ok(()) } else { Err(format!("{all} objects are published and {known} stored")) }
 }
 
+/// Whether the ConfigMap that a pod mounts is there.
+fn has_its_map(sight: &Sight, pod: &Value) -> bool {
+    map_of(pod).is_none_or(|map| sight.stored.contains_key(&("ConfigMap", map.to_owned())))
+}
+
 /// A pod whose containers run until somebody stops them.
 fn runs(world: &World, sight: &Sight, name: &str, pod: &Value) -> Result<(), String> {
     // Without its ConfigMap a new pod waits, and one that runs is left alone.
-    if map_of(pod).is_some_and(|map| !sight.stored.contains_key(&("ConfigMap", map.to_owned()))) {
+    if !has_its_map(sight, pod) {
         return Ok(());
     }
     if let Some(why) = unlike(world, sight, name, pod) {
@@ -162,12 +172,14 @@ fn ends(name: &str, pod: &Value) -> Result<(), String> {
     let [container] = containers(pod) else { return Ok(()) };
     let image = container["image"].as_str().unwrap_or_default();
     let (Some(code), true, None) = (code, image.starts_with("web:"), map_of(pod)) else { return Ok(()) };
-    let wanted = match (pod.pointer("/spec/restartPolicy").and_then(Value::as_str), code) {
-        (Some("Never" | "OnFailure"), "0") => "Succeeded",
-        (Some("Never"), _) => "Failed",
+    let wanted: &[&str] = match (pod.pointer("/spec/restartPolicy").and_then(Value::as_str), code) {
+        (Some("OnFailure"), "0") => &["Succeeded"],
+        // It may have been ended before its time.
+        (Some("Never"), _) => &["Succeeded", "Failed"],
         _ => return Ok(()),
     };
-    if pod["status"]["phase"] == wanted { Ok(()) } else { Err(format!("pod {name} says {}, not {wanted}", pod["status"])) }
+    let phase = pod["status"]["phase"].as_str().unwrap_or_default();
+    if wanted.contains(&phase) { Ok(()) } else { Err(format!("pod {name} says {}, not {wanted:?}", pod["status"])) }
 }
 
 /// Everything of ours on device and disk belongs to a pod that exists.

@@ -87,6 +87,8 @@ pub enum Step {
     RemoveBehind(&'static str),
     /// An interface vanishes.
     LoseVeth(&'static str),
+    /// Somebody takes away what is not ours. Never drawn: it shows that the invariants see it.
+    StealForeign,
     /// The device loses power for a while.
     Reboot(Duration),
     /// Nobody answers at the device's address for a while.
@@ -141,6 +143,7 @@ impl fmt::Display for Step {
             Self::EndProcess(pod, code) => write!(out, "device: the process of pod {pod} ends with {code}"),
             Self::RemoveBehind(pod) => write!(out, "device: somebody removes the container of pod {pod}"),
             Self::LoseVeth(pod) => write!(out, "device: the interface of pod {pod} vanishes"),
+            Self::StealForeign => write!(out, "device: somebody takes away what is not of mkube"),
             Self::Reboot(time) => write!(out, "device: loses power for {time:?}"),
             Self::DeviceAway(time) => write!(out, "device: cannot be reached for {time:?}"),
             Self::Device(operation, nth, cue) => write!(out, "device: call {nth} of {operation}: {cue:?}"),
