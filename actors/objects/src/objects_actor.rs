@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use crate::admission::{self, Circumstances};
 use crate::contents::{catch_up, doubt, store_key, to_bytes};
 use crate::event_book::{EventBook, EventWrite};
-use crate::outcome::{Outcome, existing, replace, unchanged};
+use crate::outcome::{Outcome, admit_replacement, existing, replace, unchanged};
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
 use crate::refusals::{gone, not_loaded, not_stored};
@@ -652,33 +652,6 @@ impl ObjectsActor {
         }
         self.pump(ctx);
     }
-}
-
-/// Another object under the name of one that is there.
-fn admit_replacement(
-    view: &ObjectsView,
-    kind: &Kind,
-    key: ObjectKey,
-    body: Value,
-    given: &Circumstances,
-) -> Result<Outcome, Status> {
-    let current = existing(view, kind, &key)?;
-    let version = metadata::resource_version(&body);
-    if !version.is_empty() && version != metadata::resource_version(&current.value()) {
-        return Err(Status::stale(kind, &key.name));
-    }
-    if current.is_deleting() {
-        let why = "object is being deleted: it cannot be replaced before it is gone";
-        return Err(Status::conflict(kind, &key.name, why.to_owned()));
-    }
-    let admitted = admission::create(kind, &key.namespace, body, given)?;
-    Ok(Outcome::Write {
-        kind: kind.id(),
-        key,
-        value: Some(admitted.value),
-        expected: Expected::At(current.revision),
-        warnings: admitted.warnings,
-    })
 }
 
 fn reply(answer: Answer, result: Result<Written, Status>) {

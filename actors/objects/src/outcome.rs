@@ -9,7 +9,7 @@ use mkube_model::neighbours::desired_store::Expected;
 use mkube_model::status::Status;
 use serde_json::Value;
 
-use crate::admission;
+use crate::admission::{self, Circumstances};
 
 /// What admission made of a task.
 pub enum Outcome {
@@ -43,4 +43,31 @@ pub fn replace(kind: &Kind, key: ObjectKey, current: &Arc<StoredObject>, admitte
 
 pub fn unchanged(object: Arc<StoredObject>, warnings: Vec<String>) -> Outcome {
     Outcome::Done(Box::new(Written { object, changed: false, gone: false, warnings }))
+}
+
+/// Another object under the name of one that is there.
+pub fn admit_replacement(
+    view: &ObjectsView,
+    kind: &Kind,
+    key: ObjectKey,
+    body: Value,
+    given: &Circumstances,
+) -> Result<Outcome, Status> {
+    let current = existing(view, kind, &key)?;
+    let version = metadata::resource_version(&body);
+    if !version.is_empty() && version != metadata::resource_version(&current.value()) {
+        return Err(Status::stale(kind, &key.name));
+    }
+    if current.is_deleting() {
+        let why = "object is being deleted: it cannot be replaced before it is gone";
+        return Err(Status::conflict(kind, &key.name, why.to_owned()));
+    }
+    let admitted = admission::create(kind, &key.namespace, body, given)?;
+    Ok(Outcome::Write {
+        kind: kind.id(),
+        key,
+        value: Some(admitted.value),
+        expected: Expected::At(current.revision),
+        warnings: admitted.warnings,
+    })
 }

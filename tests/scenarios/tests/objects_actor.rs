@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mkube_fakes::{FakeClock, MemoryStore, StoreCue};
+use mkube_fakes::{FakeClock, LoadCue, MemoryStore, StoreCue};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::objects::{
     ChangeType, FieldValidation, FinishDeletion, ObjectKey, ObjectsReader, PatchType, RecordEvent, ReportStatus, Verb,
@@ -483,6 +483,40 @@ async fn an_unreadable_store_is_not_an_empty_one() {
     sleep(Duration::from_secs(5)).await;
     assert!(bench.reader.view().not_loaded_because.as_ref().is_some_and(|why| why.contains("default.broken")));
     assert!(bench.get("Namespace", "default").is_some(), "what was known stays");
+}
+
+#[actix::test]
+async fn a_reading_that_misses_objects_nobody_deleted_is_believed_only_when_it_comes_twice() {
+    let bench = bench().await;
+    for name in ["a", "b", "c", "d"] {
+        bench.create("Pod", pod(name)).await.expect("made");
+    }
+    let read_again = async || {
+        bench.store.cue(StoreCue::Fail(StoreFault::Away("reset".into())));
+        bench.create("Pod", pod("e")).await.expect_err("the store is away, and is read again");
+        sleep(Duration::from_secs(1)).await;
+    };
+    for less in [LoadCue::Empty, LoadCue::Partial] {
+        bench.store.cue_load(less);
+        read_again().await;
+        let now = bench.reader.view();
+        assert_eq!((now.kind(&bench.kind("Pod").id()).objects.len(), now.not_loaded_because.clone()), (4, None));
+    }
+    // Somebody else deletes one in truth: the second reading says the same.
+    bench.store.put_behind("PODS", "default.a", None);
+    read_again().await;
+    assert_eq!((bench.get("Pod", "a"), bench.get("Pod", "b").is_some()), (None, true));
+}
+
+#[actix::test]
+async fn a_store_that_seems_empty_at_the_start_is_not_written_over() {
+    let store = bench().await.store;
+    let before = store.text("NAMESPACES", "default").expect("it is there");
+    store.cue_load(LoadCue::Empty);
+    let bench = over(store);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(bench.store.text("NAMESPACES", "default"), Some(before));
+    assert!(bench.get("Namespace", "default").is_some(), "and what it holds is known");
 }
 
 #[actix::test]
