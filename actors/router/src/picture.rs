@@ -179,7 +179,8 @@ impl Picture {
     /// An interface is missing that a container of the same reading uses by its name: one list is older than the other. Where an
     /// interface really went, its container shows a number in its place.
     fn torn(&self, reading: &[Learned]) -> Option<String> {
-        let containers = reading.iter().find_map(|one| if let Learned::Containers(rows) = one { Some(rows) } else { None })?;
+        let containers =
+            reading.iter().find_map(|one| if let Learned::Containers(rows) = one { Some(rows) } else { None })?;
         let veths = reading.iter().find_map(|one| if let Learned::Veths(rows) = one { Some(rows) } else { None })?;
         let was_there = |name: &str| !self.lists.contains_key(&Table::Veths) || self.snapshot.veths.contains_key(name);
         let is_there = |name: &str| veths.iter().any(|veth| veth.name == name);

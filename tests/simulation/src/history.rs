@@ -23,8 +23,13 @@ const COMMANDS: [&str; 10] = [
     "POST /container/mounts/add",
 ];
 /// Lists that can be wrong.
-const LISTS: [&str; 5] =
-    ["GET /container", "GET /interface/veth", "GET /interface/bridge/port", "GET /container/envs", "GET /container/mounts"];
+const LISTS: [&str; 5] = [
+    "GET /container",
+    "GET /interface/veth",
+    "GET /interface/bridge/port",
+    "GET /container/envs",
+    "GET /container/mounts",
+];
 /// Actors that are always there.
 const ACTORS: [&str; 9] = [
     "mkube/gates/store",
@@ -109,7 +114,9 @@ fn image(dice: &mut Dice, weather: &Weather) -> Image {
 }
 
 fn shape(dice: &mut Dice, weather: &Weather) -> Shape {
-    let ends = dice.once_in(6).then(|| (dice.one_of(&["Always", "OnFailure", "Never"]), dice.below(8) as u8, dice.below(2) as u8));
+    let ends = dice
+        .once_in(6)
+        .then(|| (dice.one_of(&["Always", "OnFailure", "Never"]), dice.below(8) as u8, dice.below(2) as u8));
     Shape {
         image: image(dice, weather),
         side: dice.once_in(3).then(|| image(dice, weather)),
@@ -185,11 +192,14 @@ fn trouble(dice: &mut Dice, weather: &Weather) -> Option<Step> {
         10..=11 => (weather.actors, Step::Crash(dice.one_of(&ACTORS), how(dice))),
         12 => (weather.actors, Step::CrashPod(pod, how(dice))),
         13 => (weather.process, if dice.once_in(3) { Step::Restart } else { Step::Kill }),
-        14 => (weather.hands, match dice.below(3) {
-            0 => Step::EndProcess(pod, dice.below(2) as u8),
-            1 => Step::RemoveBehind(pod),
-            _ => Step::LoseVeth(pod),
-        }),
+        14 => (
+            weather.hands,
+            match dice.below(3) {
+                0 => Step::EndProcess(pod, dice.below(2) as u8),
+                1 => Step::RemoveBehind(pod),
+                _ => Step::LoseVeth(pod),
+            },
+        ),
         _ => (weather.clock, Step::SetClock(dice.one_of(&[-86_400, -600, -5, 5, 600, 86_400]))),
     };
     there.then_some(step)

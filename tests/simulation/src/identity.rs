@@ -112,7 +112,9 @@ impl Identities {
                 .collect();
             let now = Settled { wanted, processes };
             let fair = !struck.contains(name) && !metadata::is_deleting(pod);
-            if let Some(before) = before.get(name).filter(|before| fair && before.wanted == now.wanted && **before != now) {
+            if let Some(before) =
+                before.get(name).filter(|before| fair && before.wanted == now.wanted && **before != now)
+            {
                 return Err(format!("pod {name} had {:?} and has {:?}", before.processes, now.processes));
             }
             let unchanged = before.get(name) == Some(&now) && fair;

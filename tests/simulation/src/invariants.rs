@@ -121,16 +121,19 @@ fn no_address_twice(_watch: &mut Watch, _world: &World, sight: &Sight) -> Result
 
 fn no_name_twice(_watch: &mut Watch, _world: &World, sight: &Sight) -> Result<(), String> {
     let containers = twice(fields(&sight.containers, "name"));
-    let found = containers.or_else(|| twice(fields(&sight.veths, "name"))).or_else(|| twice(fields(&sight.ports, "interface")));
+    let found =
+        containers.or_else(|| twice(fields(&sight.veths, "name"))).or_else(|| twice(fields(&sight.ports, "interface")));
     found.map_or(Ok(()), |name| Err(name.to_owned()))
 }
 
 /// Rows that are not ours, without what changes by itself.
 fn foreign_rows(world: &World) -> Value {
     let of = |menu: &str, field: &str, wanted: &[&str]| -> Value {
-        let rows = world.device.rows(menu).into_iter().filter(|row| {
-            row[field].as_str().is_some_and(|name| name.contains("theirs"))
-        });
+        let rows = world
+            .device
+            .rows(menu)
+            .into_iter()
+            .filter(|row| row[field].as_str().is_some_and(|name| name.contains("theirs")));
         let row = |row: Value| -> Value { wanted.iter().map(|name| row[*name].clone()).collect() };
         rows.map(row).collect()
     };

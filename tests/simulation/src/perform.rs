@@ -68,9 +68,9 @@ impl World {
                 (Verb::Delete { options }, Found::Going)
             }),
             Step::WriteMap(map) => self.write_map(map),
-            Step::DeleteMap(map) => self.write(("ConfigMap", (*map).into()), |_| {
-                (Verb::Delete { options: Value::Null }, Found::Absent)
-            }),
+            Step::DeleteMap(map) => {
+                self.write(("ConfigMap", (*map).into()), |_| (Verb::Delete { options: Value::Null }, Found::Absent))
+            }
             Step::AnnotateNamespace => self.write(("Namespace", "default".into()), |edit| {
                 let body = json!({"metadata": {"annotations": {EDIT: edit.to_string()}}});
                 (Verb::Patch { patch: PatchType::Merge, body }, Found::Edited(edit))
@@ -135,9 +135,10 @@ impl World {
 
     fn write_map(&mut self, map: &str) {
         let Some(objects) = self.controller().map(|controller| controller.objects.clone()) else { return };
-        let there = objects.kinds().named("ConfigMap").is_some_and(|kind| {
-            objects.view().get(&kind.id(), &ObjectKey::new("default", map)).is_some()
-        });
+        let there = objects
+            .kinds()
+            .named("ConfigMap")
+            .is_some_and(|kind| objects.view().get(&kind.id(), &ObjectKey::new("default", map)).is_some());
         self.write(("ConfigMap", map.into()), |edit| {
             let body = json!({"metadata": {"name": map, "annotations": {EDIT: edit.to_string()}},
                 "data": {"text": edit.to_string()}});

@@ -151,9 +151,9 @@ fn runs(world: &World, sight: &Sight, name: &str, pod: &Value) -> Result<(), Str
         return Err(why);
     }
     let status = &pod["status"];
-    let ready = status["conditions"].as_array().is_some_and(|conditions| {
-        conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
-    });
+    let ready = status["conditions"]
+        .as_array()
+        .is_some_and(|conditions| conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
     if status["phase"] != "Running" || !ready {
         return Err(format!("pod {name} runs and says {status}"));
     }

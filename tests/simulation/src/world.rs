@@ -109,7 +109,9 @@ impl World {
     pub async fn new(seed: u64) -> Self {
         let device = FakeRouter::new("7.23.2");
         let images = Arc::new(FakeTarballs::beside(&device));
-        for image in [Image::Good(1), Image::Good(2), Image::Good(3), Image::Deaf, Image::Crashing, Image::Hanging, Image::Torn] {
+        for image in
+            [Image::Good(1), Image::Good(2), Image::Good(3), Image::Deaf, Image::Crashing, Image::Hanging, Image::Torn]
+        {
             images.add(&image.name());
         }
         images.add("theirs:1");
