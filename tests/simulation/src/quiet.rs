@@ -202,7 +202,13 @@ fn nothing_is_left(world: &World, sight: &Sight) -> Result<(), String> {
     };
     left("the container", &sight.containers, "name", &rows)?;
     left("the interface", &sight.veths, "name", &veths)?;
-    left("the port of", &sight.ports, "interface", &veths)?;
+    // A pod that waits for its ConfigMap is not made whole before it comes: its dead ports wait with it.
+    let waits = |row: &Value| {
+        let mut pods = sight.of_kind("Pod").filter(|(_, pod)| !has_its_map(sight, pod));
+        pods.any(|(name, _)| row["comment"] == format!("mkube default/{name}"))
+    };
+    let ports: Vec<Value> = sight.ports.iter().filter(|row| !waits(row)).cloned().collect();
+    left("the port of", &ports, "interface", &veths)?;
     left("the environment", &world.device.rows("container/envs"), "list", &rows)?;
     left("the mount list", &world.device.rows("container/mounts"), "list", &rows)?;
     match world.disk.containers().into_iter().find(|name| !rows.contains(name)) {
