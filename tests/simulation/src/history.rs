@@ -130,7 +130,7 @@ fn by_user(dice: &mut Dice, weather: &Weather) -> Step {
     match dice.below(16) {
         0..=4 => Step::Create(pod, shape(dice, weather)),
         5..=7 => Step::SetImage(pod, image(dice, weather)),
-        8 => Step::SetEnv(pod, dice.below(4) as u8),
+        8 => Step::SetEnv(pod),
         9 => Step::Annotate(pod),
         10..=11 => Step::Delete(pod, dice.once_in(3).then(|| dice.below(20) as u8)),
         12..=13 => Step::WriteMap(dice.one_of(&MAPS)),

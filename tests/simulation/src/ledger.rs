@@ -54,7 +54,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The number of the next write.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }

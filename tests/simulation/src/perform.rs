@@ -24,7 +24,8 @@ pub fn row_of(pod: &str) -> String {
 pub const ENDS: &str = "simulation/ends";
 
 fn body_of(pod: &str, shape: &Shape, edit: u64) -> Value {
-    let mut first = json!({"name": "c", "image": shape.image.name(), "env": [{"name": "EDIT", "value": "0"}]});
+    let mut first =
+        json!({"name": "c", "image": shape.image.name(), "env": [{"name": "EDIT", "value": edit.to_string()}]});
     let mut spec = json!({});
     let mut annotations = json!({EDIT: edit.to_string()});
     if let Some((policy, after, code)) = shape.ends {
@@ -58,8 +59,8 @@ impl World {
             Step::Create(pod, shape) => self.write(("Pod", (*pod).into()), |edit| {
                 (Verb::Create { body: body_of(pod, shape, edit) }, Found::Edited(edit))
             }),
-            Step::SetImage(pod, image) => self.patch(pod, "image", json!(image.name())),
-            Step::SetEnv(pod, value) => self.patch(pod, "env/0/value", json!(value.to_string())),
+            Step::SetImage(pod, image) => self.patch(pod, Some(image.name())),
+            Step::SetEnv(pod) => self.patch(pod, None),
             Step::Annotate(pod) => {
                 self.write(("Pod", (*pod).into()), |edit| (edited(edit, vec![]), Found::Edited(edit)));
             }
@@ -125,11 +126,15 @@ impl World {
         }
     }
 
-    fn patch(&mut self, pod: &str, field: &str, value: Value) {
-        let path = format!("/spec/containers/0/{field}");
+    /// Every change of a spec is one that was never there before: what runs says which one it was made for.
+    fn patch(&mut self, pod: &str, image: Option<String>) {
         self.write(("Pod", pod.into()), |edit| {
-            let operation = json!({"op": "replace", "path": path, "value": value});
-            (edited(edit, vec![operation]), Found::Edited(edit))
+            let replace = |field: &str, value: String| {
+                json!({"op": "replace", "path": format!("/spec/containers/0/{field}"), "value": value})
+            };
+            let mut operations = vec![replace("env/0/value", edit.to_string())];
+            operations.extend(image.map(|image| replace("image", image)));
+            (edited(edit, operations), Found::Edited(edit))
         });
     }
 
@@ -152,7 +157,7 @@ impl World {
         let Some(controller) = self.controller() else { return };
         let Some(kind) = controller.objects.kinds().named(name.0) else { return };
         let (door, kind) = (controller.write.clone(), *kind);
-        let edit = self.ledger().next();
+        let edit = self.ledger().next_number();
         let (verb, then) = order(edit);
         let is_new = matches!(verb, Verb::Create { .. });
         self.ledger().asked(&name, edit, then);

@@ -70,7 +70,7 @@ pub enum Step {
     /// A user changes the image of the first container.
     SetImage(&'static str, Image),
     /// A user changes the environment of the first container.
-    SetEnv(&'static str, u8),
+    SetEnv(&'static str),
     /// A user writes a note on a pod, which changes nothing of it.
     Annotate(&'static str),
     /// A user deletes a pod.
@@ -133,7 +133,7 @@ impl fmt::Display for Step {
                 }
             }
             Self::SetImage(pod, image) => write!(out, "user: set image of pod {pod} to {}", image.name()),
-            Self::SetEnv(pod, value) => write!(out, "user: set environment of pod {pod} to {value}"),
+            Self::SetEnv(pod) => write!(out, "user: change the environment of pod {pod}"),
             Self::Annotate(pod) => write!(out, "user: annotate pod {pod}"),
             Self::Delete(pod, None) => write!(out, "user: delete pod {pod}"),
             Self::Delete(pod, Some(grace)) => write!(out, "user: delete pod {pod} within {grace} s"),
