@@ -36,7 +36,7 @@ crash:             ## crash loops, long
 	@scripts/crash
 
 simulate:          ## simulation seeds, many
-	@scripts/later simulate "there is no simulation of the whole system yet"
+	@scripts/simulate
 
 fuzz:              ## fuzzing, long
 	@scripts/fuzz

@@ -157,7 +157,8 @@ impl Watch {
                 }
             }
             tokio::select! {
-                changed = notices.changed() => if changed.is_err() { return },
+                // The news that never end come last.
+                biased;
                 () = lines.closed() => return,
                 () = tokio::time::sleep_until(next_bookmark.min(self.until)) => {
                     if Instant::now() >= self.until {
@@ -172,6 +173,7 @@ impl Watch {
                         return;
                     }
                 }
+                changed = notices.changed() => if changed.is_err() { return },
             }
         }
     }

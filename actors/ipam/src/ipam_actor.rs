@@ -1,6 +1,6 @@
 //! The actor: brings the table up to date with device and store, then lets it decide.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,9 +60,9 @@ pub struct IpamActor {
     /// Addresses in the pods' status were claimed.
     claimed: bool,
     /// Networks whose bridge and gateway were found or made.
-    ready: HashSet<String>,
+    ready: BTreeSet<String>,
     /// Networks being made ready: whoever asks meanwhile waits for the same outcome.
-    preparing: HashMap<String, watch::Receiver<Option<Result<(), IpamFault>>>>,
+    preparing: BTreeMap<String, watch::Receiver<Option<Result<(), IpamFault>>>>,
 }
 
 impl IpamActor {
@@ -70,7 +70,7 @@ impl IpamActor {
     pub fn new(parts: IpamParts) -> Self {
         let table = LeaseTable::new(parts.networks.clone());
         let followed = OrdMap::new();
-        Self { parts, table, seen: 0, followed, claimed: false, ready: HashSet::new(), preparing: HashMap::new() }
+        Self { parts, table, seen: 0, followed, claimed: false, ready: BTreeSet::new(), preparing: BTreeMap::new() }
     }
 
     /// Learns what device and store hold; fails while either is not known completely.

@@ -4,7 +4,7 @@
 //! the pod's, whatever its interface is called: names of interfaces can collide and then get a suffix, pods cannot. Dynamic
 //! addresses are handed out round robin, so that an address just given back rests as long as possible.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use imbl::OrdMap;
@@ -33,19 +33,19 @@ pub struct Wish<'a> {
 pub struct LeaseTable {
     networks: Vec<Network>,
     /// Address of each interface that has one.
-    by_veth: HashMap<String, Ipv4Addr>,
+    by_veth: BTreeMap<String, Ipv4Addr>,
     /// The same, the other way.
     by_address: BTreeMap<Ipv4Addr, String>,
     /// The pod of each interface that asked for its lease.
-    pods: HashMap<String, ObjectKey>,
+    pods: BTreeMap<String, ObjectKey>,
     /// Last known addresses of pods that did not ask yet.
-    claims: HashMap<Ipv4Addr, ObjectKey>,
+    claims: BTreeMap<Ipv4Addr, ObjectKey>,
     /// Interfaces as last seen on the device, ours or not; nobody keeps people from giving an address twice.
-    device: HashMap<Ipv4Addr, Vec<String>>,
+    device: BTreeMap<Ipv4Addr, Vec<String>>,
     /// What is told of the leases; a copy costs nothing.
     told: OrdMap<String, HeldAddress>,
     /// Where the search goes on, per network.
-    cursor: HashMap<String, Ipv4Addr>,
+    cursor: BTreeMap<String, Ipv4Addr>,
 }
 
 impl LeaseTable {
@@ -408,8 +408,8 @@ mod tests {
         fn whatever_happens_no_two_interfaces_share_an_address(steps in prop::collection::vec(happening(), 0..80)) {
             let mut table = table();
             let pods: Vec<ObjectKey> = (0..12).map(|who| ObjectKey::new("default", format!("p{who}"))).collect();
-            let mut model: HashMap<String, IpAddr> = HashMap::new();
-            let mut device: HashMap<String, Vec<IpNet>> = HashMap::new();
+            let mut model: BTreeMap<String, IpAddr> = BTreeMap::new();
+            let mut device: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
             let at = |host: u8| Ipv4Addr::new(10, 90, 0, host);
             for step in steps {
                 match step {

@@ -29,7 +29,9 @@ impl ObjectsActor {
         match task {
             Task::Write(write) => self.admit_write(view, *write).unwrap_or_else(Outcome::Refused),
             Task::Put { kind, key, value } => {
-                Outcome::Write { kind, key, value: Some(value), expected: Expected::Any, warnings: vec![] }
+                // What is missing here and there after all was misread, and is not written over.
+                let expected = if view.get(&kind, &key).is_some() { Expected::Any } else { Expected::Absent };
+                Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
             }
             Task::Remove { kind, key } => match view.get(&kind, &key) {
                 Some(current) => {
@@ -267,7 +269,7 @@ impl ObjectsActor {
                 break;
             }
             let prefix = admitted.value["metadata"]["generateName"].as_str().unwrap_or_default();
-            key.name = metadata::generated_name(prefix, self.draw());
+            key.name = metadata::generated_name(prefix, self.parts.randomness.number());
             metadata::of_mut(&mut admitted.value).insert("name".into(), json!(key.name));
         }
         if view.get(&kind.id(), &key).is_some() {

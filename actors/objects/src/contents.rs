@@ -1,10 +1,10 @@
 //! From the store's bytes to objects and back, and from a fresh reading to the changes a view has missed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use mkube_messages::objects::{ObjectKey, ObjectsView};
-use mkube_model::kinds::{Kind, KindTable};
+use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::{StoreContents, StoreFault, StoreKey};
 use serde_json::Value;
@@ -26,9 +26,9 @@ pub fn to_bytes(value: &Value) -> Bytes {
 /// What changed between `view` and what the store holds, in order of revision. A value that is no object is refused: a store
 /// that is half understood must not look like one that is half empty.
 pub fn catch_up(kinds: &KindTable, view: &ObjectsView, contents: &StoreContents) -> Result<Vec<Change>, StoreFault> {
-    let by_bucket: HashMap<&str, &Kind> = kinds.iter().map(|kind| (kind.bucket, kind)).collect();
+    let by_bucket: BTreeMap<&str, &Kind> = kinds.iter().map(|kind| (kind.bucket, kind)).collect();
     let mut changes = Vec::new();
-    let mut present = std::collections::HashSet::new();
+    let mut present = BTreeSet::new();
     for stored in &contents.values {
         // Buckets of kinds this build does not have stay as they are.
         let Some(kind) = by_bucket.get(stored.at.bucket.as_str()) else { continue };
@@ -56,4 +56,30 @@ pub fn catch_up(kinds: &KindTable, view: &ObjectsView, contents: &StoreContents)
     }
     changes.sort_by_key(|change| change.revision);
     Ok(changes)
+}
+
+/// Why a reading is not believed at once: objects that were there are not in it, and nobody here tried to delete them.
+/// A store that says the same a second time is believed: somebody else may write it.
+pub fn doubt(changes: &[Change], deleting: &BTreeSet<(KindId, ObjectKey)>) -> Result<(), StoreFault> {
+    let gone = |change: &&Change| change.value.is_none() && !deleting.contains(&(change.kind, change.key.clone()));
+    match changes.iter().filter(gone).count() {
+        0 => Ok(()),
+        gone => {
+            Err(StoreFault::Unreadable(format!("{gone} objects that nobody deleted are missing; it is read once more")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_vanishes_is_doubted_unless_its_deletion_was_under_way() {
+        let kind = KindId { group: "", plural: "pods" };
+        let change = |name: &str, value| Change { kind, key: ObjectKey::new("d", name), value, revision: 1 };
+        let deleting = BTreeSet::from([(kind, ObjectKey::new("d", "going"))]);
+        assert!(doubt(&[change("a", Some(Value::Null)), change("going", None)], &deleting).is_ok());
+        assert!(doubt(&[change("b", None)], &deleting).is_err());
+    }
 }

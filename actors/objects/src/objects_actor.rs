@@ -1,7 +1,6 @@
 //! The actor: queues writes, admits them into batches, commits, publishes, answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use mkube_messages::store::{CommitChanges, LoadContents};
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
 use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::{StoreChange, StoreContents, StoreFault};
+use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::status::Status;
 use mkube_supervision::ChildSpecBuilder;
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission::{self, Circumstances};
-use crate::contents::{catch_up, store_key, to_bytes};
+use crate::contents::{catch_up, doubt, store_key, to_bytes};
 use crate::dependents::{Dependents, Place};
 use crate::event_book::EventBook;
 use crate::outcome::Outcome;
@@ -58,6 +58,8 @@ pub struct ObjectsParts {
     pub commit: Door<CommitChanges>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
+    /// Where uids and made-up names come from.
+    pub randomness: Arc<dyn Randomness>,
     /// Name of this node, in events.
     pub node_name: String,
 }
@@ -76,6 +78,10 @@ pub struct ObjectsActor {
     busy: bool,
     /// The view is what the store holds.
     pub(crate) in_step: bool,
+    /// Objects whose deletion was sent to the store, with an outcome nobody told.
+    deleting: BTreeSet<(KindId, ObjectKey)>,
+    /// The last reading missed objects and was not believed.
+    doubted: bool,
     pub(crate) events: EventBook,
     /// Reports that wait for their second to pass, newest only.
     pub(crate) reports: BTreeMap<(KindId, ObjectKey), (String, Value)>,
@@ -89,8 +95,6 @@ pub struct ObjectsActor {
     pub(crate) event_timer: bool,
     /// Who depends on whom, in step with the view.
     pub(crate) dependents: Dependents,
-    random: RandomState,
-    drawn: u64,
 }
 
 /// An admitted write on its way to the store.
@@ -134,6 +138,8 @@ impl ObjectsActor {
             queue: VecDeque::new(),
             busy: false,
             in_step: false,
+            deleting: BTreeSet::new(),
+            doubted: false,
             events: EventBook::default(),
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -141,8 +147,6 @@ impl ObjectsActor {
             reload_pause: FIRST_RELOAD,
             event_timer: false,
             dependents: Dependents::default(),
-            random: RandomState::new(),
-            drawn: 0,
         }
     }
 
@@ -150,17 +154,12 @@ impl ObjectsActor {
         self.parts.publisher.view()
     }
 
-    pub(crate) fn draw(&mut self) -> u64 {
-        self.drawn += 1;
-        self.random.hash_one(self.drawn)
-    }
-
     pub(crate) fn circumstances(&mut self, field_validation: FieldValidation) -> Circumstances {
         Circumstances {
             now: self.parts.clock.now(),
             node: self.parts.node_name.clone(),
-            uid: uuid::Uuid::new_v4().to_string(),
-            random: self.draw(),
+            uid: self.parts.randomness.uid(),
+            random: self.parts.randomness.number(),
             field_validation,
         }
     }
@@ -208,6 +207,11 @@ impl ObjectsActor {
         let view = self.view();
         let changes = catch_up(&self.parts.kinds, &view, contents)?;
         let first_time = !view.loaded;
+        if !first_time && !std::mem::replace(&mut self.doubted, true) {
+            doubt(&changes, &self.deleting)?;
+        }
+        self.doubted = false;
+        self.deleting.clear();
         let (mut next, _) = apply(&view, changes);
         next.revision = next.revision.max(contents.revision);
         next.loaded = true;
@@ -381,6 +385,9 @@ impl ObjectsActor {
         tracing::error!(%error, writes = batch.len(), "a commit failed");
         let status = not_stored(error);
         for ready in batch {
+            if ready.value.is_none() {
+                self.deleting.insert((ready.kind, ready.key));
+            }
             reply(ready.answer, Err(status.clone()));
         }
         // Whatever happened, the store knows: read it before anything else is admitted.

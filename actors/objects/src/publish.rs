@@ -1,6 +1,6 @@
 //! How a view becomes the next one: objects replaced, history appended, both bounded and cheap to clone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mkube_messages::objects::{ChangeType, KindView, ObjectChange, ObjectKey, ObjectsView, StoredObject};
@@ -35,7 +35,7 @@ pub fn stored(kind: KindId, key: ObjectKey, mut value: Value, revision: Revision
 pub fn apply(view: &ObjectsView, changes: Vec<Change>) -> (ObjectsView, Vec<Arc<StoredObject>>) {
     let mut next = view.clone();
     let mut published = Vec::with_capacity(changes.len());
-    let mut touched: HashMap<KindId, KindView> = HashMap::new();
+    let mut touched: BTreeMap<KindId, KindView> = BTreeMap::new();
     for change in changes {
         next.revision = next.revision.max(change.revision);
         let kind = touched.entry(change.kind).or_insert_with(|| (*view.kind(&change.kind)).clone());

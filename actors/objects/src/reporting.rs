@@ -87,7 +87,7 @@ impl ObjectsActor {
                 EventWrite::Put(key, _) if !self.takes_events(&view, &key.namespace) => continue,
                 EventWrite::Put(key, mut value) => {
                     let meta = metadata::of_mut(&mut value);
-                    meta.entry("uid").or_insert_with(|| json!(uuid::Uuid::new_v4().to_string()));
+                    meta.entry("uid").or_insert_with(|| json!(self.parts.randomness.uid()));
                     meta.entry("creationTimestamp").or_insert_with(|| json!(admission::stamp(now)));
                     Task::Put { kind, key, value }
                 }

@@ -1,6 +1,6 @@
 //! Pods whose actor died too often and is held: who they are, and what they are told about.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use mkube_messages::objects::ObjectKey;
 use mkube_supervision::{State, Tree};
@@ -20,10 +20,10 @@ pub fn actor_name(pod: &ObjectKey) -> String {
 }
 
 /// Pods that have an actor under the supervisor at `path`, and of those the held ones.
-pub fn pods_in(tree: &Tree, path: &str) -> (HashSet<ObjectKey>, Vec<Held>) {
+pub fn pods_in(tree: &Tree, path: &str) -> (BTreeSet<ObjectKey>, Vec<Held>) {
     let root = tree.status();
     let children = root.find(path).map(|node| node.children.as_slice()).unwrap_or_default();
-    let mut all = HashSet::new();
+    let mut all = BTreeSet::new();
     let mut held = Vec::new();
     for child in children {
         let Some((namespace, name)) = child.name.strip_prefix("pod/").and_then(|name| name.split_once('/')) else {

@@ -1,7 +1,7 @@
 //! One pod. Looks, takes one step, looks again; when there is nothing to do it waits to be told or for its next moment.
 
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,17 +50,17 @@ pub struct PodActor {
     pub(crate) parts: Arc<PodParts>,
     pub(crate) desired: watch::Receiver<Desired>,
     /// What is remembered of each container, by the name of its row.
-    pub(crate) memories: HashMap<String, Box<Memory>>,
+    pub(crate) memories: BTreeMap<String, Box<Memory>>,
     /// Containers that left the spec and are not gone yet, by the name of their row.
-    leaving: HashMap<String, ContainerPlan>,
+    leaving: BTreeMap<String, ContainerPlan>,
     /// What keeps a container from running, by the name of its row.
-    pub(crate) troubles: HashMap<String, Trouble>,
+    pub(crate) troubles: BTreeMap<String, Trouble>,
     /// Pace of tries to finish a deletion.
     finishing: Backoff,
     /// A step is being carried out. Waiting for an archive, which may take minutes, is none.
     busy: bool,
     /// Archives that are waited for, by the name of the row, and the hash they are for.
-    pulls: HashMap<String, (SpawnHandle, String)>,
+    pulls: BTreeMap<String, (SpawnHandle, String)>,
     /// The next look that is not asked for.
     timer: Option<SpawnHandle>,
     /// When this incarnation began.
@@ -84,12 +84,12 @@ impl PodActor {
         Self {
             parts,
             desired,
-            memories: HashMap::new(),
-            leaving: HashMap::new(),
-            troubles: HashMap::new(),
+            memories: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             finishing: Backoff::of_retries(),
             busy: false,
-            pulls: HashMap::new(),
+            pulls: BTreeMap::new(),
             timer: None,
             born: Instant::now(),
             reported: None,
@@ -147,7 +147,7 @@ impl PodActor {
         let (mut gone, mut settled) = (0, true);
         let leaving: Vec<ContainerPlan> = self.leaving.values().map(|leaver| without_shared(leaver, &plan)).collect();
         // An interface goes over to its next container when the last one is gone.
-        let held: HashSet<&String> = leaving
+        let held: BTreeSet<&String> = leaving
             .iter()
             .filter_map(|leaver| device.containers.get(&leaver.row))
             .flat_map(|row| &row.interfaces)

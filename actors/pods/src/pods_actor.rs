@@ -1,6 +1,6 @@
 //! Knows which pods there are, names their things on the device, keeps one actor for each, and tells it when to look.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
@@ -53,9 +53,9 @@ pub(crate) struct Entry {
 /// See the room's card.
 pub struct PodsActor {
     pub(crate) parts: PodsParts,
-    pub(crate) pods: HashMap<ObjectKey, Entry>,
+    pub(crate) pods: BTreeMap<ObjectKey, Entry>,
     /// Which pod a row or an interface belongs to.
-    owners: HashMap<String, ObjectKey>,
+    owners: BTreeMap<String, ObjectKey>,
     row_names: NameBook,
     veth_names: NameBook,
     /// The picture the pods were last told about.
@@ -63,9 +63,9 @@ pub struct PodsActor {
     /// The names were compared with what the device has; until then they are only what they would be on an empty one.
     settled: bool,
     /// ConfigMaps and Secrets as the pods were last told about them.
-    sources: HashMap<(KindId, ObjectKey), Revision>,
+    sources: BTreeMap<(KindId, ObjectKey), Revision>,
     /// Pods whose actor is held, as far as they were told about.
-    held: HashSet<ObjectKey>,
+    held: BTreeSet<ObjectKey>,
     /// What probes said when the pods were last told about it.
     health: Arc<HealthView>,
     /// Actors of pods that went while nobody looked were stopped.
@@ -81,14 +81,14 @@ impl PodsActor {
     pub fn new(parts: PodsParts) -> Self {
         Self {
             parts,
-            pods: HashMap::new(),
-            owners: HashMap::new(),
+            pods: BTreeMap::new(),
+            owners: BTreeMap::new(),
             row_names: NameBook::default(),
             veth_names: NameBook::default(),
             device: Arc::default(),
             settled: false,
-            sources: HashMap::new(),
-            held: HashSet::new(),
+            sources: BTreeMap::new(),
+            held: BTreeSet::new(),
             health: Arc::default(),
             tidied: false,
             gates: Arc::default(),
@@ -305,12 +305,12 @@ impl PodsActor {
     fn sources_changed(&mut self) {
         let view = self.parts.pod.objects.view();
         let kinds = [self.parts.pod.config_maps, self.parts.pod.secrets];
-        let mut now: HashMap<(KindId, ObjectKey), Revision> = HashMap::new();
+        let mut now: BTreeMap<(KindId, ObjectKey), Revision> = BTreeMap::new();
         for kind in kinds {
             let stored = view.kind(&kind);
             now.extend(stored.objects.iter().map(|(key, object)| ((kind, key.clone()), object.revision)));
         }
-        let changed: HashSet<&ObjectKey> = now
+        let changed: BTreeSet<&ObjectKey> = now
             .iter()
             .filter(|(source, revision)| self.sources.get(*source) != Some(*revision))
             .map(|(source, _)| source)
@@ -345,7 +345,7 @@ impl PodsActor {
             }
             return;
         }
-        let mut concerned: HashSet<ObjectKey> = HashSet::new();
+        let mut concerned: BTreeSet<ObjectKey> = BTreeSet::new();
         let mut concern = |name: &str| concerned.extend(self.owners.get(name).cloned());
         for change in before.containers.diff(&now.containers) {
             let (old, new) = ends(&change);

@@ -27,6 +27,9 @@ const WALK: Duration = Duration::from_secs(300);
 /// The same after something changed.
 const WALK_SOON: Duration = Duration::from_secs(10);
 
+/// Pods read in one go.
+const AT_ONCE: usize = 50;
+
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
 pub struct VolumesParts {
@@ -105,13 +108,9 @@ impl VolumesActor {
         self.told = Some(view.revision);
         let (parts, found) = (self.parts.clone(), self.found.clone());
         let device = self.parts.device.borrow().clone();
-        // Reading a thousand pods takes longer than an actor may.
-        let reading = tokio::task::spawn_blocking(move || rows_of(&parts, &view, &device, &found));
+        let reading = async move { rows_of(&parts, &view, &device, &found).await };
         ctx.spawn(reading.into_actor(self).map(|told, actor, ctx| {
-            match told {
-                Ok(told) => drop(actor.parts.publisher.send_replace(Arc::new(told))),
-                Err(error) => tracing::error!(%error, "volumes could not be listed"),
-            }
+            actor.parts.publisher.send_replace(Arc::new(told));
             actor.look_later(ctx);
         }));
     }
@@ -122,8 +121,21 @@ impl VolumesActor {
     }
 }
 
-fn rows_of(parts: &VolumesParts, view: &ObjectsView, device: &DeviceSnapshot, found: &[FoundVolume]) -> VolumesView {
-    let pods: Vec<_> = view.kind(&parts.kind).objects.values().map(|pod| pod.value()).collect();
+async fn rows_of(
+    parts: &VolumesParts,
+    view: &ObjectsView,
+    device: &DeviceSnapshot,
+    found: &[FoundVolume],
+) -> VolumesView {
+    let stored = view.kind(&parts.kind);
+    let mut pods = Vec::with_capacity(stored.objects.len());
+    for pod in stored.objects.values() {
+        // Reading a thousand pods takes longer than an actor may: others have their turn in between.
+        if pods.len() % AT_ONCE == AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+        pods.push(pod.value());
+    }
     let made = |container: &str, volume: &str, secret: bool| parts.disk.made_path(container, volume, secret);
     let rows = volume_list::rows(pods.iter(), device, found, &parts.settings, &made);
     VolumesView { loaded: view.loaded, rows }

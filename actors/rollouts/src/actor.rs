@@ -1,6 +1,6 @@
 //! The actor: looks at what is published, asks the pure parts what to do, and does one thing for each pod at a time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,17 +92,17 @@ pub struct RolloutActor {
     /// By reference, as pods write it.
     pub(crate) images: BTreeMap<String, ImageMemory>,
     /// What was seen of trials, by pod; the digest says of which.
-    pub(crate) trials: HashMap<ObjectKey, (String, Observed)>,
+    pub(crate) trials: BTreeMap<ObjectKey, (String, Observed)>,
     /// What the Deployments of the pods said of themselves.
     owners: Owners,
     /// Uids of Deployments whose template is coming in.
     unsettled: BTreeSet<String>,
     /// Since when pods are on their way without a trial.
-    moving: HashMap<ObjectKey, Instant>,
+    moving: BTreeMap<ObjectKey, Instant>,
     /// Pods whose annotations are being written, each for the sake of an image.
-    pub(crate) writing: HashMap<ObjectKey, String>,
+    pub(crate) writing: BTreeMap<ObjectKey, String>,
     /// Pods that are not written to before then, since the last time did not work.
-    pub(crate) not_before: HashMap<ObjectKey, Instant>,
+    pub(crate) not_before: BTreeMap<ObjectKey, Instant>,
     /// The timer of the next look.
     timer: Option<(SpawnHandle, Instant)>,
 }
@@ -115,12 +115,12 @@ impl RolloutActor {
             pods: BTreeMap::new(),
             read_from: None,
             images: BTreeMap::new(),
-            trials: HashMap::new(),
+            trials: BTreeMap::new(),
             owners: Owners::default(),
             unsettled: BTreeSet::new(),
-            moving: HashMap::new(),
-            writing: HashMap::new(),
-            not_before: HashMap::new(),
+            moving: BTreeMap::new(),
+            writing: BTreeMap::new(),
+            not_before: BTreeMap::new(),
             timer: None,
         }
     }

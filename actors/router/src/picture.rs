@@ -3,7 +3,7 @@
 //! A list that was asked for before a command finished may not show what the command did. So each reading carries the age it
 //! was started at, each command notes the rows it touched and when, and a touched row outlives an older reading.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub enum Learned {
     PortGone(String),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Containers,
     Veths,
@@ -64,9 +64,9 @@ enum Table {
 pub struct Picture {
     snapshot: DeviceSnapshot,
     age: Age,
-    touched: HashMap<(Table, String), Age>,
+    touched: BTreeMap<(Table, String), Age>,
     /// The age of the list each table was last read from; an older one that comes late says nothing new.
-    lists: HashMap<Table, Age>,
+    lists: BTreeMap<Table, Age>,
     /// When the figures were last asked for.
     figures_asked: Option<Instant>,
 }
@@ -219,9 +219,29 @@ impl Picture {
         self.snapshot.clone()
     }
 
-    /// Whether a reading is too strange to be believed at once: a table is empty that was not, and nothing in it was going.
-    /// A device that is just starting, or about to stop, answers like that.
+    /// Whether a reading is too strange to be believed at once.
     pub fn doubts(&self, reading: &[Learned]) -> Option<String> {
+        self.emptied(reading).or_else(|| self.torn(reading))
+    }
+
+    /// An interface is missing that a container of the same reading uses by its name: one list is older than the other. Where an
+    /// interface really went, its container shows a number in its place.
+    fn torn(&self, reading: &[Learned]) -> Option<String> {
+        let containers =
+            reading.iter().find_map(|one| if let Learned::Containers(rows) = one { Some(rows) } else { None })?;
+        let veths = reading.iter().find_map(|one| if let Learned::Veths(rows) = one { Some(rows) } else { None })?;
+        let was_there = |name: &str| !self.lists.contains_key(&Table::Veths) || self.snapshot.veths.contains_key(name);
+        let is_there = |name: &str| veths.iter().any(|veth| veth.name == name);
+        containers.iter().find_map(|container| {
+            let mut names = container.interfaces.iter().filter(|name| !name.starts_with('*'));
+            let missing = names.find(|name| !is_there(name) && was_there(name))?;
+            Some(format!("the device shows no interface {missing}, and a container {} that has it", container.name))
+        })
+    }
+
+    /// A table is empty that was not, and nothing in it was going. A device that is just starting, or about to stop, answers
+    /// like that.
+    fn emptied(&self, reading: &[Learned]) -> Option<String> {
         reading.iter().find_map(|learned| {
             let (what, rows) = match learned {
                 Learned::Containers(rows) if rows.is_empty() => {
@@ -260,14 +280,14 @@ pub fn shows_an_end(before: &OrdMap<String, Arc<ContainerRow>>, rows: &[Containe
     ended.into_iter().any(ran)
 }
 
-fn newer(touched: &HashMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
+fn newer(touched: &BTreeMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {
     touched.get(&(table, name.to_owned())).is_some_and(|at| *at > age)
 }
 
 /// Replaces `old` by `fresh`, except for names that were touched later; equal rows keep their `Arc`.
 fn merge<Row: PartialEq>(
     old: &mut OrdMap<String, Arc<Row>>,
-    fresh: HashMap<String, Row>,
+    fresh: BTreeMap<String, Row>,
     touched_later: impl Fn(&str) -> bool,
 ) {
     let gone: Vec<String> =
@@ -359,6 +379,26 @@ mod tests {
         let reading = picture.next_age();
         picture.learn(reading, Learned::Veths(vec![]));
         assert!(picture.snapshot().veths.is_empty());
+    }
+
+    #[test]
+    fn a_list_of_interfaces_that_is_older_than_that_of_containers_is_doubted() {
+        let container = |interface: &str| {
+            Learned::Containers(vec![ContainerRow {
+                name: "web".into(),
+                interfaces: vec![interface.into()],
+                ..ContainerRow::default()
+            }])
+        };
+        let others = || Learned::Veths(vec![veth("other")]);
+        let mut picture = Picture::default();
+        assert!(picture.doubts(&[container("made"), others()]).is_some(), "at first sight");
+        picture.learn(1, Learned::Veths(vec![veth("other"), veth("made")]));
+        assert!(picture.doubts(&[container("made"), others()]).is_some());
+        assert_eq!(picture.doubts(&[container("*5"), others()]), None, "it is gone, and its container shows that");
+        assert_eq!(picture.doubts(&[container("made")]), None, "interfaces were not read");
+        picture.learn(2, others());
+        assert_eq!(picture.doubts(&[container("made"), others()]), None, "it was believed once");
     }
 
     #[test]

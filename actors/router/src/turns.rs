@@ -3,7 +3,7 @@
 //! Two orders about the same row would both find it missing and both make it. They cannot come from one PodActor, but from
 //! the one that died a moment ago and the one that took its place.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ pub type Turn = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// Who is at it, by name, and what is remembered of each name meanwhile.
 #[derive(Debug)]
-pub struct Turns<T>(HashMap<String, (Arc<Semaphore>, T)>);
+pub struct Turns<T>(BTreeMap<String, (Arc<Semaphore>, T)>);
 
 impl<T> Default for Turns<T> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(BTreeMap::new())
     }
 }
 

@@ -445,6 +445,22 @@ async fn an_interface_of_somebody_else_is_neither_changed_nor_removed() {
 }
 
 #[actix::test]
+async fn an_interface_that_was_not_listed_is_removed_all_the_same() {
+    let bench = Bench::new().await;
+    bench.ask(bridge()).await.expect("made");
+    bench.ask(veth(VETH, "10.90.0.2/24")).await.expect("made");
+    bench.device.cue_every("GET /interface/veth", Cue::EmptyList);
+    // Long enough for an empty list to be believed.
+    sleep(Duration::from_secs(21)).await;
+    assert!(bench.picture.borrow().veths.is_empty());
+    bench.device.clear_cues();
+    let order = RemoveVeth { context: within(), name: VETH.into(), owner: "mkube default/web".into() };
+    bench.ask(order).await.expect("removed");
+    assert_eq!(bench.device.row("interface/veth", VETH), None);
+    assert_eq!(bench.device.rows("interface/bridge/port"), Vec::<Value>::new());
+}
+
+#[actix::test]
 async fn an_interface_without_a_comment_is_adopted_by_its_name() {
     let bench = Bench::new().await;
     bench.ask(bridge()).await.expect("made");

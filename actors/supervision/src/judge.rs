@@ -1,8 +1,8 @@
 //! What follows from the end of a node: recorded first, restarted second.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use mkube_model::names::fnv1a;
 use tokio::time::Instant;
 
 use crate::child::ExitReason;
@@ -99,8 +99,9 @@ impl TreeTask {
             let cause = format!("{} ended too often: {cause}", self.nodes[&id].path);
             return self.supervisor_failed(parent, &cause);
         }
-        // A chance per restart, so that those who died together do not come back together.
-        let chance = (RandomState::new().hash_one(id) % 1000) as f64 / 1000.0;
+        // Another chance for each name and restart, so that those who died together do not come back together.
+        let dying = &self.nodes[&id];
+        let chance = (fnv1a(&format!("{} {}", dying.path, dying.incarnation)) % 1000) as f64 / 1000.0;
         let pause = match &self.nodes[&id].kind {
             Kind::Actor { short_lives, .. } => pace.pause(*short_lives, chance),
             Kind::Supervisor { .. } => Duration::ZERO,

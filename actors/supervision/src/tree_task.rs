@@ -2,7 +2,7 @@
 //!
 //! How a node's end is judged stands in `judge`, how groups and the whole tree go down in order in `walk`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -31,15 +31,15 @@ pub(crate) enum Happened {
 }
 
 pub(crate) struct TreeTask {
-    pub(crate) nodes: HashMap<NodeId, Node>,
-    by_path: HashMap<String, NodeId>,
+    pub(crate) nodes: BTreeMap<NodeId, Node>,
+    by_path: BTreeMap<String, NodeId>,
     next_id: NodeId,
     pub(crate) root: NodeId,
     pub(crate) happenings: FuturesUnordered<LocalBoxFuture<'static, Happened>>,
     pub(crate) clock: Arc<dyn WallClock>,
     pub(crate) give_up: watch::Sender<Option<String>>,
     /// Walks under way, by the supervisor whose children they stop.
-    pub(crate) walks: HashMap<NodeId, Walk>,
+    pub(crate) walks: BTreeMap<NodeId, Walk>,
     pub(crate) next_walk: u64,
     /// The whole tree goes down, or is down: nothing starts any more.
     pub(crate) stopping: bool,
@@ -53,14 +53,14 @@ impl TreeTask {
         give_up: watch::Sender<Option<String>>,
     ) -> Self {
         let mut task = Self {
-            nodes: HashMap::new(),
-            by_path: HashMap::new(),
+            nodes: BTreeMap::new(),
+            by_path: BTreeMap::new(),
             next_id: 0,
             root: 0,
             happenings: FuturesUnordered::new(),
             clock,
             give_up,
-            walks: HashMap::new(),
+            walks: BTreeMap::new(),
             next_walk: 0,
             stopping: false,
         };

@@ -11,6 +11,7 @@ use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{
@@ -112,6 +113,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         logs: Arc::new(logs),
         prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
         clock: Arc::new(SystemClock),
+        randomness: Arc::new(SystemRandomness),
     };
     let controller_settings = ControllerSettings {
         delivery,
@@ -120,7 +122,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         plan: plan_settings(settings),
         boot_manifest,
         manifests: extras.manifests,
-        listener,
+        listener: Some(listener),
         allowed_hosts: extras.allowed_hosts,
         allow_chaos: extras.allow_chaos,
         tick: TICK,

@@ -4,7 +4,7 @@
 //! last published [`ObjectsView`]. A write is answered only after the view that contains it is published, so whoever
 //! wrote reads its own write.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Message;
@@ -158,7 +158,7 @@ pub struct ObjectsView {
     /// Why it is not loaded, for `/readyz`.
     pub not_loaded_because: Option<String>,
     /// One view per kind of the table.
-    pub kinds: HashMap<KindId, Arc<KindView>>,
+    pub kinds: BTreeMap<KindId, Arc<KindView>>,
 }
 
 impl ObjectsView {

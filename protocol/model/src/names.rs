@@ -1,6 +1,6 @@
 //! Names of things on the device. They decide whether a running fleet is adopted or rebuilt, so they never change.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// RouterOS accepts longer names; the rule of 64 bytes is kept for the fleets that run by it.
 const CONTAINER_NAME_BYTES: usize = 64;
@@ -79,7 +79,7 @@ pub fn root_dir_generation(base: &str, container: &str, path: &str) -> Option<u3
 /// hash of their full identity.
 #[derive(Debug, Default, Clone)]
 pub struct NameBook {
-    owners: HashMap<String, String>,
+    owners: BTreeMap<String, String>,
 }
 
 impl NameBook {

@@ -19,6 +19,12 @@ pub enum Cue {
     Late(Duration),
     /// The answer is an empty list, whatever there is.
     EmptyList,
+    /// The answer is what the last call of the operation was answered.
+    StaleList,
+    /// Every row is listed twice.
+    TwiceListed,
+    /// The device does it and answers 500.
+    DoneYet500,
 }
 
 /// Cues that wait for their call.

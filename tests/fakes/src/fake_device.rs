@@ -3,7 +3,7 @@
 //! Nothing here runs by itself. What will happen waits with the moment it happens at, and is told to the machine before the
 //! next request is answered; so a test that sleeps sees the device move, and one that does not sees it stand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -49,11 +49,19 @@ pub(crate) struct FakeDevice {
     /// Paths of the device that exist.
     pub(crate) files: FakeFiles,
     /// Archives that cannot be unpacked, and why.
-    pub(crate) bad_archives: HashMap<PathBuf, String>,
+    pub(crate) bad_archives: BTreeMap<PathBuf, String>,
     /// Archives whose processes end by themselves, after how long and with which code.
-    pub(crate) endings: HashMap<PathBuf, (Duration, i32)>,
+    pub(crate) endings: BTreeMap<PathBuf, (Duration, i32)>,
+    /// Archives whose processes never come up.
+    pub(crate) hanging: BTreeSet<PathBuf>,
+    /// Archives whose processes do not hear signals.
+    pub(crate) deaf: BTreeSet<PathBuf>,
+    /// How often the process of each row was started.
+    pub(crate) starts: BTreeMap<RowNumber, u64>,
+    /// The power is off until then.
+    pub(crate) boots_at: Option<Instant>,
     /// What rows were made from.
-    archives: HashMap<RowNumber, PathBuf>,
+    archives: BTreeMap<RowNumber, PathBuf>,
 }
 
 /// A path of the device, spelled with one leading slash.
@@ -70,9 +78,13 @@ impl FakeDevice {
             born: Instant::now(),
             due: Vec::new(),
             files: FakeFiles::default(),
-            bad_archives: HashMap::new(),
-            endings: HashMap::new(),
-            archives: HashMap::new(),
+            bad_archives: BTreeMap::new(),
+            endings: BTreeMap::new(),
+            hanging: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            starts: BTreeMap::new(),
+            boots_at: None,
+            archives: BTreeMap::new(),
         }
     }
 
@@ -96,22 +108,25 @@ impl FakeDevice {
         self.advance(now);
     }
 
-    /// The power goes and comes back at once: every process ends, and what starts on boot starts.
-    pub(crate) fn reboot(&mut self) {
+    /// Every process ends now; at `back` the device is up again and starts what starts on boot.
+    pub(crate) fn reboot(&mut self, back: Instant) {
         let now = Instant::now();
         self.advance(now);
-        let _killed = self.device.shut_down(true);
-        // What was under way went with the power, and who ran has ended.
-        self.due.retain(|(_, what)| matches!(what, Happened::Extracted { .. } | Happened::FilesRemoved { .. }));
-        for (_, number, phase) in self.device.containers() {
-            if phase == mkube_router_machine::Phase::Stopping {
-                self.due.push((now, Happened::Exited { number, code: 137, out_of_memory: false }));
-            }
+        let effects = self.ask(now, |device, _| device.shut_down(true));
+        let keys: Vec<String> = effects
+            .iter()
+            .filter_map(|effect| if let Effect::Kill { key, .. } = effect { Some(key.clone()) } else { None })
+            .collect();
+        // What was going on goes down with the power; what unpacks or removes files does so again after it.
+        self.due.retain(|(_, one)| matches!(one, Happened::Extracted { .. } | Happened::FilesRemoved { .. }));
+        for number in keys.iter().filter_map(|key| self.device.container_of(key)) {
+            self.due.push((now, Happened::Exited { number, code: 137, out_of_memory: false }));
         }
         self.advance(now);
-        self.born = now;
-        let effects = self.ask(now, |device, circumstances| device.booted(circumstances));
-        self.enact(effects, now);
+        self.boots_at = Some(back);
+        for (at, _) in &mut self.due {
+            *at = (*at).max(back);
+        }
     }
 
     /// What is due at once, whatever the timings say.
@@ -153,6 +168,12 @@ impl FakeDevice {
     }
 
     fn advance(&mut self, now: Instant) {
+        if let Some(back) = self.boots_at.filter(|back| *back <= now) {
+            self.boots_at = None;
+            self.born = back;
+            let effects = self.ask(back, |device, circumstances| device.booted(circumstances));
+            self.enact(effects, back);
+        }
         loop {
             let next = self.due.iter().enumerate().filter(|(_, (at, _))| *at <= now).min_by_key(|(_, (at, _))| *at);
             let Some((index, _)) = next else { return };
@@ -206,6 +227,10 @@ impl FakeDevice {
                     self.due.push((now + timings.extract, Happened::Extracted { number, result }));
                 }
                 Effect::Start { number, start, launch } => {
+                    *self.starts.entry(number).or_default() += 1;
+                    if self.archives.get(&number).is_some_and(|archive| self.hanging.contains(archive)) {
+                        continue;
+                    }
                     self.due.push((now + timings.start, Happened::Started { number, start, result: Ok(()) }));
                     let of_archive = self.archives.get(&number).and_then(|archive| self.endings.get(archive)).copied();
                     if let Some((after, code)) = own_end(&launch.argv).or(of_archive) {
@@ -213,9 +238,10 @@ impl FakeDevice {
                         self.due.push((at, Happened::Exited { number, code, out_of_memory: false }));
                     }
                 }
-                Effect::Stop { number, signal, .. } => {
-                    let code = 128 + signal;
-                    self.due.push((now + timings.stop, Happened::Exited { number, code, out_of_memory: false }));
+                Effect::Stop { number, signal, patience, .. } => {
+                    let deaf = self.archives.get(&number).is_some_and(|archive| self.deaf.contains(archive));
+                    let (pause, code) = if deaf { (patience, 128 + 9) } else { (timings.stop, 128 + signal) };
+                    self.due.push((now + pause, Happened::Exited { number, code, out_of_memory: false }));
                 }
                 Effect::RemoveFiles { number, root_dir } => {
                     self.files.sizes.remove(&root_dir);

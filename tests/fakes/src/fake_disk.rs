@@ -1,6 +1,6 @@
 //! Volumes in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -12,7 +12,7 @@ use crate::relay::Crossings;
 #[derive(Default)]
 struct Inner {
     /// Files by container and volume.
-    volumes: HashMap<(String, String), Vec<VolumeFile>>,
+    volumes: BTreeMap<(String, String), Vec<VolumeFile>>,
     /// Directories that were mounted, and whether they go with their pod.
     sources: BTreeMap<String, bool>,
     failing: Option<String>,

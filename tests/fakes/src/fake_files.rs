@@ -1,6 +1,6 @@
 //! `/file`, `/tool/fetch` and `/execute` of the device in memory: files are names and sizes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mkube_router_machine::{Answer, Device, FetchOutput, Fetched, Refusal, Request, Verb};
@@ -15,7 +15,7 @@ pub type Web = Box<dyn Fn(&str) -> Option<u64> + Send>;
 #[derive(Default)]
 pub(crate) struct FakeFiles {
     /// Bytes by path.
-    pub(crate) sizes: HashMap<PathBuf, u64>,
+    pub(crate) sizes: BTreeMap<PathBuf, u64>,
     pub(crate) web: Option<Web>,
 }
 

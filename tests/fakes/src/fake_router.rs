@@ -1,11 +1,12 @@
 //! The device as the real client sees it, with calls recorded and failures on cue.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mkube_model::neighbours::router::{Router, RouterFault};
-use mkube_router_machine::{Request, Verb};
+use mkube_router_machine::{Answer, Request, Verb};
 use mkube_routeros::{RestRouter, Wire, WireAnswer, WireRequest};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ struct Inner {
     device: FakeDevice,
     cues: Cues,
     calls: Vec<Call>,
+    /// What each question was answered last.
+    answered: BTreeMap<String, Answer>,
     away: bool,
     away_until: Option<Instant>,
     in_flight: usize,
@@ -47,6 +50,7 @@ impl FakeRouter {
             device: FakeDevice::new(version),
             cues: Cues::default(),
             calls: Vec::new(),
+            answered: BTreeMap::new(),
             away: false,
             away_until: None,
             in_flight: 0,
@@ -129,16 +133,46 @@ impl FakeRouter {
         self.inner().device.endings.insert(path(file), (after, code));
     }
 
+    /// Processes of this archive never come up, however long they are waited for.
+    pub fn hang_starts_of(&self, file: &str) {
+        self.inner().device.hanging.insert(path(file));
+    }
+
+    /// Processes of this archive do not end when they are asked to; they are killed when the device's patience is over.
+    pub fn deafen_processes_of(&self, file: &str) {
+        self.inner().device.deaf.insert(path(file));
+    }
+
+    /// The power is cut now and comes back after a while; the device answers again when it has booted.
+    pub fn reboot(&self, away: Duration) {
+        let mut inner = self.inner();
+        let back = Instant::now() + away;
+        inner.away_until = inner.away_until.max(Some(back));
+        inner.device.reboot(back);
+    }
+
+    /// Nobody answers for so long.
+    pub fn go_away_for(&self, time: Duration) {
+        let mut inner = self.inner();
+        inner.away_until = inner.away_until.max(Some(Instant::now() + time));
+    }
+
+    /// It answers again, unless it is without power.
+    pub fn come_back(&self) {
+        let mut inner = self.inner();
+        inner.away = false;
+        inner.away_until = inner.device.boots_at;
+    }
+
+    /// How often the process of each container was started, by the row's id.
+    pub fn starts(&self) -> BTreeMap<String, u64> {
+        let inner = self.inner();
+        inner.device.starts.iter().map(|(number, starts)| (format!("*{number:X}"), *starts)).collect()
+    }
+
     /// The archive is good again.
     pub fn mend_archive(&self, file: &str) {
         self.inner().device.bad_archives.remove(&path(file));
-    }
-
-    /// The device is rebooted and away for so long; what starts on boot runs when it is back.
-    pub fn reboot(&self, down: Duration) {
-        let mut inner = self.inner();
-        inner.device.reboot();
-        inner.away_until = Some(Instant::now() + down);
     }
 
     /// Requests so far.
@@ -295,14 +329,32 @@ impl Wire for FakeRouter {
                 return Ok(WireAnswer { status: 400, body: body.to_string().into_bytes() });
             }
             Some(Cue::EmptyList) => return Ok(WireAnswer { status: 200, body: b"[]".to_vec() }),
+            Some(Cue::StaleList) if !mutating => {
+                let known = self.inner().answered.get(&operation).cloned();
+                known.unwrap_or_else(|| self.inner().device.request(&asked))
+            }
+            Some(Cue::TwiceListed) => {
+                let mut answer = self.inner().device.request(&asked);
+                if let Some(Value::Array(rows)) = &mut answer.body {
+                    rows.extend(rows.clone());
+                }
+                answer
+            }
             _ => self.inner().device.request(&asked),
         };
+        if !mutating {
+            self.inner().answered.insert(operation.clone(), answer.clone());
+        }
         match cue {
             Some(Cue::LoseReplyAndGoAway(time)) => {
                 self.inner().away_until = Some(Instant::now() + time);
                 return Err(lost(operation, mutating));
             }
             Some(Cue::LoseReply) => return Err(lost(operation, mutating)),
+            Some(Cue::DoneYet500) => {
+                let body = json!({"error": 500, "message": "Internal Server Error"});
+                return Ok(WireAnswer { status: 500, body: body.to_string().into_bytes() });
+            }
             Some(Cue::Late(delay)) if delay >= request.timeout => {
                 tokio::time::sleep(request.timeout).await;
                 return Err(lost(operation, mutating));

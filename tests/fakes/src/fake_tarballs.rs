@@ -1,7 +1,7 @@
 //! A registry and a cache of archives. Archives that are added are simply there, under the name of their image; images that
 //! are pushed are pulled, lie under the name of their digest, and can be pushed again.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,9 +22,9 @@ const BYTES: u64 = 1000;
 #[derive(Default)]
 struct Inner {
     /// Digest by image, of archives that are there under their image's name.
-    images: HashMap<String, String>,
+    images: BTreeMap<String, String>,
     /// Digest by image, as the registry has it now.
-    registry: HashMap<String, String>,
+    registry: BTreeMap<String, String>,
     /// Every digest the registry ever had.
     pushed: BTreeSet<String>,
     /// Digests that are in the cache.

@@ -23,7 +23,7 @@ pub use fake_disk::FakeDisk;
 pub use fake_prober::{Answer, FakeProber};
 pub use fake_router::{Call, FakeRouter};
 pub use fake_tarballs::FakeTarballs;
-pub use memory_store::{MemoryStore, StoreCue};
+pub use memory_store::{LoadCue, MemoryStore, Reading, StoreCue};
 pub use mkube_router_machine::Verb;
 pub use recorder::Recorder;
 pub use relay::{Crossings, relay};

@@ -24,15 +24,43 @@ pub enum StoreCue {
     Late(Duration),
 }
 
+/// What becomes of a reading.
+#[derive(Debug, Clone)]
+pub enum LoadCue {
+    /// Refused with this fault.
+    Fail(StoreFault),
+    /// As if nothing had ever been stored.
+    Empty,
+    /// Every second value is missing.
+    Partial,
+    /// One value is cut in the middle.
+    Torn,
+}
+
+/// What became of a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It says what is stored.
+    True,
+    /// It says less than is stored.
+    Less,
+    /// It failed.
+    Failed,
+}
+
 #[derive(Default)]
 struct Inner {
     values: BTreeMap<StoreKey, (Revision, Bytes)>,
     revision: Revision,
     commits: VecDeque<StoreCue>,
     load_fault: Option<StoreFault>,
+    readings: VecDeque<LoadCue>,
+    away_until: Option<Instant>,
     /// When each batch was committed, and what was in it.
     batches: Vec<(Instant, Vec<StoreChange>)>,
     loads: usize,
+    /// What became of each reading, oldest first.
+    outcomes: Vec<Reading>,
     crossings: Option<Crossings>,
 }
 
@@ -53,6 +81,32 @@ impl MemoryStore {
     /// The next commits without a cue get these, one each.
     pub fn cue(&self, cue: StoreCue) {
         self.inner().commits.push_back(cue);
+    }
+
+    /// The next readings get these, one each.
+    pub fn cue_load(&self, cue: LoadCue) {
+        self.inner().readings.push_back(cue);
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn clear_cues(&self) {
+        let mut inner = self.inner();
+        inner.commits.clear();
+        inner.readings.clear();
+        inner.load_fault = None;
+        inner.away_until = None;
+    }
+
+    /// Nobody answers for so long.
+    pub fn go_away_for(&self, time: Duration) {
+        self.inner().away_until = Some(Instant::now() + time);
+    }
+
+    /// Everything that is stored, as text.
+    pub fn contents(&self) -> BTreeMap<StoreKey, String> {
+        let inner = self.inner();
+        let values = inner.values.iter();
+        values.map(|(at, (_, value))| (at.clone(), String::from_utf8_lossy(value).into_owned())).collect()
     }
 
     /// Readings fail with this until `None` is set.
@@ -84,6 +138,11 @@ impl MemoryStore {
         self.inner().batches.clone()
     }
 
+    /// What became of each reading so far, oldest first.
+    pub fn readings(&self) -> Vec<Reading> {
+        self.inner().outcomes.clone()
+    }
+
     /// How often everything was read.
     pub fn loads(&self) -> usize {
         self.inner().loads
@@ -98,6 +157,34 @@ impl MemoryStore {
 }
 
 impl Inner {
+    fn check_away(&self) -> Result<(), StoreFault> {
+        match self.away_until {
+            Some(until) if Instant::now() < until => Err(StoreFault::Away("nobody answers".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&self, cue: Option<LoadCue>) -> Result<StoreContents, StoreFault> {
+        let values = self.values.iter().map(|(at, (revision, value))| StoredValue {
+            at: at.clone(),
+            revision: *revision,
+            value: value.clone(),
+        });
+        let mut values: Vec<StoredValue> = values.collect();
+        match cue {
+            None => {}
+            Some(LoadCue::Fail(fault)) => return Err(fault),
+            Some(LoadCue::Empty) => return Ok(StoreContents::default()),
+            Some(LoadCue::Partial) => values = values.into_iter().step_by(2).collect(),
+            Some(LoadCue::Torn) => {
+                if let Some(last) = values.last_mut() {
+                    last.value = last.value.slice(..last.value.len() / 2);
+                }
+            }
+        }
+        Ok(StoreContents { values, revision: self.revision })
+    }
+
     fn check(&self, changes: &[StoreChange]) -> Result<(), StoreFault> {
         for change in changes {
             let found = self.values.get(&change.at).map(|(revision, _)| *revision);
@@ -139,12 +226,16 @@ impl DesiredStore for MemoryStore {
             if let Some(fault) = inner.load_fault.clone() {
                 return Err(fault);
             }
-            let values = inner.values.iter().map(|(at, (revision, value))| StoredValue {
-                at: at.clone(),
-                revision: *revision,
-                value: value.clone(),
-            });
-            StoreContents { values: values.collect(), revision: inner.revision }
+            let cue = inner.readings.pop_front();
+            let outcome = match &cue {
+                _ if inner.check_away().is_err() => Reading::Failed,
+                None => Reading::True,
+                Some(LoadCue::Empty | LoadCue::Partial) => Reading::Less,
+                Some(LoadCue::Fail(_) | LoadCue::Torn) => Reading::Failed,
+            };
+            inner.outcomes.push(outcome);
+            inner.check_away()?;
+            inner.read(cue)?
         };
         self.pass("after load").await;
         Ok(contents)
@@ -158,6 +249,7 @@ impl DesiredStore for MemoryStore {
         if let Some(StoreCue::Fail(fault)) = cue {
             return Err(fault);
         }
+        self.inner().check_away()?;
         let revisions = {
             let mut inner = self.inner();
             inner.check(&changes)?;

@@ -15,6 +15,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
@@ -151,6 +152,7 @@ impl World {
             logs: Arc::new(move |device| container_logs(&router, device)),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             clock: Arc::new(SystemClock),
+            randomness: Arc::new(SystemRandomness),
         };
         let own = [address.to_string(), format!("localhost:{}", address.port())];
         let manifests = mkube_boot::read(&setup.kinds, setup.manifests)?;
@@ -168,7 +170,7 @@ impl World {
                 },
                 boot_manifest: Vec::new(),
                 manifests,
-                listener,
+                listener: Some(listener),
                 allowed_hosts: setup.guarded.then(|| own.to_vec()),
                 allow_chaos: true,
                 tick: setup.tick,

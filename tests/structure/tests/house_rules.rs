@@ -128,6 +128,37 @@ fn actors_start_no_work_that_nobody_owns() {
     }
 }
 
+/// What happens follows from what is seen, the same in every run: see `docs/decisions/014-one-seed-one-run.md`.
+#[test]
+fn nothing_in_an_actor_depends_on_chance_or_on_another_thread() {
+    // Looked up and never walked through; a query string and a table of offers belong to HTTP, a secret word must be secret.
+    const NEVER_WALKED: &[&str] = &[
+        "actors/edges/",
+        "actors/objects/src/event_book.rs",
+        "protocol/messages/src/door.rs",
+        "protocol/messages/src/offers.rs",
+        "protocol/model/src/kinds/pod.rs",
+        "protocol/model/src/neighbours/randomness.rs",
+    ];
+    const CHANCE: &[&str] = &["HashMap", "HashSet", "RandomState", "new_v4", "spawn_blocking", "thread::spawn"];
+    let rooms = sources(&["actors", "protocol/messages", "protocol/model"]);
+    for word in CHANCE {
+        assert_none(&offences(&rooms, |source| {
+            let excused = NEVER_WALKED.iter().any(|path| source.path.starts_with(path));
+            if excused { Vec::new() } else { found(source, word) }
+        }));
+    }
+    let unbiased = |source: &Source| {
+        let lines: Vec<(usize, &str)> =
+            source.code_lines().into_iter().filter(|(_, line)| !line.trim().is_empty()).collect();
+        let starts = lines.windows(2).filter(|pair| pair[0].1.contains("select! {") && !pair[1].1.contains("biased;"));
+        starts.map(|pair| (pair[0].0, "a select that is not biased".to_owned())).collect()
+    };
+    assert_none(&offences(&rooms, unbiased));
+    let chance = Source { path: "x.rs".into(), text: "    tokio::select! {\n        one = a => {}\n    }\n".into() };
+    assert_eq!(unbiased(&chance).len(), 1);
+}
+
 /// If two need it, one owns it and the other asks.
 #[test]
 fn actors_share_no_locked_state() {

@@ -165,6 +165,8 @@ pub async fn remove_veth(
     let mut learned = Vec::new();
     let rows = (seen.veths.values().map(Arc::as_ref), seen.ports.values().map(Arc::as_ref));
     let mut belief = Belief { what: there(&name, &owner, None, rows.0, rows.1), doubt };
+    // A port that shows the name has its interface: where that is gone, it shows a number.
+    *belief.doubt |= belief.what.port.is_some() && belief.what.veth.is_none();
     let mut fault = None;
     for _ in 0..TRIES {
         if *belief.doubt || fault.is_some() {

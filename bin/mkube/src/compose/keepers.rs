@@ -8,6 +8,7 @@ use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::request::Floor;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::neighbours::desired_store::DesiredStore;
+use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::network::Network;
@@ -34,13 +35,14 @@ pub fn router(wires: &Wires, router: Arc<dyn Router>, tick: Duration) -> ChildSp
     mkube_router::answers(spec).done()
 }
 
-pub fn objects(wires: &Wires) -> ChildSpec {
+pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>) -> ChildSpec {
     let parts = ObjectsParts {
         kinds: wires.kinds.clone(),
         publisher: wires.views.objects.0.clone(),
         load: door(Floor::Objects, &wires.ways.store),
         commit: door(Floor::Objects, &wires.ways.store),
         clock: wires.clock.clone(),
+        randomness,
         node_name: wires.plan.node_name.clone(),
     };
     let spec = ChildSpec::actor("objects", RestartRule::Permanent, wires.ways.objects.clone(), move |_| {

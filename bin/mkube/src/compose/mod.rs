@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::Document;
+use mkube_messages::door::Door;
 use mkube_messages::health::HealthReader;
 use mkube_messages::images::ImagesReader;
-use mkube_messages::objects::ObjectsReader;
+use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::Floor;
 use mkube_messages::rollouts::RolloutsReader;
@@ -22,6 +23,7 @@ use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
 use mkube_model::neighbours::prober::Prober;
+use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -59,6 +61,8 @@ pub struct Neighbours {
     pub prober: Arc<dyn Prober>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
+    /// Where uids and made-up names come from.
+    pub randomness: Arc<dyn Randomness>,
 }
 
 /// How archives come to the device.
@@ -90,8 +94,8 @@ pub struct ControllerSettings {
     pub boot_manifest: Vec<Document>,
     /// Documents brought in at every start.
     pub manifests: Vec<Document>,
-    /// The API's socket.
-    pub listener: TcpListener,
+    /// The API's socket; none: nobody asks over HTTP.
+    pub listener: Option<TcpListener>,
     /// See [`HttpParts::allowed_hosts`].
     pub allowed_hosts: Option<Vec<String>>,
     /// Whether actors may be crashed on request.
@@ -123,6 +127,8 @@ pub struct Controller {
     pub objects: ObjectsReader,
     /// What the device looks like.
     pub device: DeviceReader,
+    /// The one way in, past HTTP.
+    pub write: Door<WriteObject>,
     /// What is told of images.
     pub images: ImagesReader,
     /// What is told of rollouts.
@@ -135,7 +141,7 @@ pub struct Controller {
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock, randomness } = neighbours;
     let wires = Wires::new(settings.kinds, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -146,13 +152,13 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         }),
         _ => disk,
     };
-    let http = HttpSettings {
-        listener: settings.listener,
+    let http = settings.listener.map(|listener| HttpSettings {
+        listener,
         logs: logs(wires.device()),
         notify_secret: settings.notify_secret,
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
-    };
+    });
     let pods = SupervisorSpec {
         intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
         on_limit: OnLimit::HoldChild,
@@ -164,7 +170,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             "mkube",
             vec![
                 under("gates", vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)]),
-                under("object-layer", vec![keepers::objects(&wires)]),
+                under("object-layer", vec![keepers::objects(&wires, randomness)]),
                 under(
                     "keepers",
                     vec![
@@ -188,7 +194,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                         deciders::consistency(&wires, settings.consistency),
                     ],
                 ),
-                under("edges", vec![edges::http(&wires, http)]),
+                under("edges", http.map(|http| edges::http(&wires, http)).into_iter().collect()),
             ],
         )
     };
@@ -198,6 +204,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         tree,
         objects: wires.objects(),
         device: wires.device(),
+        write: door(Floor::Edge, &wires.ways.objects),
         images: wires.views.images.1,
         rollouts: wires.views.rollouts.1,
         health: wires.views.health.1,

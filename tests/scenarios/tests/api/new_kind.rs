@@ -1,6 +1,6 @@
 //! A kind is a row of the table: one that is made up here gets every verb without another line of code.
 
-use mkube_model::kinds::{AGE, Kind, KindTable, NAME, column, no_problems, no_warnings, nowhere, typed};
+use mkube_model::kinds::{AGE, Kind, KindTable, NAME, by_itself, column, no_problems, no_warnings, nowhere, typed};
 use mkube_scenarios::{Setup, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

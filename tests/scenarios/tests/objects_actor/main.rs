@@ -5,7 +5,7 @@ mod owners;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mkube_fakes::{FakeClock, MemoryStore, StoreCue};
+use mkube_fakes::{FakeClock, LoadCue, MemoryStore, StoreCue};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::objects::{
     ChangeType, FieldValidation, FinishDeletion, ObjectKey, ObjectsReader, PatchType, RecordEvent, ReportStatus, Verb,
@@ -14,6 +14,7 @@ use mkube_messages::objects::{
 use mkube_messages::request::{Request, RequestContext};
 use mkube_model::kinds::{Kind, KindTable};
 use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_store::StoreActor;
@@ -40,6 +41,7 @@ fn over(store: Arc<MemoryStore>) -> Bench {
         load: gate.door(),
         commit: gate.door(),
         clock: Arc::new(FakeClock::default()),
+        randomness: Arc::new(SystemRandomness),
         node_name: "rose1".into(),
     };
     let kept = store.clone();
@@ -483,6 +485,42 @@ async fn an_unreadable_store_is_not_an_empty_one() {
     sleep(Duration::from_secs(5)).await;
     assert!(bench.reader.view().not_loaded_because.as_ref().is_some_and(|why| why.contains("default.broken")));
     assert!(bench.get("Namespace", "default").is_some(), "what was known stays");
+}
+
+#[actix::test]
+async fn a_reading_that_misses_objects_nobody_deleted_is_believed_only_when_it_comes_twice() {
+    let bench = bench().await;
+    for name in ["a", "b", "c", "d"] {
+        bench.create("Pod", pod(name)).await.expect("made");
+    }
+    let read_again = async || {
+        bench.store.cue(StoreCue::Fail(StoreFault::Away("reset".into())));
+        bench.create("Pod", pod("e")).await.expect_err("the store is away, and is read again");
+        sleep(Duration::from_secs(1)).await;
+    };
+    for less in [LoadCue::Empty, LoadCue::Partial] {
+        bench.store.cue_load(less);
+        read_again().await;
+        let view = bench.reader.view();
+        let pods = view.kind(&bench.kind("Pod").id());
+        assert_eq!((pods.objects.len(), view.not_loaded_because.clone()), (4, None));
+        assert!(pods.history.iter().all(|one| one.change != ChangeType::Deleted), "nobody saw one go");
+    }
+    // Somebody else deletes one in truth: the second reading says the same.
+    bench.store.put_behind("PODS", "default.a", None);
+    read_again().await;
+    assert_eq!((bench.get("Pod", "a"), bench.get("Pod", "b").is_some()), (None, true));
+}
+
+#[actix::test]
+async fn a_store_that_seems_empty_at_the_start_is_not_written_over() {
+    let store = bench().await.store;
+    let before = store.text("NAMESPACES", "default").expect("it is there");
+    store.cue_load(LoadCue::Empty);
+    let bench = over(store);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(bench.store.text("NAMESPACES", "default"), Some(before));
+    assert!(bench.get("Namespace", "default").is_some(), "and what it holds is known");
 }
 
 #[actix::test]

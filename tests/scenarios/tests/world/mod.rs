@@ -29,6 +29,7 @@ use mkube_messages::rollouts::{
 };
 use mkube_messages::volumes::volumes_view;
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::network::Network;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
@@ -190,6 +191,7 @@ impl World {
             load: relay(store.door(), "LoadContents", &crossings),
             commit: relay(store.door(), "CommitChanges", &crossings),
             clock: around.clock.clone(),
+            randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
         };
         let (publish_leases, leases) = leases_view();

@@ -1,0 +1,206 @@
+//! The steps of a seed.
+
+use std::time::Duration;
+
+use mkube_fakes::{Cue, LoadCue, StoreCue};
+use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_supervision::CrashHow;
+
+use crate::dice::Dice;
+use crate::steps::{Image, MAPS, PODS, Shape, Step};
+
+/// Calls that can go wrong one by one.
+const COMMANDS: [&str; 10] = [
+    "POST /container/add",
+    "POST /container/start",
+    "POST /container/stop",
+    "POST /container/remove",
+    "POST /container/set",
+    "POST /interface/veth/add",
+    "POST /interface/veth/remove",
+    "POST /interface/bridge/port/add",
+    "POST /container/envs/add",
+    "POST /container/mounts/add",
+];
+/// Lists that can be wrong.
+const LISTS: [&str; 5] = [
+    "GET /container",
+    "GET /interface/veth",
+    "GET /interface/bridge/port",
+    "GET /container/envs",
+    "GET /container/mounts",
+];
+/// Actors that are always there.
+const ACTORS: [&str; 9] = [
+    "mkube/gates/store",
+    "mkube/gates/router",
+    "mkube/object-layer/objects",
+    "mkube/keepers/ipam",
+    "mkube/keepers/images",
+    "mkube/deciders/roster",
+    "mkube/deciders/node",
+    "mkube/deciders/boot",
+    "mkube/deciders/rollouts",
+];
+
+/// What may go wrong in a run. Not everything does in every run: what hides behind a greater trouble is seen where that is missing.
+struct Weather {
+    images: bool,
+    commands: bool,
+    lists: bool,
+    device: bool,
+    store: bool,
+    readings: bool,
+    actors: bool,
+    process: bool,
+    hands: bool,
+    clock: bool,
+}
+
+impl Weather {
+    fn of(dice: &mut Dice) -> Self {
+        let mut some = || dice.once_in(2);
+        Self {
+            images: some(),
+            commands: some(),
+            lists: some(),
+            device: some(),
+            store: some(),
+            readings: some(),
+            actors: some(),
+            process: some(),
+            hands: some(),
+            clock: some(),
+        }
+    }
+}
+
+/// The history of a seed.
+pub fn of_seed(seed: u64) -> Vec<Step> {
+    let mut dice = Dice::new(seed);
+    let weather = Weather::of(&mut dice);
+    let length = 8 + dice.below(28);
+    let mut steps = vec![Step::Create(dice.one_of(&PODS), shape(&mut dice, &weather))];
+    while steps.len() < length {
+        if dice.once_in(2) {
+            steps.push(Step::Wait(pause(&mut dice)));
+        }
+        let step = if dice.once_in(2) { Some(by_user(&mut dice, &weather)) } else { trouble(&mut dice, &weather) };
+        // A reading that goes wrong is of interest when there is one.
+        let reads = matches!(step, Some(Step::Load(_))) && dice.once_in(2);
+        steps.extend(step);
+        if reads {
+            steps.push(Step::Commit(StoreCue::Fail(StoreFault::Away("connection reset".to_owned()))));
+        }
+    }
+    steps
+}
+
+fn pause(dice: &mut Dice) -> Duration {
+    let longest = dice.one_of(&[5, 50, 500, 3_000, 12_000, 40_000]);
+    Duration::from_millis(1 + dice.below(longest) as u64)
+}
+
+fn span(dice: &mut Dice) -> Duration {
+    Duration::from_secs(dice.one_of(&[1, 5, 20, 90, 240]))
+}
+
+fn image(dice: &mut Dice, weather: &Weather) -> Image {
+    let good = Image::Good(1 + dice.below(3) as u8);
+    if !weather.images || dice.once_in(2) {
+        return good;
+    }
+    dice.one_of(&[good, Image::Deaf, Image::Crashing, Image::Hanging, Image::Torn, Image::Missing])
+}
+
+fn shape(dice: &mut Dice, weather: &Weather) -> Shape {
+    let ends = dice
+        .once_in(6)
+        .then(|| (dice.one_of(&["Always", "OnFailure", "Never"]), dice.below(8) as u8, dice.below(2) as u8));
+    Shape {
+        image: image(dice, weather),
+        side: dice.once_in(3).then(|| image(dice, weather)),
+        map: dice.once_in(3).then(|| dice.one_of(&MAPS)),
+        ends,
+    }
+}
+
+fn by_user(dice: &mut Dice, weather: &Weather) -> Step {
+    let pod = dice.one_of(&PODS);
+    match dice.below(16) {
+        0..=4 => Step::Create(pod, shape(dice, weather)),
+        5..=7 => Step::SetImage(pod, image(dice, weather)),
+        8 => Step::SetEnv(pod),
+        9 => Step::Annotate(pod),
+        10..=11 => Step::Delete(pod, dice.once_in(3).then(|| dice.below(20) as u8)),
+        12..=13 => Step::WriteMap(dice.one_of(&MAPS)),
+        14 => Step::DeleteMap(dice.one_of(&MAPS)),
+        _ => Step::AnnotateNamespace,
+    }
+}
+
+fn how(dice: &mut Dice) -> CrashHow {
+    dice.one_of(&[CrashHow::Panic, CrashHow::Error, CrashHow::Stop])
+}
+
+/// Something that goes wrong; nothing when the weather has nothing of the kind that was drawn.
+fn trouble(dice: &mut Dice, weather: &Weather) -> Option<Step> {
+    let pod = dice.one_of(&PODS);
+    let (there, step) = match dice.below(16) {
+        0..=1 => (weather.commands, {
+            let cue = dice.one_of(&[
+                Cue::LoseReply,
+                Cue::LoseReplyAndGoAway(Duration::from_secs(5)),
+                Cue::LoseRequest,
+                Cue::Unreachable,
+                Cue::Refuse("failure: busy"),
+                Cue::DoneYet500,
+                Cue::Late(Duration::from_secs(7)),
+                Cue::Late(Duration::from_secs(70)),
+            ]);
+            Step::Device(dice.one_of(&COMMANDS), 1 + dice.below(3) as u8, cue)
+        }),
+        2..=3 => (weather.lists, {
+            let cue = dice.one_of(&[
+                Cue::EmptyList,
+                Cue::StaleList,
+                Cue::TwiceListed,
+                Cue::Unreachable,
+                Cue::DoneYet500,
+                Cue::Late(Duration::from_secs(7)),
+            ]);
+            Step::Device(dice.one_of(&LISTS), 1 + dice.below(4) as u8, cue)
+        }),
+        4 => (weather.device, Step::Reboot(span(dice))),
+        5 => (weather.device, Step::DeviceAway(span(dice))),
+        6 => (weather.device, Step::Latency(Duration::from_millis(dice.one_of(&[2, 40, 400])))),
+        7 => (weather.store, {
+            let unwritable = || StoreFault::Unwritable("no space left on device".to_owned());
+            Step::Commit(dice.one_of(&[
+                StoreCue::Fail(unwritable()),
+                StoreCue::Fail(StoreFault::Away("connection refused".to_owned())),
+                StoreCue::LoseReply,
+                StoreCue::Late(Duration::from_secs(3)),
+                StoreCue::Late(Duration::from_secs(30)),
+            ]))
+        }),
+        8 => (weather.store, Step::StoreAway(span(dice))),
+        9 => (weather.readings, {
+            let unreadable = LoadCue::Fail(StoreFault::Unreadable("bad checksum".to_owned()));
+            Step::Load(dice.one_of(&[LoadCue::Empty, LoadCue::Partial, LoadCue::Torn, unreadable]))
+        }),
+        10..=11 => (weather.actors, Step::Crash(dice.one_of(&ACTORS), how(dice))),
+        12 => (weather.actors, Step::CrashPod(pod, how(dice))),
+        13 => (weather.process, if dice.once_in(3) { Step::Restart } else { Step::Kill }),
+        14 => (
+            weather.hands,
+            match dice.below(3) {
+                0 => Step::EndProcess(pod, dice.below(2) as u8),
+                1 => Step::RemoveBehind(pod),
+                _ => Step::LoseVeth(pod),
+            },
+        ),
+        _ => (weather.clock, Step::SetClock(dice.one_of(&[-86_400, -600, -5, 5, 600, 86_400]))),
+    };
+    there.then_some(step)
+}

@@ -1,0 +1,136 @@
+//! Whether the processes of pods that nobody changed are still the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mkube_fakes::FakeTarballs;
+use mkube_model::{metadata, names};
+use serde_json::Value;
+
+use crate::invariants::Sight;
+use crate::steps::{Image, PODS, Step};
+use crate::world::World;
+
+/// A pod as it was when everything about it was as wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Settled {
+    /// Uid, containers and the text of its ConfigMap.
+    wanted: Value,
+    /// Row and number of starts of each container.
+    processes: Vec<(String, u64)>,
+}
+
+/// What is remembered of each pod.
+#[derive(Debug, Default)]
+pub struct Identities {
+    settled: BTreeMap<String, Settled>,
+    /// Pods to which the device did something since the last look.
+    struck: BTreeSet<String>,
+}
+
+/// The row of a container of a pod.
+fn row_of<'a>(sight: &'a Sight, pod: &str, container: &str) -> Option<&'a Value> {
+    let name = names::container_name("default", pod, container);
+    sight.containers.iter().find(|row| row["name"] == name.as_str())
+}
+
+/// Containers of a pod's spec.
+pub fn containers(pod: &Value) -> &[Value] {
+    pod.pointer("/spec/containers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether every container of a pod runs until somebody stops it.
+pub fn lasts(pod: &Value) -> bool {
+    let ends = pod.pointer("/metadata/annotations/simulation~1ends").is_some();
+    !ends && containers(pod).iter().all(|one| Image::lasts(one["image"].as_str().unwrap_or_default()))
+}
+
+/// The name of the ConfigMap a pod mounts.
+pub fn map_of(pod: &Value) -> Option<&str> {
+    pod.pointer("/spec/volumes/0/configMap/name").and_then(Value::as_str)
+}
+
+/// Why a pod that should run does not run as it is wanted, as far as the device shows it.
+pub fn unlike(world: &World, sight: &Sight, name: &str, pod: &Value) -> Option<String> {
+    for (index, container) in containers(pod).iter().enumerate() {
+        let container_name = container["name"].as_str().unwrap_or_default();
+        let Some(row) = row_of(sight, name, container_name) else {
+            return Some(format!("pod {name} has no container {container_name}"));
+        };
+        let file = FakeTarballs::path(container["image"].as_str().unwrap_or_default());
+        if row["running"] != "true" || row["file"] != file.as_str() {
+            return Some(format!("container {container_name} of pod {name} does not run {file}: {row}"));
+        }
+        let veth = names::veth_name("default", name, index);
+        if !sight.veths.iter().any(|row| row["name"] == veth.as_str()) {
+            return Some(format!("pod {name} has no interface {veth}"));
+        }
+        if !sight.ports.iter().any(|row| row["interface"] == veth.as_str()) {
+            return Some(format!("the interface {veth} of pod {name} is no port"));
+        }
+    }
+    let envs = world.device.rows("container/envs");
+    let first = names::container_name("default", name, "c");
+    let set = envs.iter().find(|row| row["list"] == first.as_str() && row["key"] == "EDIT").map(|row| &row["value"]);
+    let wanted = pod.pointer("/spec/containers/0/env/0/value");
+    if set != wanted {
+        return Some(format!("the environment of pod {name} is {set:?}, not {wanted:?}"));
+    }
+    let map = map_of(pod)?;
+    let text = sight.stored.get(&("ConfigMap", map.to_owned())).and_then(|map| map.pointer("/data/text"))?;
+    let written = world.disk.text(&first, "config", "text");
+    (written.as_deref() != text.as_str()).then(|| format!("pod {name} has {written:?} of ConfigMap {map}, not {text}"))
+}
+
+impl Identities {
+    /// What a step does to processes is no fault of the controller.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::EndProcess(pod, _) | Step::RemoveBehind(pod) | Step::LoseVeth(pod) => {
+                self.struck.insert((*pod).to_owned());
+            }
+            Step::Reboot(_) => self.struck.extend(PODS.map(str::to_owned)),
+            _ => {}
+        }
+    }
+
+    /// Compares with the last look.
+    pub fn look(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
+        let struck = std::mem::take(&mut self.struck);
+        let before = std::mem::take(&mut self.settled);
+        for (name, pod) in sight.of_kind("Pod") {
+            let text = map_of(pod)
+                .and_then(|map| sight.stored.get(&("ConfigMap", map.to_owned())))
+                .map(|map| map["data"].clone());
+            let wanted = serde_json::json!([metadata::uid(pod), pod["spec"]["containers"], text]);
+            let processes: Vec<(String, u64)> = containers(pod)
+                .iter()
+                .filter_map(|container| {
+                    let id = row_of(sight, name, container["name"].as_str()?)?[".id"].as_str()?.to_owned();
+                    let starts = sight.starts.get(&id).copied().unwrap_or(0);
+                    Some((id, starts))
+                })
+                .collect();
+            let now = Settled { wanted, processes };
+            let fair = !struck.contains(name) && !metadata::is_deleting(pod);
+            if let Some(before) =
+                before.get(name).filter(|before| fair && before.wanted == now.wanted && **before != now)
+            {
+                return Err(format!("pod {name} had {:?} and has {:?}", before.processes, now.processes));
+            }
+            let unchanged = before.get(name) == Some(&now) && fair;
+            let settled = lasts(pod) && !metadata::is_deleting(pod) && unlike(world, sight, name, pod).is_none();
+            if settled {
+                self.settled.insert(name.to_owned(), now);
+            } else if unchanged && lasts(pod) && was_stopped(sight, name, pod) {
+                return Err(format!("pod {name} was stopped though nobody asked for it"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a row of a pod does not run.
+fn was_stopped(sight: &Sight, name: &str, pod: &Value) -> bool {
+    let rows = containers(pod).iter().filter_map(|one| row_of(sight, name, one["name"].as_str().unwrap_or_default()));
+    rows.into_iter().any(|row| row["running"] != "true")
+}

@@ -1,0 +1,96 @@
+//! Many seeds, the same seed twice, and seeds that found something once.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mkube_fakes::Cue;
+use mkube_simulation::history;
+use mkube_simulation::invariants::Violation;
+use mkube_simulation::run::{die_quietly, run};
+use mkube_simulation::shrink::{shrink, try_seed};
+use mkube_simulation::steps::{Image, Shape, Step};
+use mkube_supervision::CrashHow;
+
+/// Does something with each of these seeds, on all cores; answers what was said about them, by seed.
+fn on_all_cores(seeds: &[u64], work: impl Fn(u64) -> Option<String> + Sync) -> Vec<String> {
+    die_quietly();
+    let next = AtomicU64::new(0);
+    let said: Mutex<Vec<(u64, String)>> = Mutex::default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    if let Some(text) = work(*seed) {
+                        said.lock().expect("nobody panics with it").push((*seed, text));
+                    }
+                }
+            });
+        }
+    });
+    let mut said = said.into_inner().expect("nobody panics with it");
+    said.sort();
+    said.into_iter().map(|(_, text)| text).collect()
+}
+
+#[test]
+fn two_hundred_seeds_hold_every_invariant() {
+    let seeds: Vec<u64> = (0..200).collect();
+    let failures = on_all_cores(&seeds, |seed| try_seed(seed).err().map(|failure| failure.to_string()));
+    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+}
+
+/// Each run has a thread of its own: what differs from thread to thread, such as the order of hash maps, shows.
+fn trace_of(seed: u64) -> String {
+    let alone = std::thread::spawn(move || run(seed, &history::of_seed(seed), true).trace);
+    alone.join().expect("a run does not panic")
+}
+
+#[test]
+fn the_same_seed_is_the_same_run_to_the_last_byte() {
+    let seeds: Vec<u64> = (1000..1020).collect();
+    let differences = on_all_cores(&seeds, |seed| {
+        let (one, other) = (trace_of(seed), trace_of(seed));
+        assert!(one.lines().count() > 50, "seed {seed}: a run leaves a trace");
+        let mut lines = one.lines().zip(other.lines());
+        let differs = lines.find(|(one, other)| one != other);
+        (one != other).then(|| format!("seed {seed}: {differs:?}"))
+    });
+    assert!(differences.is_empty(), "\n{}", differences.join("\n"));
+}
+
+#[test]
+fn another_seed_is_another_run() {
+    assert_ne!(trace_of(1), trace_of(2));
+}
+
+fn a_pod() -> Shape {
+    Shape { image: Image::Good(1), side: None, map: None, ends: None }
+}
+
+fn seconds(seconds: u64) -> Step {
+    Step::Wait(Duration::from_secs(seconds))
+}
+
+/// What is violated by a history.
+fn violated(steps: &[Step]) -> Option<Violation> {
+    die_quietly();
+    run(1, steps, false).violation
+}
+
+#[test]
+fn a_foreign_row_that_goes_is_seen_and_the_history_is_made_short() {
+    let mut steps = vec![Step::Create("alpha", a_pod()), seconds(3), Step::Annotate("alpha"), Step::Kill];
+    steps.extend([Step::StealForeign, seconds(1), Step::Crash("mkube/keepers/ipam", CrashHow::Panic)]);
+    let found = violated(&steps).expect("it is seen");
+    assert_eq!(found.invariant, "nothing foreign is touched");
+    let (left, _) = shrink(steps, found, violated);
+    assert!(matches!(left.as_slice(), [Step::StealForeign]), "{left:?}");
+}
+
+#[test]
+fn a_list_of_interfaces_that_is_older_than_that_of_containers_stops_nobody() {
+    let stale = Step::Device("GET /interface/veth", 1, Cue::StaleList);
+    assert_eq!(violated(&[stale, Step::Create("gamma", a_pod()), seconds(38)]), None);
+}
