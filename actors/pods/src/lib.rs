@@ -25,6 +25,7 @@ mod health;
 mod held;
 mod ladder;
 mod memory;
+mod naming;
 mod next_step;
 mod node_actor;
 mod parts;

@@ -13,7 +13,7 @@ use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::kinds::KindId;
 use mkube_model::metadata;
-use mkube_model::names::{self, NameBook};
+use mkube_model::names::NameBook;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::neighbours::router::ContainerRow;
 use mkube_supervision::{ChildSpec, RestartRule, Tree};
@@ -21,8 +21,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::held::{actor_name, pods_in};
+use crate::naming::{age, rows_of};
 use crate::parts::{Desired, PodParts};
-use crate::plan::{ContainerNames, owner_in_mark};
 use crate::pod_actor::{PodActor, TICK};
 
 /// Messages a pod actor may have waiting; they carry nothing, so a few are as good as many.
@@ -41,13 +41,13 @@ pub struct PodsParts {
 
 /// A pod that has an actor.
 pub(crate) struct Entry {
-    desired: watch::Sender<Desired>,
-    uid: String,
-    revision: Revision,
+    pub(crate) desired: watch::Sender<Desired>,
+    pub(crate) uid: String,
+    pub(crate) revision: Revision,
     pub(crate) look: Door<DesiredChanged>,
-    device: Door<DeviceChanged>,
+    pub(crate) device: Door<DeviceChanged>,
     /// Names of its rows and interfaces, to find what concerns it.
-    rows: Vec<String>,
+    pub(crate) rows: Vec<String>,
 }
 
 /// See the room's card.
@@ -55,21 +55,21 @@ pub struct PodsActor {
     pub(crate) parts: PodsParts,
     pub(crate) pods: BTreeMap<ObjectKey, Entry>,
     /// Which pod a row or an interface belongs to.
-    owners: BTreeMap<String, ObjectKey>,
-    row_names: NameBook,
-    veth_names: NameBook,
+    pub(crate) owners: BTreeMap<String, ObjectKey>,
+    pub(crate) row_names: NameBook,
+    pub(crate) veth_names: NameBook,
     /// The picture the pods were last told about.
-    device: Arc<DeviceSnapshot>,
+    pub(crate) device: Arc<DeviceSnapshot>,
     /// The names were compared with what the device has; until then they are only what they would be on an empty one.
-    settled: bool,
+    pub(crate) settled: bool,
     /// ConfigMaps and Secrets as the pods were last told about them.
-    sources: BTreeMap<(KindId, ObjectKey), Revision>,
+    pub(crate) sources: BTreeMap<(KindId, ObjectKey), Revision>,
     /// Pods whose actor is held, as far as they were told about.
-    held: BTreeSet<ObjectKey>,
+    pub(crate) held: BTreeSet<ObjectKey>,
     /// What probes said when the pods were last told about it.
-    health: Arc<HealthView>,
+    pub(crate) health: Arc<HealthView>,
     /// Actors of pods that went while nobody looked were stopped.
-    tidied: bool,
+    pub(crate) tidied: bool,
     /// The gates as the pods were last told about them.
     pub(crate) gates: Arc<GatesView>,
     /// The node was cordoned when the pods were last told.
@@ -140,53 +140,6 @@ impl PodsActor {
         }
         self.sources_changed();
         self.cordon_changed(&view);
-    }
-
-    fn names_of(&mut self, object: &StoredObject) -> Vec<ContainerNames> {
-        let key = &object.key;
-        let pod = object.value();
-        let containers = pod.pointer("/spec/containers").and_then(Value::as_array);
-        let device = self.parts.pod.device.borrow().clone();
-        let pods = self.parts.pod.objects.view().kind(&self.parts.pod.kind);
-        let owner = key.to_string();
-        let exists = |other: &str| {
-            let (namespace, name) = other.split_once('/').unwrap_or_default();
-            other != owner && pods.objects.contains_key(&ObjectKey::new(namespace, name))
-        };
-        let row_owner = |name: &str| device.containers.get(name).and_then(|row| owner_in_mark(&row.comment));
-        let veth_owner = |name: &str| device.veths.get(name).and_then(|row| row.comment.strip_prefix("mkube "));
-        let mut found = Vec::new();
-        for (index, container) in containers.into_iter().flatten().enumerate() {
-            let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
-            let plain = names::container_name(&key.namespace, &key.name, name);
-            let (identity, limit) = (format!("{key}/{name}"), Some(names::container_name_limit()));
-            let row = as_on_device(&mut self.row_names, &plain, &identity, limit, &owner, &row_owner, &exists);
-            let plain = names::veth_name(&key.namespace, &key.name, index);
-            let identity = format!("{key}/{index}");
-            let veth = as_on_device(&mut self.veth_names, &plain, &identity, None, &owner, &veth_owner, &exists);
-            self.owners.insert(row.clone(), key.clone());
-            self.owners.insert(veth.clone(), key.clone());
-            found.push(ContainerNames { row, veth });
-        }
-        found
-    }
-
-    /// The device was read for the first time: names are given anew, so that everybody keeps the one that is there.
-    fn settle(&mut self) {
-        self.settled = true;
-        self.row_names = NameBook::default();
-        self.veth_names = NameBook::default();
-        let mut pods: Vec<Arc<StoredObject>> =
-            self.pods.values().map(|entry| entry.desired.borrow().pod.clone()).collect();
-        pods.sort_by_cached_key(|pod| age(pod));
-        for pod in pods {
-            let names = self.names_of(&pod);
-            if let Some(entry) = self.pods.get_mut(&pod.key) {
-                entry.rows = rows_of(&names);
-                entry.desired.send_replace(Desired { pod, names, settled: true });
-                tell(&entry.look, DesiredChanged);
-            }
-        }
     }
 
     fn welcome(&mut self, object: &Arc<StoredObject>, tree: &Tree) {
@@ -435,28 +388,6 @@ impl PodsActor {
     }
 }
 
-fn rows_of(names: &[ContainerNames]) -> Vec<String> {
-    names.iter().flat_map(|one| [one.row.clone(), one.veth.clone()]).collect()
-}
-
-/// The name a thing has on the device already; else the plain one, unless another pod's thing has that.
-fn as_on_device<'a>(
-    book: &mut NameBook,
-    plain: &str,
-    identity: &str,
-    limit: Option<usize>,
-    owner: &str,
-    owner_on_device: &impl Fn(&str) -> Option<&'a str>,
-    exists: &impl Fn(&str) -> bool,
-) -> String {
-    let suffixed = names::suffixed(plain, identity, limit);
-    let plain_is_taken = owner_on_device(plain).is_some_and(exists);
-    if plain_is_taken || owner_on_device(&suffixed) == Some(owner) {
-        return book.hold(suffixed, identity);
-    }
-    book.claim(plain, identity, limit)
-}
-
 /// Equal in everything a pod acts upon; figures and free text aside.
 fn alike(one: &ContainerRow, other: &ContainerRow) -> bool {
     one.id == other.id
@@ -473,12 +404,6 @@ fn ends<'a, Row>(change: &DiffItem<'a, 'a, String, Arc<Row>>) -> (Option<&'a Row
         DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
         DiffItem::Remove(_, old) => (Some(old), None),
     }
-}
-
-fn age(object: &StoredObject) -> (String, String) {
-    let pod = object.value();
-    let created = pod.pointer("/metadata/creationTimestamp").and_then(Value::as_str).unwrap_or_default();
-    (created.to_owned(), object.uid().to_owned())
 }
 
 pub(crate) fn tell<M: mkube_messages::request::Event>(door: &Door<M>, event: M)
