@@ -8,6 +8,7 @@ mod job;
 mod namespace;
 mod node;
 mod pod;
+mod pod_columns;
 mod pod_images;
 mod pod_probes;
 mod pod_template;
