@@ -28,7 +28,8 @@ fn a_deployment_is_made_from_arguments_and_scaled() -> anyhow::Result<()> {
     let listed = kubectl.ok("api-resources --no-headers");
     let line = listed.lines().find(|line| line.starts_with("deployments ")).unwrap_or_default();
     assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["deployments", "deploy", "apps/v1", "true", "Deployment"]);
-    assert!(kubectl.ok("get rs").is_empty(), "nobody makes ReplicaSets by hand");
+    let records = kubectl.ok("get rs -l app=web -o name");
+    assert!(records.starts_with("replicaset.apps/web-"), "the record of its template: {records}");
     let set = "apiVersion: apps/v1\nkind: ReplicaSet\nmetadata:\n  name: x\nspec:\n  selector:\n    matchLabels: {a: b}\n  template:\n    metadata:\n      labels: {a: b}\n    spec:\n      containers: [{name: c, image: x}]\n";
     assert!(kubectl.fails("create --validate=false -f -", set).contains("MethodNotAllowed"));
     Ok(())
