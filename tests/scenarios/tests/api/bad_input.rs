@@ -363,7 +363,7 @@ async fn pod_fields_without_effect_are_warned_of_by_name() -> anyhow::Result<()>
     let mut one = pod("x");
     one["spec"]["hostNetwork"] = json!(true);
     one["spec"]["initContainers"] = json!([{"name": "i", "image": "hello:latest"}]);
-    one["spec"]["containers"][0]["livenessProbe"] = json!({"tcpSocket": {"port": 80}});
+    one["spec"]["containers"][0]["livenessProbe"] = json!({"exec": {"command": ["true"]}});
     let warned = world.api().post(PODS, &one).await?.expect(201).warnings().join("\n");
     for field in ["spec.hostNetwork", "spec.initContainers", "spec.containers[0].livenessProbe"] {
         assert!(warned.contains(field), "{field} is not in {warned}");

@@ -18,6 +18,7 @@ mod watching;
 
 use std::time::Duration;
 
+use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_scenarios::{Setup, World};
 use serde_json::{Value, json};
 
@@ -37,6 +38,21 @@ fn pod(name: &str) -> Value {
 
 fn map(name: &str, data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data})
+}
+
+/// Waits until its controller has nothing more to say of a Deployment.
+async fn settled(world: &World, name: &str) -> anyhow::Result<()> {
+    let says_so = |deployment: &Value| {
+        let conditions = deployment.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        let whole = conditions.into_iter().any(|one| one["reason"] == "NewReplicaSetAvailable");
+        whole && deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
+    };
+    let settled = |view: &ObjectsView| {
+        let deployments = view.kinds.iter().find(|(id, _)| id.plural == "deployments").map(|(_, kind)| kind);
+        let found = deployments.and_then(|kind| kind.objects.get(&ObjectKey::new("default", name)));
+        found.is_some_and(|deployment| says_so(&deployment.value()))
+    };
+    world.until(&format!("deployment {name} to settle"), settled).await
 }
 
 /// A world in which nothing happens by itself.

@@ -3,20 +3,20 @@
 use mkube_scenarios::World;
 use serde_json::{Value, json};
 
-use crate::{MAPS, PODS, map, pod, quiet};
+use crate::{MAPS, PODS, map, pod, quiet, settled};
 
-/// A Deployment with a ConfigMap and a pod of its own, both as its controller marks them.
+/// A Deployment with a ConfigMap and a pod that belong to it, and are none of its replicas.
 async fn family(world: &World, name: &str) -> anyhow::Result<()> {
     let api = world.api();
     let body = json!({"metadata": {"name": name}, "spec": {"replicas": 0, "template": {"spec": {"containers": [{"name": "c", "image": "hello:latest"}]}}}});
     let owner = api.post("/apis/apps/v1/namespaces/default/deployments", &body).await?.expect(201).body;
     let reference = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "uid": owner["metadata"]["uid"],
-        "controller": true, "blockOwnerDeletion": true}]);
+        "blockOwnerDeletion": true}]);
     for (path, mut body) in [(MAPS, map(&format!("{name}-map"), json!({}))), (PODS, pod(&format!("{name}-pod")))] {
         body["metadata"]["ownerReferences"] = reference.clone();
         api.post(path, &body).await?.expect(201);
     }
-    Ok(())
+    settled(world, name).await
 }
 
 async fn until_gone(world: &World, name: &str) -> anyhow::Result<()> {
@@ -73,6 +73,7 @@ async fn a_policy_in_the_query_counts_and_two_that_differ_are_refused() -> anyho
     let world = quiet().await?;
     let api = world.api();
     family(&world, "a").await?;
+    world.until_pod("a-pod", "Running").await?;
     let before = world.stored();
     for (query, options, code) in [
         ("propagationPolicy=Sideways", json!({}), 422),

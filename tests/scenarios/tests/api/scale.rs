@@ -6,7 +6,7 @@ use mkube_messages::objects::ObjectsView;
 use mkube_scenarios::{Setup, World};
 use serde_json::{Value, json};
 
-use crate::{JSON, TABLE, quiet};
+use crate::{JSON, TABLE, quiet, settled};
 
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const LIGHT: &str = "/api/v1/namespaces/default/deployments";
@@ -24,7 +24,9 @@ fn deployment(name: &str, replicas: u32) -> Value {
 async fn a_deployment_is_scaled_by_put_and_every_kind_of_patch() -> anyhow::Result<()> {
     let world = quiet().await?;
     let api = world.api();
-    let made = api.post(DEPLOYMENTS, &deployment("web", 0)).await?.expect(201).body;
+    api.post(DEPLOYMENTS, &deployment("web", 0)).await?.expect(201);
+    settled(&world, "web").await?;
+    let made = api.get(&format!("{DEPLOYMENTS}/web")).await?.expect(200).body;
     let one = format!("{DEPLOYMENTS}/web/scale");
     let scale = api.get(&one).await?.expect(200).body;
     assert_eq!(
@@ -71,9 +73,14 @@ async fn a_deployment_is_scaled_by_put_and_every_kind_of_patch() -> anyhow::Resu
 async fn a_bad_scale_is_refused_with_its_field_and_changes_nothing() -> anyhow::Result<()> {
     let world = quiet().await?;
     let api = world.api();
-    api.post(DEPLOYMENTS, &deployment("web", 2)).await?.expect(201);
+    api.post(DEPLOYMENTS, &deployment("web", 0)).await?.expect(201);
     let one = format!("{DEPLOYMENTS}/web/scale");
-    let before = world.stored();
+    // What its controller says of it meanwhile is no change of what is wanted.
+    let wanted = async || {
+        let object = api.get(&format!("{DEPLOYMENTS}/web")).await?.expect(200).body;
+        anyhow::Ok((object["spec"].clone(), object["metadata"]["generation"].clone()))
+    };
+    let before = wanted().await?;
     let negative = api.patch(&one, "merge", &json!({"spec": {"replicas": -1}})).await?.refused(422, "Invalid");
     assert_eq!(
         negative.body["message"],
@@ -117,7 +124,7 @@ async fn a_bad_scale_is_refused_with_its_field_and_changes_nothing() -> anyhow::
         api.patch(&path, "merge", &json!({"spec": {"replicas": 1}})).await?.refused(404, "NotFound").saying(words);
     }
     api.get("/api/v1/namespaces/default/pods/x/scale").await?.refused(404, "NotFound");
-    assert_eq!(world.stored(), before);
+    assert_eq!(wanted().await?, before);
     world.stop().await;
     Ok(())
 }
@@ -135,8 +142,10 @@ async fn the_paths_of_the_go_controller_serve_the_same_deployments() -> anyhow::
         (&json!("apps/v1"), &json!({"matchLabels": {"app": "web"}}))
     );
     assert_eq!(watch.event().await?, ("ADDED".to_owned(), "web".to_owned()));
-    assert_eq!(api.get(&format!("{DEPLOYMENTS}/web")).await?.expect(200).body, made);
-    assert_eq!(api.get(&format!("{LIGHT}/web")).await?.expect(200).body, made);
+    settled(&world, "web").await?;
+    let there = api.get(&format!("{DEPLOYMENTS}/web")).await?.expect(200).body;
+    assert_eq!(api.get(&format!("{LIGHT}/web")).await?.expect(200).body, there);
+    assert_eq!((&there["metadata"]["uid"], &there["spec"]), (&made["metadata"]["uid"], &made["spec"]));
     for path in [LIGHT, "/api/v1/deployments", DEPLOYMENTS, "/apis/apps/v1/deployments"] {
         let list = api.get(path).await?.expect(200);
         assert_eq!(
@@ -146,13 +155,15 @@ async fn the_paths_of_the_go_controller_serve_the_same_deployments() -> anyhow::
         );
     }
     api.post("/api/v1/deployments", &deployment("other", 0)).await?.expect(201);
-    assert_eq!(watch.event().await?, ("ADDED".to_owned(), "other".to_owned()));
+    // Their statuses are news too.
+    while watch.event().await? != ("ADDED".to_owned(), "other".to_owned()) {}
+    settled(&world, "other").await?;
     let patch = json!({"apiVersion": "v1", "metadata": {"labels": {"a": "b"}}});
     assert_eq!(
         api.patch(&format!("{LIGHT}/web"), "merge", &patch).await?.expect(200).body["metadata"]["labels"]["a"],
         "b"
     );
-    assert_eq!(watch.event().await?, ("MODIFIED".to_owned(), "web".to_owned()));
+    while watch.event().await? != ("MODIFIED".to_owned(), "web".to_owned()) {}
     let mut next = light.clone();
     next["spec"]["replicas"] = json!(1);
     next["spec"]["selector"] = made["spec"]["selector"].clone();
@@ -173,6 +184,7 @@ async fn the_paths_of_the_go_controller_serve_the_same_deployments() -> anyhow::
     let listed = api.get("/api/v1").await?.expect(200).text;
     assert!(!listed.contains("\"deployments\""), "discovery of v1 does not tell: {listed}");
     api.delete(&format!("{LIGHT}/web")).await?.expect(200);
+    while watch.event().await? != ("DELETED".to_owned(), "web".to_owned()) {}
     api.get(&format!("{DEPLOYMENTS}/web")).await?.refused(404, "NotFound");
     world.stop().await;
     Ok(())
