@@ -371,9 +371,9 @@ fn a_pod_somebody_works_on_is_replaced_last_and_only_when_it_is_given_back() {
     merge_patch(&mut model.pods.get_mut("web-0").expect("it").0, &pause(json!("true")));
     model.edit("good-1");
     assert_eq!(pods_only(&model.settle()), ["replace web-1"]);
-    assert!(model.with(Case::waits_for_paused));
+    assert!(model.with(|case| case.waits_for_paused()));
     merge_patch(&mut model.pods.get_mut("web-0").expect("it").0, &pause(Value::Null));
-    assert!(!model.with(Case::waits_for_paused));
+    assert!(!model.with(|case| case.waits_for_paused()));
     assert_eq!(pods_only(&model.settle()), ["replace web-0"]);
 }
 

@@ -19,6 +19,10 @@ pub enum Cue {
     Late(Duration),
     /// The answer is an empty list, whatever there is.
     EmptyList,
+    /// The answer is that of the last time, whatever happened since.
+    StaleList,
+    /// Each row of the list stands there twice.
+    DoubledList,
 }
 
 /// Cues that wait for their call.

@@ -1,5 +1,6 @@
 //! The device as the real client sees it, with calls recorded and failures on cue.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ struct Inner {
     in_flight: usize,
     most_in_flight: usize,
     crossings: Option<Crossings>,
+    /// The last true answer of each reading.
+    answered: BTreeMap<String, Vec<u8>>,
 }
 
 /// A device in process. Clone handles freely; they are one device.
@@ -52,6 +55,7 @@ impl FakeRouter {
             in_flight: 0,
             most_in_flight: 0,
             crossings: None,
+            answered: BTreeMap::new(),
         })))
     }
 
@@ -294,10 +298,19 @@ impl Wire for FakeRouter {
                 let body = json!({"error": 400, "message": "Bad Request", "detail": detail});
                 return Ok(WireAnswer { status: 400, body: body.to_string().into_bytes() });
             }
+            Some(Cue::StaleList) => {
+                let body = self.inner().answered.get(&operation).cloned();
+                return Ok(WireAnswer { status: 200, body: body.unwrap_or_else(|| b"[]".to_vec()) });
+            }
             Some(Cue::EmptyList) => return Ok(WireAnswer { status: 200, body: b"[]".to_vec() }),
             _ => self.inner().device.request(&asked),
         };
         match cue {
+            Some(Cue::DoubledList) => {
+                let rows = answer.body.as_ref().and_then(Value::as_array).cloned().unwrap_or_default();
+                let doubled: Vec<&Value> = rows.iter().chain(&rows).collect();
+                return Ok(WireAnswer { status: answer.status, body: json!(doubled).to_string().into_bytes() });
+            }
             Some(Cue::LoseReplyAndGoAway(time)) => {
                 self.inner().away_until = Some(Instant::now() + time);
                 return Err(lost(operation, mutating));
@@ -314,6 +327,9 @@ impl Wire for FakeRouter {
             crossings.pass(format!("after {operation}")).await;
         }
         let body = answer.body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        if !mutating {
+            self.inner().answered.insert(operation, body.clone());
+        }
         Ok(WireAnswer { status: answer.status, body })
     }
 }

@@ -30,6 +30,7 @@ struct Inner {
     revision: Revision,
     commits: VecDeque<StoreCue>,
     load_fault: Option<StoreFault>,
+    commit_fault: Option<StoreFault>,
     /// When each batch was committed, and what was in it.
     batches: Vec<(Instant, Vec<StoreChange>)>,
     loads: usize,
@@ -58,6 +59,18 @@ impl MemoryStore {
     /// Readings fail with this until `None` is set.
     pub fn set_load_fault(&self, fault: Option<StoreFault>) {
         self.inner().load_fault = fault;
+    }
+
+    /// Commits fail with this until `None` is set.
+    pub fn set_commit_fault(&self, fault: Option<StoreFault>) {
+        self.inner().commit_fault = fault;
+    }
+
+    /// Every value for which `lost` holds is gone, and the store's revision is this one.
+    pub fn forget(&self, lost: impl Fn(&StoreKey) -> bool, revision: Revision) {
+        let mut inner = self.inner();
+        inner.values.retain(|at, _| !lost(at));
+        inner.revision = revision;
     }
 
     /// Somebody else writes, or with `None` deletes, a value.
@@ -156,6 +169,9 @@ impl DesiredStore for MemoryStore {
         let delay = if let Some(StoreCue::Late(delay)) = &cue { *delay } else { Duration::from_millis(1) };
         tokio::time::sleep(delay).await;
         if let Some(StoreCue::Fail(fault)) = cue {
+            return Err(fault);
+        }
+        if let Some(fault) = self.inner().commit_fault.clone() {
             return Err(fault);
         }
         let revisions = {

@@ -6,7 +6,6 @@ mod world;
 use std::time::Duration;
 
 use mkube_fakes::{Answer, FakeTarballs};
-use mkube_messages::consistency::CheckStatus;
 use mkube_messages::door::CallError;
 use mkube_messages::objects::Verb;
 use serde_json::{Value, json};
@@ -284,64 +283,6 @@ async fn a_container_that_is_held_counts_as_failing_and_a_better_template_releas
     world.patch("Deployment", "web", new_image("web:1")).await;
     world.until("the deployment is through", is_through).await;
     assert!(!held(&world, "web-0"));
-}
-
-/// Checks of the newest report that did not pass, as far as `which` goes.
-fn not_passed(world: &World, which: CheckStatus) -> Vec<String> {
-    let report = world.report().expect("there is one");
-    let found = report.checks.iter().filter(|(_, check)| check.status == which);
-    found.map(|(_, check)| format!("{}: {:?}", check.name, check)).collect()
-}
-
-/// A site with something of everything.
-async fn whole_site(around: Surroundings) -> World {
-    around.prober.set(80, Answer::Good);
-    let world = World::over(around).await;
-    world.create("Node", json!({"metadata": {"name": NODE}})).await;
-    let mut first = pod("first");
-    first["metadata"]["annotations"] = json!({"vkube.io/boot-priority": "1"});
-    world.create("Pod", first).await;
-    let mut body = deployment(2);
-    body["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 80}});
-    body["spec"]["template"]["metadata"] = json!({"annotations": {"vkube.io/depends-on": "first"}});
-    world.create("Deployment", body).await;
-    let spec = job("", "Never", &["exit", "0"])["spec"].clone();
-    world.create("Job", json!({"metadata": {"name": "once"}, "spec": {"template": {"spec": spec}}})).await;
-    world.until("the deployment is through", is_through).await;
-    world.until("the job is done", |world| world.get("Job", "once").expect("it")["status"]["succeeded"] == 1).await;
-    world
-}
-
-#[actix::test]
-async fn a_healthy_site_has_nothing_to_report_also_after_a_rollout_a_reboot_and_a_drain() {
-    let mut around = Surroundings::new();
-    around.repairs.automatic = true;
-    let world = whole_site(around).await;
-    let all_is_well = |world: &World, when: &str| {
-        let report = world.report().expect("there is one");
-        assert_eq!(not_passed(world, CheckStatus::Fail), Vec::<String>::new(), "{when}");
-        assert!(report.planned.is_empty(), "{when}: {:#?}", report.planned);
-    };
-    sleep(Duration::from_secs(400)).await;
-    all_is_well(&world, "at first");
-    world.patch("Deployment", "web", new_image("web:2")).await;
-    world.until("the deployment is through", is_through).await;
-    sleep(Duration::from_secs(400)).await;
-    all_is_well(&world, "after every pod was replaced");
-    world.device.reboot(Duration::from_secs(30));
-    sleep(Duration::from_secs(400)).await;
-    assert!(is_through(&world), "{:#?}", world.get("Deployment", "web"));
-    all_is_well(&world, "after a boot of the device");
-    nothing_failed(&world);
-    set_node(&world, true, true).await;
-    sleep(Duration::from_secs(900)).await;
-    all_is_well(&world, "while the node is empty on purpose");
-    set_node(&world, false, false).await;
-    world.until("the deployment is through", is_through).await;
-    set_node(&world, false, true).await;
-    world.create("Pod", pod("late")).await;
-    sleep(Duration::from_secs(900)).await;
-    all_is_well(&world, "while a pod waits for the node to open");
 }
 
 #[actix::test]
