@@ -368,13 +368,15 @@ fn from_a_closed_node_so_many_go_at_the_same_time_as_may_be_missing() {
 fn a_pod_somebody_works_on_is_replaced_last_and_only_when_it_is_given_back() {
     let mut model = Model::through(2, json!(0), json!(1));
     let pause = |on: Value| json!({"metadata": {"annotations": {"vkube.io/paused": on}}});
-    merge_patch(&mut model.pods.get_mut("web-0").expect("it").0, &pause(json!("true")));
+    let web = &mut model.pods.get_mut("web-0").expect("it").0;
+    *web = merge_patch(web, &pause(json!("true"))).expect("a patch");
     model.edit("good-1");
-    assert_eq!(pods_only(&model.settle()), ["replace web-1"]);
+    assert_eq!(pods_only(&model.settle()), ["replace 1"]);
     assert!(model.with(|case| case.waits_for_paused()));
-    merge_patch(&mut model.pods.get_mut("web-0").expect("it").0, &pause(Value::Null));
+    let web = &mut model.pods.get_mut("web-0").expect("it").0;
+    *web = merge_patch(web, &pause(Value::Null)).expect("a patch");
     assert!(!model.with(|case| case.waits_for_paused()));
-    assert_eq!(pods_only(&model.settle()), ["replace web-0"]);
+    assert_eq!(pods_only(&model.settle()), ["replace 0"]);
 }
 
 /// What happens to a Deployment.

@@ -73,7 +73,11 @@ impl Case<'_> {
             return Next::Await(pod.key.clone());
         }
         let moving = |pod: &&&PodSight| {
-            !pod.deleting && !pod.finished && !pod.is_at_rest() && !self.given_up.contains(&pod.key) && pod.is_moving(self.image)
+            !pod.deleting
+                && !pod.finished
+                && !pod.is_at_rest()
+                && !self.given_up.contains(&pod.key)
+                && pod.is_moving(self.image)
         };
         if let Some(pod) = self.pods.iter().find(moving) {
             return Next::Await(pod.key.clone());

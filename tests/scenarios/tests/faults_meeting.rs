@@ -147,7 +147,8 @@ async fn evict_all(world: &World) {
         for name in left {
             match world.evict(&name).await {
                 Ok(_) => {
-                    let going = world.list("Pod").iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_string()).count();
+                    let going =
+                        world.list("Pod").iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_string()).count();
                     assert!(going <= 1, "{going} pods of the Deployment go at the same time");
                 }
                 Err(CallError::Fault(status)) if status.code == 404 => {}
@@ -216,11 +217,17 @@ async fn a_job_whose_node_is_emptied_did_not_fail_and_is_done_afterwards() {
         let spec = job("", restart, &["sleep", "40", "exit", "0"])["spec"].clone();
         let body = json!({"metadata": {"name": "once"}, "spec": {"backoffLimit": 0, "template": {"spec": spec}}});
         world.create("Job", body).await;
-        let of_job = |world: &World| world.list("Pod").into_iter().find(|pod| pod["metadata"]["ownerReferences"][0]["kind"] == "Job");
+        let of_job = |world: &World| {
+            world.list("Pod").into_iter().find(|pod| pod["metadata"]["ownerReferences"][0]["kind"] == "Job")
+        };
         let running = |world: &World| of_job(world).is_some_and(|pod| pod["status"]["phase"] == "Running");
         world.until("it runs", running).await;
         set_node(&world, true, true).await;
-        world.until("the node is empty", |world| world.device.rows("container").iter().all(|row| row["running"] != "true")).await;
+        world
+            .until("the node is empty", |world| {
+                world.device.rows("container").iter().all(|row| row["running"] != "true")
+            })
+            .await;
         sleep(Duration::from_secs(300)).await;
         let status = world.get("Job", "once").expect("it")["status"].clone();
         assert!(status.get("failed").is_none_or(|failed| *failed == 0), "{restart}: {status}");
@@ -246,7 +253,9 @@ async fn a_version_that_never_becomes_ready_stops_the_rollout_at_its_first_pod()
     body["spec"]["template"]["spec"]["containers"] = probed("web:1", 80);
     world.create("Deployment", body).await;
     world.until("the deployment is through", is_through).await;
-    world.patch("Deployment", "web", json!({"spec": {"template": {"spec": {"containers": probed("web:2", 81)}}}})).await;
+    world
+        .patch("Deployment", "web", json!({"spec": {"template": {"spec": {"containers": probed("web:2", 81)}}}}))
+        .await;
     world.until("it is given up", |world| condition(world, "Progressing").1 == "ProgressDeadlineExceeded").await;
     sleep(Duration::from_secs(300)).await;
     assert!(device_runs(&world, "web-1", "web:1") && device_runs(&world, "web-2", "web:1"));
@@ -333,10 +342,13 @@ async fn an_image_is_not_refused_because_a_pod_that_follows_it_is_paused_or_drai
         world.create("Pod", body).await;
         world.until_ready("app").await;
         let pause = |on: bool| json!({"metadata": {"annotations": {"vkube.io/paused": on.then_some("true")}}});
-        let note = |world: &World, key: &str| world.get("Pod", "app").expect("it")["metadata"]["annotations"][key].clone();
+        let note =
+            |world: &World, key: &str| world.get("Pod", "app").expect("it")["metadata"]["annotations"][key].clone();
         // Once before anything is tried, and once in the middle of it.
         for digest in [2, 3] {
-            let rest = async |on: bool| if paused { world.patch("Pod", "app", pause(on)).await } else { set_node(&world, on, on).await };
+            let rest = async |on: bool| {
+                if paused { world.patch("Pod", "app", pause(on)).await } else { set_node(&world, on, on).await }
+            };
             world.around.images.push(IMAGE, &FakeTarballs::digest(digest));
             if digest == 2 {
                 rest(true).await;

@@ -69,9 +69,9 @@ struct End {
 fn end(world: &World) -> End {
     let of = |row: &Value, field: &str| row[field].clone();
     let containers = world.device.rows("container");
-    let rows = containers
-        .iter()
-        .map(|row| json!(["name", "running", "comment", "file", "start-on-boot", "interface"].map(|field| of(row, field))));
+    let rows = containers.iter().map(|row| {
+        json!(["name", "running", "comment", "file", "start-on-boot", "interface"].map(|field| of(row, field)))
+    });
     let mut rows: Vec<Value> = rows.collect();
     rows.sort_by_key(Value::to_string);
     let menus = ["container", "interface/veth", "interface/bridge/port", "container/mounts", "container/envs"];
