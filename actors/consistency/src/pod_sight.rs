@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use mkube_messages::gates::{BOOT_ORDER, DRAINED, WAITING};
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::image_pins::digest_of;
 use mkube_model::neighbours::desired_store::Revision;
@@ -34,6 +35,8 @@ pub struct PodSight {
     pub phase: String,
     /// Its owner said: hands off.
     pub paused: bool,
+    /// It gets no place: the node takes no new pods.
+    pub unschedulable: bool,
     /// `vkube.io/static-ip`; the first container's.
     pub static_ip: Option<IpAddr>,
     /// What manages it.
@@ -54,6 +57,8 @@ pub struct ContainerSight {
     pub image: String,
     /// An archive of its owner takes the image's place.
     pub has_own_file: bool,
+    /// What keeps it from being started, when that is as it should be: the node is emptied, or it is not its turn.
+    pub gated: Option<String>,
     /// The image it runs, by its status.
     pub digest: Option<String>,
     pub mount_paths: Vec<String>,
@@ -77,6 +82,16 @@ pub fn owners_of(object: &Value) -> Vec<Owner> {
     owners.into_iter().flatten().map(read).collect()
 }
 
+fn is_unschedulable(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|one| one["type"] == "PodScheduled" && one["reason"] == "Unschedulable")
+}
+
+fn gate(status: &Value) -> Option<&str> {
+    let reason = status.pointer("/state/waiting/reason").and_then(Value::as_str)?;
+    [DRAINED, BOOT_ORDER, WAITING].contains(&reason).then_some(reason)
+}
+
 /// When an object was made.
 pub fn created(object: &Value) -> Option<Timestamp> {
     object.pointer("/metadata/creationTimestamp")?.as_str()?.parse().ok()
@@ -97,6 +112,7 @@ impl PodSight {
             observed: workloads::is_observed(&pod),
             phase,
             paused: workloads::says_true(&pod, workloads::PAUSED),
+            unschedulable: is_unschedulable(&pod),
             static_ip: metadata::annotation(&pod, "vkube.io/static-ip").and_then(|text| text.trim().parse().ok()),
             controller: owners_of(&pod).into_iter().find(|owner| owner.controller),
             owner_deployment: metadata::annotation(&pod, workloads::OWNER_DEPLOYMENT).map(str::to_owned),
@@ -134,6 +150,7 @@ fn container(pod: &Value, container: &Value, index: usize) -> ContainerSight {
         veths: [veth, veth_aside],
         image: text(container, "image").unwrap_or_default(),
         has_own_file: metadata::annotation(pod, "vkube.io/file").is_some_and(|file| !file.is_empty()),
+        gated: status.and_then(|status| gate(status)).map(str::to_owned),
         digest: status.and_then(|status| digest_of(status["imageID"].as_str()?)).map(str::to_owned),
         mount_paths: list("volumeMounts").iter().filter_map(|mount| text(mount, "mountPath")).collect(),
         variables: list("env")

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use mkube_messages::door::Door;
-use mkube_messages::objects::{ObjectKey, ObjectsReader, ObjectsView, RecordEvent, ReportStatus, WriteObject};
+use mkube_messages::objects::{
+    ObjectKey, ObjectsReader, ObjectsView, RecordEvent, ReportStatus, StoredObject, WriteObject,
+};
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::router::ContainerState;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_model::workloads::{DRAIN, is_closed_node};
 use tokio::time::Instant;
 
 use crate::case::{Case, Look};
@@ -170,9 +173,7 @@ impl DeploymentsActor {
         let concerned = self.index.refresh(view, &self.kinds);
         self.pending.extend(concerned);
         let nodes = view.kind(&self.kinds.nodes);
-        let cordoned = nodes.objects.values().any(|node| {
-            node.text().contains("\"unschedulable\":true") && node.value()["spec"]["unschedulable"] == true
-        });
+        let cordoned = nodes.objects.values().any(|node| is_closed(node));
         if std::mem::replace(&mut self.cordoned, cordoned) != cordoned {
             self.pending.extend(self.index.deployments().cloned());
         }
@@ -254,7 +255,7 @@ impl DeploymentsActor {
         let case = looked.case(false);
         let deployment = case.deployment;
         let over = !case.in_rollout() || deployment.replicas == 0 || case.state() == RolloutState::Failed;
-        if over || case.cordoned || !reachable {
+        if over || case.cordoned || case.waits_for_paused() || !reachable {
             // Time in which nothing can happen is not held against anybody.
             self.progress.remove(key);
             return false;
@@ -327,6 +328,12 @@ impl DeploymentsActor {
         }));
         self.look(ctx);
     }
+}
+
+/// Whether the node takes no new pods, or is emptied. A look at the text first: this is asked often, and true seldom.
+fn is_closed(node: &StoredObject) -> bool {
+    let text = node.text();
+    (text.contains("\"unschedulable\":true") || text.contains(DRAIN)) && is_closed_node(&node.value())
 }
 
 /// Rows of the device that run, by `.id`.

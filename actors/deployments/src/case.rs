@@ -130,12 +130,22 @@ impl<'a> Case<'a> {
             && (self.deployment.replicas > 0 && self.state() != RolloutState::Complete || self.old().next().is_some())
     }
 
+    /// The rollout can get on only when somebody gives a pod back that is paused.
+    pub fn waits_for_paused(&self) -> bool {
+        let is_done = |member: &&Member<'_>| member.current && member.live.proven;
+        let mut open = self.staying().filter(|member| !is_done(member)).peekable();
+        let all_there = self.staying().count() >= self.deployment.replicas;
+        let on_trial = |member: &Member<'_>| member.current && member.pod.paused && !member.live.proven;
+        open.peek().is_some() && all_there && open.all(|member| member.pod.paused) || self.staying().any(on_trial)
+    }
+
     /// Why the present template does not work, if that is known now.
     pub fn failure(&self) -> Option<String> {
         if !self.in_rollout() {
             return None;
         }
-        let failing = self.staying().filter(|member| member.current).find_map(|member| {
+        // What somebody who works on a pod does to it says nothing of the template.
+        let failing = self.staying().filter(|member| member.current && !member.pod.paused).find_map(|member| {
             let why = member.live.failing.as_ref()?;
             Some(format!("pod {}: {why}", member.pod.key.name))
         });

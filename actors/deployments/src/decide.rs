@@ -171,6 +171,7 @@ fn roll(case: &Case<'_>) -> Option<Action> {
         return None;
     }
     match deployment.strategy {
+        Strategy::Recreate if case.old().any(|member| member.pod.paused) => None,
         Strategy::Recreate => case.old().next().map(|member| Action::Delete { pod: member.pod.key.name.clone() }),
         Strategy::Rolling { surge, .. } => roll_one(case, surge),
     }
@@ -181,8 +182,9 @@ fn roll_one(case: &Case<'_>, surge: bool) -> Option<Action> {
     if case.staying().any(on_trial) {
         return None;
     }
-    // Those that are broken first: nothing is lost with them.
-    let next = case.old().min_by_key(|member| (member.live.available, member.index))?;
+    // Those that are broken first: nothing is lost with them. One that somebody works on waits until it is given back.
+    let free = case.old().filter(|member| !member.pod.paused);
+    let next = free.min_by_key(|member| (member.live.available, member.index))?;
     let index = next.index?;
     let available = case.available();
     if !next.live.available || available > case.deployment.least() {

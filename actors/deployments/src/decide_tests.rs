@@ -1,6 +1,6 @@
 //! The planner by itself: rows of a table, and random histories in which pods work, break and vanish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::kinds::{Kind, KindTable};
@@ -345,11 +345,38 @@ fn while_a_digest_is_tried_on_a_pod_no_other_is_replaced() {
 #[test]
 fn a_pod_may_go_while_it_can_be_spared() {
     let model = Model::through(3, json!(1), json!(0));
-    assert!(model.with(|case| may_go(case, "web-0")), "when all are there one may go");
+    assert!(model.with(|case| may_go(case, "web-0", &BTreeSet::new())), "when all are there one may go");
     let mut less = Model::through(3, json!(1), json!(0));
     less.pods.get_mut("web-1").expect("it").1 = broken();
-    assert!(!less.with(|case| may_go(case, "web-0")));
-    assert!(less.with(|case| may_go(case, "web-1")), "nothing is lost with it");
+    assert!(!less.with(|case| may_go(case, "web-0", &BTreeSet::new())));
+    assert!(less.with(|case| may_go(case, "web-1", &BTreeSet::new())), "nothing is lost with it");
+}
+
+#[test]
+fn from_a_closed_node_so_many_go_at_the_same_time_as_may_be_missing() {
+    let mut model = Model::through(3, json!(0), json!(1));
+    model.cordoned = true;
+    model.pods.remove("web-0");
+    assert!(model.with(|case| may_go(case, "web-1", &BTreeSet::new())), "what is gone does not come back");
+    let asked = BTreeSet::from([ObjectKey::new("default", "web-2")]);
+    assert!(!model.with(|case| may_go(case, "web-1", &asked)), "another one is about to go");
+    model.pods.get_mut("web-2").expect("it").0["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    assert!(!model.with(|case| may_go(case, "web-1", &BTreeSet::new())), "another one goes");
+}
+
+#[test]
+fn a_pod_somebody_works_on_is_replaced_last_and_only_when_it_is_given_back() {
+    let mut model = Model::through(2, json!(0), json!(1));
+    let pause = |on: Value| json!({"metadata": {"annotations": {"vkube.io/paused": on}}});
+    let web = &mut model.pods.get_mut("web-0").expect("it").0;
+    *web = merge_patch(web, &pause(json!("true"))).expect("a patch");
+    model.edit("good-1");
+    assert_eq!(pods_only(&model.settle()), ["replace 1"]);
+    assert!(model.with(|case| case.waits_for_paused()));
+    let web = &mut model.pods.get_mut("web-0").expect("it").0;
+    *web = merge_patch(web, &pause(Value::Null)).expect("a patch");
+    assert!(!model.with(|case| case.waits_for_paused()));
+    assert_eq!(pods_only(&model.settle()), ["replace 0"]);
 }
 
 /// What happens to a Deployment.

@@ -1,6 +1,7 @@
 //! Evictions: a pod goes, unless its Deployment needs it.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::deployments::EvictPod;
@@ -11,10 +12,17 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::actor::DeploymentsActor;
-use crate::case::Case;
+use crate::case::{Case, Member};
 
-/// Whether a pod of this name may go: so many must stay available, but when all are there one may always go.
-pub fn may_go(case: &Case<'_>, pod: &str) -> bool {
+/// Whether a pod of this name may go: so many must stay available, but when all are there one may always go. A closed node makes no
+/// new ones, so that there no more go at the same time than may be missing.
+/// `asked`: whose deletion is on its way to the store.
+pub fn may_go(case: &Case<'_>, pod: &str, asked: &BTreeSet<ObjectKey>) -> bool {
+    if case.cordoned {
+        let goes = |member: &&Member<'_>| member.pod.deleting || asked.contains(&member.pod.key);
+        let going = case.members.iter().filter(goes).count();
+        return going < (case.deployment.replicas - case.deployment.least()).max(1);
+    }
     let counts = case.staying().any(|member| member.pod.key.name == pod && member.live.available);
     let (available, replicas) = (case.available(), case.deployment.replicas);
     !counts || available > case.deployment.least() || available >= replicas
@@ -54,7 +62,7 @@ impl DeploymentsActor {
         let device = self.parts.device.borrow().clone();
         let Some(looked) = self.look_at(&owner, &device, &OnceCell::new(), Instant::now()) else { return Ok(()) };
         let case = looked.case(false);
-        if sight.deleting || !sight.belongs_to(&looked.deployment) || may_go(&case, &pod.name) {
+        if sight.deleting || !sight.belongs_to(&looked.deployment) || may_go(&case, &pod.name, &self.evicting) {
             return Ok(());
         }
         Err(refused(&case, &pod.name))

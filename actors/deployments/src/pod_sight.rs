@@ -48,6 +48,8 @@ pub struct PodSight {
     pub trouble: Option<(String, String)>,
     /// A digest is tried on it.
     pub tried: bool,
+    /// Its owner works on it: hands off.
+    pub paused: bool,
     /// `.id` of its rows on the device.
     pub rows: Vec<String>,
     /// Image of each container, and the digest it runs, as far as known.
@@ -83,6 +85,7 @@ impl PodSight {
             restarts: statuses().filter_map(|status| status["restartCount"].as_u64()).sum(),
             trouble: not_applied(&pod).or_else(|| statuses().find_map(trouble)),
             tried: annotation(&pod, IMAGE_ROLLOUT).is_some(),
+            paused: workloads::says_true(&pod, workloads::PAUSED),
             rows: statuses().filter_map(row_id).collect(),
             images: images.map(|one| (word(&one["name"]), (word(&one["image"]), digest(&one["name"])))).collect(),
         }

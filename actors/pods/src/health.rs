@@ -57,8 +57,8 @@ impl PodActor {
         let told = told.filter(|(_, since)| booted.is_none_or(|booted| **since >= *stamp(booted)));
         let ladder = told.and_then(|(message, _)| ladder::read(message, &plan.wish, &container.name));
         let restarts = recorded_restarts(status, &container.name);
-        let drained = recorded_drained(status, &container.name);
-        Memory { drained, ..Memory::of(self.parts.restarts, restarts, ladder.unwrap_or_default(), &plan.wish) }
+        let at_rest = recorded_drained(status, &container.name);
+        Memory { at_rest, ..Memory::of(self.parts.restarts, restarts, ladder.unwrap_or_default(), &plan.wish) }
     }
 
     /// Conditions beside those of Kubernetes, where there is something to say.

@@ -72,8 +72,8 @@ pub struct Memory {
     pub started: Started,
     /// How the last run ended, once read.
     pub exit: Option<Exit>,
-    /// It was stopped since the node was emptied, and was not started since.
-    pub drained: bool,
+    /// We stopped it, since the node is emptied or its spec changed, and it was not started since.
+    pub at_rest: bool,
     /// Pace of restarts.
     pub restarts: Backoff,
     /// The pause before the coming restart was started.
@@ -132,7 +132,7 @@ impl Default for Memory {
             generation: 1,
             started: Started::Unknown,
             exit: None,
-            drained: false,
+            at_rest: false,
             restarts: Backoff::of_restarts(RestartRules::default().first_pause),
             restart_scheduled: false,
             restart_count: 0,
@@ -233,7 +233,7 @@ impl Memory {
         self.remakes.reset();
         self.started = Started::Yes;
         self.exit = None;
-        self.drained = false;
+        self.at_rest = false;
         self.by_reboot = false;
         self.ladder.held = false;
         self.restart_scheduled = false;
@@ -243,9 +243,10 @@ impl Memory {
         }
     }
 
-    /// It was stopped to empty the node: that is the end of no run, and the next start is no restart.
+    /// We stopped it, to empty the node or for a change that was taken back: that is the end of no run, and the next start is no
+    /// restart.
     pub fn rest(&mut self) {
-        self.drained = true;
+        self.at_rest = true;
         self.started = Started::No;
         self.exit = None;
         self.forgive();
@@ -260,7 +261,7 @@ impl Memory {
         }
         self.made_from = None;
         self.adopted = false;
-        self.drained = false;
+        self.at_rest = false;
         self.started = Started::No;
         self.exit = None;
         self.by_reboot = false;
@@ -313,10 +314,10 @@ impl Memory {
                     self.ladder.climb();
                 }
                 self.started = Started::Yes;
-                self.drained = false;
+                self.at_rest = false;
                 self.restart_scheduled = false;
             }
-            (Step::Stop(Why::Drained), _) => self.drained = true,
+            (Step::Stop(Why::Drained | Why::SpecChanged), _) => self.at_rest = true,
             (Step::Remove(why), _) => {
                 // The next row is another generation: nothing of this one may be taken for it.
                 self.generation += 1;

@@ -176,7 +176,7 @@ impl PodActor {
             } else {
                 let stopped = seen.row.is_some_and(|row| row.state == ContainerState::Stopped);
                 let emptied = matches!(gate, Gate::Stop { .. }) && plan.restart == RestartPolicy::Always;
-                if stopped && (memory.drained || emptied) {
+                if stopped && (memory.at_rest || emptied) {
                     memory.rest();
                 }
                 let step = next_step(container, plan.restart, seen, memory, now);

@@ -32,7 +32,7 @@ pub enum Next {
     Await(ObjectKey),
     /// Replace this one.
     Replace(ObjectKey),
-    /// Some are to be replaced, and another image is being tried on each of them, or a sibling of each is not there yet.
+    /// Some are to be replaced, and another image is being tried on each of them, a sibling of each is not there yet, or they are at rest.
     Later,
 }
 
@@ -73,13 +73,17 @@ impl Case<'_> {
             return Next::Await(pod.key.clone());
         }
         let moving = |pod: &&&PodSight| {
-            !pod.deleting && !pod.finished && !self.given_up.contains(&pod.key) && pod.is_moving(self.image)
+            !pod.deleting
+                && !pod.finished
+                && !pod.is_at_rest()
+                && !self.given_up.contains(&pod.key)
+                && pod.is_moving(self.image)
         };
         if let Some(pod) = self.pods.iter().find(moving) {
             return Next::Await(pod.key.clone());
         }
         let old = self.to_replace();
-        match old.iter().find(|pod| pod.mark.is_none() && self.is_free(pod)) {
+        match old.iter().find(|pod| pod.mark.is_none() && !pod.is_at_rest() && self.is_free(pod)) {
             Some(pod) => Next::Replace(pod.key.clone()),
             None if old.is_empty() => Next::Nothing,
             None => Next::Later,

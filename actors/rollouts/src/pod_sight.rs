@@ -1,5 +1,6 @@
 //! What a pod looks like to rollouts: read from the stored object, nothing remembered.
 
+use mkube_messages::gates::DRAINED;
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::image_pins;
 use mkube_model::image_reference::Reference;
@@ -69,6 +70,8 @@ pub struct PodSight {
     pub follows: bool,
     /// It is being deleted.
     pub deleting: bool,
+    /// Its owner works on it: hands off.
+    pub paused: bool,
     /// It ran to its end and will not be started again.
     pub finished: bool,
     /// Whether containers that end are started again.
@@ -121,6 +124,7 @@ impl PodSight {
             revision: object.revision,
             follows: note(annotations::POLICY) == "auto" && note(annotations::FILE).is_empty(),
             deleting: object.is_deleting(),
+            paused: workloads::says_true(&pod, workloads::PAUSED),
             finished: phase == "Succeeded" || phase == "Failed",
             restarts_always: restarts == "Always",
             rollback: note(annotations::ROLLBACK) != "false",
@@ -157,6 +161,12 @@ impl PodSight {
     /// Its containers of an image run and may be used.
     pub fn is_live(&self, image: &str) -> bool {
         self.of_image(image).all(|container| container.doing == Doing::Running { ready: true })
+    }
+
+    /// It is paused, or stopped because the node is emptied: nothing of what it does says anything about an image.
+    pub fn is_at_rest(&self) -> bool {
+        let drained = |one: &ContainerSight| matches!(&one.doing, Doing::Waiting { reason, .. } if reason == DRAINED);
+        self.paused || self.containers.iter().any(drained)
     }
 
     /// Every container of an image runs this digest.

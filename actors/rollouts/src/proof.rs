@@ -76,8 +76,8 @@ pub fn judge(
     if tried.is_empty() || pod.deleting || !tried.iter().all(is_pinned) {
         return Verdict::Void;
     }
-    if !device.answers {
-        // What is not seen is neither good nor bad: the time begins again when the device is back.
+    if !device.answers || pod.is_at_rest() {
+        // What is not seen is neither good nor bad: the time begins again when the device is back, or the pod.
         *seen = Observed { restarts: std::mem::take(&mut seen.restarts), ..Observed::new(now, limits) };
         return Verdict::Open(seen.deadline);
     }

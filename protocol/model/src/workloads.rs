@@ -26,6 +26,11 @@ pub fn says_true(object: &Value, name: &str) -> bool {
     metadata::annotation(object, name) == Some("true")
 }
 
+/// Whether a node takes no new pods, or is emptied.
+pub fn is_closed_node(node: &Value) -> bool {
+    node.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) || says_true(node, DRAIN)
+}
+
 /// A word for a pod template, equal for equal templates: ten hexadecimal digits. The template's own `pod-template-hash` label
 /// does not count.
 pub fn template_hash(template: &Value) -> String {

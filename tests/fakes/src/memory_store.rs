@@ -114,6 +114,13 @@ impl MemoryStore {
         self.inner().load_fault = fault;
     }
 
+    /// Every value for which `lost` holds is gone, and the store's revision is this one.
+    pub fn forget(&self, lost: impl Fn(&StoreKey) -> bool, revision: Revision) {
+        let mut inner = self.inner();
+        inner.values.retain(|at, _| !lost(at));
+        inner.revision = revision;
+    }
+
     /// Somebody else writes, or with `None` deletes, a value.
     pub fn put_behind(&self, bucket: &str, key: &str, value: Option<&str>) {
         let at = StoreKey { bucket: bucket.to_owned(), key: key.to_owned() };

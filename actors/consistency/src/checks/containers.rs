@@ -27,6 +27,9 @@ fn row(facts: &Facts<'_>, pod: &PodSight, container: &ContainerSight) -> Finding
         if pod.paused {
             return Finding::warn(SECTION, name, "not found, and its pod is paused").of(&pod.key);
         }
+        if let Some(why) = waits(pod, container) {
+            return Finding::warn(SECTION, name, format!("not found, and its pod waits ({why})")).of(&pod.key);
+        }
         return Finding::fail(SECTION, name, "not found").of_pod(&pod.key, in_flight);
     };
     let id = format!("id={}", row.id);
@@ -40,7 +43,15 @@ fn row(facts: &Facts<'_>, pod: &PodSight, container: &ContainerSight) -> Finding
     if row.state == ContainerState::Stopped && pod.paused {
         return Finding::warn(SECTION, name, "stopped, and its pod is paused").of(&pod.key).saying(id);
     }
+    if let Some(why) = &container.gated {
+        return Finding::warn(SECTION, name, format!("{word}, and its pod waits ({why})")).of(&pod.key).saying(id);
+    }
     Finding::fail(SECTION, name, word).saying(id).of_pod(&pod.key, in_flight || is_moving(row))
+}
+
+/// Why the pod is not there yet, when that is as it should be.
+fn waits<'a>(pod: &PodSight, container: &'a ContainerSight) -> Option<&'a str> {
+    container.gated.as_deref().or(pod.unschedulable.then_some("Unschedulable"))
 }
 
 fn lease(facts: &Facts<'_>, pod: &PodSight, container: &ContainerSight) -> Finding {
@@ -48,6 +59,9 @@ fn lease(facts: &Facts<'_>, pod: &PodSight, container: &ContainerSight) -> Findi
     let name = format!("veth/{veth}");
     match facts.leases.by_veth.get(veth) {
         Some(held) => Finding::pass(SECTION, name, format!("allocated {}", held.address)).of(&pod.key),
+        None if waits(pod, container).is_some() => {
+            Finding::warn(SECTION, name, "no address is allocated, and its pod waits").of(&pod.key)
+        }
         None => Finding::fail(SECTION, name, "no address is allocated").of_pod(&pod.key, facts.in_flight(pod)),
     }
 }
