@@ -5,57 +5,6 @@ use serde_json::{Value, json};
 use super::{at, pod};
 use crate::metadata;
 use crate::problem::Problem;
-use crate::protobuf::{Field, METADATA, Wire};
-
-/// The template in protobuf: what clients that make one from their arguments fill in. More is refused, not lost.
-pub(super) const FIELDS: &[Field] =
-    &[Field::new(1, "metadata", Wire::Message(METADATA)), Field::new(2, "spec", Wire::Message(POD_SPEC))];
-
-const POD_SPEC: &[Field] = &[
-    Field::new(2, "containers", Wire::Messages(CONTAINER)),
-    Field::new(3, "restartPolicy", Wire::Text),
-    Field::new(4, "terminationGracePeriodSeconds", Wire::OptionalNumber),
-    Field::new(5, "activeDeadlineSeconds", Wire::OptionalNumber),
-    Field::new(6, "dnsPolicy", Wire::Text),
-    Field::new(7, "nodeSelector", Wire::TextMap),
-    Field::new(8, "serviceAccountName", Wire::Text),
-    Field::new(9, "serviceAccount", Wire::Text),
-    Field::new(10, "nodeName", Wire::Text),
-    Field::new(11, "hostNetwork", Wire::Flag),
-    Field::new(12, "hostPID", Wire::Flag),
-    Field::new(13, "hostIPC", Wire::Flag),
-    Field::new(15, "imagePullSecrets", Wire::Messages(&[Field::new(1, "name", Wire::Text)])),
-    Field::new(16, "hostname", Wire::Text),
-    Field::new(17, "subdomain", Wire::Text),
-    Field::new(19, "schedulerName", Wire::Text),
-    Field::new(20, "initContainers", Wire::Messages(CONTAINER)),
-    Field::new(21, "automountServiceAccountToken", Wire::Boolean),
-    Field::new(24, "priorityClassName", Wire::Text),
-];
-
-const CONTAINER: &[Field] = &[
-    Field::new(1, "name", Wire::Text),
-    Field::new(2, "image", Wire::Text),
-    Field::new(3, "command", Wire::Texts),
-    Field::new(4, "args", Wire::Texts),
-    Field::new(5, "workingDir", Wire::Text),
-    Field::new(6, "ports", Wire::Messages(PORT)),
-    Field::new(7, "env", Wire::Messages(&[Field::new(1, "name", Wire::Text), Field::new(2, "value", Wire::Text)])),
-    Field::new(13, "terminationMessagePath", Wire::Text),
-    Field::new(14, "imagePullPolicy", Wire::Text),
-    Field::new(16, "stdin", Wire::Flag),
-    Field::new(17, "stdinOnce", Wire::Flag),
-    Field::new(18, "tty", Wire::Flag),
-    Field::new(20, "terminationMessagePolicy", Wire::Text),
-];
-
-const PORT: &[Field] = &[
-    Field::new(1, "name", Wire::Text),
-    Field::new(2, "hostPort", Wire::Number),
-    Field::new(3, "containerPort", Wire::Number),
-    Field::new(4, "protocol", Wire::Text),
-    Field::new(5, "hostIP", Wire::Text),
-];
 
 /// The template at `pointer` with the defaults of a pod, and nothing a pod template does not have.
 pub(super) fn default(object: &mut Value, pointer: &str) {

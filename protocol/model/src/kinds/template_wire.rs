@@ -1,4 +1,4 @@
-//! Pod templates in protobuf: what `kubectl create job` sends. Fields beyond these are refused by their number, never dropped.
+//! Pod templates in protobuf: what `kubectl create deployment|job|cronjob` sends. Fields beyond these are refused by their number, never dropped.
 
 use crate::protobuf::{Field, METADATA, Wire};
 
