@@ -375,3 +375,16 @@ async fn an_image_is_not_refused_because_a_pod_that_follows_it_is_paused_or_drai
         world.stop().await;
     }
 }
+
+#[actix::test]
+async fn a_drain_stops_no_more_replicas_at_the_same_time_than_may_be_missing() {
+    let world = running(Surroundings::new(), 3).await;
+    set_node(&world, true, true).await;
+    let mut most = 0;
+    while WEB.iter().any(|pod| runs(&world, pod)) {
+        let rows = world.device.rows("container");
+        most = most.max(rows.iter().filter(|row| row["running"] != "true" && row["stopped"] != "true").count());
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(most, 1, "replicas that were being stopped at the same time");
+}

@@ -56,6 +56,29 @@ fn a_container_is_running_or_it_fails() {
 }
 
 #[test]
+fn what_waits_for_the_node_or_for_its_turn_is_no_failure() {
+    for (reason, expected) in
+        [("NodeDrained", Warn), ("BootOrder", Warn), ("WaitingForDependencies", Warn), ("Error", Fail)]
+    {
+        let waits = |scene: &mut Scene| {
+            let mut pod = pod("p0");
+            pod["status"]["containerStatuses"] = json!([{"name": "c", "state": {"waiting": {"reason": reason}}}]);
+            scene.put("Pod", pod);
+            scene.container("default_p0_c", |row| row.state = ContainerState::Stopped);
+        };
+        assert_eq!(found(waits, "container/p0/c").0, expected, "{reason}");
+    }
+    let pending = |scene: &mut Scene| {
+        let mut pod = pod("p0");
+        let placed = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"});
+        pod["status"]["conditions"] = json!([placed]);
+        scene.put("Pod", pod);
+        scene.device.containers.remove("default_p0_c");
+    };
+    assert_eq!(found(pending, "container/p0/c"), (Warn, "not found, and its pod waits (Unschedulable)".into()));
+}
+
+#[test]
 fn what_ended_as_it_was_to_and_what_is_paused_is_no_failure() {
     let with = |change: fn(&mut serde_json::Value)| {
         move |scene: &mut Scene| {
