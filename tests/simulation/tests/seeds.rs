@@ -66,7 +66,7 @@ fn another_seed_is_another_run() {
 }
 
 fn a_pod() -> Shape {
-    Shape { image: Image::Good(1), side: None, map: None, ends: None }
+    Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None }
 }
 
 fn seconds(seconds: u64) -> Step {
