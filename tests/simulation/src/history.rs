@@ -100,9 +100,9 @@ impl Weather {
 pub fn of_seed(seed: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed);
     let weather = Weather::of(&mut dice);
-    let length = 8 + dice.below(28);
+    let length = 10 + dice.below(30);
     let first = if weather.deployments {
-        Step::Deploy(dice.one_of(&DEPLOYMENTS), template(&mut dice, &weather))
+        Step::Deploy(DEPLOYMENTS[0], template(&mut dice, &weather))
     } else {
         Step::Create(dice.one_of(&PODS), shape(&mut dice, &weather))
     };
@@ -174,7 +174,8 @@ fn template(dice: &mut Dice, weather: &Weather) -> Template {
 
 /// Something a user does with Deployments, Jobs, or the node; nothing when the weather has nothing of the kind that was drawn.
 fn with_workloads(dice: &mut Dice, weather: &Weather) -> Option<Step> {
-    let (deployment, job, pod) = (dice.one_of(&DEPLOYMENTS), dice.one_of(&JOBS), dice.one_of(&PODS));
+    let [site, shop] = DEPLOYMENTS;
+    let (deployment, job, pod) = (dice.one_of(&[site, site, site, shop]), dice.one_of(&JOBS), dice.one_of(&PODS));
     let propagation = dice.one_of(&PROPAGATIONS);
     let replicas = dice.below(4) as u8;
     let of = |change| Step::Deployment(deployment, change);
@@ -212,7 +213,7 @@ fn with_workloads(dice: &mut Dice, weather: &Weather) -> Option<Step> {
 }
 
 fn by_user(dice: &mut Dice, weather: &Weather) -> Step {
-    if dice.once_in(2)
+    if !dice.once_in(3)
         && let Some(step) = with_workloads(dice, weather)
     {
         return step;
