@@ -113,7 +113,7 @@ impl WatchdogActor {
         let saw = self.sees();
         let before = std::mem::replace(&mut self.device, now);
         if before.booted_at.is_some() && before.booted_at != self.device.booted_at {
-            return self.end_all();
+            return self.end_before(self.device.booted_at);
         }
         if self.sees() && !saw && before.complete {
             return self.forgive_all();
@@ -122,17 +122,27 @@ impl WatchdogActor {
         if before.read_at != self.device.read_at { self.failed.clone() } else { BTreeSet::new() }
     }
 
-    /// The device was rebooted: whatever is known of a run is of one that ended.
-    fn end_all(&mut self) -> BTreeSet<ObjectKey> {
+    /// The device was rebooted: what is known of a run that was seen before is of one that ended. A run that was seen since is one
+    /// of now: rows are read more often than the device's age.
+    fn end_before(&mut self, boot: Option<Instant>) -> BTreeSet<ObjectKey> {
         self.failed.clear();
-        self.queue.clear();
-        for (key, pod) in &mut self.pods {
-            pod.due = None;
-            for (name, course) in std::mem::take(&mut pod.courses) {
-                self.ended.insert((key.clone(), name), course.run);
+        let keys: BTreeSet<ObjectKey> = self.pods.keys().cloned().collect();
+        for key in &keys {
+            if let Some(pod) = self.pods.get_mut(key) {
+                for (name, course) in std::mem::take(&mut pod.courses) {
+                    if boot.is_some_and(|boot| course.begun >= boot) {
+                        pod.courses.insert(name, course);
+                    } else {
+                        self.ended.insert((key.clone(), name), course.run);
+                    }
+                }
+                if pod.courses.values().any(Course::is_failed) {
+                    self.failed.insert(key.clone());
+                }
             }
+            self.enqueue(key);
         }
-        self.pods.keys().cloned().collect()
+        keys
     }
 
     /// The device was away, and with it perhaps the way to its containers.

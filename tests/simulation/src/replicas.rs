@@ -26,8 +26,8 @@ struct Known {
     least: usize,
     /// Names and uids of pods that are ready, and since when.
     ready: BTreeMap<String, (String, Duration)>,
-    /// Once as many ran as are wanted, the controller has to keep so many running.
-    full: bool,
+    /// Since when as many ran as are wanted: after a while the controller has to keep so many running.
+    full: Option<Duration>,
 }
 
 /// What is remembered of Deployments.
@@ -86,7 +86,7 @@ impl Replicas {
             Step::Reboot(_) | Step::EndProcess(..) | Step::RemoveBehind(_) | Step::LoseVeth(_) => self.struck = true,
             Step::Node(Turn::Drain) | Step::Answers(_, Answer::Bad | Answer::Hang) => self.struck = true,
             Step::Deployment(_, Change::Replicas(_) | Change::Scale(_)) => {
-                self.known.values_mut().for_each(|known| known.full = false);
+                self.known.values_mut().for_each(|known| known.full = None);
             }
             _ => {}
         }
@@ -101,7 +101,7 @@ impl Replicas {
                 wanted: serde_json::json!([deployment["spec"]["replicas"], deployment["spec"]["strategy"]]),
                 least: least(&deployment["spec"]),
                 ready: BTreeMap::new(),
-                full: false,
+                full: None,
             };
             let before = before.get(name).filter(|before| before.uid == now.uid && before.wanted == now.wanted);
             for (pod, value) in pods_of(sight, &now.uid).filter(|(_, pod)| is_ready(pod)) {
@@ -115,11 +115,13 @@ impl Replicas {
             }
             let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
             let running = pods_of(sight, &now.uid).filter(|(pod, _)| runs(sight, pod)).count();
-            let held = before.is_some_and(|before| before.full) && !self.struck;
-            if held && running < now.least {
+            let full = before.and_then(|before| before.full).filter(|_| !self.struck);
+            if full.is_some_and(|since| world.now() >= since + SURELY) && running < now.least {
                 return Err(format!("{running} of Deployment {name} run, and {} must", now.least));
             }
-            now.full = held || running >= wanted && running >= now.least && !self.struck;
+            let is_full = running >= wanted && !self.struck;
+            let stays = full.filter(|since| is_full || world.now() >= *since + SURELY);
+            now.full = stays.or(is_full.then(|| world.now()));
             self.known.insert(name.to_owned(), now);
         }
         let there = |name: &String| sight.stored.contains_key(&("Pod", name.clone()));

@@ -4,12 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mkube_fakes::Cue;
+use mkube_fakes::{Answer, Cue};
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
-use mkube_simulation::steps::{Image, Shape, Step};
+use mkube_simulation::steps::{Image, READY, Shape, Step};
+use mkube_simulation::workloads::{Change, Strategy, Template};
 use mkube_supervision::CrashHow;
 
 /// Does something with each of these seeds, on all cores; answers what was said about them, by seed.
@@ -93,4 +94,19 @@ fn a_foreign_row_that_goes_is_seen_and_the_history_is_made_short() {
 fn a_list_of_interfaces_that_is_older_than_that_of_containers_stops_nobody() {
     let stale = Step::Device("GET /interface/veth", 1, Cue::StaleList);
     assert_eq!(violated(&[stale, Step::Create("gamma", a_pod()), seconds(38)]), None);
+}
+
+#[test]
+fn a_run_that_began_after_a_boot_is_asked_how_it_is_though_the_boot_is_noticed_later() {
+    let probed =
+        Template { image: Image::Good(1), replicas: 1, strategy: Strategy::Usual, rolls_back: true, probed: true };
+    let steps = [
+        Step::Answers(READY, Answer::Hang),
+        Step::Deploy("site", probed),
+        Step::Wait(Duration::from_millis(22_102)),
+        Step::Reboot(Duration::from_secs(1)),
+        Step::Deployment("site", Change::Restart),
+        Step::Wait(Duration::from_millis(9_831)),
+    ];
+    assert_eq!(violated(&steps), None);
 }
