@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mkube_fakes::{Answer, FakeTarballs};
+use mkube_model::workloads::is_observed;
 use mkube_model::{metadata, names};
 use serde_json::Value;
 
@@ -129,7 +130,9 @@ impl Identities {
                 return Err(format!("pod {name} had {:?} and has {:?}", before.processes, now.processes));
             }
             let unchanged = before.get(name) == Some(&now) && fair;
-            let settled = lasts(pod) && !metadata::is_deleting(pod) && unlike(world, sight, name, pod).is_none();
+            // A pod that took another's name has the other's container for a while, which may look like its own.
+            let is_its_own = is_observed(pod) && !metadata::is_deleting(pod);
+            let settled = lasts(pod) && is_its_own && unlike(world, sight, name, pod).is_none();
             if settled {
                 self.settled.insert(name.to_owned(), now);
             } else if unchanged && lasts(pod) && was_stopped(sight, name, pod) {
