@@ -10,7 +10,7 @@ use mkube_simulation::invariants::Violation;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
 use mkube_simulation::steps::{Image, READY, Shape, Step};
-use mkube_simulation::workloads::{Change, Strategy, Template};
+use mkube_simulation::workloads::{Change, Strategy, Template, Work};
 use mkube_supervision::CrashHow;
 
 /// Does something with each of these seeds, on all cores; answers what was said about them, by seed.
@@ -70,6 +70,10 @@ fn a_pod() -> Shape {
     Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None }
 }
 
+fn deployment(replicas: u8, strategy: Strategy) -> Template {
+    Template { image: Image::Good(1), replicas, strategy, rolls_back: false, probed: false }
+}
+
 fn seconds(seconds: u64) -> Step {
     Step::Wait(Duration::from_secs(seconds))
 }
@@ -98,8 +102,7 @@ fn a_list_of_interfaces_that_is_older_than_that_of_containers_stops_nobody() {
 
 #[test]
 fn a_run_that_began_after_a_boot_is_asked_how_it_is_though_the_boot_is_noticed_later() {
-    let probed =
-        Template { image: Image::Good(1), replicas: 1, strategy: Strategy::Usual, rolls_back: true, probed: true };
+    let probed = Template { probed: true, ..deployment(1, Strategy::Usual) };
     let steps = [
         Step::Answers(READY, Answer::Hang),
         Step::Deploy("site", probed),
@@ -107,6 +110,29 @@ fn a_run_that_began_after_a_boot_is_asked_how_it_is_though_the_boot_is_noticed_l
         Step::Reboot(Duration::from_secs(1)),
         Step::Deployment("site", Change::Restart),
         Step::Wait(Duration::from_millis(9_831)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn the_time_in_which_the_device_is_away_is_held_against_no_rollout() {
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Recreate)),
+        Step::Wait(Duration::from_millis(36_358)),
+        Step::Deployment("site", Change::Restart),
+        Step::Reboot(Duration::from_secs(90)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_job_whose_pods_ended_has_none_at_work_while_mkube_comes_back() {
+    let work = Work { completions: 2, parallelism: 1, backoff: 2, restarts: false, ends: (4, 0) };
+    let steps = [
+        Step::RunJob("import", work),
+        Step::Wait(Duration::from_millis(20_806)),
+        Step::Restart,
+        Step::Wait(Duration::from_millis(259)),
     ];
     assert_eq!(violated(&steps), None);
 }
