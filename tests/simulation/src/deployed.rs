@@ -67,12 +67,10 @@ fn of_deployment(sight: &Sight, name: &str, deployment: &Value) -> Result<(), St
     }
     let good = lasts(&serde_json::json!({"spec": spec["template"]["spec"]}));
     let paused = spec["paused"] == true;
-    // A Deployment that was paused before it began has nothing yet.
-    if paused && pods.len() <= replicas {
-        return Ok(());
-    }
-    let extra = usize::from(!good);
-    if pods.len() < replicas || pods.len() > replicas + extra {
+    // One that was paused before it began has nothing yet, and one that was paused on its way keeps the pod it has more.
+    let least = if paused { 0 } else { replicas };
+    let extra = usize::from(!good || paused);
+    if pods.len() < least || pods.len() > replicas + extra {
         return Err(format!("Deployment {name} has {} pods, not {replicas}", pods.len()));
     }
     if good && !paused {

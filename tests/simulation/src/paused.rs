@@ -7,7 +7,7 @@ use mkube_model::workloads::{PAUSED, says_true};
 use mkube_model::{metadata, names};
 use serde_json::Value;
 
-use crate::identity::containers;
+use crate::identity::{containers, lasts};
 use crate::invariants::Sight;
 use crate::steps::Step;
 use crate::world::World;
@@ -15,13 +15,15 @@ use crate::world::World;
 /// What was under way when a pod was paused may come to its end within this time.
 const UNDER_WAY: Duration = Duration::from_secs(90);
 
+/// A container: its row, whether it runs, how often it was started.
+type Row = (String, bool, u64);
+
 /// A paused pod at the last look.
 #[derive(Debug, Clone)]
 struct Known {
     uid: String,
     since: Duration,
-    /// Row, running or not, and starts of each container.
-    rows: Vec<(String, bool, u64)>,
+    rows: Vec<Row>,
 }
 
 /// What is remembered of paused pods.
@@ -36,7 +38,7 @@ pub fn paused(sight: &Sight) -> impl Iterator<Item = (&str, &Value)> {
     sight.of_kind("Pod").filter(|(_, pod)| says_true(pod, PAUSED) && !metadata::is_deleting(pod))
 }
 
-fn rows(sight: &Sight, name: &str, pod: &Value) -> Vec<(String, bool, u64)> {
+fn rows(sight: &Sight, name: &str, pod: &Value) -> Vec<Row> {
     let row = |container: &Value| {
         let name = names::container_name("default", name, container["name"].as_str()?);
         let row = sight.containers.iter().find(|row| row["name"] == name.as_str())?;
@@ -64,13 +66,14 @@ impl Paused {
             let before = before.get(name).filter(|before| before.uid == uid && !struck);
             let since = before.map_or(world.now(), |before| before.since);
             let now = Known { uid, since, rows: rows(sight, name, pod) };
-            // What ends by itself stays where it is.
+            // The device itself may start it after a boot; nobody stops what lasts.
+            let lasting = lasts(pod);
             let moved = before.filter(|before| {
-                let started = |rows: &[(String, bool, u64)]| -> Vec<(String, u64)> {
+                let started = |rows: &[Row]| -> Vec<(String, u64)> {
                     rows.iter().map(|(row, _, starts)| (row.clone(), *starts)).collect()
                 };
-                let lasting = crate::identity::lasts(pod);
-                started(&before.rows) != started(&now.rows) || lasting && before.rows != now.rows
+                let stops = |(was, is): (&Row, &Row)| lasting && was.1 && !is.1;
+                started(&before.rows) != started(&now.rows) || before.rows.iter().zip(&now.rows).any(stops)
             });
             if let Some(before) = moved.filter(|_| world.now() > since + UNDER_WAY) {
                 return Err(format!("the containers of pod {name} were {:?} and are {:?}", before.rows, now.rows));
