@@ -26,6 +26,10 @@ const AT_ONCE: usize = 64;
 /// Longest time one answer is waited for, whatever a probe says.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// A status that speaks of the same run for so long after a boot speaks of the one of now: what it tells of times may be the same, when
+/// the clock was set back.
+const BELIEVED: Duration = Duration::from_secs(30);
+
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
 pub struct WatchdogParts {
@@ -68,8 +72,8 @@ pub struct WatchdogActor {
     read_from: Option<Arc<KindView>>,
     /// The device as last seen.
     pub(crate) device: Arc<DeviceSnapshot>,
-    /// Runs that ended with the device, by their beginning: until a pod's status speaks of another one nobody is asked.
-    ended: BTreeMap<(ObjectKey, String), Run>,
+    /// Runs that ended with the device, and when that was seen: until a pod's status speaks of another one nobody is asked.
+    ended: BTreeMap<(ObjectKey, String), (Run, Instant)>,
     /// Pods of which was told that a probe cannot be asked, by uid.
     told_unsupported: BTreeSet<String>,
     /// Questions that are being asked.
@@ -102,6 +106,7 @@ impl WatchdogActor {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let mut changed = self.look_at_device();
         changed.extend(self.look_at_pods());
+        changed.extend(self.believe_again());
         self.publish(changed);
         self.ask_what_is_due(ctx);
         self.arm(ctx);
@@ -133,7 +138,7 @@ impl WatchdogActor {
                     if boot.is_some_and(|boot| course.begun >= boot) {
                         pod.courses.insert(name, course);
                     } else {
-                        self.ended.insert((key.clone(), name), course.run);
+                        self.ended.insert((key.clone(), name), (course.run, Instant::now()));
                     }
                 }
                 if pod.courses.values().any(Course::is_failed) {
@@ -191,6 +196,20 @@ impl WatchdogActor {
         changed
     }
 
+    /// Runs of which nobody said for long enough that they are over are asked again.
+    fn believe_again(&mut self) -> BTreeSet<ObjectKey> {
+        let now = Instant::now();
+        let is_old = |(_, seen): &(Run, Instant)| now >= *seen + BELIEVED;
+        let due: BTreeSet<ObjectKey> =
+            self.ended.iter().filter(|(_, ended)| is_old(ended)).map(|((pod, _), _)| pod.clone()).collect();
+        self.ended.retain(|_, ended| !is_old(ended));
+        for key in &due {
+            let object = self.read_from.as_ref().and_then(|view| view.objects.get(key)).cloned();
+            self.look_at_pod(key, object.as_ref(), false);
+        }
+        due
+    }
+
     /// Whether something else is to be said of a pod. `first`: this is the first look after a start.
     fn look_at_pod(&mut self, key: &ObjectKey, object: Option<&Arc<StoredObject>>, first: bool) -> bool {
         let Some(sight) = object.and_then(|object| PodSight::of(object)) else {
@@ -211,7 +230,7 @@ impl WatchdogActor {
         for container in sight.containers.iter().filter(|_| !sight.left_alone) {
             let Some((run, told)) = &container.run else { continue };
             let about = (key.clone(), container.name.clone());
-            if self.ended.get(&about) == Some(run) {
+            if self.ended.get(&about).is_some_and(|(ended, _)| ended == run) {
                 continue;
             }
             self.ended.remove(&about);

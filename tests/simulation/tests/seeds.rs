@@ -136,3 +136,16 @@ fn a_job_whose_pods_ended_has_none_at_work_while_mkube_comes_back() {
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn a_clock_that_was_set_back_before_a_boot_leaves_nobody_unasked() {
+    let steps = [
+        seconds(10),
+        Step::Answers(READY, Answer::Bad),
+        Step::Create("alpha", Shape { probes: vec![READY], ..a_pod() }),
+        Step::Wait(Duration::from_millis(886)),
+        Step::SetClock(-86_400),
+        Step::Reboot(Duration::from_secs(5)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
