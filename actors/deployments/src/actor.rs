@@ -102,6 +102,8 @@ pub struct DeploymentsActor {
     waiting_for_device: BTreeSet<ObjectKey>,
     /// The node takes no new pods.
     cordoned: bool,
+    /// The device answers.
+    reachable: bool,
     /// What was reported and is not published yet.
     pub(crate) reports: Reports,
     /// Names that others have, as told.
@@ -132,6 +134,7 @@ impl DeploymentsActor {
             progress: BTreeMap::new(),
             waiting_for_device: BTreeSet::new(),
             cordoned: false,
+            reachable: false,
             reports: Reports::default(),
             told_taken: BTreeSet::new(),
             timer: None,
@@ -151,6 +154,10 @@ impl DeploymentsActor {
             self.pending.insert(key);
         }
         let device = self.parts.device.borrow().clone();
+        // Time in which the device is away counts for no deadline: who comes and goes is looked at then.
+        if std::mem::replace(&mut self.reachable, device.reachable) != device.reachable {
+            self.pending.extend(self.index.deployments().cloned());
+        }
         let running = OnceCell::new();
         // Those that are being written to are looked at again when that is done.
         let ready: Vec<ObjectKey> =

@@ -148,8 +148,10 @@ fn missing(case: &Case<'_>) -> Option<Action> {
     if case.cordoned || deployment.paused && case.sets.is_empty() {
         return None;
     }
-    // Recreate: first everything old is gone, then the new ones come.
-    if deployment.strategy == Strategy::Recreate && !deployment.paused && case.members.iter().any(|one| !one.current) {
+    // Recreate: first everything old is gone, then the new ones come; when they failed, old ones come back.
+    let recreates =
+        deployment.strategy == Strategy::Recreate && !deployment.paused && case.state() != RolloutState::Failed;
+    if recreates && case.members.iter().any(|one| !one.current) {
         return None;
     }
     let is_missing = |index: &usize| case.member(*index).is_none() && !case.taken.contains_key(index);

@@ -233,6 +233,21 @@ fn each_strategy_has_its_order() {
 }
 
 #[test]
+fn pods_that_a_failed_recreation_took_come_back_all_of_them() {
+    let mut model = Model::through(3, json!(1), json!(1));
+    model.deployment["spec"]["strategy"] = json!({"type": "Recreate"});
+    model.edit("good-1");
+    while !model.names().is_empty() {
+        let action = model.decide().expect("old ones go");
+        model.apply(&action);
+    }
+    let (hash, revision) = model.with(|case| (case.deployment.hash.clone(), case.set().expect("a record").revision));
+    let failure = Some("no progress for 600 s".to_owned());
+    model.apply(&Action::NoteSet { hash, revision, state: RolloutState::Failed, proven: false, failure });
+    assert_eq!(pods_only(&model.settle()), ["restore 0", "restore 1", "restore 2"]);
+}
+
+#[test]
 fn the_highest_number_goes_first_and_numbers_are_not_text() {
     let mut model = Model::through(11, json!(0), json!(1));
     model.scale(8);

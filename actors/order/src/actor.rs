@@ -192,13 +192,14 @@ impl OrderActor {
                 let deployment = view.get(&self.parts.deployments, &key)?.value();
                 Some((key, may_be_missing(&deployment)))
             }),
-            runs: runs(key),
+            // A paused pod is not stopped: whoever would be stopped after it does not wait for it.
+            runs: runs(key) && !sight.stays,
         };
         let candidates: Vec<Candidate> = self.pods.iter().map(candidate).collect();
         let is_stop = |(key, gate): (&ObjectKey, &Gate)| matches!(gate, Gate::Stop { .. }).then(|| key.clone());
         let stopping = self.parts.gates.borrow().gates.iter().filter_map(is_stop).collect();
         let stop = to_stop(&candidates, &stopping);
-        let drain = Drain { left: candidates.iter().filter(|pod| pod.runs).count(), pods: candidates.len() };
+        let drain = Drain { left: self.pods.keys().filter(|key| runs(key)).count(), pods: candidates.len() };
         // Whoever is to run a little longer may come back from a crash meanwhile.
         let gate = |key: &ObjectKey| if stop.contains(key) { Gate::drained() } else { Gate::Open };
         let gates = self.pods.keys().map(|key| (key.clone(), gate(key))).collect();

@@ -7,7 +7,7 @@ use mkube_messages::router::DeviceSnapshot;
 use mkube_model::boot_order::Member;
 use mkube_model::names;
 use mkube_model::neighbours::router::ContainerState;
-use mkube_model::workloads::{BOOT_PRIORITY, DEPENDS_ON, ready_since};
+use mkube_model::workloads::{BOOT_PRIORITY, DEPENDS_ON, PAUSED, ready_since, says_true};
 use serde_json::Value;
 
 use crate::start::Seen;
@@ -23,6 +23,8 @@ pub struct PodSight {
     ready_containers: BTreeSet<String>,
     phase: String,
     deleting: bool,
+    /// Nobody stops it before it goes.
+    pub stays: bool,
 }
 
 /// Whether a pod may have a place in the order by what it says: a look at its text, since most pods have none.
@@ -49,6 +51,7 @@ impl PodSight {
             ready_containers,
             phase: pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default().to_owned(),
             deleting: object.is_deleting(),
+            stays: says_true(&pod, PAUSED) && !object.is_deleting(),
         }
     }
 

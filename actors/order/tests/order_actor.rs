@@ -180,3 +180,15 @@ async fn a_node_is_emptied_level_by_level() {
     );
     assert!(matches!(bench.gate("app", 0), Gate::Closed { .. }), "it starts in order again");
 }
+
+#[actix::test]
+async fn an_emptied_node_does_not_wait_for_a_pod_that_is_paused_and_tells_that_it_runs() {
+    let bench = Bench::start();
+    let paused = json!({"vkube.io/depends-on": "db", "vkube.io/paused": "true"});
+    bench.store(&[pod("app", paused, true), pod("db", json!({}), true)], json!({"vkube.io/drain": "true"})).await;
+    bench.show(0, &["app", "db"]).await;
+    assert_eq!(bench.gate("db", 0), Gate::drained());
+    assert_eq!(bench.view().drain, Some(Drain { left: 2, pods: 2 }));
+    bench.show(0, &["app"]).await;
+    assert_eq!(bench.view().drain, Some(Drain { left: 1, pods: 2 }));
+}

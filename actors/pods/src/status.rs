@@ -332,6 +332,9 @@ fn container_status(container: &ContainerFacts, before: Option<&Value>, now: &st
         } else {
             json!({"terminated": terminated})
         }
+    } else if let Some(ended) = was("/state/terminated").filter(|_| same_run && ended_unread(container, &was)) {
+        // Whoever has just come and has not read yet how it ended takes back nothing: a pod that succeeded stays so.
+        json!({"terminated": ended})
     } else {
         waiting(container.trouble.as_ref())
     };
@@ -373,6 +376,13 @@ fn terminated(exit: &Exit, started: Option<Value>, now: &str) -> Value {
         value["message"] = json!(exit.message);
     }
     value
+}
+
+/// Whether what was told of the end is about this very container, which stands still, and nothing newer is known of it.
+fn ended_unread(container: &ContainerFacts, was: &dyn Fn(&str) -> Option<Value>) -> bool {
+    let same_row = container.row_id.as_deref().map(|id| json!(container_id(id))) == was("/containerID");
+    let still = container.state == Some(ContainerState::Stopped);
+    same_row && still && container.exit.is_none() && container.started == Started::Unknown
 }
 
 /// The end of a run that went with the device. Whoever reads it should not look for a fault in the container.
@@ -527,6 +537,10 @@ mod tests {
         assert_eq!(terminated["startedAt"], "1970-01-01T00:01:40Z");
         assert_eq!(terminated["finishedAt"], "1970-01-01T00:03:20Z");
         assert_eq!(of(ended(0), RestartPolicy::Never, &done, 900), done);
+        let unread = ContainerFacts { exit: None, started: Started::Unknown, ..ended(0) };
+        assert_eq!(of(unread.clone(), RestartPolicy::Never, &done, 900), done, "nobody takes back that it succeeded");
+        let another = ContainerFacts { row_id: Some("*99".into()), ..unread };
+        assert_eq!(of(another, RestartPolicy::Never, &done, 900)["phase"], "Pending");
         let failed = of(ended(3), RestartPolicy::OnFailure, &running, 200);
         assert_eq!(
             (failed["phase"].as_str(), &failed["containerStatuses"][0]["state"]["terminated"]["exitCode"]),

@@ -26,6 +26,10 @@ const AT_ONCE: usize = 64;
 /// Longest time one answer is waited for, whatever a probe says.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// A status that speaks of the same run for so long after a boot speaks of the one of now: what it tells of times may be the same, when
+/// the clock was set back.
+const BELIEVED: Duration = Duration::from_secs(30);
+
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
 pub struct WatchdogParts {
@@ -68,8 +72,8 @@ pub struct WatchdogActor {
     read_from: Option<Arc<KindView>>,
     /// The device as last seen.
     pub(crate) device: Arc<DeviceSnapshot>,
-    /// Runs that ended with the device, by their beginning: until a pod's status speaks of another one nobody is asked.
-    ended: BTreeMap<(ObjectKey, String), Run>,
+    /// Runs that ended with the device, and when that was seen: until a pod's status speaks of another one nobody is asked.
+    ended: BTreeMap<(ObjectKey, String), (Run, Instant)>,
     /// Pods of which was told that a probe cannot be asked, by uid.
     told_unsupported: BTreeSet<String>,
     /// Questions that are being asked.
@@ -102,6 +106,7 @@ impl WatchdogActor {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let mut changed = self.look_at_device();
         changed.extend(self.look_at_pods());
+        changed.extend(self.believe_again());
         self.publish(changed);
         self.ask_what_is_due(ctx);
         self.arm(ctx);
@@ -113,7 +118,7 @@ impl WatchdogActor {
         let saw = self.sees();
         let before = std::mem::replace(&mut self.device, now);
         if before.booted_at.is_some() && before.booted_at != self.device.booted_at {
-            return self.end_all();
+            return self.end_before(self.device.booted_at);
         }
         if self.sees() && !saw && before.complete {
             return self.forgive_all();
@@ -122,17 +127,27 @@ impl WatchdogActor {
         if before.read_at != self.device.read_at { self.failed.clone() } else { BTreeSet::new() }
     }
 
-    /// The device was rebooted: whatever is known of a run is of one that ended.
-    fn end_all(&mut self) -> BTreeSet<ObjectKey> {
+    /// The device was rebooted: what is known of a run that was seen before is of one that ended. A run that was seen since is one
+    /// of now: rows are read more often than the device's age.
+    fn end_before(&mut self, boot: Option<Instant>) -> BTreeSet<ObjectKey> {
         self.failed.clear();
-        self.queue.clear();
-        for (key, pod) in &mut self.pods {
-            pod.due = None;
-            for (name, course) in std::mem::take(&mut pod.courses) {
-                self.ended.insert((key.clone(), name), course.run);
+        let keys: BTreeSet<ObjectKey> = self.pods.keys().cloned().collect();
+        for key in &keys {
+            if let Some(pod) = self.pods.get_mut(key) {
+                for (name, course) in std::mem::take(&mut pod.courses) {
+                    if boot.is_some_and(|boot| course.begun >= boot) {
+                        pod.courses.insert(name, course);
+                    } else {
+                        self.ended.insert((key.clone(), name), (course.run, Instant::now()));
+                    }
+                }
+                if pod.courses.values().any(Course::is_failed) {
+                    self.failed.insert(key.clone());
+                }
             }
+            self.enqueue(key);
         }
-        self.pods.keys().cloned().collect()
+        keys
     }
 
     /// The device was away, and with it perhaps the way to its containers.
@@ -181,6 +196,20 @@ impl WatchdogActor {
         changed
     }
 
+    /// Runs of which nobody said for long enough that they are over are asked again.
+    fn believe_again(&mut self) -> BTreeSet<ObjectKey> {
+        let now = Instant::now();
+        let is_old = |(_, seen): &(Run, Instant)| now >= *seen + BELIEVED;
+        let due: BTreeSet<ObjectKey> =
+            self.ended.iter().filter(|(_, ended)| is_old(ended)).map(|((pod, _), _)| pod.clone()).collect();
+        self.ended.retain(|_, ended| !is_old(ended));
+        for key in &due {
+            let object = self.read_from.as_ref().and_then(|view| view.objects.get(key)).cloned();
+            self.look_at_pod(key, object.as_ref(), false);
+        }
+        due
+    }
+
     /// Whether something else is to be said of a pod. `first`: this is the first look after a start.
     fn look_at_pod(&mut self, key: &ObjectKey, object: Option<&Arc<StoredObject>>, first: bool) -> bool {
         let Some(sight) = object.and_then(|object| PodSight::of(object)) else {
@@ -201,7 +230,7 @@ impl WatchdogActor {
         for container in sight.containers.iter().filter(|_| !sight.left_alone) {
             let Some((run, told)) = &container.run else { continue };
             let about = (key.clone(), container.name.clone());
-            if self.ended.get(&about) == Some(run) {
+            if self.ended.get(&about).is_some_and(|(ended, _)| ended == run) {
                 continue;
             }
             self.ended.remove(&about);

@@ -55,6 +55,8 @@ struct Track {
 pub struct Course {
     /// Which.
     pub run: Run,
+    /// When it was seen first.
+    pub begun: Instant,
     tracks: [Option<Track>; 3],
     up: bool,
     ready: bool,
@@ -82,7 +84,7 @@ impl Course {
         };
         let tracks = [track(&probes.startup), track(&probes.liveness), track(&probes.readiness)];
         let up = tracks[0].is_none() || before.up;
-        Self { run, tracks, up, ready: before.ready, failed: None }
+        Self { run, begun: now, tracks, up, ready: before.ready, failed: None }
     }
 
     /// What it came to so far, to begin another course of the same run with.

@@ -151,13 +151,18 @@ impl Router for RestRouter {
     }
 
     async fn mounts(&self, list: &str) -> Result<Vec<MountRow>, RouterFault> {
-        let shape = self.shape().await?;
-        self.client.list("/container/mounts", &[(shape.mount_list_name, list)], &["dst"], rows::mount).await
+        let filters = [(self.shape().await?.mount_list_name, list)];
+        let mut rows = self.client.list("/container/mounts", &filters, &["dst"], rows::mount).await?;
+        // Whoever asks removes what it does not want: rows of other lists must not be among them, whatever a device makes of a filter.
+        rows.retain(|row: &MountRow| row.list == list);
+        Ok(rows)
     }
 
     async fn envs(&self, list: &str) -> Result<Vec<EnvRow>, RouterFault> {
-        let shape = self.shape().await?;
-        self.client.list("/container/envs", &[(shape.env_list_name, list)], &["key"], rows::env).await
+        let filters = [(self.shape().await?.env_list_name, list)];
+        let mut rows = self.client.list("/container/envs", &filters, &["key"], rows::env).await?;
+        rows.retain(|row: &EnvRow| row.list == list);
+        Ok(rows)
     }
 
     async fn all_mounts(&self) -> Result<Vec<MountRow>, RouterFault> {

@@ -46,6 +46,19 @@ async fn both_ways_of_telling_a_state_are_understood() {
 }
 
 #[tokio::test]
+async fn rows_of_other_lists_are_not_taken_for_those_that_were_asked_for() {
+    let body = json!([
+        {".id": "*1", "list": "theirs", "key": "A", "value": "1", "src": "/theirs", "dst": "/data"},
+        {".id": "*2", "list": "ours", "key": "B", "value": "2", "src": "/ours", "dst": "/data"},
+    ]);
+    let body = body.to_string().into_bytes();
+    let envs = answering("/container/envs", body.clone()).await.router().envs("ours").await.expect("rows");
+    let mounts = answering("/container/mounts", body).await.router().mounts("ours").await.expect("rows");
+    assert_eq!(envs.iter().map(|row| row.id.0.as_str()).collect::<Vec<_>>(), ["*2"]);
+    assert_eq!(mounts.iter().map(|row| row.id.0.as_str()).collect::<Vec<_>>(), ["*2"]);
+}
+
+#[tokio::test]
 async fn control_characters_in_strings_are_taken_as_they_are() {
     let body =
         b"[{\".id\":\"*1\",\"time\":\"t\",\"topics\":\"container\",\"message\":\"a\x01b\tc\x1b[0m \\\"d\\\" e\nf\"}]"

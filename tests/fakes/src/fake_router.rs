@@ -311,6 +311,7 @@ impl Wire for FakeRouter {
             crossings.pass(format!("before {operation}")).await;
         }
         let _counted = InFlight::enter(self);
+        let question = format!("{operation} {:?}", request.query);
         let (latency, cue, away) = {
             let mut inner = self.inner();
             inner.calls.push(Call { at: Instant::now(), operation: operation.clone(), body: asked.body.clone() });
@@ -330,7 +331,7 @@ impl Wire for FakeRouter {
             }
             Some(Cue::EmptyList) => return Ok(WireAnswer { status: 200, body: b"[]".to_vec() }),
             Some(Cue::StaleList) if !mutating => {
-                let known = self.inner().answered.get(&operation).cloned();
+                let known = self.inner().answered.get(&question).cloned();
                 known.unwrap_or_else(|| self.inner().device.request(&asked))
             }
             Some(Cue::TwiceListed) => {
@@ -343,7 +344,7 @@ impl Wire for FakeRouter {
             _ => self.inner().device.request(&asked),
         };
         if !mutating {
-            self.inner().answered.insert(operation.clone(), answer.clone());
+            self.inner().answered.insert(question, answer.clone());
         }
         match cue {
             Some(Cue::LoseReplyAndGoAway(time)) => {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use mkube_fakes::{Cue, LoadCue, StoreCue};
+use mkube_fakes::{Answer, Cue, LoadCue, StoreCue};
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_supervision::CrashHow;
 
 use crate::dice::Dice;
-use crate::steps::{Image, MAPS, PODS, Shape, Step};
+use crate::steps::{ALIVE, Image, MAPS, PODS, Place, READY, Shape, Step};
+use crate::workloads::{Change, DEPLOYMENTS, JOBS, PROPAGATIONS, Strategy, Template, Turn, Work};
 
 /// Calls that can go wrong one by one.
 const COMMANDS: [&str; 10] = [
@@ -31,7 +32,7 @@ const LISTS: [&str; 5] = [
     "GET /container/mounts",
 ];
 /// Actors that are always there.
-const ACTORS: [&str; 9] = [
+const ACTORS: [&str; 14] = [
     "mkube/gates/store",
     "mkube/gates/router",
     "mkube/object-layer/objects",
@@ -41,7 +42,15 @@ const ACTORS: [&str; 9] = [
     "mkube/deciders/node",
     "mkube/deciders/boot",
     "mkube/deciders/rollouts",
+    "mkube/deciders/order",
+    "mkube/deciders/deployments",
+    "mkube/deciders/jobs",
+    "mkube/deciders/watchdog",
+    "mkube/deciders/consistency",
 ];
+
+/// Pods something happens to: those of users and of Deployments.
+const VICTIMS: [&str; 8] = ["alpha", "beta", "gamma", "site-0", "site-1", "site-2", "shop-0", "shop-1"];
 
 /// What may go wrong in a run. Not everything does in every run: what hides behind a greater trouble is seen where that is missing.
 struct Weather {
@@ -55,6 +64,12 @@ struct Weather {
     process: bool,
     hands: bool,
     clock: bool,
+    deployments: bool,
+    jobs: bool,
+    order: bool,
+    probes: bool,
+    pauses: bool,
+    node: bool,
 }
 
 impl Weather {
@@ -71,6 +86,12 @@ impl Weather {
             process: some(),
             hands: some(),
             clock: some(),
+            deployments: some(),
+            jobs: some(),
+            order: some(),
+            probes: some(),
+            pauses: some(),
+            node: some(),
         }
     }
 }
@@ -79,8 +100,13 @@ impl Weather {
 pub fn of_seed(seed: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed);
     let weather = Weather::of(&mut dice);
-    let length = 8 + dice.below(28);
-    let mut steps = vec![Step::Create(dice.one_of(&PODS), shape(&mut dice, &weather))];
+    let length = 10 + dice.below(30);
+    let first = if weather.deployments {
+        Step::Deploy(DEPLOYMENTS[0], template(&mut dice, &weather))
+    } else {
+        Step::Create(dice.one_of(&PODS), shape(&mut dice, &weather))
+    };
+    let mut steps = vec![first];
     while steps.len() < length {
         if dice.once_in(2) {
             steps.push(Step::Wait(pause(&mut dice)));
@@ -122,10 +148,76 @@ fn shape(dice: &mut Dice, weather: &Weather) -> Shape {
         side: dice.once_in(3).then(|| image(dice, weather)),
         map: dice.once_in(3).then(|| dice.one_of(&MAPS)),
         ends,
+        probes: [ALIVE, READY].into_iter().filter(|_| weather.probes && dice.once_in(3)).collect(),
+        place: (weather.order && dice.once_in(2)).then(|| {
+            let (number, other) = (dice.below(4) as u8, dice.one_of(&PODS));
+            if dice.once_in(2) { Place::Priority(number) } else { Place::After(other) }
+        }),
     }
 }
 
+fn template(dice: &mut Dice, weather: &Weather) -> Template {
+    Template {
+        image: if dice.once_in(4) { image(dice, weather) } else { Image::Good(1) },
+        replicas: 1 + dice.below(3) as u8,
+        strategy: dice.one_of(&[
+            Strategy::Usual,
+            Strategy::Usual,
+            Strategy::Rolling(1, 0),
+            Strategy::Rolling(0, 1),
+            Strategy::Recreate,
+        ]),
+        rolls_back: dice.once_in(3),
+        probed: weather.probes && dice.once_in(2),
+    }
+}
+
+/// Something a user does with Deployments, Jobs, or the node; nothing when the weather has nothing of the kind that was drawn.
+fn with_workloads(dice: &mut Dice, weather: &Weather) -> Option<Step> {
+    let [site, shop] = DEPLOYMENTS;
+    let (deployment, job, pod) = (dice.one_of(&[site, site, site, shop]), dice.one_of(&JOBS), dice.one_of(&PODS));
+    let propagation = dice.one_of(&PROPAGATIONS);
+    let replicas = dice.below(4) as u8;
+    let of = |change| Step::Deployment(deployment, change);
+    let (there, step) = match dice.below(24) {
+        0..=2 => (weather.deployments, Step::Deploy(deployment, template(dice, weather))),
+        3..=7 => (weather.deployments, of(Change::Image(image(dice, weather)))),
+        8 => (weather.deployments, of(Change::Restart)),
+        9 => (weather.deployments, of(Change::Replicas(replicas))),
+        10 => (weather.deployments, of(Change::Scale(replicas))),
+        11 => (weather.deployments, of(Change::Pause(dice.once_in(2)))),
+        12 => (weather.deployments, of(Change::Delete(propagation))),
+        13 => (weather.deployments, Step::DeletePodOf(deployment, dice.below(3) as u8)),
+        14..=15 => (weather.jobs, {
+            let parallelism = 1 + dice.below(2) as u8;
+            Step::RunJob(
+                job,
+                Work {
+                    completions: 1 + dice.below(2) as u8,
+                    parallelism,
+                    backoff: dice.below(3) as u8,
+                    restarts: dice.once_in(3),
+                    ends: (dice.below(8) as u8, dice.one_of(&[0, 0, 1])),
+                },
+            )
+        }),
+        16 => (weather.jobs, Step::DeleteJob(job, propagation)),
+        17..=18 => (weather.pauses, Step::PausePod(pod, !dice.once_in(3))),
+        19..=20 => {
+            let answer = dice.one_of(&[Answer::Good, Answer::Bad, Answer::Hang]);
+            (weather.probes, Step::Answers(dice.one_of(&[ALIVE, READY]), answer))
+        }
+        _ => (weather.node, Step::Node(dice.one_of(&[Turn::Cordon, Turn::Uncordon, Turn::Drain, Turn::Undrain]))),
+    };
+    there.then_some(step)
+}
+
 fn by_user(dice: &mut Dice, weather: &Weather) -> Step {
+    if !dice.once_in(3)
+        && let Some(step) = with_workloads(dice, weather)
+    {
+        return step;
+    }
     let pod = dice.one_of(&PODS);
     match dice.below(16) {
         0..=4 => Step::Create(pod, shape(dice, weather)),
@@ -145,7 +237,7 @@ fn how(dice: &mut Dice) -> CrashHow {
 
 /// Something that goes wrong; nothing when the weather has nothing of the kind that was drawn.
 fn trouble(dice: &mut Dice, weather: &Weather) -> Option<Step> {
-    let pod = dice.one_of(&PODS);
+    let pod = dice.one_of(if weather.deployments { &VICTIMS } else { &PODS });
     let (there, step) = match dice.below(16) {
         0..=1 => (weather.commands, {
             let cue = dice.one_of(&[

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mkube_fakes::FakeTarballs;
+use mkube_fakes::{Answer, FakeTarballs};
+use mkube_model::workloads::is_observed;
 use mkube_model::{metadata, names};
 use serde_json::Value;
 
 use crate::invariants::Sight;
-use crate::steps::{Image, PODS, Step};
+use crate::steps::{ALIVE, Image, Step};
+use crate::workloads::Turn;
 use crate::world::World;
 
 /// A pod as it was when everything about it was as wanted.
@@ -25,6 +27,12 @@ pub struct Identities {
     settled: BTreeMap<String, Settled>,
     /// Pods to which the device did something since the last look.
     struck: BTreeSet<String>,
+    /// All of them.
+    all_struck: bool,
+    /// The node is being emptied, or was: whoever stops and starts pods then is wanted to.
+    drained: bool,
+    /// Containers did not answer: those that are asked whether they live may be restarted.
+    unanswered: bool,
 }
 
 /// The row of a container of a pod.
@@ -88,7 +96,9 @@ impl Identities {
             Step::EndProcess(pod, _) | Step::RemoveBehind(pod) | Step::LoseVeth(pod) => {
                 self.struck.insert((*pod).to_owned());
             }
-            Step::Reboot(_) => self.struck.extend(PODS.map(str::to_owned)),
+            Step::Reboot(_) => self.all_struck = true,
+            Step::Node(Turn::Drain) => self.drained = true,
+            Step::Answers(ALIVE, Answer::Bad | Answer::Hang) => self.unanswered = true,
             _ => {}
         }
     }
@@ -96,6 +106,7 @@ impl Identities {
     /// Compares with the last look.
     pub fn look(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
         let struck = std::mem::take(&mut self.struck);
+        let all_struck = std::mem::take(&mut self.all_struck) || self.drained;
         let before = std::mem::take(&mut self.settled);
         for (name, pod) in sight.of_kind("Pod") {
             let text = map_of(pod)
@@ -111,14 +122,17 @@ impl Identities {
                 })
                 .collect();
             let now = Settled { wanted, processes };
-            let fair = !struck.contains(name) && !metadata::is_deleting(pod);
+            let watched = containers(pod).iter().any(|one| one.get("livenessProbe").is_some()) && self.unanswered;
+            let fair = !struck.contains(name) && !all_struck && !watched && !metadata::is_deleting(pod);
             if let Some(before) =
                 before.get(name).filter(|before| fair && before.wanted == now.wanted && **before != now)
             {
                 return Err(format!("pod {name} had {:?} and has {:?}", before.processes, now.processes));
             }
             let unchanged = before.get(name) == Some(&now) && fair;
-            let settled = lasts(pod) && !metadata::is_deleting(pod) && unlike(world, sight, name, pod).is_none();
+            // A pod that took another's name has the other's container for a while, which may look like its own.
+            let is_its_own = is_observed(pod) && !metadata::is_deleting(pod);
+            let settled = lasts(pod) && is_its_own && unlike(world, sight, name, pod).is_none();
             if settled {
                 self.settled.insert(name.to_owned(), now);
             } else if unchanged && lasts(pod) && was_stopped(sight, name, pod) {

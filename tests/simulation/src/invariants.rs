@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::identity::Identities;
 use crate::ledger::Name;
+use crate::paused::Paused;
+use crate::replicas::{Replicas, of_jobs};
 use crate::steps::Step;
 use crate::world::World;
 
@@ -35,7 +37,7 @@ pub struct Sight {
 }
 
 /// Kinds users write.
-const KINDS: [&str; 3] = ["Pod", "ConfigMap", "Namespace"];
+pub const KINDS: [&str; 7] = ["Pod", "ConfigMap", "Namespace", "Deployment", "ReplicaSet", "Job", "Node"];
 
 impl Sight {
     /// What there is now.
@@ -68,12 +70,16 @@ impl Sight {
 pub struct Watch {
     foreign: Value,
     /// The processes of pods nobody changed.
-    pub identities: Identities,
+    identities: Identities,
+    /// Replicas of Deployments.
+    replicas: Replicas,
+    /// Pods that are paused.
+    paused: Paused,
 }
 
 type Check = fn(&mut Watch, &World, &Sight) -> Result<(), String>;
 
-/// All of them. What is promised of replicas while they are replaced is one more line here.
+/// All of them.
 const ALL: &[(&str, Check)] = &[
     ("no address is on the device twice", no_address_twice),
     ("no name is on the device twice", no_name_twice),
@@ -82,17 +88,27 @@ const ALL: &[(&str, Check)] = &[
     ("no queue is longer than its bound", queues_are_bounded),
     ("no actor panics by itself", nobody_panics),
     ("processes of pods nobody changed go on", same_processes),
+    ("never fewer replicas than allowed", enough_replicas),
+    ("a Job has no more pods than it may", few_pods),
+    ("paused pods are not touched", hands_off),
 ];
 
 impl Watch {
     /// Begins to watch.
     pub fn new(world: &World) -> Self {
-        Self { foreign: foreign_rows(world), identities: Identities::default() }
+        Self {
+            foreign: foreign_rows(world),
+            identities: Identities::default(),
+            replicas: Replicas::default(),
+            paused: Paused::default(),
+        }
     }
 
     /// A step is about to be done.
     pub fn step(&mut self, step: &Step) {
         self.identities.step(step);
+        self.replicas.step(step);
+        self.paused.step(step);
     }
 
     /// Looks whether everything holds.
@@ -191,4 +207,16 @@ fn nobody_panics(_watch: &mut Watch, world: &World, _sight: &Sight) -> Result<()
 
 fn same_processes(watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), String> {
     watch.identities.look(world, sight)
+}
+
+fn enough_replicas(watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), String> {
+    watch.replicas.look(world, sight)
+}
+
+fn few_pods(_watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), String> {
+    of_jobs(world, sight)
+}
+
+fn hands_off(watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), String> {
+    watch.paused.look(world, sight)
 }

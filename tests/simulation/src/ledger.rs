@@ -10,6 +10,9 @@ use serde_json::Value;
 /// The annotation that carries the number of the write.
 pub const EDIT: &str = "simulation/edit";
 
+/// What a user is answered.
+pub type Answered = Result<Written, CallError<Status>>;
+
 /// Kind and name of an object.
 pub type Name = (&'static str, String);
 
@@ -61,22 +64,16 @@ impl Ledger {
 
     /// A write is under way.
     pub fn asked(&mut self, name: &Name, number: u64, then: Found) {
-        // Namespaces are there before anybody writes to them.
-        let certain = if name.0 == "Namespace" { Found::Edited(0) } else { Found::Absent };
+        // Namespaces and the node are there before anybody writes to them.
+        let certain = if ["Namespace", "Node"].contains(&name.0) { Found::Edited(0) } else { Found::Absent };
         let fresh = Entry { certain, since: 0, pending: Vec::new(), uid: String::new() };
         self.entries.entry(name.clone()).or_insert(fresh).pending.push(Pending { number, then });
     }
 
     /// A write was answered.
-    pub fn answered(&mut self, name: &Name, number: u64, result: Result<Written, CallError<Status>>) {
+    pub fn answered(&mut self, name: &Name, number: u64, result: Answered) {
         let Some(entry) = self.entries.get_mut(name) else { return };
-        let answer = match &result {
-            Ok(written) if written.gone => "gone".to_owned(),
-            Ok(_) => "done".to_owned(),
-            Err(CallError::Fault(status)) => format!("{} {}", status.code, status.message),
-            Err(CallError::NotAnswered(why)) => why.to_string(),
-        };
-        self.told.push(format!("answer {number}: {answer}"));
+        self.told.push(format!("answer {number}: {}", words(&result)));
         match result {
             Ok(written) => {
                 // Writes of one object follow one another: those before this one are done, or never will be.
@@ -96,6 +93,11 @@ impl Ledger {
             }
             Err(_) => {}
         }
+    }
+
+    /// A write of which nothing is remembered was answered.
+    pub fn heard(&mut self, result: &Answered) {
+        self.told.push(format!("answer: {}", words(result)));
     }
 
     /// Lines for the trace since the last time.
@@ -138,6 +140,15 @@ impl Ledger {
     /// All names users ever wrote to.
     pub fn names(&self) -> Vec<Name> {
         self.entries.keys().cloned().collect()
+    }
+}
+
+fn words(result: &Answered) -> String {
+    match result {
+        Ok(written) if written.gone => "gone".to_owned(),
+        Ok(_) => "done".to_owned(),
+        Err(CallError::Fault(status)) => format!("{} {}", status.code, status.message),
+        Err(CallError::NotAnswered(why)) => why.to_string(),
     }
 }
 

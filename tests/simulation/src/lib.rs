@@ -8,14 +8,19 @@
 //!
 //! Same seed, same run, to the last byte of the trace: see `docs/decisions/014-one-seed-one-run.md`.
 
+pub mod deployed;
 pub mod dice;
 pub mod history;
 pub mod identity;
 pub mod invariants;
 pub mod ledger;
+pub mod paused;
 pub mod perform;
 pub mod quiet;
+pub mod replicas;
+pub mod rest;
 pub mod run;
 pub mod shrink;
 pub mod steps;
+pub mod workloads;
 pub mod world;

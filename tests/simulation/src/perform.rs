@@ -1,15 +1,17 @@
 //! How a step is done.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use mkube_fakes::Timings;
 use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject};
 use mkube_messages::request::RequestContext;
 use mkube_model::names;
+use mkube_model::workloads::{BOOT_PRIORITY, DEPENDS_ON};
 use serde_json::{Value, json};
 
-use crate::ledger::{EDIT, Found, Name};
-use crate::steps::{Shape, Step};
+use crate::ledger::{Answered, EDIT, Found, Ledger, Name};
+use crate::steps::{ALIVE, Place, Shape, Step};
 use crate::world::World;
 
 /// How long a user waits for an answer.
@@ -23,11 +25,24 @@ pub fn row_of(pod: &str) -> String {
 /// What a pod that ends by itself says of it, for whoever looks at it later.
 pub const ENDS: &str = "simulation/ends";
 
+/// A question to whoever listens on this port.
+pub fn probe(port: u16) -> Value {
+    json!({"tcpSocket": {"port": port}, "periodSeconds": 3, "failureThreshold": 2})
+}
+
 fn body_of(pod: &str, shape: &Shape, edit: u64) -> Value {
     let mut first =
         json!({"name": "c", "image": shape.image.name(), "env": [{"name": "EDIT", "value": edit.to_string()}]});
     let mut spec = json!({});
     let mut annotations = json!({EDIT: edit.to_string()});
+    for port in &shape.probes {
+        first[if *port == ALIVE { "livenessProbe" } else { "readinessProbe" }] = probe(*port);
+    }
+    match shape.place {
+        Some(Place::Priority(number)) => annotations[BOOT_PRIORITY] = json!(number.to_string()),
+        Some(Place::After(other)) => annotations[DEPENDS_ON] = json!(other),
+        None => {}
+    }
     if let Some((policy, after, code)) = shape.ends {
         first["command"] = json!(["sleep"]);
         first["args"] = json!([after.to_string(), "exit", code.to_string()]);
@@ -45,7 +60,8 @@ fn body_of(pod: &str, shape: &Shape, edit: u64) -> Value {
     json!({"metadata": {"name": pod, "annotations": annotations}, "spec": spec})
 }
 
-fn edited(edit: u64, mut operations: Vec<Value>) -> Verb {
+/// A patch that carries the number of the write.
+pub fn edited(edit: u64, mut operations: Vec<Value>) -> Verb {
     let path = format!("/metadata/annotations/{}", EDIT.replace('/', "~1"));
     operations.push(json!({"op": "add", "path": path, "value": edit.to_string()}));
     Verb::Patch { patch: PatchType::Json, body: json!(operations) }
@@ -76,6 +92,17 @@ impl World {
                 let body = json!({"metadata": {"annotations": {EDIT: edit.to_string()}}});
                 (Verb::Patch { patch: PatchType::Merge, body }, Found::Edited(edit))
             }),
+            Step::PausePod(pod, paused) => self.pause_pod(pod, *paused),
+            Step::Deploy(name, template) => self.deploy(name, template),
+            Step::Deployment(name, change) => self.change(name, *change),
+            Step::DeletePodOf(name, index) => {
+                let key = ObjectKey::new("default", format!("{name}-{index}"));
+                self.send("Pod", key, Verb::Delete { options: Value::Null }, "");
+            }
+            Step::RunJob(name, work) => self.run_job(name, work),
+            Step::DeleteJob(name, how) => self.delete_owner("Job", name, how),
+            Step::Node(turn) => self.turn(*turn),
+            Step::Answers(port, answer) => self.prober.set(*port, answer.clone()),
             Step::EndProcess(pod, code) if self.runs_once(pod) => self.device.end_process(&row_of(pod), (*code).into()),
             Step::RemoveBehind(pod) if self.runs_once(pod) => self.device.remove_container_behind(&row_of(pod)),
             Step::LoseVeth(pod) => {
@@ -153,29 +180,48 @@ impl World {
     }
 
     /// A user sends a write and hears of it, or does not, while the run goes on.
-    fn write(&mut self, name: Name, order: impl FnOnce(u64) -> (Verb, Found)) {
+    pub fn write(&mut self, name: Name, order: impl FnOnce(u64) -> (Verb, Found)) {
         let Some(controller) = self.controller() else { return };
-        let Some(kind) = controller.objects.kinds().named(name.0) else { return };
-        let (door, kind) = (controller.write.clone(), *kind);
+        let Some(namespaced) = controller.objects.kinds().named(name.0).map(|kind| kind.namespaced) else { return };
         let edit = self.ledger().next_number();
         let (verb, then) = order(edit);
         let is_new = matches!(verb, Verb::Create { .. });
         self.ledger().asked(&name, edit, then);
         self.tell(format!("write {edit} to {} {}", name.0, name.1));
-        let namespace = if kind.namespaced { "default" } else { "" };
+        let namespace = if namespaced { "default" } else { "" };
+        let key = ObjectKey::new(namespace, if is_new { "" } else { &name.1 });
+        self.post(name.0, key, verb, "", move |ledger, result| ledger.answered(&name, edit, result));
+    }
+
+    /// The same for what is in no ledger: nobody but the controller can say how such an object ends.
+    pub fn send(&mut self, kind: &'static str, key: ObjectKey, verb: Verb, subresource: &'static str) {
+        self.post(kind, key, verb, subresource, |ledger, result| ledger.heard(&result));
+    }
+
+    fn post(
+        &mut self,
+        kind: &'static str,
+        key: ObjectKey,
+        verb: Verb,
+        subresource: &'static str,
+        answered: impl FnOnce(&mut Ledger, Answered) + Send + 'static,
+    ) {
+        let Some(controller) = self.controller() else { return };
+        let Some(kind) = controller.objects.kinds().named(kind) else { return };
+        let door = controller.write.clone();
         let write = WriteObject {
             context: RequestContext::new("simulated user", USERS_PATIENCE),
             kind: kind.id(),
-            key: ObjectKey::new(namespace, if is_new { "" } else { &name.1 }),
+            key,
             verb,
-            subresource: "",
+            subresource,
             dry_run: false,
             field_validation: FieldValidation::Strict,
         };
         let ledger = self.ledger.clone();
         tokio::spawn(async move {
             let result = door.ask(write).await;
-            ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner).answered(&name, edit, result);
+            answered(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner), result);
         });
     }
 }

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use mkube_fakes::Timings;
-use mkube_messages::objects::ObjectKey;
+use mkube_fakes::{Answer, Timings};
+use mkube_messages::objects::{ObjectKey, PatchType, Verb};
 use mkube_model::metadata;
 use mkube_supervision::State;
 use serde_json::Value;
 
+use crate::deployed::workloads;
 use crate::identity::{containers, lasts, map_of, unlike};
-use crate::invariants::{Sight, Violation, Watch, fields};
+use crate::invariants::{KINDS, Sight, Violation, Watch, fields};
+use crate::rest::rest;
+use crate::steps::{ALIVE, READY};
 use crate::world::World;
 
 /// Everything is as wanted within this time after the last trouble: pauses between restarts grow to five minutes.
@@ -31,6 +34,7 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     world.device.set_timings(Timings::default());
     world.device.come_back();
     world.store.clear_cues();
+    [ALIVE, READY].into_iter().for_each(|port| world.prober.set(port, Answer::Good));
     if world.was_misled() {
         world.tell("the controller is started again over a store that answers truly");
         world.stop().await;
@@ -39,6 +43,9 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     release_held(world).await;
     // What was sent and is late comes now.
     world.pass(LATEST).await;
+    watch.look(world)?;
+    rest(world, watch).await?;
+    try_held_again(world).await;
     let end = world.now() + SETTLING;
     loop {
         world.pass(Duration::from_secs(2)).await;
@@ -93,6 +100,21 @@ async fn release_held(world: &mut World) {
     }
 }
 
+/// Pods that ended too often get another try, as any change of them is one.
+async fn try_held_again(world: &mut World) {
+    let held = |pod: &Value| {
+        let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).into_iter().flatten();
+        conditions.into_iter().any(|one| one["type"] == "vkube.io/Held" && one["status"] == "True")
+    };
+    let sight = Sight::of(world);
+    for (pod, _) in sight.of_kind("Pod").filter(|(_, pod)| lasts(pod) && held(pod)) {
+        let note =
+            serde_json::json!({"metadata": {"annotations": {"simulation/try": world.now().as_secs().to_string()}}});
+        let patch = Verb::Patch { patch: PatchType::Merge, body: note };
+        world.send("Pod", ObjectKey::new("default", pod), patch, "");
+    }
+}
+
 /// Whether everything is as wanted; else what is not.
 pub fn settled(world: &World, sight: &Sight) -> Result<(), String> {
     published(world, sight)?;
@@ -106,6 +128,7 @@ pub fn settled(world: &World, sight: &Sight) -> Result<(), String> {
             ends(name, pod)?;
         }
     }
+    workloads(sight)?;
     nothing_is_left(world, sight)
 }
 
@@ -128,7 +151,7 @@ fn published(world: &World, sight: &Sight) -> Result<(), String> {
         }
         known += 1;
     }
-    let all: usize = ["Pod", "ConfigMap", "Namespace"]
+    let all: usize = KINDS
         .iter()
         .filter_map(|name| controller.objects.kinds().named(name))
         .map(|kind| view.kind(&kind.id()).objects.len())

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use mkube_fakes::{Cue, LoadCue, StoreCue};
+use mkube_fakes::{Answer, Cue, LoadCue, StoreCue};
 use mkube_supervision::CrashHow;
+
+use crate::workloads::{Change, Template, Turn, Work};
 
 /// Pods of a run.
 pub const PODS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
@@ -47,6 +49,20 @@ impl Image {
     }
 }
 
+/// A pod's place in the boot order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Lower first.
+    Priority(u8),
+    /// This one is ready before.
+    After(&'static str),
+}
+
+/// The port at which liveness is asked for.
+pub const ALIVE: u16 = 8080;
+/// The port at which readiness is asked for.
+pub const READY: u16 = 8081;
+
 /// What a new pod is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shape {
@@ -58,6 +74,10 @@ pub struct Shape {
     pub map: Option<&'static str>,
     /// The first one ends by itself: restart policy, seconds, code.
     pub ends: Option<(&'static str, u8, u8)>,
+    /// The first one is asked how it is, at these ports.
+    pub probes: Vec<u16>,
+    /// When it starts.
+    pub place: Option<Place>,
 }
 
 /// One step of a history.
@@ -81,6 +101,22 @@ pub enum Step {
     DeleteMap(&'static str),
     /// A user writes a note on a namespace.
     AnnotateNamespace,
+    /// A user pauses a pod, or lets it go on.
+    PausePod(&'static str, bool),
+    /// A user creates a Deployment.
+    Deploy(&'static str, Template),
+    /// A user changes a Deployment.
+    Deployment(&'static str, Change),
+    /// A user deletes one pod of a Deployment.
+    DeletePodOf(&'static str, u8),
+    /// A user creates a Job.
+    RunJob(&'static str, Work),
+    /// A user deletes a Job; what becomes of its pods.
+    DeleteJob(&'static str, &'static str),
+    /// A user closes, empties or opens the node.
+    Node(Turn),
+    /// Whoever listens on this port answers probes like this from now on.
+    Answers(u16, Answer),
     /// A process ends by itself.
     EndProcess(&'static str, u8),
     /// Somebody else removes a container.
@@ -127,6 +163,14 @@ impl fmt::Display for Step {
                 if let Some(map) = shape.map {
                     write!(out, " with ConfigMap {map}")?;
                 }
+                if !shape.probes.is_empty() {
+                    write!(out, ", asked at {:?}", shape.probes)?;
+                }
+                match shape.place {
+                    Some(Place::Priority(number)) => write!(out, ", priority {number}")?,
+                    Some(Place::After(other)) => write!(out, ", after {other}")?,
+                    None => {}
+                }
                 match shape.ends {
                     Some((policy, after, code)) => write!(out, ", ends after {after} s with {code}, restarts {policy}"),
                     None => Ok(()),
@@ -140,6 +184,15 @@ impl fmt::Display for Step {
             Self::WriteMap(map) => write!(out, "user: write ConfigMap {map}"),
             Self::DeleteMap(map) => write!(out, "user: delete ConfigMap {map}"),
             Self::AnnotateNamespace => write!(out, "user: annotate namespace default"),
+            Self::PausePod(pod, true) => write!(out, "user: pause pod {pod}"),
+            Self::PausePod(pod, false) => write!(out, "user: let pod {pod} go on"),
+            Self::Deploy(name, template) => write!(out, "user: create Deployment {name}, {template}"),
+            Self::Deployment(name, change) => write!(out, "user: Deployment {name}: {change:?}"),
+            Self::DeletePodOf(name, index) => write!(out, "user: delete pod {index} of Deployment {name}"),
+            Self::RunJob(name, work) => write!(out, "user: create Job {name}, {work:?}"),
+            Self::DeleteJob(name, how) => write!(out, "user: delete Job {name}, {how}"),
+            Self::Node(turn) => write!(out, "user: {turn:?} the node"),
+            Self::Answers(port, answer) => write!(out, "device: port {port} answers: {answer:?}"),
             Self::EndProcess(pod, code) => write!(out, "device: the process of pod {pod} ends with {code}"),
             Self::RemoveBehind(pod) => write!(out, "device: somebody removes the container of pod {pod}"),
             Self::LoseVeth(pod) => write!(out, "device: the interface of pod {pod} vanishes"),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
-use mkube_fakes::{FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb};
+use mkube_fakes::{Answer, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::dice::SeededRandomness;
 use crate::ledger::Ledger;
-use crate::steps::Image;
+use crate::steps::{ALIVE, Image, READY};
 
 /// How long an ordered stop may take.
 const STOPPING: Duration = Duration::from_secs(20);
@@ -31,6 +31,9 @@ const STOPPING: Duration = Duration::from_secs(20);
 const STARTING_AGAIN: Duration = Duration::from_secs(1);
 /// An address in the pods' network that somebody else has.
 const FOREIGN_ADDRESS: &str = "10.90.0.3/24";
+
+/// The node.
+pub const NODE: &str = "rose1";
 
 /// A running controller. Whoever drops it kills it: its actors are gone from one moment to the next.
 struct Process {
@@ -85,7 +88,7 @@ fn network() -> Network {
         bridge: "bridge-gt".into(),
         managed: true,
         first: ip("10.90.0.2"),
-        last: ip("10.90.0.30"),
+        last: ip("10.90.0.120"),
         dns: vec![],
         reserved: vec![],
     }
@@ -127,12 +130,14 @@ impl World {
         device.operate(Verb::Post, "container/start", json!({"number": "theirs"}));
         tokio::time::sleep(Duration::from_secs(1)).await;
         device.forget_calls();
+        let prober = Arc::new(FakeProber::default());
+        [ALIVE, READY].into_iter().for_each(|port| prober.set(port, Answer::Good));
         Self {
             images,
             disk: Arc::new(FakeDisk::shared_with(&device)),
             store: Arc::new(MemoryStore::default()),
             clock: Arc::new(FakeClock::default()),
-            prober: Arc::default(),
+            prober,
             ledger: Arc::default(),
             randomness: Arc::new(SeededRandomness::new(seed)),
             process: None,
@@ -203,7 +208,7 @@ impl World {
                 images_base: "/images".into(),
                 volumes_base: "/volumes".into(),
                 host_ip: "10.90.0.1".into(),
-                node_name: "rose1".into(),
+                node_name: NODE.into(),
             },
             boot_manifest: vec![],
             manifests: vec![],

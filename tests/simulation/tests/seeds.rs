@@ -4,12 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mkube_fakes::Cue;
+use mkube_fakes::{Answer, Cue};
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
-use mkube_simulation::steps::{Image, Shape, Step};
+use mkube_simulation::steps::{Image, READY, Shape, Step};
+use mkube_simulation::workloads::{Change, Strategy, Template, Work};
 use mkube_supervision::CrashHow;
 
 /// Does something with each of these seeds, on all cores; answers what was said about them, by seed.
@@ -66,7 +67,11 @@ fn another_seed_is_another_run() {
 }
 
 fn a_pod() -> Shape {
-    Shape { image: Image::Good(1), side: None, map: None, ends: None }
+    Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None }
+}
+
+fn deployment(replicas: u8, strategy: Strategy) -> Template {
+    Template { image: Image::Good(1), replicas, strategy, rolls_back: false, probed: false }
 }
 
 fn seconds(seconds: u64) -> Step {
@@ -93,4 +98,54 @@ fn a_foreign_row_that_goes_is_seen_and_the_history_is_made_short() {
 fn a_list_of_interfaces_that_is_older_than_that_of_containers_stops_nobody() {
     let stale = Step::Device("GET /interface/veth", 1, Cue::StaleList);
     assert_eq!(violated(&[stale, Step::Create("gamma", a_pod()), seconds(38)]), None);
+}
+
+#[test]
+fn a_run_that_began_after_a_boot_is_asked_how_it_is_though_the_boot_is_noticed_later() {
+    let probed = Template { probed: true, ..deployment(1, Strategy::Usual) };
+    let steps = [
+        Step::Answers(READY, Answer::Hang),
+        Step::Deploy("site", probed),
+        Step::Wait(Duration::from_millis(22_102)),
+        Step::Reboot(Duration::from_secs(1)),
+        Step::Deployment("site", Change::Restart),
+        Step::Wait(Duration::from_millis(9_831)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn the_time_in_which_the_device_is_away_is_held_against_no_rollout() {
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Recreate)),
+        Step::Wait(Duration::from_millis(36_358)),
+        Step::Deployment("site", Change::Restart),
+        Step::Reboot(Duration::from_secs(90)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_job_whose_pods_ended_has_none_at_work_while_mkube_comes_back() {
+    let work = Work { completions: 2, parallelism: 1, backoff: 2, restarts: false, ends: (4, 0) };
+    let steps = [
+        Step::RunJob("import", work),
+        Step::Wait(Duration::from_millis(20_806)),
+        Step::Restart,
+        Step::Wait(Duration::from_millis(259)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_clock_that_was_set_back_before_a_boot_leaves_nobody_unasked() {
+    let steps = [
+        seconds(10),
+        Step::Answers(READY, Answer::Bad),
+        Step::Create("alpha", Shape { probes: vec![READY], ..a_pod() }),
+        Step::Wait(Duration::from_millis(886)),
+        Step::SetClock(-86_400),
+        Step::Reboot(Duration::from_secs(5)),
+    ];
+    assert_eq!(violated(&steps), None);
 }
