@@ -62,14 +62,20 @@ fn in_order(machine: &Machine) -> Vec<u64> {
     ticks
 }
 
-/// Host, controller, machine; the processes go first.
-fn site(name: &str) -> (Running, Running, Machine) {
+/// Processes stand before the machine, so that they end first.
+struct Site {
+    serve: Option<Running>,
+    _host: Running,
+    machine: Machine,
+}
+
+fn site(name: &str) -> Site {
     let machine = Machine::new(name);
     machine.image("hello:latest");
     machine.write("boot-order.yaml", MANIFEST);
     let host = machine.host("linux", &[]);
-    let serve = machine.serve();
-    (serve, host, machine)
+    let serve = Some(machine.serve());
+    Site { serve, _host: host, machine }
 }
 
 fn create_others(machine: &Machine) {
@@ -90,13 +96,14 @@ fn what_boots_in_order_is_drained_in_reverse_and_comes_back_in_order_also_after_
     if !real_containers("boot order and drain") {
         return;
     }
-    let (serve, _host, machine) = site("order");
-    create_others(&machine);
+    let mut site = site("order");
+    let machine = &site.machine;
+    create_others(machine);
     let api = machine.api();
-    in_order(&machine);
+    in_order(machine);
     let secret = api.get("/api/v1/namespaces/infra/secrets/login");
     assert_eq!(secret["metadata"]["annotations"]["vkube.io/managed-by"], "boot-manifest");
-    let plan = done(&machine, &["boot-plan"]);
+    let plan = done(machine, &["boot-plan"]);
     let row = |name: &str| plan.lines().find(|line| line.contains(name)).unwrap_or_default().trim().to_owned();
     assert!(row("infra/nats").starts_with('1') && row("infra/dns").starts_with('2'), "{plan}");
     assert!(row("default/app").starts_with('3') && row("default/plain").starts_with('-'), "{plan}");
@@ -112,22 +119,22 @@ fn what_boots_in_order_is_drained_in_reverse_and_comes_back_in_order_also_after_
     for name in ALL {
         api.wait_pod(name, "running again", LATER, dev::http::is_running);
     }
-    let booted = in_order(&machine);
+    let booted = in_order(machine);
 
-    let asked = refused(&machine, &["drain"]);
+    let asked = refused(machine, &["drain"]);
     assert!(asked.contains("--yes"), "{asked}");
-    assert_eq!(started(&machine, &ALL), booted, "nobody said yes");
+    assert_eq!(started(machine, &ALL), booted, "nobody said yes");
     machine.faults(&json!([{"match": {"method": "POST", "path": "/container/stop"}, "status": 500}]));
-    let late = refused(&machine, &["drain", "--yes", "--timeout", "2s"]);
+    let late = refused(machine, &["drain", "--yes", "--timeout", "2s"]);
     assert!(late.contains("not drained within 2s") && late.contains("infra/nats"), "{late}");
     machine.faults(&json!([]));
-    let told = done(&machine, &["drain", "--yes", "--timeout", "60s"]);
+    let told = done(machine, &["drain", "--yes", "--timeout", "60s"]);
     assert!(told.contains("0 of 4 pods run") && told.trim_end().ends_with("in boot order"), "{told}");
     let running = |machine: &Machine| -> Vec<Value> {
         let rows = machine.host_api().get("/container");
         rows.as_array().into_iter().flatten().filter(|row| row["running"] == "true").cloned().collect()
     };
-    assert!(running(&machine).is_empty());
+    assert!(running(machine).is_empty());
     assert_eq!(machine.rows("/container", "start-on-boot", "false"), 4, "the device starts none of them either");
     for name in ALL {
         api.wait_pod(name, "told why", SOON, |pod| {
@@ -141,7 +148,7 @@ fn what_boots_in_order_is_drained_in_reverse_and_comes_back_in_order_also_after_
     });
 
     // The controller comes and goes: nothing starts.
-    drop(serve);
+    drop(site.serve.take());
     let _serve = machine.serve();
     let node = eventually("the node says that it is empty", LATER, || {
         let node = api.get("/api/v1/nodes/mkube");
@@ -150,10 +157,10 @@ fn what_boots_in_order_is_drained_in_reverse_and_comes_back_in_order_also_after_
         if drained { Ok(node) } else { Err(node["status"]["conditions"].to_string()) }
     });
     assert_eq!(node["spec"]["unschedulable"], true);
-    assert!(running(&machine).is_empty());
+    assert!(running(machine).is_empty());
 
-    assert_eq!(done(&machine, &["drain", "--undo"]), "node/mkube uncordoned\n");
-    in_order(&machine);
+    assert_eq!(done(machine, &["drain", "--undo"]), "node/mkube uncordoned\n");
+    in_order(machine);
     api.wait_running("new");
     // One restart each: that of the boot. What was drained was not restarted, it was started.
     for name in ALL {
