@@ -85,8 +85,8 @@ pub struct ObjectsActor {
     pub(crate) events: EventBook,
     /// Reports that wait for their second to pass, newest only.
     pub(crate) reports: BTreeMap<(KindId, ObjectKey), (String, Value)>,
-    /// When each object's status was last written.
-    pub(crate) reported: BTreeMap<(KindId, ObjectKey), Instant>,
+    /// When each object's status was last written, and that of which uid: who takes a name waits for nobody.
+    pub(crate) reported: BTreeMap<(KindId, ObjectKey), (String, Instant)>,
     /// A timer for reports is armed.
     pub(crate) report_timer: bool,
     /// Pause before the store is read again, should that fail.
@@ -312,7 +312,7 @@ impl ObjectsActor {
                 later.push_back((task, answer));
                 continue;
             }
-            let reports = matches!(task, Task::Status { .. });
+            let reported = if let Task::Status { uid, .. } = &task { Some(uid.clone()) } else { None };
             match self.admit(&view, task) {
                 Outcome::Refused(status) => reply(answer, Err(status)),
                 Outcome::Done(written) => reply(answer, Ok(*written)),
@@ -328,8 +328,8 @@ impl ObjectsActor {
                         reply(answer, Err(owner_gone(row, &key.name, &uid)));
                         continue;
                     }
-                    if reports {
-                        self.reported.insert((kind, key.clone()), Instant::now());
+                    if let Some(uid) = reported {
+                        self.reported.insert((kind, key.clone()), (uid, Instant::now()));
                     }
                     let change = StoreChange { at, value: value.as_ref().map(to_bytes), expected };
                     batch.push(Ready { change, kind, key, value, warnings, answer });

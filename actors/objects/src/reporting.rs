@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{AsyncContext, Context};
 use mkube_messages::objects::{ObjectKey, ObjectsView, ReportStatus};
-use mkube_model::kinds::Kind;
+use mkube_model::kinds::{Kind, KindId};
 use mkube_model::metadata;
 use serde_json::json;
 use tokio::time::Instant;
@@ -30,8 +30,11 @@ impl ObjectsActor {
     /// reports replace older ones, and the second is counted from write to write.
     pub(crate) fn take_due_reports(&mut self) {
         let now = Instant::now();
-        self.reported.retain(|_, last| now.duration_since(*last) < STATUS_PACE);
-        let due: Vec<_> = self.reports.keys().filter(|target| !self.reported.contains_key(*target)).cloned().collect();
+        self.reported.retain(|_, (_, last)| now.duration_since(*last) < STATUS_PACE);
+        let waits =
+            |target: &(KindId, ObjectKey), uid: &str| self.reported.get(target).is_some_and(|(of, _)| of == uid);
+        let due = self.reports.iter().filter(|(target, (uid, _))| !waits(target, uid));
+        let due: Vec<_> = due.map(|(target, _)| target.clone()).collect();
         for target in due {
             if let Some((uid, status)) = self.reports.remove(&target) {
                 let (kind, key) = target;

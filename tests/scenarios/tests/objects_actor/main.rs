@@ -545,6 +545,29 @@ async fn reports_of_one_object_are_written_at_most_once_a_second_the_first_at_on
 }
 
 #[actix::test]
+async fn a_report_of_who_takes_a_name_does_not_wait_for_the_second_of_who_had_it() {
+    let bench = bench().await;
+    bench.create("ConfigMap", json!({"metadata": {"name": "other"}})).await.expect("made");
+    let report = async |uid: &str, step: u32| {
+        let status = json!({"phase": "Pending", "step": step});
+        let (kind, key) = (bench.kind("Pod").id(), ObjectKey::new("default", "a"));
+        let report = ReportStatus { context: within(), kind, key, uid: uid.into(), status };
+        bench.ask(report).await.expect("taken");
+    };
+    let uid = || bench.get("Pod", "a").map(|pod| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
+    bench.create("Pod", pod("a")).await.expect("made");
+    let first = uid().expect("it is there");
+    report(&first, 1).await;
+    sleep(Duration::from_millis(10)).await;
+    bench.write("Pod", "a", Verb::Replace { body: pod("a") }).await.expect("replaced");
+    let second = uid().expect("it is there");
+    assert_ne!(first, second);
+    report(&second, 2).await;
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(bench.get("Pod", "a").map(|pod| pod["status"]["step"].clone()), Some(json!(2)));
+}
+
+#[actix::test]
 async fn a_slow_store_does_not_bring_two_reports_of_one_object_into_one_second() {
     let bench = bench().await;
     bench.create("Pod", pod("a")).await.expect("made");
