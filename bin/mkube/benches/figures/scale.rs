@@ -1,13 +1,16 @@
 //! One, a hundred and a thousand pods on the simulated engine, its host in a process of its own.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progress, SourceImage, convert};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::machine::{Http, Running, archive, free_port, millis, pod, quantile, runs, scratch, text};
+use crate::registry_client::sha256;
 
 pub const IMAGE: &str = "load:1";
 /// Length of the quiet watch.
@@ -135,7 +138,7 @@ impl Site {
         let host = Running::start(&host_words)?;
         let cache = host_data.join("disk1/cache");
         std::fs::create_dir_all(&cache)?;
-        std::fs::write(archive(&cache, IMAGE), b"the simulated engine reads no archives")?;
+        empty_image(&archive(&cache, IMAGE), IMAGE)?;
         let config = directory.path().join("config.yaml");
         std::fs::write(&config, serve_config(&host_listen, &listen, directory.path()).to_string())?;
         let serve = Running::quiet(&["serve", "--config", &text(&config)])?;
@@ -151,6 +154,20 @@ impl Site {
         self.serve.stop();
         self.host.stop();
     }
+}
+
+/// An archive of nothing: the simulated engine looks at no file of it, and the cache takes only whole ones.
+fn empty_image(path: &Path, name: &str) -> anyhow::Result<()> {
+    let (nothing, digest) = ([0; 1024], format!("sha256:{}", sha256(&[0; 1024])));
+    let layer = LayerBlob {
+        digest: digest.clone(),
+        source: BlobSource::Stream(Box::new(move || Ok(Box::new(std::io::Cursor::new(nothing))))),
+        trust: BlobTrust::Verified,
+    };
+    let config = json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]}});
+    let image = SourceImage { name: name.to_owned(), config: config.to_string().into_bytes(), layers: vec![layer] };
+    convert(&image, path, &Limits::default(), &Progress::default())?;
+    Ok(())
 }
 
 /// Calls that are not the shared readings of the whole device.
