@@ -96,7 +96,7 @@ pub struct ControllerSettings {
     pub manifests: Vec<Document>,
     /// The API's socket; none: nobody asks over HTTP.
     pub listener: Option<TcpListener>,
-    /// See [`HttpParts::allowed_hosts`].
+    /// See [`mkube_edges::HttpParts::allowed_hosts`].
     pub allowed_hosts: Option<Vec<String>>,
     /// Whether actors may be crashed on request.
     pub allow_chaos: bool,
