@@ -109,6 +109,7 @@ pub fn judge(pod: &PodSight, seen: &mut Seen, min_ready: Duration, failed: bool,
     }
     let restarted = seen.restarts.is_some_and(|before| pod.restarts > before) || failed && pod.restarts > 0;
     if restarted && now < since + STABLE {
+        found.wake = Some(since + STABLE);
         return found;
     }
     if !seen.proven {
@@ -217,6 +218,18 @@ mod tests {
         assert!(!watch.at(8, &running(0), None, true).proven, "the device is away");
         assert!(watch.at(9, &running(0), Some(8), true).proven);
         assert!(watch.at(10, &running(0), None, true).proven, "what was proven stays so");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_was_restarted_is_looked_at_again_when_that_is_forgiven() {
+        let mut watch = Watch::new();
+        watch.at(0, &running(0), None, true);
+        watch.at(10, &waiting("ContainerCreating"), None, true);
+        watch.at(20, &running(1), None, true);
+        let later = watch.at(30, &running(1), Some(30), true);
+        assert!(later.available && !later.proven);
+        assert!(later.wake.is_some(), "nothing else may happen until then");
+        assert!(watch.at(700, &running(1), Some(700), true).proven);
     }
 
     #[tokio::test]
