@@ -21,7 +21,7 @@ use crate::case::{Case, Look};
 use crate::decide::decide;
 use crate::deployment_sight::{DeploymentSight, RolloutState, SetSight};
 use crate::index::{Index, Kinds};
-use crate::live::{Liveness, Moment, Seen, judge};
+use crate::live::{Liveness, Moment, Restarts, Seen, judge};
 use crate::pod_sight::PodSight;
 use crate::telling::Reports;
 
@@ -198,6 +198,7 @@ impl DeploymentsActor {
         let deployment = self.index.deployment(key)?;
         let sets = self.index.sets_of(key);
         let failed = sets.iter().any(|set| set.hash == deployment.hash && set.state == RolloutState::Failed);
+        let has_another = sets.iter().any(|set| deployment.may_go_back_to(set));
         let runs = |row: &str| running.get_or_init(|| running_rows(device)).contains(row);
         let answers = device.complete && device.reachable;
         let read_at = device.read_at.filter(|_| answers);
@@ -209,8 +210,13 @@ impl DeploymentsActor {
             if seen.is_of_another(pod) {
                 *seen = Seen::new(pod);
             }
-            let of_failed = failed && pod.belongs_to(&deployment) && pod.is_current(&deployment);
-            let mut live = judge(pod, seen, deployment.min_ready, of_failed, &moment);
+            let is_current = pod.belongs_to(&deployment) && pod.is_current(&deployment);
+            let restarts = match (has_another, failed && is_current) {
+                (false, _) => Restarts::Forgiven,
+                (true, false) => Restarts::Counted,
+                (true, true) => Restarts::Remembered,
+            };
+            let mut live = judge(pod, seen, deployment.min_ready, restarts, &moment);
             // One that is about to go does not count any more, though nobody sees it yet.
             let leaves = self.evicting.contains(&pod.key) || self.writing.get(key) == Some(&Some(pod.key.clone()));
             if leaves {

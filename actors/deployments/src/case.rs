@@ -87,9 +87,7 @@ impl<'a> Case<'a> {
 
     /// The newest other version that every replica ran.
     pub fn stable(&self) -> Option<&'a SetSight> {
-        let good =
-            |set: &&&SetSight| set.hash != self.deployment.hash && set.proven && set.state != RolloutState::Failed;
-        self.sets.iter().rev().find(good).copied()
+        self.sets.iter().rev().find(|set| self.deployment.may_go_back_to(set)).copied()
     }
 
     /// Members that stay.

@@ -102,6 +102,11 @@ fn strategy(spec: &Value, replicas: usize) -> Strategy {
 }
 
 impl DeploymentSight {
+    /// Whether this is another version, that every replica ran and that did not fail.
+    pub fn may_go_back_to(&self, set: &SetSight) -> bool {
+        set.owner == self.uid && set.hash != self.hash && set.proven && set.state != RolloutState::Failed
+    }
+
     /// Reads a Deployment.
     pub fn of(object: &StoredObject) -> Self {
         let value = object.value();

@@ -27,7 +27,7 @@ pub struct Seen {
     uid: String,
     live_since: Option<Instant>,
     proven: bool,
-    /// Restarts when its status first spoke of its present spec.
+    /// Restarts when its status first spoke of its present spec, or that are forgiven.
     restarts: Option<u64>,
     /// Since when its image cannot be had.
     pulls_since: Option<Instant>,
@@ -81,34 +81,40 @@ pub struct Liveness {
     pub wants_device: bool,
 }
 
-/// Judges a pod. `failed`: its template is known to have failed.
-pub fn judge(pod: &PodSight, seen: &mut Seen, min_ready: Duration, failed: bool, moment: &Moment<'_>) -> Liveness {
+/// Which restarts of a pod's containers speak against its template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restarts {
+    /// None: there is no version to go back to, so that the pods may as well be tried on. A crash loop still tells.
+    Forgiven,
+    /// Those since its spec became true.
+    Counted,
+    /// All it ever had: the template is known to have failed.
+    Remembered,
+}
+
+/// Judges a pod.
+pub fn judge(
+    pod: &PodSight,
+    seen: &mut Seen,
+    min_ready: Duration,
+    restarts: Restarts,
+    moment: &Moment<'_>,
+) -> Liveness {
     let now = moment.now;
-    let mut found = Liveness { failing: failure(pod, seen, now), ..Liveness::default() };
+    let since = live_since(pod, seen, moment);
+    let restarted = restarted(pod, seen, restarts, since.is_some_and(|since| now >= since + STABLE));
+    let mut found = Liveness { failing: failure(pod, seen, restarted, now), ..Liveness::default() };
     if let Some(since) = seen.pulls_since.filter(|_| found.failing.is_none()) {
         found.wake = Some(since + PULLS);
     }
-    let live = pod.ready_since.filter(|_| pod.observed && !pod.deleting && !pod.tried);
-    let Some(ready_since) = live else {
-        seen.live_since = None;
-        seen.proven = false;
-        seen.was_not_live = true;
-        return found;
-    };
-    let fresh = seen.was_not_live;
-    let since = *seen.live_since.get_or_insert_with(|| {
-        // Ready before we came: the status says since when, as far as its clock is to be believed.
-        let ago = if fresh { Duration::ZERO } else { elapsed(ready_since, moment.wall).min(STABLE) };
-        now.checked_sub(ago).unwrap_or(now)
-    });
+    let Some(since) = since else { return found };
     let (counts, settled) = (since + min_ready, since + min_ready.max(SETTLE));
     found.available = now >= counts;
     if !found.available {
         found.wake = Some(counts);
         return found;
     }
-    let restarted = seen.restarts.is_some_and(|before| pod.restarts > before) || failed && pod.restarts > 0;
-    if restarted && now < since + STABLE {
+    if restarted {
         found.wake = Some(since + STABLE);
         return found;
     }
@@ -125,11 +131,43 @@ pub fn judge(pod: &PodSight, seen: &mut Seen, min_ready: Duration, failed: bool,
     found
 }
 
+/// Since when the pod is ready without a gap, if it is.
+fn live_since(pod: &PodSight, seen: &mut Seen, moment: &Moment<'_>) -> Option<Instant> {
+    let Some(ready_since) = pod.ready_since.filter(|_| pod.observed && !pod.deleting && !pod.tried) else {
+        seen.live_since = None;
+        seen.proven = false;
+        seen.was_not_live = true;
+        return None;
+    };
+    let fresh = seen.was_not_live;
+    let since = seen.live_since.get_or_insert_with(|| {
+        // Ready before we came: the status says since when, as far as its clock is to be believed.
+        let ago = if fresh { Duration::ZERO } else { elapsed(ready_since, moment.wall).min(STABLE) };
+        moment.now.checked_sub(ago).unwrap_or(moment.now)
+    });
+    Some(*since)
+}
+
 fn elapsed(since: Timestamp, wall: Timestamp) -> Duration {
     wall.duration_since(since).try_into().unwrap_or_default()
 }
 
-fn failure(pod: &PodSight, seen: &mut Seen, now: Instant) -> Option<String> {
+/// Whether the pod had restarts that count, and that it has not made up for by being `stable` since.
+fn restarted(pod: &PodSight, seen: &mut Seen, restarts: Restarts, stable: bool) -> bool {
+    let before = match (seen.restarts, pod.observed) {
+        (None, false) => return false,
+        (None, true) => pod.restarts,
+        (Some(before), _) => before,
+    };
+    seen.restarts = Some(if stable { pod.restarts } else { before });
+    match restarts {
+        Restarts::Forgiven => false,
+        Restarts::Counted => !stable && pod.restarts > before,
+        Restarts::Remembered => !stable && pod.restarts > 0,
+    }
+}
+
+fn failure(pod: &PodSight, seen: &mut Seen, restarted: bool, now: Instant) -> Option<String> {
     let said = pod.trouble.as_ref().map(|(reason, _)| reason.as_str());
     if !said.is_some_and(|reason| PULLING.contains(&reason)) {
         seen.pulls_since = None;
@@ -143,13 +181,7 @@ fn failure(pod: &PodSight, seen: &mut Seen, now: Instant) -> Option<String> {
     if known && (FATAL.contains(&reason) || pod.observed && ENDED.contains(&reason)) {
         return Some(message(pod));
     }
-    if pod.observed {
-        let before = *seen.restarts.get_or_insert(pod.restarts);
-        if pod.restarts > before {
-            return Some("a container was restarted".to_owned());
-        }
-    }
-    None
+    (pod.observed && restarted).then(|| "a container was restarted".to_owned())
 }
 
 fn message(pod: &PodSight) -> String {
@@ -199,10 +231,21 @@ mod tests {
 
         /// A look at this second, the device read at that one.
         fn at(&mut self, second: u64, pod: &PodSight, read: Option<u64>, runs: bool) -> Liveness {
+            self.counting(Restarts::Counted, second, pod, read, runs)
+        }
+
+        fn counting(
+            &mut self,
+            restarts: Restarts,
+            second: u64,
+            pod: &PodSight,
+            read: Option<u64>,
+            runs: bool,
+        ) -> Liveness {
             let at = |second| self.start + Duration::from_secs(second);
             let wall = READY_AT.parse::<Timestamp>().expect("a literal");
             let moment = Moment { now: at(second), wall, read_at: read.map(at), runs: &|row| runs && row == "7" };
-            judge(pod, &mut self.seen, Duration::from_secs(5), false, &moment)
+            judge(pod, &mut self.seen, Duration::from_secs(5), restarts, &moment)
         }
     }
 
@@ -229,7 +272,32 @@ mod tests {
         let later = watch.at(30, &running(1), Some(30), true);
         assert!(later.available && !later.proven);
         assert!(later.wake.is_some(), "nothing else may happen until then");
-        assert!(watch.at(700, &running(1), Some(700), true).proven);
+        let forgiven = watch.at(700, &running(1), Some(700), true);
+        assert!(forgiven.proven && forgiven.failing.is_none());
+        watch.at(710, &waiting("ContainerCreating"), None, true);
+        assert!(watch.at(720, &running(2), None, true).failing.is_some(), "only what was before is forgiven");
+    }
+
+    #[tokio::test]
+    async fn what_a_failed_template_did_is_remembered_until_it_ran_for_long() {
+        let mut watch = Watch::new();
+        watch.at(0, &waiting("ContainerCreating"), None, true);
+        let later = watch.counting(Restarts::Remembered, 20, &running(1), Some(20), true);
+        assert!(later.failing.is_some() && !later.proven);
+        let forgiven = watch.counting(Restarts::Remembered, 700, &running(1), Some(700), true);
+        assert!(forgiven.proven && forgiven.failing.is_none());
+        assert_eq!(watch.at(701, &running(1), Some(701), true).failing, None, "it does not fail again by the same");
+    }
+
+    #[tokio::test]
+    async fn with_nothing_to_go_back_to_a_restart_says_nothing_and_a_crash_loop_does() {
+        let mut watch = Watch::new();
+        watch.counting(Restarts::Forgiven, 0, &running(0), None, true);
+        let crashing = waiting("CrashLoopBackOff");
+        assert!(watch.counting(Restarts::Forgiven, 10, &crashing, None, true).failing.is_some());
+        let later = watch.counting(Restarts::Forgiven, 20, &running(1), None, true);
+        assert!(later.failing.is_none() && !later.available, "its time begins anew");
+        assert!(watch.counting(Restarts::Forgiven, 30, &running(1), Some(30), true).proven);
     }
 
     #[tokio::test]
