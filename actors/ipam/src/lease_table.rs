@@ -240,15 +240,11 @@ mod tests {
         let cidr: ipnet::Ipv4Net = cidr.parse().expect("a literal");
         let [a, b, c, _] = cidr.network().octets();
         Network {
-            name: name.into(),
-            cidr,
-            gateway: Ipv4Addr::new(a, b, c, 1),
-            bridge: format!("bridge-{name}"),
             managed: true,
             first: Ipv4Addr::new(a, b, c, first),
             last: Ipv4Addr::new(a, b, c, last),
-            dns: vec![],
             reserved: vec![(Ipv4Addr::new(a, b, c, 3), "static record nas".into())],
+            ..Network::plain(name, cidr, format!("bridge-{name}"))
         }
     }
 

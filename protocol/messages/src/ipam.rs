@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::Message;
 use imbl::OrdMap;
 use mkube_model::IpNet;
+use mkube_model::network::Network;
 use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
@@ -162,5 +163,33 @@ pub type LeasesPublisher = Arc<watch::Sender<Arc<LeasesView>>>;
 /// A connected pair, with nothing known.
 pub fn leases_view() -> (LeasesPublisher, LeasesReader) {
     let (sender, reader) = watch::channel(Arc::default());
+    (Arc::new(sender), reader)
+}
+
+/// The networks there are: those of the configuration file and those of the API.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworksView {
+    /// False until the store was read: there may be more than those of the configuration file.
+    pub loaded: bool,
+    /// The one for whoever names none.
+    pub default: String,
+    /// By name.
+    pub by_name: OrdMap<String, Arc<Network>>,
+}
+
+/// Reads which networks there are.
+pub type NetworksReader = watch::Receiver<Arc<NetworksView>>;
+
+/// The writing end; kept outside the actor so that readers survive its restarts.
+pub type NetworksPublisher = Arc<watch::Sender<Arc<NetworksView>>>;
+
+/// A connected pair that knows the networks of the configuration file, of which the first is the default.
+pub fn networks_view(configured: &[Network]) -> (NetworksPublisher, NetworksReader) {
+    let view = NetworksView {
+        loaded: false,
+        default: configured.first().map(|network| network.name.clone()).unwrap_or_default(),
+        by_name: configured.iter().map(|network| (network.name.clone(), Arc::new(network.clone()))).collect(),
+    };
+    let (sender, reader) = watch::channel(Arc::new(view));
     (Arc::new(sender), reader)
 }

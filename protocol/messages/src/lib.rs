@@ -2,11 +2,13 @@
 
 pub mod consistency;
 pub mod deployments;
+pub mod dns;
 pub mod door;
 pub mod gates;
 pub mod health;
 pub mod images;
 pub mod ipam;
+
 pub mod objects;
 pub mod offers;
 pub mod patience;

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
+use crate::settings::{DhcpSettings, DnsSettings};
+
 /// One network, checked: gateway and range lie inside the CIDR.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Network {
     /// Unique name, such as `gt`.
     pub name: String,
@@ -25,9 +27,38 @@ pub struct Network {
     pub dns: Vec<IpAddr>,
     /// Addresses never handed out dynamically, and what they are for.
     pub reserved: Vec<(Ipv4Addr, String)>,
+    /// Zone, its name server, and names that are always there.
+    pub names: DnsSettings,
+    /// The name server belongs to somebody else: records are written to it, servers and zones are not made or restarted.
+    pub external_dns: bool,
+    /// Addresses for machines that are not pods.
+    pub dhcp: DhcpSettings,
+    /// It stands in the configuration file, which wins over what the API holds under its name.
+    pub from_config: bool,
 }
 
 impl Network {
+    /// One with nothing special: its first address is the gateway, pods get all others.
+    pub fn plain(name: impl Into<String>, cidr: Ipv4Net, bridge: impl Into<String>) -> Self {
+        let (base, last) = (u32::from(cidr.network()), u32::from(cidr.broadcast()));
+        let gateway = Ipv4Addr::from(base + 1);
+        Self {
+            name: name.into(),
+            cidr,
+            gateway,
+            bridge: bridge.into(),
+            managed: false,
+            first: Ipv4Addr::from(base + 2),
+            last: Ipv4Addr::from(last - 1),
+            dns: Vec::new(),
+            reserved: Vec::new(),
+            names: DnsSettings::default(),
+            external_dns: false,
+            dhcp: DhcpSettings::default(),
+            from_config: false,
+        }
+    }
+
     /// Number of addresses in the dynamic range.
     pub fn size(&self) -> usize {
         (u32::from(self.last).saturating_sub(u32::from(self.first)) as usize).saturating_add(1)

@@ -274,17 +274,7 @@ fn has_namespace(view: &ObjectsView, name: &str) -> bool {
 }
 
 fn network() -> anyhow::Result<Network> {
-    Ok(Network {
-        name: "gt".to_owned(),
-        cidr: "10.90.0.0/24".parse()?,
-        gateway: "10.90.0.1".parse()?,
-        bridge: "bridge-gt".to_owned(),
-        managed: true,
-        first: "10.90.0.2".parse()?,
-        last: "10.90.0.254".parse()?,
-        dns: Vec::new(),
-        reserved: Vec::new(),
-    })
+    Ok(Network { managed: true, ..Network::plain("gt", "10.90.0.0/24".parse()?, "bridge-gt") })
 }
 
 fn container_logs(router: &Arc<RestRouter>, device: DeviceReader) -> Arc<dyn PodLogs> {

@@ -33,15 +33,11 @@ struct Bench {
 fn network(managed: bool) -> Network {
     let ip = |text: &str| text.parse::<Ipv4Addr>().expect("a literal");
     Network {
-        name: "gt".into(),
-        cidr: "10.90.0.0/16".parse().expect("a literal"),
-        gateway: ip("10.90.0.1"),
-        bridge: "bridge-gt".into(),
         managed,
-        first: ip("10.90.0.2"),
         last: ip("10.90.7.254"),
         dns: vec!["10.90.0.1".parse().expect("a literal")],
         reserved: vec![(ip("10.90.0.3"), "static record nas".into())],
+        ..Network::plain("gt", "10.90.0.0/16".parse().expect("a literal"), "bridge-gt")
     }
 }
 

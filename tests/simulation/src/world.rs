@@ -80,18 +80,8 @@ impl PodLogs for NoLogs {
 }
 
 fn network() -> Network {
-    let ip = |text: &str| text.parse().expect("a literal");
-    Network {
-        name: "gt".into(),
-        cidr: "10.90.0.0/24".parse().expect("a literal"),
-        gateway: ip("10.90.0.1"),
-        bridge: "bridge-gt".into(),
-        managed: true,
-        first: ip("10.90.0.2"),
-        last: ip("10.90.0.120"),
-        dns: vec![],
-        reserved: vec![],
-    }
+    let last = "10.90.0.120".parse().expect("a literal");
+    Network { managed: true, last, ..Network::plain("gt", "10.90.0.0/24".parse().expect("a literal"), "bridge-gt") }
 }
 
 /// What is on the device and not ours: like what we make, as far as the device lets it be.

@@ -142,7 +142,7 @@ pub struct Controller {
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
     let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock, randomness } = neighbours;
-    let wires = Wires::new(settings.kinds, settings.plan, clock.clone());
+    let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
         DeliveryWay::Fetch { files: Some(base), .. } => Arc::new(PlacedFiles {

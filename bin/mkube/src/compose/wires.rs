@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use mkube_messages::consistency::{ConsistencyPublisher, ConsistencyReader, consistency_view};
+use mkube_messages::dns::{NamesPublisher, NamesReader, names_view};
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::{BootPlanPublisher, BootPlanReader, GatesPublisher, GatesReader, boot_plan, gates_view};
 use mkube_messages::health::{HealthPublisher, HealthReader, health_view};
 use mkube_messages::images::{ImagesPublisher, ImagesReader, images_view};
-use mkube_messages::ipam::{LeasesPublisher, LeasesReader, leases_view};
+use mkube_messages::ipam::{
+    LeasesPublisher, LeasesReader, NetworksPublisher, NetworksReader, leases_view, networks_view,
+};
 use mkube_messages::objects::{ObjectsPublisher, ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
@@ -16,6 +19,7 @@ use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_messages::volumes::{VolumesPublisher, VolumesReader, volumes_view};
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_model::network::Network;
 use mkube_pods::PlanSettings;
 use mkube_supervision::Tree;
 use tokio::sync::watch;
@@ -59,6 +63,8 @@ pub struct Views {
     pub boot_plan: (BootPlanPublisher, BootPlanReader),
     pub health: (HealthPublisher, HealthReader),
     pub leases: (LeasesPublisher, LeasesReader),
+    pub networks: (NetworksPublisher, NetworksReader),
+    pub names: (NamesPublisher, NamesReader),
     pub volumes: (VolumesPublisher, VolumesReader),
     pub consistency: (ConsistencyPublisher, ConsistencyReader),
 }
@@ -75,7 +81,7 @@ pub struct Wires {
 }
 
 impl Wires {
-    pub fn new(kinds: KindTable, plan: PlanSettings, clock: Arc<dyn WallClock>) -> Self {
+    pub fn new(kinds: KindTable, networks: &[Network], plan: PlanSettings, clock: Arc<dyn WallClock>) -> Self {
         Self {
             ways: Ways {
                 store: Doorway::new("store", bounds::STORE),
@@ -96,6 +102,8 @@ impl Wires {
                 boot_plan: boot_plan(),
                 health: health_view(),
                 leases: leases_view(),
+                networks: networks_view(networks),
+                names: names_view(),
                 volumes: volumes_view(),
                 consistency: consistency_view(),
             },

@@ -170,6 +170,10 @@ impl NetworkSettings {
             last: self.ipam_end,
             dns: self.dns.server.into_iter().chain(self.dns.more_servers.iter().copied()).collect(),
             reserved,
+            names: self.dns.clone(),
+            external_dns: self.external_dns,
+            dhcp: self.dhcp.clone(),
+            from_config: true,
         }
     }
 }
@@ -224,6 +228,22 @@ pub struct DhcpSettings {
     pub server_network: String,
     /// Fixed addresses.
     pub reservations: Vec<Reservation>,
+}
+
+impl Default for DhcpSettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            range_start: None,
+            range_end: None,
+            lease_time: Duration::from_secs(3600),
+            next_server: String::new(),
+            boot_file: String::new(),
+            boot_file_efi: String::new(),
+            server_network: String::new(),
+            reservations: Vec::new(),
+        }
+    }
 }
 
 /// A fixed address of one machine.

@@ -121,44 +121,19 @@ fn supervisor(name: &str, on_limit: OnLimit, children: Vec<Child>) -> Supervisor
 }
 
 fn network() -> Network {
-    let ip = |text: &str| text.parse().expect("a literal");
-    Network {
-        name: "gt".into(),
-        cidr: "10.90.0.0/24".parse().expect("a literal"),
-        gateway: ip("10.90.0.1"),
-        bridge: "bridge-gt".into(),
-        managed: true,
-        first: ip("10.90.0.2"),
-        last: ip("10.90.0.254"),
-        dns: vec![],
-        reserved: vec![],
-    }
+    plain_network("gt", "10.90.0.0/24", "bridge-gt")
 }
 
 fn other_network() -> Network {
-    let ip = |text: &str| text.parse().expect("a literal");
-    Network {
-        name: "g10".into(),
-        cidr: "10.91.0.0/24".parse().expect("a literal"),
-        gateway: ip("10.91.0.1"),
-        bridge: "bridge-g10".into(),
-        first: ip("10.91.0.2"),
-        last: ip("10.91.0.254"),
-        ..network()
-    }
+    plain_network("g10", "10.91.0.0/24", "bridge-g10")
 }
 
 fn wide_network() -> Network {
-    let ip = |text: &str| text.parse().expect("a literal");
-    Network {
-        name: "wide".into(),
-        cidr: "10.92.0.0/16".parse().expect("a literal"),
-        gateway: ip("10.92.0.1"),
-        bridge: "bridge-wide".into(),
-        first: ip("10.92.0.2"),
-        last: ip("10.92.255.254"),
-        ..network()
-    }
+    plain_network("wide", "10.92.0.0/16", "bridge-wide")
+}
+
+fn plain_network(name: &str, cidr: &str, bridge: &str) -> Network {
+    Network { managed: true, ..Network::plain(name, cidr.parse().expect("a literal"), bridge) }
 }
 
 impl World {
