@@ -112,6 +112,8 @@ pub struct Memory {
     pub retry: Backoff,
     /// What the pace belongs to: a new wish is tried at once, whatever became of the last one.
     pub tried: (String, bool),
+    /// Since when that is so; none: it was not looked at yet.
+    pub tried_since: Option<Instant>,
     /// Lists were emptied and files deleted (deletion).
     pub lists_cleared: bool,
     /// The address was given back (deletion).
@@ -152,6 +154,7 @@ impl Default for Memory {
             has_envs: false,
             retry: Backoff::of_retries(),
             tried: (String::new(), false),
+            tried_since: None,
             lists_cleared: false,
             released: false,
         }
@@ -166,6 +169,11 @@ impl Memory {
         restarts.resume(ladder.restarts);
         let ladder_for = wish.to_owned();
         Self { restarts, restart_count, ladder, ladder_for, most_restarts: rules.most, ..Self::default() }
+    }
+
+    /// Whether the container is wanted like this since before `moment`.
+    pub fn is_older_than(&self, moment: Instant) -> bool {
+        self.tried_since.is_some_and(|since| since <= moment)
     }
 
     /// The pod is wanted like this: a changed one is tried from the ground.

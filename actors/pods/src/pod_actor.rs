@@ -165,6 +165,7 @@ impl PodActor {
             if memory.tried != tried {
                 // A new wish is tried at once, whatever became of the last one.
                 memory.tried = tried;
+                memory.tried_since = Some(now);
                 memory.retry.reset();
                 memory.remakes.reset();
             }

@@ -256,8 +256,11 @@ impl PodActor {
             will_restart: again && !plan.paused,
             restarts: memory.restart_count,
             address: leased.or_else(|| address_of(device, &container.veth)),
-            // Before the device was read nobody knows whether there is a row of the spec before.
-            current: device.complete && is_of(row, &container.hash),
+            current: match row {
+                Some(_) => device.complete && is_of(row, &container.hash),
+                // A row of the spec before may have been made and not been seen yet: only a later reading can tell.
+                None => device.complete && device.read_at.is_some_and(|read| memory.is_older_than(read)),
+            },
             up,
             ready,
             by_reboot: memory.by_reboot,

@@ -149,3 +149,31 @@ fn a_clock_that_was_set_back_before_a_boot_leaves_nobody_unasked() {
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn a_replica_that_ends_once_at_first_fails_no_rollout_that_has_nothing_to_go_back_to() {
+    // Seed 5521.
+    let steps = [
+        Step::Deploy("site", deployment(2, Strategy::Rolling(0, 1))),
+        Step::Wait(Duration::from_millis(2_500)),
+        Step::EndProcess("site-0", 1),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_pod_that_takes_a_name_is_not_taken_for_a_row_nobody_saw_yet() {
+    // Seed 2946.
+    let both = Shape { side: Some(Image::Good(1)), ..a_pod() };
+    let steps = [
+        Step::Deploy("site", deployment(1, Strategy::Usual)),
+        Step::Device("POST /container/add", 3, Cue::LoseReplyAndGoAway(Duration::from_secs(5))),
+        Step::DeviceAway(Duration::from_secs(20)),
+        Step::Wait(Duration::from_millis(21_742)),
+        Step::Create("beta", both),
+        Step::Wait(Duration::from_millis(10_759)),
+        Step::Deployment("site", Change::Restart),
+        Step::Reboot(Duration::from_secs(90)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
