@@ -86,6 +86,8 @@ mod tests {
         /// A follower that had its first look, in which somebody published or not.
         async fn new(meanwhile: bool) -> Self {
             let (publisher, news) = watch::channel("first".into());
+            // What was there before the first look is no news after it.
+            publisher.send_replace("before".into());
             let looks = Arc::<AtomicUsize>::default();
             let meanwhile = meanwhile.then(|| publisher.clone());
             let follower = Follower { news: Some(news), looks: looks.clone(), meanwhile }.start();
