@@ -34,7 +34,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Weak};
 
-    use actix::{ActorContext, Addr, Handler, Message};
+    use actix::{ActorContext, Addr};
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -45,6 +46,8 @@ mod tests {
         looks: Arc<AtomicUsize>,
         /// Publishes in the middle of the first look.
         meanwhile: Option<watch::Sender<Arc<str>>>,
+        /// Stops when it hears this.
+        end: Option<oneshot::Receiver<()>>,
     }
 
     impl Follower {
@@ -62,17 +65,8 @@ mod tests {
         fn started(&mut self, ctx: &mut Self::Context) {
             let news = self.news.take().expect("it is started once");
             follow(news, self, ctx, Self::look);
-        }
-    }
-
-    #[derive(Message)]
-    #[rtype(result = "()")]
-    struct End;
-
-    impl Handler<End> for Follower {
-        type Result = ();
-        fn handle(&mut self, _end: End, ctx: &mut Self::Context) {
-            ctx.stop();
+            let end = self.end.take().expect("it is started once");
+            ctx.spawn(wrap_future::<_, Self>(end).map(|_, _, ctx| ctx.stop()));
         }
     }
 
@@ -80,6 +74,7 @@ mod tests {
         publisher: watch::Sender<Arc<str>>,
         looks: Arc<AtomicUsize>,
         follower: Addr<Follower>,
+        end: Option<oneshot::Sender<()>>,
     }
 
     impl Bench {
@@ -90,8 +85,9 @@ mod tests {
             publisher.send_replace("before".into());
             let looks = Arc::<AtomicUsize>::default();
             let meanwhile = meanwhile.then(|| publisher.clone());
-            let follower = Follower { news: Some(news), looks: looks.clone(), meanwhile }.start();
-            let bench = Self { publisher, looks, follower };
+            let (end, heard) = oneshot::channel();
+            let follower = Follower { news: Some(news), looks: looks.clone(), meanwhile, end: Some(heard) }.start();
+            let bench = Self { publisher, looks, follower, end: Some(end) };
             bench.settle().await;
             bench
         }
@@ -137,10 +133,11 @@ mod tests {
 
     #[actix::test]
     async fn nobody_waits_for_news_when_the_actor_has_ended() {
-        let bench = Bench::new(false).await;
+        let mut bench = Bench::new(false).await;
         assert_eq!(bench.publisher.receiver_count(), 1);
-        bench.follower.send(End).await.expect("it lives");
+        drop(bench.end.take());
         bench.settle().await;
+        assert!(!bench.follower.connected(), "it has ended");
         assert_eq!(bench.publisher.receiver_count(), 0);
         bench.publisher.send_replace("more".into());
         bench.settle().await;
