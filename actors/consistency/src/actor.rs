@@ -19,6 +19,7 @@ use mkube_messages::router::{
 };
 use mkube_messages::volumes::VolumesReader;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_supervision::follow;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -169,28 +170,7 @@ impl ConsistencyActor {
         }
     }
 
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.changed(ctx);
-    }
-
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_device(ctx);
-            }
-        }));
+    fn device_changed(&mut self, ctx: &mut Context<Self>) {
         let now = self.parts.device.borrow().clone();
         let before = std::mem::replace(&mut self.device, now.clone());
         if is_news(&before, &now) {
@@ -341,8 +321,8 @@ impl Actor for ConsistencyActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_objects(ctx);
-        self.follow_device(ctx);
+        follow(self.parts.objects.notices(), self, ctx, Self::changed);
+        follow(self.parts.device.clone(), self, ctx, Self::device_changed);
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use actix::{Actor, AsyncContext, Context, SpawnHandle};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{
     ObjectKey, ObjectsReader, ObjectsView, RecordEvent, ReportStatus, StoredObject, WriteObject,
@@ -15,6 +15,7 @@ use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::router::ContainerState;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::workloads::{DRAIN, is_closed_node};
+use mkube_supervision::follow;
 use tokio::time::Instant;
 
 use crate::case::{Case, Look};
@@ -316,29 +317,8 @@ impl DeploymentsActor {
         self.timer = Some((timer, at));
     }
 
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
-
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.pending.append(&mut actor.waiting_for_device);
-                actor.follow_device(ctx);
-            }
-        }));
+    fn device_changed(&mut self, ctx: &mut Context<Self>) {
+        self.pending.append(&mut self.waiting_for_device);
         self.look(ctx);
     }
 }
@@ -359,7 +339,7 @@ impl Actor for DeploymentsActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_objects(ctx);
-        self.follow_device(ctx);
+        follow(self.parts.objects.notices(), self, ctx, Self::look);
+        follow(self.parts.device.clone(), self, ctx, Self::device_changed);
     }
 }

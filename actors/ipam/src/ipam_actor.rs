@@ -16,7 +16,7 @@ use mkube_messages::router::{DescribeNetworks, DeviceReader, EnsureBridge};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::router::VethRow;
 use mkube_model::network::Network;
-use mkube_supervision::ChildSpecBuilder;
+use mkube_supervision::{ChildSpecBuilder, follow};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -122,15 +122,7 @@ impl IpamActor {
     }
 
     /// Interfaces that come and go by themselves are noticed at once.
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_device(ctx);
-            }
-        }));
+    fn device_changed(&mut self) {
         let veths = self.parts.device.borrow().veths.clone();
         let is_new = !self.followed.ptr_eq(&veths) || !self.claimed;
         self.followed = veths;
@@ -217,7 +209,7 @@ impl Actor for IpamActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_device(ctx);
+        follow(self.parts.device.clone(), self, ctx, |actor, _| actor.device_changed());
         self.sweep_later(ctx);
     }
 }

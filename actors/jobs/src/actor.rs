@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use actix::{Actor, AsyncContext, Context, SpawnHandle};
 use jiff::{SignedDuration, Timestamp};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectKey, ObjectsReader, RecordEvent, WriteObject};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_supervision::follow;
 use tokio::time::Instant;
 
 use crate::carry_out::Deed;
@@ -202,19 +203,6 @@ impl JobsActor {
         });
         self.timer = Some((timer, at));
     }
-
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
 }
 
 /// When to look again for the sake of a moment of the day: soon enough to notice that the clock stepped.
@@ -229,6 +217,6 @@ impl Actor for JobsActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_objects(ctx);
+        follow(self.parts.objects.notices(), self, ctx, Self::look);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use actix::{Actor, AsyncContext, Context, SpawnHandle};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::Door;
 use mkube_messages::gates::{BootPlan, BootPlanPublisher, Drain, Gate, GatesPublisher, GatesView, Standing};
@@ -12,6 +12,7 @@ use mkube_messages::objects::{KindView, ObjectKey, ObjectsReader, ObjectsView, R
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::{KindId, share_of};
 use mkube_model::workloads::{DRAIN, says_true};
+use mkube_supervision::follow;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -255,31 +256,6 @@ impl OrderActor {
             actor.look(ctx);
         }));
     }
-
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.wake(ctx);
-    }
-
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_device(ctx);
-            }
-        }));
-        self.wake(ctx);
-    }
 }
 
 /// How many pods of a Deployment may be missing at a time, while it is updated or taken away.
@@ -307,7 +283,7 @@ impl Actor for OrderActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_objects(ctx);
-        self.follow_device(ctx);
+        follow(self.parts.objects.notices(), self, ctx, Self::wake);
+        follow(self.parts.device.clone(), self, ctx, Self::wake);
     }
 }

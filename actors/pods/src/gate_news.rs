@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::gates::GatesView;
 use mkube_messages::objects::ObjectsView;
 use mkube_messages::pods::DesiredChanged;
@@ -20,7 +19,7 @@ impl PodsActor {
     }
 
     /// Tells the pods whose gate changed.
-    fn gates_changed(&mut self) {
+    pub(crate) fn gates_changed(&mut self) {
         let now = self.parts.pod.gates.borrow().clone();
         let before = std::mem::replace(&mut self.gates, now.clone());
         let of_all = |view: &GatesView| (view.decided, view.boots, view.drain.is_some());
@@ -35,19 +34,6 @@ impl PodsActor {
                 tell(&entry.look, DesiredChanged);
             }
         }
-    }
-
-    pub(crate) fn follow_gates(&mut self, ctx: &mut Context<Self>) {
-        let mut gates = self.parts.pod.gates.clone();
-        gates.mark_unchanged();
-        let waiting = async move { gates.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_gates(ctx);
-            }
-        }));
-        self.gates_changed();
     }
 
     fn tell_all(&self) {

@@ -16,7 +16,7 @@ use mkube_model::metadata;
 use mkube_model::names::NameBook;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::neighbours::router::ContainerRow;
-use mkube_supervision::{ChildSpec, RestartRule, Tree};
+use mkube_supervision::{ChildSpec, RestartRule, Tree, follow};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -330,35 +330,9 @@ impl PodsActor {
         }
     }
 
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.pod.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.objects_changed(ctx);
-    }
-
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.pod.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_device(ctx);
-            }
-        }));
-        self.device_changed();
-    }
-
     /// Tells the pods of which probes say something else than before.
-    fn follow_health(&mut self, ctx: &mut Context<Self>) {
-        let mut health = self.parts.pod.health.clone();
-        let now = health.borrow_and_update().clone();
+    fn health_changed(&mut self) {
+        let now = self.parts.pod.health.borrow().clone();
         let before = std::mem::replace(&mut self.health, now.clone());
         for change in before.pods.diff(&now.pods) {
             let (DiffItem::Add(key, _) | DiffItem::Update { new: (key, _), .. } | DiffItem::Remove(key, _)) = change;
@@ -366,12 +340,6 @@ impl PodsActor {
                 tell(&entry.device, DeviceChanged);
             }
         }
-        let waiting = async move { health.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_health(ctx);
-            }
-        }));
     }
 
     fn follow_tree(&mut self, ctx: &mut Context<Self>) {
@@ -379,10 +347,11 @@ impl PodsActor {
         let waiting = async move { tree.wait_for(Option::is_some).await.is_ok() };
         ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
             if alive {
-                actor.follow_objects(ctx);
-                actor.follow_device(ctx);
-                actor.follow_gates(ctx);
-                actor.follow_health(ctx);
+                let parts = actor.parts.pod.clone();
+                follow(parts.objects.notices(), actor, ctx, Self::objects_changed);
+                follow(parts.device.clone(), actor, ctx, |actor, _| actor.device_changed());
+                follow(parts.gates.clone(), actor, ctx, |actor, _| actor.gates_changed());
+                follow(parts.health.clone(), actor, ctx, |actor, _| actor.health_changed());
             }
         }));
     }

@@ -14,6 +14,7 @@ use mkube_messages::rollouts::{
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_supervision::follow;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -280,31 +281,6 @@ impl RolloutActor {
         wake
     }
 
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
-
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_device(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
-
     /// What a redeployment of `image` to `digest` comes to, now that the order is stored.
     fn redeployed(&self, image: &str, digest: &str) -> RedeployedImage {
         let keys = |pods: Vec<&PodSight>| pods.into_iter().map(|pod| pod.key.clone()).collect::<Vec<_>>();
@@ -336,8 +312,8 @@ impl Actor for RolloutActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_objects(ctx);
-        self.follow_device(ctx);
+        follow(self.parts.objects.notices(), self, ctx, Self::look);
+        follow(self.parts.device.clone(), self, ctx, Self::look);
     }
 }
 

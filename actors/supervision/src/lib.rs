@@ -2,9 +2,11 @@
 //!
 //! The supervisors of the tree are rows in one table kept by one task ([`Tree`]), not actors of their own: a supervisor has no
 //! work but to count and to decide, it waits on nobody, and one table makes order (of starting, of stopping) a plain loop.
-//! The children are actix actors; each is spawned as a task whose join handle says how it ended, panics included.
+//! The children are actix actors; each is spawned as a task whose join handle says how it ended, panics included. What wakes
+//! many of them, the news of what others publish, they hear through [`follow()`].
 
 mod child;
+mod follow;
 mod judge;
 mod node;
 mod pace;
@@ -18,6 +20,7 @@ mod walk;
 mod tree_tests;
 
 pub use child::{ChildSpec, ChildSpecBuilder, ExitReason, Incarnation};
+pub use follow::follow;
 pub use pace::{Intensity, RestartPace};
 pub use spec::{Child, OnLimit, RestartRule, Strategy, SupervisorSpec};
 pub use status::{LastExit, State, StatusNode};

@@ -15,6 +15,7 @@ use mkube_model::names;
 use mkube_model::neighbours::prober::{Prober, Verdict};
 use mkube_model::neighbours::router::ContainerState;
 use mkube_model::probes::Probe;
+use mkube_supervision::follow;
 use tokio::time::Instant;
 
 use crate::asking::question;
@@ -372,30 +373,6 @@ impl WatchdogActor {
         });
         self.timer = Some((timer, at));
     }
-
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
-
-    fn follow_device(&mut self, ctx: &mut Context<Self>) {
-        let mut device = self.parts.device.clone();
-        device.mark_unchanged();
-        let waiting = async move { device.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_device(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
 }
 
 /// How much later than others a probe is first asked, of many that are seen at once: a share of its period that is always the same.
@@ -408,7 +385,7 @@ impl Actor for WatchdogActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.device = self.parts.device.borrow().clone();
-        self.follow_objects(ctx);
-        self.follow_device(ctx);
+        follow(self.parts.objects.notices(), self, ctx, Self::look);
+        follow(self.parts.device.clone(), self, ctx, Self::look);
     }
 }

@@ -1,6 +1,7 @@
 //! Where parts meet: a rollout and a drain, an eviction and a cordon, a pause and a new template, a Job and an emptied node, probes and
 //! templates, a held container and its Deployment. Nobody takes for a failure what somebody else did on purpose.
 
+mod site;
 mod world;
 
 use std::time::Duration;
@@ -9,44 +10,11 @@ use mkube_fakes::{Answer, FakeTarballs};
 use mkube_messages::door::CallError;
 use mkube_messages::objects::Verb;
 use serde_json::{Value, json};
+use site::{NODE, condition, deployment, device_runs, is_through, new_image, nothing_failed, restarts, set_node};
 use tokio::time::{Instant, sleep};
 use world::{Surroundings, World, job, pod};
 
-const NODE: &str = "rose1";
 const WEB: [&str; 3] = ["web-0", "web-1", "web-2"];
-
-/// What is not done by then takes too long, and is put back.
-fn deployment(replicas: u64) -> Value {
-    json!({
-        "metadata": {"name": "web", "annotations": {"vkube.io/auto-rollback": "true"}},
-        "spec": {
-            "replicas": replicas,
-            "progressDeadlineSeconds": 60,
-            "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-            "template": {"spec": {"containers": [{"name": "c", "image": "web:1"}]}},
-        },
-    })
-}
-
-fn new_image(image: &str) -> Value {
-    json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
-}
-
-fn is_through(world: &World) -> bool {
-    let Some(object) = world.get("Deployment", "web") else { return false };
-    let (spec, status) = (&object["spec"], &object["status"]);
-    status["observedGeneration"] == object["metadata"]["generation"]
-        && condition(world, "Progressing").1 == "NewReplicaSetAvailable"
-        && ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|field| status[field] == spec["replicas"])
-}
-
-fn condition(world: &World, kind: &str) -> (String, String) {
-    let object = world.get("Deployment", "web").unwrap_or_default();
-    let all = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let found = all.into_iter().find(|one| one["type"] == kind).unwrap_or_default();
-    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-    (text("status"), text("reason"))
-}
 
 fn image_of(world: &World, pod: &str) -> String {
     let pod = world.get("Pod", pod).unwrap_or_default();
@@ -55,15 +23,6 @@ fn image_of(world: &World, pod: &str) -> String {
 
 fn runs(world: &World, pod: &str) -> bool {
     world.device.is_running(&format!("default_{pod}_c"))
-}
-
-fn device_runs(world: &World, pod: &str, image: &str) -> bool {
-    let row = world.device.row("container", &format!("default_{pod}_c"));
-    row.is_some_and(|row| row["file"] == FakeTarballs::path(image).as_str() && row["running"] == "true")
-}
-
-fn restarts(world: &World, pod: &str) -> u64 {
-    world.status(pod)["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
 }
 
 fn pods(world: &World) -> Vec<String> {
@@ -77,22 +36,6 @@ async fn running(around: Surroundings, replicas: u64) -> World {
     world.create("Deployment", deployment(replicas)).await;
     world.until("the deployment is through", is_through).await;
     world
-}
-
-async fn set_node(world: &World, drained: bool, cordoned: bool) {
-    let drain = if drained { json!("true") } else { Value::Null };
-    let closed = if cordoned { json!(true) } else { Value::Null };
-    let body = json!({"metadata": {"annotations": {"vkube.io/drain": drain}}, "spec": {"unschedulable": closed}});
-    world.patch("Node", NODE, body).await;
-}
-
-/// Nothing was taken for a failure.
-#[track_caller]
-fn nothing_failed(world: &World) {
-    for reason in ["RolloutFailed", "RolledBack", "BackOff", "Held"] {
-        assert_eq!(world.events(reason), Vec::<String>::new());
-    }
-    assert_ne!(condition(world, "Progressing").0, "False");
 }
 
 #[actix::test]

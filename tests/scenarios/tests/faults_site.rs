@@ -1,66 +1,20 @@
 //! A site with something of everything (Deployments, Jobs, probes, an order of boot, automatic repairs): what its checks say of it when
 //! all is well, and that nothing is taken away whatever the store or the clock does.
 
+mod site;
 mod world;
 
 use std::time::Duration;
 
-use mkube_fakes::{Answer, FakeTarballs};
+use mkube_fakes::Answer;
 use mkube_messages::consistency::CheckStatus;
 use mkube_model::neighbours::desired_store::{StoreFault, StoreKey};
-use serde_json::{Value, json};
+use serde_json::json;
+use site::{NODE, deployment, device_runs, is_through, new_image, nothing_failed, restarts, set_node};
 use tokio::time::{Instant, sleep};
 use world::{Surroundings, World, job, pod};
 
-const NODE: &str = "rose1";
 const PODS: [&str; 3] = ["first", "web-0", "web-1"];
-
-fn deployment(replicas: u64) -> Value {
-    json!({
-        "metadata": {"name": "web", "annotations": {"vkube.io/auto-rollback": "true"}},
-        "spec": {
-            "replicas": replicas,
-            "progressDeadlineSeconds": 60,
-            "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
-            "template": {"spec": {"containers": [{"name": "c", "image": "web:1"}]}},
-        },
-    })
-}
-
-fn new_image(image: &str) -> Value {
-    json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}})
-}
-
-fn is_through(world: &World) -> bool {
-    let Some(object) = world.get("Deployment", "web") else { return false };
-    let (spec, status) = (&object["spec"], &object["status"]);
-    status["observedGeneration"] == object["metadata"]["generation"]
-        && status["conditions"].to_string().contains("NewReplicaSetAvailable")
-        && ["replicas", "updatedReplicas", "availableReplicas"].iter().all(|field| status[field] == spec["replicas"])
-}
-
-fn restarts(world: &World, pod: &str) -> u64 {
-    world.status(pod)["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
-}
-
-fn device_runs(world: &World, pod: &str, image: &str) -> bool {
-    let row = world.device.row("container", &format!("default_{pod}_c"));
-    row.is_some_and(|row| row["file"] == FakeTarballs::path(image).as_str() && row["running"] == "true")
-}
-
-async fn set_node(world: &World, drained: bool, cordoned: bool) {
-    let drain = if drained { json!("true") } else { Value::Null };
-    let closed = if cordoned { json!(true) } else { Value::Null };
-    let body = json!({"metadata": {"annotations": {"vkube.io/drain": drain}}, "spec": {"unschedulable": closed}});
-    world.patch("Node", NODE, body).await;
-}
-
-#[track_caller]
-fn nothing_failed(world: &World) {
-    for reason in ["RolloutFailed", "RolledBack", "BackOff", "Held", "OrphanRemoved"] {
-        assert_eq!(world.events(reason), Vec::<String>::new());
-    }
-}
 
 fn automatic(mut around: Surroundings) -> Surroundings {
     around.repairs.automatic = true;
