@@ -11,11 +11,11 @@ use mkube_messages::gates::BootPlanReader;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::volumes::VolumesReader;
+use mkube_messages::watch;
 use mkube_model::kinds::Kind;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::Tree;
-use tokio::sync::watch;
 
 use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;

@@ -18,6 +18,7 @@ use mkube_messages::objects::{ObjectKey, StoredObject, Written, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::rollouts::rollouts_view;
 use mkube_messages::volumes::volumes_view;
+use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
 use mkube_model::status::Status;
@@ -25,7 +26,7 @@ use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 const EVICTION: &str = "/api/v1/namespaces/default/pods/web-0/eviction";
 

@@ -11,9 +11,9 @@ use mkube_messages::images::{EnsureTarball, ImagesReader, ResolveImage, images_v
 use mkube_messages::objects::{ObjectsPublisher, ObjectsView, objects_view};
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
+use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::tarballs::{ImageRequest, PullPhase, PullPolicy, Tarball, TarballFault};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 const PODS: KindId = KindId { group: "", plural: "pods" };

@@ -13,12 +13,12 @@ use mkube_messages::objects::ObjectsReader;
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DescribeNetworks, DeviceReader, EnsureBridge};
+use mkube_messages::watch;
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::router::VethRow;
 use mkube_model::network::Network;
 use mkube_supervision::{ChildSpecBuilder, follow};
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::lease_table::{LeaseTable, Wish};
 

@@ -10,11 +10,11 @@ use mkube_messages::objects::{
     KindView, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, StoredObject, objects_view,
 };
 use mkube_messages::router::DeviceSnapshot;
+use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::router::{ContainerRow, ContainerState};
 use mkube_order::{OrderActor, OrderParts, Rules};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 const PODS: KindId = KindId { group: "", plural: "pods" };

@@ -13,9 +13,10 @@ use mkube_messages::patience;
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
+use mkube_messages::watch;
 use mkube_model::neighbours::router::ContainerState;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 

@@ -11,6 +11,7 @@ use mkube_messages::health::HealthView;
 use mkube_messages::objects::{ObjectKey, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
+use mkube_messages::watch;
 use mkube_model::kinds::KindId;
 use mkube_model::metadata;
 use mkube_model::names::NameBook;
@@ -18,7 +19,6 @@ use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::neighbours::router::ContainerRow;
 use mkube_supervision::{ChildSpec, RestartRule, Tree, follow};
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::held::{actor_name, pods_in};
 use crate::naming::{age, rows_of};

@@ -14,11 +14,11 @@ use mkube_messages::objects::{
     KindView, ObjectKey, ObjectsView, ReportStatus, StoredObject, Verb, WriteObject, Written, objects_view,
 };
 use mkube_messages::router::DeviceSnapshot;
+use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::tarballs::TarballFault;
 use mkube_pods::{Desired, NodeActor, NodeParts, PlanSettings, PodActor, PodDoors, PodParts, RestartRules, Turns};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 const PODS: KindId = KindId { group: "", plural: "pods" };

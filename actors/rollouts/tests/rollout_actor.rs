@@ -17,6 +17,7 @@ use mkube_messages::rollouts::{
     ImagePushed, RedeployFault, RedeployImage, Redeploying, RolloutState, RolloutsReader, rollouts_view,
 };
 use mkube_messages::router::DeviceSnapshot;
+use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::metadata;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, RowId};
@@ -25,7 +26,6 @@ use mkube_model::patch::merge_patch;
 use mkube_model::status::Status;
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 fn digest(number: u8) -> String {

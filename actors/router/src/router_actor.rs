@@ -11,9 +11,9 @@ use mkube_messages::router::{
     EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, FetchFile, MarkContainer, PlaceFile, RemoveContainer,
     RemoveFile, RemoveVeth, RenameFile, SetStartOnBoot, StartContainer, StopContainer,
 };
+use mkube_messages::watch;
 use mkube_model::neighbours::router::{AddressRow, EnvRow, LogRow, MountRow, Router, RouterFault};
 use mkube_supervision::ChildSpecBuilder;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};

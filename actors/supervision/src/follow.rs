@@ -2,7 +2,7 @@
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context};
-use tokio::sync::watch;
+use mkube_messages::watch;
 
 /// Looks now, and again after each publication, as long as the actor lives and there is a publisher.
 ///

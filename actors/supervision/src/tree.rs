@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_messages::watch;
 use mkube_model::neighbours::wall_clock::WallClock;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::child::ChildSpec;
 use crate::spec::SupervisorSpec;

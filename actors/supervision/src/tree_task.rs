@@ -8,8 +8,9 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
+use mkube_messages::watch;
 use mkube_model::neighbours::wall_clock::WallClock;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::child::{ChildSpec, ExitReason, Order};

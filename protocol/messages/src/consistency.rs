@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
 use crate::request::{Floor, Request, RequestContext};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use imbl::OrdMap;
-use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
 use crate::request::{Floor, Request, RequestContext};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use crate::watch;
 
 use crate::objects::ObjectKey;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::watch;
 use imbl::OrdMap;
-use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use mkube_model::neighbours::tarballs::{CachedImage, ImageRequest, PullProgress, Tarball, TarballFault};
-use tokio::sync::watch;
 
 use crate::request::{Floor, Request, RequestContext};
 

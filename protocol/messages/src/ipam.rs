@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use imbl::OrdMap;
 use mkube_model::IpNet;
 use mkube_model::network::Network;
-use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
 use crate::request::{Floor, Request, RequestContext};

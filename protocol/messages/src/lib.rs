@@ -18,3 +18,4 @@ pub mod rollouts;
 pub mod router;
 pub mod store;
 pub mod volumes;
+pub mod watch;

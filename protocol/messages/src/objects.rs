@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use arc_swap::ArcSwap;
 use imbl::{OrdMap, Vector};
@@ -15,7 +16,6 @@ use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::status::Status;
 use serde_json::Value;
-use tokio::sync::watch;
 
 use crate::request::{Floor, Request, RequestContext};
 

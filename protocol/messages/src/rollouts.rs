@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use jiff::Timestamp;
 use mkube_model::neighbours::tarballs::TarballFault;
-use tokio::sync::watch;
 
 use crate::objects::ObjectKey;
 use crate::request::{Event, Floor, Request, RequestContext};

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::watch;
 use actix::Message;
 use imbl::OrdMap;
 use mkube_model::neighbours::router::{
@@ -13,7 +14,6 @@ use mkube_model::neighbours::router::{
     SystemResource, VethRow,
 };
 use mkube_model::secret::Secret;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::request::{Floor, Request, RequestContext};

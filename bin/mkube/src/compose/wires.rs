@@ -17,12 +17,12 @@ use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::rollouts::{RolloutsPublisher, RolloutsReader, rollouts_view};
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_messages::volumes::{VolumesPublisher, VolumesReader, volumes_view};
+use mkube_messages::watch;
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
 use mkube_pods::PlanSettings;
 use mkube_supervision::Tree;
-use tokio::sync::watch;
 
 /// Messages an actor may have waiting; each bound is what its work can stand, not more.
 pub mod bounds {

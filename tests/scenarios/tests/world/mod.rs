@@ -28,6 +28,7 @@ use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
 };
 use mkube_messages::volumes::volumes_view;
+use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::network::Network;
@@ -43,7 +44,6 @@ use mkube_supervision::{
 };
 use mkube_watchdog::{WatchdogActor, WatchdogParts};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 /// Longer than anything takes that is not broken.
