@@ -33,7 +33,7 @@ const FAILED: &str = "failed DNS liveness probe";
 struct Server {
     /// The run that has it.
     course: Option<DnsCourse>,
-    /// Since when nothing runs there.
+    /// Since when nothing runs there that is asked: it ended, is replaced, or its status does not speak of it yet.
     down_since: Option<Instant>,
     /// Restarts that still count, oldest first.
     restarts: VecDeque<Instant>,
@@ -133,6 +133,24 @@ async fn round(
     (Heard::Nobody, why)
 }
 
+/// The event that tells of a turn.
+fn told_of(turn: Turn, whose: &str, restarts: usize, rules: &DnsRules) -> (&'static str, String) {
+    let DnsRules { rounds, most, within, .. } = rules;
+    match turn {
+        Turn::Go => {
+            let silence = format!("did not answer in {rounds} rounds over UDP and TCP, while others are reached");
+            ("DNSServerDead", format!("{whose} {silence}: it is restarted ({restarts} of {most} in {within:?})"))
+        }
+        Turn::After(other) => {
+            ("DNSServerWaits", format!("{whose} does not answer and is restarted when {other} is back"))
+        }
+        Turn::Limit => {
+            let often = format!("was restarted {restarts} times in {within:?}");
+            ("DNSRestartLimit", format!("{whose} does not answer, {often}, and is left as it is for now"))
+        }
+    }
+}
+
 impl WatchdogActor {
     /// Learns who the name servers are now; the pods of which that says something else than before.
     pub(crate) fn look_for_name_servers(&mut self) -> BTreeSet<ObjectKey> {
@@ -179,7 +197,6 @@ impl WatchdogActor {
         let addresses: Vec<IpAddr> = self.dns.listed.keys().copied().collect();
         for address in addresses {
             let behind = self.dns.behind.get(&address);
-            let row = behind.map(|behind| &behind.row);
             let run = behind.and_then(|behind| {
                 let running = behind.row.state == ContainerState::Running;
                 let mut courses = self.pods.get(&behind.pod).filter(|_| running)?.courses.values();
@@ -187,10 +204,12 @@ impl WatchdogActor {
                     .find(|course| is_row(&behind.row, &course.run) && !course.is_failed())
                     .map(|one| one.run.clone())
             });
-            if row.is_none() && !self.dns.servers.contains_key(&address) {
+            if behind.is_none() && !self.dns.servers.contains_key(&address) {
                 continue;
             }
-            let runs = row.is_some_and(|row| row.state == ContainerState::Running);
+            // Whoever paused it, or deletes it, has it down on purpose.
+            let pod = behind.and_then(|behind| self.pods.get(&behind.pod));
+            let runs = run.is_some() || pod.is_some_and(|pod| pod.sight.left_alone);
             let server = self.dns.servers.entry(address).or_default();
             server.down_since = if runs { None } else { server.down_since.or(Some(now)) };
             server.restarts.retain(|at| now < *at + rules.within);
@@ -212,33 +231,12 @@ impl WatchdogActor {
             let Some(server) = self.dns.servers.get_mut(&address) else { continue };
             let networks =
                 standings.get(&address).map(|one| one.networks.iter().cloned().collect::<Vec<_>>().join(", "));
+            if turn == Turn::Go {
+                server.restarts.push_back(now);
+                server.back_by = Some(now + rules.back);
+            }
             let whose = format!("name server {address} of {}", networks.unwrap_or_default());
-            let (reason, message) = match turn {
-                Turn::Go => {
-                    server.restarts.push_back(now);
-                    server.back_by = Some(now + rules.back);
-                    let (count, most) = (server.restarts.len(), rules.most);
-                    let rounds =
-                        format!("{} rounds over UDP and TCP, while others on its network are reached", rules.rounds);
-                    (
-                        "DNSServerDead",
-                        format!(
-                            "{whose} did not answer in {rounds}: it is restarted ({count} of {most} in {:?})",
-                            rules.within
-                        ),
-                    )
-                }
-                Turn::After(other) => {
-                    ("DNSServerWaits", format!("{whose} does not answer and is restarted when {other} is back"))
-                }
-                Turn::Limit => {
-                    let often = format!("{} times in {:?}", server.restarts.len(), rules.within);
-                    (
-                        "DNSRestartLimit",
-                        format!("{whose} does not answer, was restarted {often}, and is left as it is for now"),
-                    )
-                }
-            };
+            let (reason, message) = told_of(turn, &whose, server.restarts.len(), &rules);
             let is_news = server.told.insert(reason);
             let Some(behind) = self.dns.behind.get(&address).cloned() else { continue };
             let Some(pod) = self.pods.get_mut(&behind.pod) else { continue };
