@@ -8,6 +8,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFutur
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::Door;
 use mkube_messages::health::{HealthPublisher, Run};
+use mkube_messages::ipam::NetworksReader;
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsReader, RecordEvent, StoredObject};
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindId;
@@ -20,10 +21,12 @@ use tokio::time::Instant;
 
 use crate::asking::question;
 use crate::course::{Course, Which};
+use crate::dns_course::DnsRules;
+use crate::dns_watch::DnsWatch;
 use crate::sight::{PodSight, address_of, row_of};
 
 /// Questions that are asked at the same time. Whoever hangs holds one of them for as long as its timeout.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;
 /// Longest time one answer is waited for, whatever a probe says.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,6 +43,8 @@ pub struct WatchdogParts {
     pub objects: ObjectsReader,
     /// The device.
     pub device: DeviceReader,
+    /// Networks: they name their name servers.
+    pub networks: NetworksReader,
     /// Who asks the containers.
     pub prober: Arc<dyn Prober>,
     /// Where it is published what was found out; outlives the actor.
@@ -48,9 +53,11 @@ pub struct WatchdogParts {
     pub event: Door<RecordEvent>,
     /// Longest pause between two looks.
     pub interval: Duration,
+    /// How name servers are watched and restarted.
+    pub dns: DnsRules,
 }
 
-/// A pod with probes.
+/// A pod that is looked after.
 pub(crate) struct Pod {
     pub(crate) sight: PodSight,
     /// By container: the runs that are judged.
@@ -68,9 +75,9 @@ pub struct WatchdogActor {
     /// Pods by when their next probe is due.
     queue: BTreeSet<(Instant, ObjectKey)>,
     /// Pods with a container that failed: they wait for the device to be read.
-    failed: BTreeSet<ObjectKey>,
+    pub(crate) failed: BTreeSet<ObjectKey>,
     /// The view the pods were read from.
-    read_from: Option<Arc<KindView>>,
+    pub(crate) read_from: Option<Arc<KindView>>,
     /// The device as last seen.
     pub(crate) device: Arc<DeviceSnapshot>,
     /// Runs that ended with the device, and when that was seen: until a pod's status speaks of another one nobody is asked.
@@ -78,7 +85,9 @@ pub struct WatchdogActor {
     /// Pods of which was told that a probe cannot be asked, by uid.
     told_unsupported: BTreeSet<String>,
     /// Questions that are being asked.
-    asking: usize,
+    pub(crate) asking: usize,
+    /// The name servers.
+    pub(crate) dns: DnsWatch,
     timer: Option<(SpawnHandle, Instant)>,
 }
 
@@ -95,6 +104,7 @@ impl WatchdogActor {
             ended: BTreeMap::new(),
             told_unsupported: BTreeSet::new(),
             asking: 0,
+            dns: DnsWatch::default(),
             timer: None,
         }
     }
@@ -104,12 +114,15 @@ impl WatchdogActor {
         self.device.reachable && self.device.complete
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    pub(crate) fn look(&mut self, ctx: &mut Context<Self>) {
         let mut changed = self.look_at_device();
+        changed.extend(self.look_for_name_servers());
         changed.extend(self.look_at_pods());
         changed.extend(self.believe_again());
+        changed.extend(self.look_after_name_servers());
         self.publish(changed);
         self.ask_what_is_due(ctx);
+        self.ask_name_servers(ctx);
         self.arm(ctx);
     }
 
@@ -155,6 +168,7 @@ impl WatchdogActor {
     fn forgive_all(&mut self) -> BTreeSet<ObjectKey> {
         let now = Instant::now();
         self.failed.clear();
+        self.forgive_name_servers();
         let keys: BTreeSet<ObjectKey> = self.pods.keys().cloned().collect();
         for key in &keys {
             if let Some(pod) = self.pods.get_mut(key) {
@@ -212,8 +226,9 @@ impl WatchdogActor {
     }
 
     /// Whether something else is to be said of a pod. `first`: this is the first look after a start.
-    fn look_at_pod(&mut self, key: &ObjectKey, object: Option<&Arc<StoredObject>>, first: bool) -> bool {
-        let Some(sight) = object.and_then(|object| PodSight::of(object)) else {
+    pub(crate) fn look_at_pod(&mut self, key: &ObjectKey, object: Option<&Arc<StoredObject>>, first: bool) -> bool {
+        let names = self.dns.is_server(key);
+        let Some(sight) = object.and_then(|object| PodSight::of(object, names)) else {
             return self.forget(key);
         };
         if self.pods.get(key).is_some_and(|pod| pod.sight.uid != sight.uid) {
@@ -357,7 +372,8 @@ impl WatchdogActor {
 
     fn arm(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let due = self.queue.first().map(|(due, _)| *due).filter(|_| self.sees() && self.asking < AT_ONCE);
+        let due = self.queue.first().map(|(due, _)| *due).into_iter().chain(self.dns.next_due()).min();
+        let due = due.filter(|_| self.sees() && self.asking < AT_ONCE);
         let at = due.unwrap_or(now + self.parts.interval).min(now + self.parts.interval);
         if let Some((timer, armed)) = self.timer.take() {
             if armed <= at && armed > now {
@@ -386,6 +402,7 @@ impl Actor for WatchdogActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.device = self.parts.device.borrow().clone();
         follow(self.parts.objects.notices(), self, ctx, Self::look);
+        follow(self.parts.networks.clone(), self, ctx, Self::look);
         follow(self.parts.device.clone(), self, ctx, Self::look);
     }
 }

@@ -163,6 +163,11 @@ impl Course {
         }
     }
 
+    /// Something else than its probes found it dead: `which`, as a probe's failure is told.
+    pub fn fail(&mut self, which: &'static str, now: Instant) {
+        self.failed.get_or_insert((which, now));
+    }
+
     /// What is said of it, when the device was last read at `read_at`. That a probe failed counts only once the device was read
     /// since: what looks like a dead container may be a lost connection to all of them.
     pub fn health(&self, read_at: Option<Instant>) -> ContainerHealth {

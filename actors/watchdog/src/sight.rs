@@ -10,20 +10,22 @@ use serde_json::Value;
 
 use crate::course::Before;
 
-/// A pod with probes.
+/// A pod with probes, or one that is a name server.
 #[derive(Debug, Clone)]
 pub struct PodSight {
     /// `metadata.uid`.
     pub uid: String,
     /// It is deleted, or paused: nobody judges it.
     pub left_alone: bool,
-    /// Containers with probes.
+    /// What ends is started again.
+    pub restarts: bool,
+    /// Containers with probes; of a name server all.
     pub containers: Vec<ContainerSight>,
     /// Probes that cannot be asked, such as `containers[0].livenessProbe`.
     pub unsupported: Vec<String>,
 }
 
-/// A container with probes.
+/// A container that is looked after.
 #[derive(Debug, Clone)]
 pub struct ContainerSight {
     /// Name.
@@ -35,10 +37,10 @@ pub struct ContainerSight {
 }
 
 impl PodSight {
-    /// Reads a pod; nothing when it has no probes.
-    pub fn of(object: &StoredObject) -> Option<Self> {
+    /// Reads a pod; nothing when it has no probes and is no name server.
+    pub fn of(object: &StoredObject, names: bool) -> Option<Self> {
         // Most have none, and reading them all would cost more than everything else here.
-        if !object.text().contains("Probe\":") {
+        if !names && !object.text().contains("Probe\":") {
             return None;
         }
         let pod = object.value();
@@ -48,7 +50,7 @@ impl PodSight {
         for (index, container) in spec.iter().enumerate() {
             let probes = Probes::of(container);
             unsupported.extend(probes.unsupported.iter().map(|field| format!("spec.containers[{index}].{field}")));
-            if probes.is_empty() {
+            if probes.is_empty() && !names {
                 continue;
             }
             let name = container["name"].as_str().unwrap_or_default().to_owned();
@@ -60,6 +62,7 @@ impl PodSight {
         }
         Some(Self {
             uid: object.uid().to_owned(),
+            restarts: pod.pointer("/spec/restartPolicy").is_none_or(|policy| policy != "Never"),
             left_alone: object.is_deleting() || workloads::says_true(&pod, workloads::PAUSED),
             containers,
             unsupported,
@@ -86,11 +89,14 @@ pub fn row_of<'a>(
     container: &str,
     run: &Run,
 ) -> Option<&'a ContainerRow> {
-    let is_it = |row: &&ContainerRow| {
-        run.container_id.strip_prefix("routeros://").is_some_and(|id| row.id.0.trim_start_matches('*') == id)
-    };
+    let is_it = |row: &&ContainerRow| is_row(row, run);
     let plain = device.containers.get(&names::container_name(namespace, pod, container)).map(AsRef::as_ref);
     plain.filter(is_it).or_else(|| device.containers.values().map(AsRef::as_ref).find(is_it))
+}
+
+/// Whether a run is of this row.
+pub fn is_row(row: &ContainerRow, run: &Run) -> bool {
+    run.container_id.strip_prefix("routeros://").is_some_and(|id| row.id.0.trim_start_matches('*') == id)
 }
 
 /// The address of a row's first interface.
@@ -107,8 +113,12 @@ mod tests {
     use serde_json::json;
 
     fn sight(pod: &Value) -> Option<PodSight> {
+        sight_of(pod, false)
+    }
+
+    fn sight_of(pod: &Value, names: bool) -> Option<PodSight> {
         let kind = KindId { group: "", plural: "pods" };
-        PodSight::of(&StoredObject::new(kind, ObjectKey::new("default", "web"), pod, 1))
+        PodSight::of(&StoredObject::new(kind, ObjectKey::new("default", "web"), pod, 1), names)
     }
 
     #[test]
@@ -137,5 +147,14 @@ mod tests {
         pod["metadata"] = json!({"uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z"});
         assert!(sight(&pod).expect("seen").left_alone);
         assert!(sight(&json!({"spec": {"containers": [{"name": "web"}]}})).is_none());
+    }
+
+    #[test]
+    fn of_a_name_server_all_containers_are_seen_and_whether_they_come_back() {
+        let mut pod = json!({"metadata": {"uid": "u"}, "spec": {"containers": [{"name": "dns"}, {"name": "side"}]}});
+        let seen = sight_of(&pod, true).expect("seen");
+        assert_eq!((seen.containers.len(), seen.restarts), (2, true));
+        pod["spec"]["restartPolicy"] = json!("Never");
+        assert!(!sight_of(&pod, true).expect("seen").restarts);
     }
 }

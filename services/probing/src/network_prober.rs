@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mkube_model::neighbours::prober::{Prober, Question, Verdict};
 
 use crate::http_get::HttpAsker;
-use crate::{grpc, tcp};
+use crate::{dns, grpc, tcp};
 
 /// How mkube introduces itself: servers treat the probes of Kubernetes by this name.
 pub(crate) const USER_AGENT: &str = concat!("kube-probe/1.32 mkube/", env!("CARGO_PKG_VERSION"));
@@ -36,6 +36,8 @@ impl Prober for NetworkProber {
                 }
                 Question::Tcp { host, port } => tcp::ask(host, *port).await,
                 Question::Grpc { host, port, service } => grpc::ask(host, *port, service).await,
+                Question::Dns { host, port, zone } => dns::ask(host, *port, zone, patience).await,
+                Question::Reach { host } => tcp::reach(host).await,
             }
         };
         match tokio::time::timeout(patience, asking).await {
@@ -48,7 +50,10 @@ impl Prober for NetworkProber {
 fn whom(question: &Question) -> String {
     match question {
         Question::Http { https, host, port, path, .. } => http_url(*https, host, *port, path),
-        Question::Tcp { host, port } | Question::Grpc { host, port, .. } => address(host, *port),
+        Question::Tcp { host, port } | Question::Grpc { host, port, .. } | Question::Dns { host, port, .. } => {
+            address(host, *port)
+        }
+        Question::Reach { host } => host.clone(),
     }
 }
 

@@ -22,12 +22,32 @@ pub enum Answer {
 #[derive(Debug, Default)]
 struct Inner {
     answers: BTreeMap<u16, Answer>,
+    /// Of those who do something else than others on the same port.
+    single: BTreeMap<(String, u16), Answer>,
+    /// Nobody is reached at all.
+    away: bool,
     asked: Vec<(Instant, Question)>,
     asking: usize,
     most_at_once: usize,
 }
 
-/// Who listens on a port is told by the port alone; on others nobody does.
+impl Inner {
+    fn answer_to(&self, question: &Question) -> Answer {
+        let (host, port) = match question {
+            _ if self.away => return Answer::Hang,
+            Question::Reach { host } => return if host.ends_with(".0") { Answer::Hang } else { Answer::Good },
+            Question::Http { host, port, .. }
+            | Question::Tcp { host, port }
+            | Question::Grpc { host, port, .. }
+            | Question::Dns { host, port, .. } => (host, *port),
+        };
+        let single = self.single.get(&(host.clone(), port));
+        single.or_else(|| self.answers.get(&port)).cloned().unwrap_or(Answer::Bad)
+    }
+}
+
+/// Who listens on a port is told by the port, or by address and port; on others nobody does. Every address is reached but those of
+/// whole networks.
 #[derive(Debug, Default)]
 pub struct FakeProber(Mutex<Inner>);
 
@@ -39,6 +59,16 @@ impl FakeProber {
     /// Whoever listens on this port does that from now on.
     pub fn set(&self, port: u16, answer: Answer) {
         self.inner().answers.insert(port, answer);
+    }
+
+    /// Whoever has this address does that on this port from now on.
+    pub fn set_of(&self, host: &str, port: u16, answer: Answer) {
+        self.inner().single.insert((host.to_owned(), port), answer);
+    }
+
+    /// Whether the network of the containers is away.
+    pub fn set_away(&self, away: bool) {
+        self.inner().away = away;
     }
 
     /// Questions so far, and when they were asked.
@@ -60,15 +90,12 @@ impl FakeProber {
 #[async_trait]
 impl Prober for FakeProber {
     async fn ask(&self, question: &Question, patience: Duration) -> Verdict {
-        let port = match question {
-            Question::Http { port, .. } | Question::Tcp { port, .. } | Question::Grpc { port, .. } => *port,
-        };
         let answer = {
             let mut inner = self.inner();
             inner.asked.push((Instant::now(), question.clone()));
             inner.asking += 1;
             inner.most_at_once = inner.most_at_once.max(inner.asking);
-            inner.answers.get(&port).cloned().unwrap_or(Answer::Bad)
+            inner.answer_to(question)
         };
         let verdict = match answer {
             Answer::Good => Verdict::Good,

@@ -7,7 +7,7 @@ use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_supervision::CrashHow;
 
 use crate::dice::Dice;
-use crate::steps::{ALIVE, Image, MAPS, PODS, Place, READY, Shape, Step};
+use crate::steps::{ALIVE, Image, MAPS, NAMES, PODS, Place, READY, Shape, Step};
 use crate::workloads::{Change, DEPLOYMENTS, JOBS, PROPAGATIONS, Strategy, Template, Turn, Work};
 
 /// Calls that can go wrong one by one.
@@ -205,7 +205,7 @@ fn with_workloads(dice: &mut Dice, weather: &Weather) -> Option<Step> {
         17..=18 => (weather.pauses, Step::PausePod(pod, !dice.once_in(3))),
         19..=20 => {
             let answer = dice.one_of(&[Answer::Good, Answer::Bad, Answer::Hang]);
-            (weather.probes, Step::Answers(dice.one_of(&[ALIVE, READY]), answer))
+            (weather.probes, Step::Answers(dice.one_of(&[ALIVE, READY, NAMES]), answer))
         }
         _ => (weather.node, Step::Node(dice.one_of(&[Turn::Cordon, Turn::Uncordon, Turn::Drain, Turn::Undrain]))),
     };

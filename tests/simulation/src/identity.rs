@@ -8,7 +8,7 @@ use mkube_model::{metadata, names};
 use serde_json::Value;
 
 use crate::invariants::Sight;
-use crate::steps::{ALIVE, Image, Step};
+use crate::steps::{ALIVE, Image, NAME_SERVERS, NAMES, Step};
 use crate::workloads::Turn;
 use crate::world::World;
 
@@ -33,6 +33,17 @@ pub struct Identities {
     drained: bool,
     /// Containers did not answer: those that are asked whether they live may be restarted.
     unanswered: bool,
+    /// Name servers did not answer: they may be restarted, and nobody else for that.
+    silent: bool,
+}
+
+/// Whether a pod has the address of a name server.
+fn is_name_server(sight: &Sight, pod: &str, containers: &[Value]) -> bool {
+    let rows = containers.iter().filter_map(|one| row_of(sight, pod, one["name"].as_str().unwrap_or_default()));
+    let interfaces: Vec<&str> = rows.filter_map(|row| row["interface"].as_str()).collect();
+    let theirs = |veth: &&Value| interfaces.contains(&veth["name"].as_str().unwrap_or_default());
+    let mut addresses = sight.veths.iter().filter(theirs).filter_map(|veth| veth["address"].as_str());
+    addresses.any(|address| NAME_SERVERS.contains(&address.split('/').next().unwrap_or_default()))
 }
 
 /// The row of a container of a pod.
@@ -99,6 +110,7 @@ impl Identities {
             Step::Reboot(_) => self.all_struck = true,
             Step::Node(Turn::Drain) => self.drained = true,
             Step::Answers(ALIVE, Answer::Bad | Answer::Hang) => self.unanswered = true,
+            Step::Answers(NAMES, Answer::Bad | Answer::Hang) => self.silent = true,
             _ => {}
         }
     }
@@ -123,6 +135,7 @@ impl Identities {
                 .collect();
             let now = Settled { wanted, processes };
             let watched = containers(pod).iter().any(|one| one.get("livenessProbe").is_some()) && self.unanswered;
+            let watched = watched || (self.silent && is_name_server(sight, name, containers(pod)));
             let fair = !struck.contains(name) && !all_struck && !watched && !metadata::is_deleting(pod);
             if let Some(before) =
                 before.get(name).filter(|before| fair && before.wanted == now.wanted && **before != now)

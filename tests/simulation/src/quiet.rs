@@ -12,7 +12,7 @@ use crate::deployed::workloads;
 use crate::identity::{containers, lasts, map_of, unlike};
 use crate::invariants::{KINDS, Sight, Violation, Watch, fields};
 use crate::rest::rest;
-use crate::steps::{ALIVE, READY};
+use crate::steps::{ALIVE, NAMES, READY};
 use crate::world::World;
 
 /// Everything is as wanted within this time after the last trouble: pauses between restarts grow to five minutes.
@@ -34,7 +34,7 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     world.device.set_timings(Timings::default());
     world.device.come_back();
     world.store.clear_cues();
-    [ALIVE, READY].into_iter().for_each(|port| world.prober.set(port, Answer::Good));
+    [ALIVE, READY, NAMES].into_iter().for_each(|port| world.prober.set(port, Answer::Good));
     if world.was_misled() {
         world.tell("the controller is started again over a store that answers truly");
         world.stop().await;

@@ -62,6 +62,10 @@ pub enum Place {
 pub const ALIVE: u16 = 8080;
 /// The port at which readiness is asked for.
 pub const READY: u16 = 8081;
+/// The port at which name servers are asked.
+pub const NAMES: u16 = 53;
+/// Addresses of the network's name servers: whoever comes first has them.
+pub const NAME_SERVERS: [&str; 2] = ["10.90.0.2", "10.90.0.3"];
 
 /// What a new pod is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]

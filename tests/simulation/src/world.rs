@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 use crate::dice::SeededRandomness;
 use crate::ledger::Ledger;
-use crate::steps::{ALIVE, Image, READY};
+use crate::steps::{ALIVE, Image, NAME_SERVERS, NAMES, READY};
 
 /// How long an ordered stop may take.
 const STOPPING: Duration = Duration::from_secs(20);
@@ -81,7 +81,9 @@ impl PodLogs for NoLogs {
 
 fn network() -> Network {
     let last = "10.90.0.120".parse().expect("a literal");
-    Network { managed: true, last, ..Network::plain("gt", "10.90.0.0/24".parse().expect("a literal"), "bridge-gt") }
+    let dns = NAME_SERVERS.map(|address| address.parse().expect("a literal")).to_vec();
+    let plain = Network::plain("gt", "10.90.0.0/24".parse().expect("a literal"), "bridge-gt");
+    Network { managed: true, last, dns, ..plain }
 }
 
 /// What is on the device and not ours: like what we make, as far as the device lets it be.
@@ -121,7 +123,7 @@ impl World {
         tokio::time::sleep(Duration::from_secs(1)).await;
         device.forget_calls();
         let prober = Arc::new(FakeProber::default());
-        [ALIVE, READY].into_iter().for_each(|port| prober.set(port, Answer::Good));
+        [ALIVE, READY, NAMES].into_iter().for_each(|port| prober.set(port, Answer::Good));
         Self {
             images,
             disk: Arc::new(FakeDisk::shared_with(&device)),

@@ -9,7 +9,7 @@ use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
-use mkube_simulation::steps::{Image, READY, Shape, Step};
+use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, READY, Shape, Step};
 use mkube_simulation::workloads::{Change, Strategy, Template, Work};
 use mkube_supervision::CrashHow;
 
@@ -176,4 +176,19 @@ fn a_pod_that_takes_a_name_is_not_taken_for_a_row_nobody_saw_yet() {
         Step::Reboot(Duration::from_secs(90)),
     ];
     assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn name_servers_that_fall_silent_are_restarted_in_a_run_and_all_others_go_on() {
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Wait(Duration::from_secs(120)),
+        Step::Answers(NAMES, Answer::Hang),
+        Step::Wait(Duration::from_secs(90)),
+    ];
+    let outcome = run(0, &steps, true);
+    assert!(outcome.violation.is_none(), "{:?}", outcome.violation);
+    let told = |server: &str| outcome.trace.contains(&format!("name server {server} of gt did not answer"));
+    let restarted = NAME_SERVERS.into_iter().filter(|server| told(server)).count();
+    assert_eq!(restarted, 1, "one is restarted, and the other one waits for it");
 }

@@ -17,7 +17,7 @@ use mkube_pods::{
 };
 use mkube_rollouts::{RolloutActor, RolloutParts};
 use mkube_supervision::{ChildSpec, RestartRule};
-use mkube_watchdog::{WatchdogActor, WatchdogParts};
+use mkube_watchdog::{DnsRules, WatchdogActor, WatchdogParts};
 
 use super::VERSION;
 use super::wires::{Wires, bell, bounds, door};
@@ -172,10 +172,12 @@ pub fn watchdog(wires: &Wires, prober: Arc<dyn Prober>, interval: Duration) -> C
         pods: wires.kind("Pod"),
         objects: wires.objects(),
         device: wires.device(),
+        networks: wires.views.networks.1.clone(),
         prober,
         publish: wires.views.health.0.clone(),
         event: bell(&wires.ways.objects),
         interval,
+        dns: DnsRules::default(),
     };
     let way = Doorway::new("watchdog", bounds::NOBODY_ASKS);
     ChildSpec::actor("watchdog", RestartRule::Permanent, way, move |_| WatchdogActor::new(parts.clone())).done()

@@ -36,6 +36,21 @@ pub enum Question {
         /// Name of the service; empty: the server as a whole.
         service: String,
     },
+    /// The SOA record of a zone, over UDP and, as a second opinion, over TCP. Whatever a name server answers is good, also that there
+    /// is no such name, or that it does not want to say.
+    Dns {
+        /// Address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Name of the zone; empty: the root.
+        zone: String,
+    },
+    /// Whether packets go to this address and come back, whoever answers them: a connection that is refused will do.
+    Reach {
+        /// Address.
+        host: String,
+    },
 }
 
 /// What came of a question.

@@ -19,7 +19,7 @@ use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
-use mkube_messages::ipam::leases_view;
+use mkube_messages::ipam::{NetworksPublisher, NetworksReader, leases_view, networks_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
@@ -42,7 +42,7 @@ use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
-use mkube_watchdog::{WatchdogActor, WatchdogParts};
+use mkube_watchdog::{DnsRules, WatchdogActor, WatchdogParts};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -61,6 +61,8 @@ pub struct Surroundings {
     /// There is a network for thousands of pods too, `wide`.
     pub wide: bool,
     pub prober: Arc<FakeProber>,
+    /// Which networks there are, as whoever keeps them tells.
+    pub networks: (NetworksPublisher, NetworksReader),
     /// How repairs go about it.
     pub repairs: mkube_consistency::Rules,
 }
@@ -87,6 +89,7 @@ impl Surroundings {
             crossings: Crossings::default(),
             wide: false,
             prober: Arc::default(),
+            networks: networks_view(&[network(), other_network()]),
             repairs: mkube_consistency::Rules::default(),
             device,
         }
@@ -285,10 +288,12 @@ impl World {
             pods: kind("Pod"),
             objects: reader.clone(),
             device: picture.clone(),
+            networks: around.networks.1.clone(),
             prober: around.prober.clone(),
             publish: publish_health,
             event: objects.door(),
             interval: Duration::from_secs(5),
+            dns: DnsRules::default(),
         };
         let watchdog = Doorway::new("watchdog", 1);
         let (redeploy, pushed) = (rollouts.door(), rollouts.door());
