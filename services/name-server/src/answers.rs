@@ -124,3 +124,6 @@ fn finish(reply: Reply<'_>, code: u16) -> Option<Folded> {
     reply.end(code);
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,8 @@ pub fn read(packet: &[u8]) -> Packet {
     let Ok(query) = Query::read(&mut decoder) else { return Packet::Refuse(code::FORMERR) };
     let end = decoder.index();
     // The first name of a message has nothing before it to point at.
-    if query.name().len() != end.saturating_sub(HEADER + 4) {
+    let written = query.name().iter().map(|label| label.len() + 1).sum::<usize>() + 1;
+    if written != end.saturating_sub(HEADER + 4) {
         return Packet::Refuse(code::FORMERR);
     }
     let counts = header.counts;

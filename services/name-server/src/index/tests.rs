@@ -112,14 +112,20 @@ fn model(rows: &BTreeMap<String, u8>, text: &str) -> &'static str {
     if exists(text) {
         return "no data";
     }
+    // A wildcard that is there only for what is below it holds nothing, but is there.
+    let covered = |wildcard: &str| match (rows.contains_key(wildcard), exists(wildcard)) {
+        (true, _) => "set",
+        (false, true) => "no data",
+        (false, false) => "no name",
+    };
     let mut above = text;
     while let Some((_, rest)) = above.split_once('.') {
         above = rest;
         if exists(above) {
-            return if rows.contains_key(&format!("*.{above}")) { "set" } else { "no name" };
+            return covered(&format!("*.{above}"));
         }
     }
-    if rows.contains_key("*") { "set" } else { "no name" }
+    covered("*")
 }
 
 proptest! {
