@@ -1,6 +1,6 @@
 //! From a packet to an answer, as far as our own zones and what others told before go. Pure: a picture and bytes in, bytes out.
 
-use crate::index::{Found, Index, ZoneIndex};
+use crate::index::{Found, Index, Owner, ZoneIndex};
 use crate::question::{Folded, HEADER, Packet, Question, code, read};
 use crate::rdata::kinds;
 use crate::reply::{Flags, Reply, Transport, only, refuse};
@@ -59,19 +59,19 @@ pub fn answer(index: &Index, packet: &[u8], transport: Transport, into: &mut Vec
         kinds::OPT => return only(code::FORMERR, into),
         _ => {}
     }
-    match index.zone_of(question.name.bytes()) {
-        Some(zone) => {
+    match index.owner_of(question.name.bytes()) {
+        Owner::Zone(zone) => {
             let reply = Reply::new(packet, &question, transport, Flags { authoritative: true, ..flags }, into);
             match own(index, zone, &question, reply) {
                 None => Outcome::Answer,
                 Some(name) => Outcome::Forward(Box::new(Ask { question, name, through_aliases: true })),
             }
         }
-        None if question.recursion && index.forwarders_of(question.name.bytes()).is_some() => {
+        Owner::Others(_) if question.recursion => {
             let name = question.name.clone();
             Outcome::Forward(Box::new(Ask { question, name, through_aliases: false }))
         }
-        None => only(code::REFUSED, into),
+        Owner::Others(_) | Owner::Nobody => only(code::REFUSED, into),
     }
 }
 
@@ -105,13 +105,13 @@ fn own(index: &Index, zone: &ZoneIndex, question: &Question, mut reply: Reply<'_
                 let set_end = reply.bytes().len();
                 name = Folded::of(&reply.bytes()[usize::from(target)..set_end]);
                 owner = target;
-                match index.zone_of(name.bytes()) {
-                    Some(next) => zone = next,
-                    None => {
+                match index.owner_of(name.bytes()) {
+                    Owner::Zone(next) => zone = next,
+                    Owner::Others(_) if question.recursion => {
                         reply.end(code::NOERROR);
-                        let others = question.recursion && index.forwarders_of(name.bytes()).is_some();
-                        return others.then_some(name);
+                        return Some(name);
                     }
+                    Owner::Others(_) | Owner::Nobody => return finish(reply, code::NOERROR),
                 }
             }
         }

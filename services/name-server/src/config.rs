@@ -47,7 +47,6 @@ struct File {
     dns: Dns,
     api: Option<Api>,
     database: Database,
-    logging: Logging,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,12 +141,6 @@ impl Default for Database {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Logging {
-    level: Option<String>,
-}
-
 /// A configuration: a file, and what was said beside it.
 #[derive(Debug, Default)]
 pub struct Config {
@@ -183,11 +176,6 @@ impl Config {
     /// Keeps everything in this directory instead.
     pub fn data_dir(&mut self, directory: impl Into<PathBuf>) {
         self.data = Some(directory.into().join(IN_DIRECTORY));
-    }
-
-    /// Level of what is logged, where the file says.
-    pub fn log_level(&self) -> Option<&str> {
-        self.file.logging.level.as_deref()
     }
 
     /// What the server needs.

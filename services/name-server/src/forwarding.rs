@@ -72,7 +72,6 @@ impl Forwarding {
     /// Forgets what others told: it may not hold any more.
     pub fn forget(&self) {
         self.cache.clear();
-        self.silent().clear();
     }
 
     /// Room for one more question; none when too many are with others.

@@ -27,17 +27,19 @@ pub struct Index {
 }
 
 impl Index {
-    /// The zone that a name belongs to: the longest one.
-    pub fn zone_of(&self, name: &[u8]) -> Option<&Arc<ZoneIndex>> {
-        and_above(name).find_map(|above| self.zones.get(above))
-    }
-
-    /// Whom to ask about a name: those of the longest zone.
-    pub fn forwarders_of(&self, name: &[u8]) -> Option<&Arc<[SocketAddr]>> {
-        if self.forwarders.is_empty() {
-            return None;
+    /// Who knows about a name: whoever has the longest zone that fits, we before others.
+    pub fn owner_of(&self, name: &[u8]) -> Owner<'_> {
+        for above in and_above(name) {
+            if let Some(zone) = self.zones.get(above) {
+                return Owner::Zone(zone);
+            }
+            if !self.forwarders.is_empty()
+                && let Some(servers) = self.forwarders.get(above)
+            {
+                return Owner::Others(servers);
+            }
         }
-        and_above(name).find_map(|above| self.forwarders.get(above))
+        Owner::Nobody
     }
 
     /// Whether somebody may copy zones.
@@ -45,6 +47,16 @@ impl Index {
         let who = who.to_canonical();
         self.transfer.iter().any(|range| range.contains(&who))
     }
+}
+
+/// Who knows about a name.
+pub enum Owner<'a> {
+    /// We do.
+    Zone(&'a Arc<ZoneIndex>),
+    /// These are to be asked.
+    Others(&'a Arc<[SocketAddr]>),
+    /// Nobody we know.
+    Nobody,
 }
 
 /// One zone.

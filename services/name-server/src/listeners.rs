@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::answers::{Ask, Outcome, answer};
 use crate::forwarding::{Forwarding, receive_framed, send_framed};
-use crate::index::Index;
+use crate::index::{Index, Owner};
 use crate::passing_on::{add, pass_on};
 use crate::question::{Question, code};
 use crate::reply::{Flags, Transport, only};
@@ -263,7 +263,10 @@ async fn from_others(
     reply: &mut Vec<u8>,
     _room: OwnedSemaphorePermit,
 ) {
-    let servers = service.index.load().forwarders_of(ask.name.bytes()).cloned();
+    let servers = match service.index.load().owner_of(ask.name.bytes()) {
+        Owner::Others(servers) => Some(servers.clone()),
+        Owner::Zone(_) | Owner::Nobody => None,
+    };
     let told = match servers {
         Some(servers) => service.forwarding.ask(&servers, ask.name.bytes(), ask.question.kind).await,
         None => None,

@@ -211,9 +211,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.stopping.send(true);
-        if let Some(serving) = self.serving.take() {
+        if self.serving.take().is_some() {
+            // Told is enough: its task goes on until it has ended.
             drop(self.server.stop(false));
-            serving.abort();
         }
     }
 }

@@ -89,18 +89,25 @@ fn answers_begin_with_another_record_each_time() {
 }
 
 #[test]
-fn the_longest_zone_has_a_name() {
+fn the_longest_zone_has_a_name_and_we_come_before_others() {
     let mut index = Index::default();
     for text in ["lab.test", "sub.lab.test", "test"] {
         let apex = zone_wire(text).expect("a name");
         index.zones.insert(apex.clone(), Arc::new(ZoneIndex::new(apex, b"", 1, 1)));
     }
-    let of = |text: &str| {
-        index.zone_of(zone_wire(text).expect("a name").bytes()).map(|zone| crate::names::text_of(zone.apex.bytes()))
+    for text in ["sub.lab.test", "peer.sub.lab.test", "org"] {
+        index.forwarders.insert(zone_wire(text).expect("a name"), Arc::from([]));
+    }
+    let of = |text: &str| match index.owner_of(zone_wire(text).expect("a name").bytes()) {
+        Owner::Zone(zone) => Some(crate::names::text_of(zone.apex.bytes())),
+        Owner::Others(_) => Some("others".to_owned()),
+        Owner::Nobody => None,
     };
+    assert_eq!(of("a.peer.sub.lab.test").as_deref(), Some("others"), "below our zone, and longer");
+    assert_eq!(of("example.org").as_deref(), Some("others"));
     assert_eq!(of("a.sub.lab.test").as_deref(), Some("sub.lab.test"));
     assert_eq!(of("sublab.test").as_deref(), Some("test"));
-    assert_eq!(of("example.org"), None);
+    assert_eq!(of("example.com"), None);
 }
 
 /// What RFC 4592 says, word for word, over a plain map.
