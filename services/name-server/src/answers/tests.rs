@@ -185,8 +185,6 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
     #[test]
     fn whatever_comes_is_answered_well_or_not_at_all(
         packet in prop_oneof![mutated(), prop::collection::vec(any::<u8>(), 0..600)],
