@@ -15,7 +15,7 @@ pub enum Action {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "type")]
-#[allow(missing_docs, reason = "section 9 of the reference")]
+#[allow(missing_docs, clippy::enum_variant_names, reason = "section 9 of the reference: the names are what is told")]
 pub enum Event {
     ZoneChanged { action: Action, zone_id: String, zone_name: String },
     RecordChanged { action: Action, zone_id: String, record_name: String },

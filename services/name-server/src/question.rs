@@ -74,6 +74,10 @@ pub struct Question {
 }
 
 /// What is to be done with a packet.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one at a time, never stored: a box would be an allocation for every question"
+)]
 pub enum Packet {
     /// Nothing: it is no query, or not even a header.
     Silence,
