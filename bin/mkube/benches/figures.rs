@@ -10,6 +10,8 @@ mod images;
 mod limits;
 #[path = "figures/machine.rs"]
 mod machine;
+#[path = "figures/names.rs"]
+mod names;
 #[path = "figures/pod_start.rs"]
 mod pod_start;
 #[path = "figures/pull.rs"]
@@ -51,6 +53,9 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("registry") {
             registry::run().await?;
+        }
+        if asked("names") {
+            names::run().await?;
         }
         if asked("pull") {
             pull::run().await?;

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod consistency;
 mod dev;
+mod dns;
 mod drain;
 mod failure;
 mod hello_image;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Some(Command::Dev(args)) => dev::main(args),
         Some(Command::Host(args)) => host::main(args),
         Some(Command::Registry(args)) => registry::main(&args),
+        Some(Command::Dns(args)) => dns::main(&args),
         Some(Command::CheckConfig(args)) => check_config::main(&args),
         Some(Command::Apply(args)) => client::apply(&args),
         Some(Command::Get(args)) => client::get(&args),

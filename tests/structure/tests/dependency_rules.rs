@@ -41,11 +41,13 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("actix-rt", &["protocol/messages", "actors/", "bin/", "tests/"], "actors stay out of services and of the model"),
     (
         "actix-web",
-        &["actors/edges", "services/routeros-host", "services/oci-registry"],
+        &["actors/edges", "services/routeros-host", "services/oci-registry", "services/name-server"],
         "HTTP is served by edges and by services that are servers",
     ),
     ("serde_yaml", &["protocol/manifests"], "one crate knows YAML"),
-    ("redb", &["services/desired-store"], "one crate knows the file"),
+    ("redb", &["services/desired-store", "services/name-server"], "one crate knows each file"),
+    ("hickory-proto", &["services/"], "names are asked and answered in services"),
+    ("toml", &["services/name-server"], "the one file that is TOML"),
     (
         "reqwest",
         // A host fetches files as a router does.

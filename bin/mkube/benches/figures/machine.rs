@@ -35,8 +35,21 @@ pub struct Running {
 impl Running {
     /// Starts the binary and waits for its `ready` line.
     pub fn start(words: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new(BINARY);
+        command.args(words);
+        Self::until_ready(command, words)
+    }
+
+    /// The same on one core only.
+    pub fn on_core(core: usize, words: &[&str]) -> anyhow::Result<Self> {
+        let mut command = Command::new("taskset");
+        command.arg("-c").arg(core.to_string()).arg(BINARY).args(words);
+        Self::until_ready(command, words)
+    }
+
+    fn until_ready(mut command: Command, words: &[&str]) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let child = Command::new(BINARY).args(words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         let mut child = child.with_context(|| format!("{BINARY} {words:?}"))?;
         let lines = BufReader::new(child.stdout.take().context("its output is piped")?).lines();
         let mut printed = Vec::new();

@@ -82,6 +82,11 @@ pub enum Command {
         after_help = "Example:\n  mkube registry --data-dir /srv/registry --tls-dir /srv/registry/tls --listen 0.0.0.0:5000\n  mkube registry --config /etc/registry/config.yaml\n  mkdir trusted; cp /srv/registry/tls/ca.crt trusted/; skopeo copy --dest-cert-dir trusted docker-archive:app.tar docker://localhost:5000/app:1\n\nWithout a configuration file it listens on 127.0.0.1:5000. Called as `mkube-registry`, mkube is `mkube registry`."
     )]
     Registry(RegistryArgs),
+    /// The name server alone: zones over REST as microdns has them, answers and forwarding over UDP and TCP
+    #[command(
+        after_help = "Example:\n  mkube dns --listen-dns 127.0.0.1:5354 --listen-http 127.0.0.1:8080 --data-dir /srv/names\n  mkube dns --config /etc/microdns/microdns.toml\n  curl -H 'Content-Type: application/json' -d '{\"name\":\"lab.test\"}' http://127.0.0.1:8080/api/v1/zones\n  dig @127.0.0.1 -p 5354 lab.test SOA\n\nThe configuration file is that of microdns. What it says of DHCP, clusters, probing and mDNS is without effect."
+    )]
+    Dns(DnsArgs),
     /// Print the effective configuration, or every problem in it
     #[command(after_help = "Example:\n  mkube check-config deploy/config.yaml")]
     CheckConfig(CheckConfigArgs),
@@ -135,7 +140,7 @@ pub enum Command {
 impl Command {
     /// Commands that end by themselves log only what is wrong.
     pub fn is_short(&self) -> bool {
-        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Host(_) | Self::Registry(_))
+        !matches!(self, Self::Dev(_) | Self::Serve(_) | Self::Host(_) | Self::Registry(_) | Self::Dns(_))
     }
 }
 
@@ -301,6 +306,23 @@ pub struct RegistryArgs {
     /// Print the hash of the password on standard input, for access.users, and exit.
     #[arg(long)]
     pub hash_password: bool,
+}
+
+/// `mkube dns`.
+#[derive(Debug, Args)]
+pub struct DnsArgs {
+    /// Configuration file, TOML; where none is named, /etc/microdns/microdns.toml if it is there and no flag says where to listen.
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where names are answered, UDP and TCP, instead of where the file says; may be given several times.
+    #[arg(long, value_name = "ADDR")]
+    pub listen_dns: Vec<SocketAddr>,
+    /// Where REST is served instead.
+    #[arg(long, value_name = "ADDR", alias = "listen-api")]
+    pub listen_http: Option<SocketAddr>,
+    /// Directory of the database, DIR/microdns.db, instead.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// `mkube check-config`.
