@@ -17,6 +17,7 @@ use crate::cli::{DevArgs, HostKind};
 use crate::compose::Controller;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
 use crate::host;
+use crate::names_beside::NamesBeside;
 use crate::registry;
 use crate::run::{Signals, system, until_stopped};
 use crate::serve::{Extras, start_controller};
@@ -26,6 +27,8 @@ use crate::{hello_image, kubeconfig, manifests};
 const RELEASE: &str = "7.23.2";
 /// The host's user.
 const USER: &str = "mkube";
+/// Zone of the network.
+const ZONE: &str = "gt.lo";
 
 /// Runs everything until a signal.
 pub fn main(args: DevArgs) -> Result<(), Failure> {
@@ -57,7 +60,13 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         timings: Timings::default(),
     })?;
     let registry = registry::beside(registry_settings(&args, &place)?)?;
-    let settings = settings(&args, &place, host.address, registry.address, &password)?;
+    let names = NamesBeside::start(place.0.join("names.redb"), args.dns)?;
+    let settings = settings(
+        &args,
+        &place,
+        Beside { host: host.address, registry: registry.address, names: names.server.address },
+        &password,
+    )?;
     let image = hello_image::ensure(&place.disk().join("cache"))
         .map_err(|error| Failure::text(FAILED, format!("the hello image cannot be assembled: {error}")))?;
     let ended = system(async {
@@ -70,6 +79,8 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
             made_here: vec![hello_image::NAME.to_owned()],
         };
         let controller = start_controller(&settings, extras).await?;
+        // It ends with this thread's system.
+        actix_rt::spawn(names.gateways().follow(controller.networks.clone()));
         let config = place.0.join("kubeconfig");
         kubeconfig::write(&config, args.listen)
             .map_err(|error| Failure::text(FAILED, format!("{} cannot be written: {error}", config.display())))?;
@@ -77,6 +88,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         println!("  API         http://{}", args.listen);
         println!("  host        http://{}/rest ({})", host.address, engine_words(engine));
         println!("  registry    http://{} (no login; pushes are told to the API)", registry.address);
+        println!("  names       {} (zone {ZONE}; pods ask the gateway of their network)", names.dns);
         println!("  network     gt {}", args.cidr);
         match &image {
             Some(archive) => {
@@ -97,6 +109,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
     });
     host.stop();
     registry.stop();
+    names.server.stop();
     ended
 }
 
@@ -157,7 +170,7 @@ fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
         return Err(Failure::text(FAILED, text));
     }
     host::clean(&data_dir.join("host"), engine)?;
-    for own in ["state.redb", "kubeconfig", "host-password", "configmaps", "registry"] {
+    for own in ["state.redb", "names.redb", "kubeconfig", "host-password", "configmaps", "registry"] {
         let path = data_dir.join(own);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed
@@ -232,14 +245,16 @@ fn registry_settings(args: &DevArgs, place: &Place) -> Result<RegistryServerSett
     })
 }
 
-/// The configuration a router with such a disk and network would have.
-fn settings(
-    args: &DevArgs,
-    place: &Place,
+/// Where the servers beside the controller listen.
+struct Beside {
     host: SocketAddr,
     registry: SocketAddr,
-    password: &str,
-) -> Result<Settings, Failure> {
+    names: SocketAddr,
+}
+
+/// The configuration a router with such a disk and network would have.
+fn settings(args: &DevArgs, place: &Place, beside: Beside, password: &str) -> Result<Settings, Failure> {
+    let Beside { host, registry, names } = beside;
     let gateway = args.cidr.hosts().next().map(|address| address.to_string()).unwrap_or_default();
     let text = |path: PathBuf| path.display().to_string();
     let file = json!({
@@ -248,7 +263,7 @@ fn settings(
         "routeros": {"restUrl": format!("http://{host}/rest"), "user": USER, "password": password},
         "networks": [{
             "name": "gt", "cidr": args.cidr, "gateway": gateway, "bridge": "bridge-gt", "managed": true,
-            "dns": {"zone": "gt.lo"},
+            "dns": {"zone": ZONE, "server": gateway, "endpoint": format!("http://{names}")},
         }],
         "storage": {
             "basePath": "/disk1/images",

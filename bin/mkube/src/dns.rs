@@ -17,10 +17,8 @@ const THREADS: usize = 4;
 /// Runs the name server until a signal.
 pub fn main(args: &DnsArgs) -> Result<(), Failure> {
     let options = options(args)?;
-    let (data, threads) = (options.data.clone(), std::thread::available_parallelism().map_or(1, usize::from));
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime = builder.worker_threads(threads.min(THREADS)).enable_all().build();
-    runtime.map_err(|error| Failure::new(INTERNAL, error))?.block_on(async {
+    let data = options.data.clone();
+    runtime()?.block_on(async {
         let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
         let server = NameServer::start(options).await.map_err(failure)?;
         announce(&server, &data);
@@ -32,6 +30,14 @@ pub fn main(args: &DnsArgs) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// Threads for a name server.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(threads.min(THREADS)).enable_all().build();
+    runtime.map_err(|error| Failure::new(INTERNAL, error))
 }
 
 fn announce(server: &Running, data: &Path) {
@@ -70,7 +76,8 @@ fn options(args: &DnsArgs) -> Result<Options, Failure> {
     })
 }
 
-fn failure(fault: StartFault) -> Failure {
+/// What is said when it does not start.
+pub fn failure(fault: StartFault) -> Failure {
     match fault {
         StartFault::Listen { .. } => Failure::new(FAILED, fault)
             .hint("is another name server running? stop it, or choose other addresses: --listen-dns, --listen-http"),

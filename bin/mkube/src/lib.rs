@@ -17,6 +17,7 @@ mod images;
 mod kubeconfig;
 mod logging;
 mod manifests;
+mod names_beside;
 mod paper;
 mod readiness;
 mod registry;

@@ -169,7 +169,7 @@ fn without_the_flag_nobody_can_be_struck() {
     let machine = Machine::new("chaos-off");
     let mut command = std::process::Command::new(dev::binary());
     command.args(["dev", "--host", "simulated", "--listen", &machine.listen, "--cidr", &machine.cidr(), "--data-dir"]);
-    command.arg(machine.data()).args(["--registry", "127.0.0.1:0"]);
+    command.arg(machine.data()).args(["--registry", "127.0.0.1:0", "--dns", "127.0.0.1:0"]);
     let running = dev::process::Running::start(command);
     running.wait_for("ready", SOON);
     let answer =

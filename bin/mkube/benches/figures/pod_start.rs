@@ -27,6 +27,8 @@ pub async fn run() -> anyhow::Result<()> {
         "10.96.1.0/24",
         "--registry",
         "127.0.0.1:0",
+        "--dns",
+        "127.0.0.1:0",
     ];
     let measured = measure(&words, &listen).await;
     let _ = std::process::Command::new(BINARY).args(["dev", "--clean", "--data-dir", &data]).output()?;

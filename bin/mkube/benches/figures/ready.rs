@@ -26,6 +26,8 @@ pub async fn run() -> anyhow::Result<()> {
             "10.96.0.0/24",
             "--registry",
             "127.0.0.1:0",
+            "--dns",
+            "127.0.0.1:0",
         ];
         let mut times = Vec::new();
         for _ in 0..RUNS {

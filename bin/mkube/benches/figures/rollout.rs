@@ -57,6 +57,8 @@ pub async fn run() -> anyhow::Result<()> {
         &listen,
         "--registry",
         &registry,
+        "--dns",
+        "127.0.0.1:0",
         "--cidr",
         "10.96.2.0/24",
     ];

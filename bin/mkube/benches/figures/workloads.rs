@@ -29,7 +29,7 @@ async fn replaced() -> anyhow::Result<()> {
     let data = text(directory.path().join("dev"));
     let listen = format!("127.0.0.1:{}", free_port()?);
     let words = ["--host", "linux", "--data-dir", &data, "--listen", &listen, "--cidr", "10.96.3.0/24"];
-    let words = [&["dev"], words.as_slice(), &["--registry", "127.0.0.1:0"]].concat();
+    let words = [&["dev"], words.as_slice(), &["--registry", "127.0.0.1:0", "--dns", "127.0.0.1:0"]].concat();
     let measured = measure(&words, &format!("http://{listen}")).await;
     let _ = std::process::Command::new(BINARY).args(["dev", "--clean", "--data-dir", &data]).output()?;
     measured

@@ -170,7 +170,7 @@ pub struct DevArgs {
     /// Where the registry listens: plain HTTP without authentication, so keep it on this machine.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5000")]
     pub registry: SocketAddr,
-    /// Where the name server listens (comes with a later version).
+    /// Where the name server listens, beside the gateways of the networks.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5354")]
     pub dns: SocketAddr,
     /// Addresses of the pods, network `gt`.

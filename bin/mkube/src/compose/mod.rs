@@ -13,6 +13,7 @@ use mkube_boot::Document;
 use mkube_messages::door::Door;
 use mkube_messages::health::HealthReader;
 use mkube_messages::images::ImagesReader;
+use mkube_messages::ipam::NetworksReader;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::Floor;
@@ -127,6 +128,8 @@ pub struct Controller {
     pub objects: ObjectsReader,
     /// What the device looks like.
     pub device: DeviceReader,
+    /// Which networks there are.
+    pub networks: NetworksReader,
     /// The one way in, past HTTP.
     pub write: Door<WriteObject>,
     /// What is told of images.
@@ -204,6 +207,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         tree,
         objects: wires.objects(),
         device: wires.device(),
+        networks: wires.views.networks.1.clone(),
         write: door(Floor::Edge, &wires.ways.objects),
         images: wires.views.images.1,
         rollouts: wires.views.rollouts.1,

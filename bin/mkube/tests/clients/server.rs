@@ -37,7 +37,7 @@ impl Server {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mkube"))
             .args(["dev", "--log-level", "warn", "--host", "simulated", "--listen", &address.to_string(), "--data-dir"])
             .arg(&data)
-            .args(["--registry", "127.0.0.1:0"])
+            .args(["--registry", "127.0.0.1:0", "--dns", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()

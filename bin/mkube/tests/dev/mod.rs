@@ -133,6 +133,9 @@ impl Machine {
         if !more.contains(&"--registry") {
             command.args(["--registry", "127.0.0.1:0"]);
         }
+        if !more.contains(&"--dns") {
+            command.args(["--dns", "127.0.0.1:0"]);
+        }
         command.args(more);
         Running::start(command)
     }
