@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use crate::machine::{BINARY, Http, Running, free_port, median, scratch_on_disk, text};
+use crate::machine::{Http, Running, free_port, median, scratch_on_disk, text};
 
 /// Addresses in the zone; with its NS record and the address of that, a hundred thousand records.
 const NAMES: usize = 99_998;
