@@ -96,7 +96,7 @@ async fn an_edit_is_put_back_also_after_a_death_unless_its_owner_says_that_it_is
     let written = config(&world, "default");
     let edit = |text: &str| json!({"data": {"microdns.toml": text}});
     world.patch("ConfigMap", "dns-config", edit("mine")).await;
-    world.tree.crash(ACTOR, CrashHow::Panic).expect("the actor");
+    world.tree.crash(ACTOR, CrashHow::Panic).await.expect("the actor");
     world.until("it is put back", |world| config(world, "default") == written).await;
     let own = json!({"metadata": {"annotations": {"vkube.io/generated": "false"}}, "data": {"microdns.toml": "mine"}});
     world.patch("ConfigMap", "dns-config", own).await;
