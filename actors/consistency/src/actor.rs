@@ -9,6 +9,7 @@ use imbl::ordmap::DiffItem;
 use mkube_messages::consistency::{
     ActionReport, ConsistencyPublisher, RepairAction, RepairFault, RepairNow, RepairOutcome, Repaired,
 };
+use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
 use mkube_messages::images::ImagesReader;
 use mkube_messages::ipam::{LeasesReader, ReleaseAddress};
@@ -60,6 +61,8 @@ pub struct ConsistencyParts {
     pub device: DeviceReader,
     /// Addresses that are given out.
     pub leases: LeasesReader,
+    /// Names, and what their servers have.
+    pub names: NamesReader,
     /// Archives.
     pub images: ImagesReader,
     /// What registries said last.

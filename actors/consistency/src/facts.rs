@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use mkube_messages::dns::NamesView;
 use mkube_messages::images::ImagesView;
 use mkube_messages::ipam::LeasesView;
 use mkube_messages::objects::{ObjectKey, ObjectsView};
@@ -33,6 +34,7 @@ pub struct Facts<'a> {
     pub sights: &'a Sights,
     pub device: &'a DeviceSnapshot,
     pub leases: &'a LeasesView,
+    pub names: &'a NamesView,
     pub images: &'a ImagesView,
     pub volumes: &'a VolumesView,
     pub rollouts: &'a RolloutsView,

@@ -34,6 +34,7 @@ pub fn run(parts: &ConsistencyParts, sights: &mut Sights, memory: &mut Memory) -
         parts.volumes.borrow().clone(),
         parts.rollouts.borrow().clone(),
     );
+    let names = parts.names.borrow().clone();
     let facts = Facts {
         now,
         time: parts.clock.now(),
@@ -42,6 +43,7 @@ pub fn run(parts: &ConsistencyParts, sights: &mut Sights, memory: &mut Memory) -
         sights,
         device: &device,
         leases: &leases,
+        names: &names,
         images: &images,
         volumes: &volumes,
         rollouts: &rollouts,

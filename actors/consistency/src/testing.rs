@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mkube_messages::consistency::{CheckStatus, RepairAction};
+use mkube_messages::dns::NamesView;
 use mkube_messages::images::ImagesView;
 use mkube_messages::ipam::{HeldAddress, LeasesView};
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsView, StoredObject};
@@ -35,6 +36,7 @@ pub struct Scene {
     pub loaded: bool,
     pub device: DeviceSnapshot,
     pub leases: LeasesView,
+    pub names: NamesView,
     pub images: ImagesView,
     pub volumes: VolumesView,
     pub rollouts: RolloutsView,
@@ -74,6 +76,7 @@ impl Scene {
             objects: BTreeMap::new(),
             loaded: true,
             device: DeviceSnapshot { reachable: true, complete: true, read_at: Some(now), ..DeviceSnapshot::default() },
+            names: NamesView::default(),
             leases: LeasesView { loaded: true, ..LeasesView::default() },
             images: ImagesView::default(),
             volumes: VolumesView::default(),
@@ -204,6 +207,7 @@ impl Scene {
             sights: &self.sights,
             device: &self.device,
             leases: &self.leases,
+            names: &self.names,
             images: &self.images,
             volumes: &self.volumes,
             rollouts: &self.rollouts,

@@ -8,6 +8,7 @@
 
 mod boot_plan;
 mod consistency;
+mod dns_report;
 mod eviction;
 mod health;
 mod http_edge;
@@ -15,6 +16,7 @@ mod images;
 mod json_body;
 mod logs;
 mod metrics;
+mod names;
 mod negotiate;
 mod offered;
 mod parts;
@@ -32,4 +34,5 @@ pub use consistency::HttpConsistency;
 pub use health::{Check, HealthChecks};
 pub use http_edge::HttpEdge;
 pub use images::HttpImages;
+pub use names::HttpNames;
 pub use parts::{Figures, HttpParts};

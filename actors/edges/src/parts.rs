@@ -20,6 +20,7 @@ use mkube_supervision::Tree;
 use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;
 use crate::images::HttpImages;
+use crate::names::HttpNames;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub struct HttpParts {
     pub boot_plan: BootPlanReader,
     /// What differs, and repairs of it.
     pub consistency: HttpConsistency,
+    /// Zones and records.
+    pub names: HttpNames,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

@@ -16,8 +16,8 @@ use tracing::Instrument;
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
-    boot_plan, consistency, eviction, images, logs, metrics, offered, push_notice, read, request_body, respond, scale,
-    volumes, watching, write,
+    boot_plan, consistency, eviction, images, logs, metrics, names, offered, push_notice, read, request_body, respond,
+    scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -78,7 +78,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
+                    "/api", "/api/v1", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate",
+                    "/api/v1/images", "/api/v1/instances", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
@@ -103,6 +104,9 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", "v1", "boot-plan"] if get => return boot_plan::show(parts),
         ["api", "v1", "volumes"] if get => return volumes::list(parts),
         ["api", "v1", "consistency", rest @ ..] => return consistency::of(request, payload, parts, rest, &query).await,
+        ["api", "v1", "dns", "validate"] if get => return names::validate(parts),
+        ["api", "v1", "zones", rest @ ..] => return names::zones(request, payload, parts, rest, &query).await,
+        ["api", "v1", "instances", rest @ ..] => return names::instances(request, parts, rest),
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpParts};
+use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpParts};
 use mkube_fakes::FakeClock;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
+use mkube_messages::dns::names_view;
 use mkube_messages::door::Doorway;
+use mkube_messages::forwards::forwards_view;
 use mkube_messages::gates::boot_plan;
 use mkube_messages::images::images_view;
 use mkube_messages::objects::{ObjectKey, StoredObject, Written, objects_view};
@@ -102,6 +104,7 @@ impl Bench {
             boot_plan: boot_plan().1,
             consistency: HttpConsistency { report: consistency_view().1, repair: rollouts_way.door() },
             volumes: volumes_view().1,
+            names: HttpNames { names: names_view().1, forwards: forwards_view().1 },
             offers: Offers::default(),
             health: HealthChecks(vec![]),
             clock: Arc::new(FakeClock::default()),

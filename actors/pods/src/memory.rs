@@ -62,7 +62,7 @@ pub struct Memory {
     pub made_from: Option<String>,
     /// The present row had no mark when it was first seen: another controller made it.
     pub adopted: bool,
-    /// Directories of the volumes with files, as the device spells them, for the hash they were written for.
+    /// Directories of the volumes with files, as the device spells them, and for which files they were written.
     pub volumes: Option<(String, Vec<String>)>,
     /// The hash the mount and environment lists were written for.
     pub lists: Option<String>,
@@ -293,7 +293,7 @@ impl Memory {
                 self.tarball = Some(tarball);
                 self.archive_for.clone_from(&container.hash);
             }
-            (_, Learnt::Volumes(paths)) => self.volumes = Some((container.hash.clone(), paths)),
+            (_, Learnt::Volumes(paths)) => self.volumes = Some((container.files(), paths)),
             (_, Learnt::RowMade(generation)) => {
                 self.generation = generation;
                 self.adopted = false;

@@ -129,7 +129,7 @@ pub fn next_step(plan: &ContainerPlan, restart: RestartPolicy, seen: Seen<'_>, m
     if memory.tarball_for(plan).is_none() {
         return Step::EnsureTarball;
     }
-    if !plan.volumes.is_empty() && memory.volumes.as_ref().is_none_or(|(hash, _)| *hash != plan.hash) {
+    if !plan.volumes.is_empty() && !has_files(plan, memory) {
         return Step::WriteVolumes;
     }
     if !veth_fits(seen, lease) {
@@ -149,6 +149,10 @@ fn pause_before_remake(memory: &Memory, now: Instant) -> Option<Step> {
         return Some(Step::ScheduleRemake);
     }
     memory.remakes.due().filter(|due| *due > now).map(Step::WaitUntil)
+}
+
+fn has_files(plan: &ContainerPlan, memory: &Memory) -> bool {
+    memory.volumes.as_ref().is_some_and(|(files, _)| *files == plan.files())
 }
 
 fn veth_fits(seen: Seen<'_>, lease: &AddressLease) -> bool {
@@ -195,6 +199,16 @@ fn step_of_row(
     // An interface that is no port of its bridge reaches nobody; making it one again disturbs no process.
     if !seen.port && matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
         return if memory.lease.is_some() { Step::EnsureVeth } else { Step::LeaseAddress };
+    }
+    let is_dead = row.state == ContainerState::Running && memory.unhealthy.is_some();
+    // Renewed where they lie: whoever reads them again, or starts again, has what is right now.
+    if !plan.renewed.is_empty()
+        && plan.blocked.is_none()
+        && !is_dead
+        && matches!(row.state, ContainerState::Running | ContainerState::Stopped)
+        && !has_files(plan, memory)
+    {
+        return Step::WriteVolumes;
     }
     match row.state {
         ContainerState::Running => memory.unhealthy.map_or(Step::Settled, |which| Step::Stop(Why::Unhealthy(which))),
@@ -265,6 +279,7 @@ pub(crate) mod tests {
             mounts_declared: false,
             envs_declared: true,
             hash: HASH.into(),
+            renewed: String::new(),
             blocked: None,
             startup: false,
             readiness: false,
@@ -308,6 +323,22 @@ pub(crate) mod tests {
     fn step(row: Option<&ContainerRow>, veth: Option<&VethRow>, memory: &Memory) -> Step {
         let seen = Seen { row, veth, port: veth.is_some() };
         next_step(&a_plan(), RestartPolicy::Always, seen, memory, Instant::now())
+    }
+
+    #[test]
+    fn files_that_mkube_writes_itself_are_renewed_under_the_container() {
+        let (veth, row) = (a_veth(), a_row(ContainerState::Running));
+        let seen = Seen { row: Some(&row), veth: Some(&veth), port: true };
+        let plan = |renewed: &str| ContainerPlan { renewed: renewed.into(), ..a_plan() };
+        let step = |renewed: &str, memory: &Memory| {
+            next_step(&plan(renewed), RestartPolicy::Always, seen, memory, Instant::now())
+        };
+        let mut memory = Memory { lease: Some(a_lease()), ..Memory::default() };
+        assert_eq!(step("1", &memory), Step::WriteVolumes);
+        memory.volumes = Some((plan("1").files(), vec![]));
+        assert_eq!(step("1", &memory), Step::Settled);
+        assert_eq!(step("2", &memory), Step::WriteVolumes);
+        assert_eq!(step("", &memory), Step::Settled, "others are left as they were mounted");
     }
 
     #[test]

@@ -125,12 +125,21 @@ pub struct ContainerPlan {
     pub envs_declared: bool,
     /// Changes when a new container is needed.
     pub hash: String,
+    /// Changes when files that mkube writes itself do: they are renewed under the container. Empty: it has none.
+    pub renewed: String,
     /// What keeps the container from being made, such as a missing ConfigMap.
     pub blocked: Option<String>,
     /// It has a startup probe that can be asked.
     pub startup: bool,
     /// It has a readiness probe that can be asked.
     pub readiness: bool,
+}
+
+impl ContainerPlan {
+    /// Changes when the files of its volumes have to be written.
+    pub fn files(&self) -> String {
+        format!("{}{}", self.hash, self.renewed)
+    }
 }
 
 /// Device names of one container.
@@ -169,7 +178,7 @@ pub fn plan(
     settings: &PlanSettings,
     pod_ip: &str,
 ) -> PodPlan {
-    let veiled = (!sources.secrets.is_empty()).then(|| sources.veiled());
+    let veiled = sources.needs_veil().then(|| sources.veiled());
     let veiled = veiled.as_ref().unwrap_or(sources);
     let annotation = |key: &str| {
         pod.pointer("/metadata/annotations")
@@ -289,6 +298,14 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         parts.push(json!({"template": template}));
     }
     let identity = identity.to_string();
+    let renewed: Vec<&VolumePlan> = volumes
+        .iter()
+        .zip(&veiled_volumes)
+        .filter(|(volume, veiled)| !volume.secret && volume != veiled)
+        .map(|(volume, _)| volume)
+        .collect();
+    let renewed =
+        if renewed.is_empty() { String::new() } else { format!("{:08x}", names::fnv1a(&format!("{renewed:?}"))) };
     ContainerPlan {
         name: text("/name"),
         index,
@@ -314,6 +331,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         mounts_declared: declared("volumeMounts"),
         envs_declared: declared("env") || declared("envFrom"),
         hash: format!("{:08x}{:08x}", names::fnv1a(&identity), names::fnv1a(&format!("{identity}~"))),
+        renewed,
         blocked,
         startup: probes.startup.is_some(),
         readiness: probes.readiness.is_some(),
@@ -497,6 +515,30 @@ mod tests {
             assert_eq!(first(&pod, &sources).hash == "8f03ac6040c7f33a", same, "{key}={value}");
         }
         assert_eq!(first(&pod, &sources).pin, Some(digest));
+    }
+
+    #[test]
+    fn what_mkube_writes_itself_is_renewed_without_a_new_container() {
+        let pod = pod(json!({"volumes": [{"name": "v", "configMap": {"name": "dns-config"}}],
+            "containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "v", "mountPath": "/etc/microdns"}]}]}));
+        let with = |annotations: Value, data: Value| {
+            let map = json!({"metadata": {"namespace": "g10", "annotations": annotations}, "data": data});
+            let plan = first(&pod, &Sources { maps: [("dns-config".to_owned(), map)].into(), ..Sources::default() });
+            (plan.hash.clone(), plan.files(), plan.volumes[0].files[0].bytes.clone())
+        };
+        let written = |text: &str| with(json!({}), json!({"microdns.toml": text}));
+        let (one, other) = (written("one"), written("other"));
+        assert_eq!(one.0, other.0, "the container stays");
+        assert_ne!(one.1, other.1, "its file is written");
+        assert_eq!((one.2.as_slice(), other.2.as_slice()), (&b"one"[..], &b"other"[..]));
+        // The same before and after mkube took it over.
+        let ours = with(json!({"vkube.io/generated": "from network g10"}), json!({"microdns.toml": "one"}));
+        assert_eq!(ours, one);
+        // What its owner writes, and what else he puts into it, counts as in any other.
+        let own = |text: &str| with(json!({"vkube.io/generated": "false"}), json!({"microdns.toml": text})).0;
+        assert_ne!(own("one"), own("other"));
+        let more = |text: &str| with(json!({}), json!({"microdns.toml": "one", "z": text})).0;
+        assert_ne!(more("one"), more("other"));
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub fn leaver(row: &ContainerRow, owner: &str) -> ContainerPlan {
         sources: vec![],
         mounts_declared: row.mount_lists.contains(&row.name),
         envs_declared: row.env_lists.contains(&row.name),
+        renewed: String::new(),
         hash: String::new(),
         blocked: None,
         startup: false,

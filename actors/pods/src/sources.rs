@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mkube_model::generated::{generated_key, is_kept_by_its_owner};
 use mkube_model::metadata;
 use serde_json::{Value, json};
 
@@ -21,8 +22,14 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Whether the hash of a container is made from something else than what is mounted.
+    pub fn needs_veil(&self) -> bool {
+        !self.secrets.is_empty() || self.maps.iter().any(|(name, map)| generated(name, map).is_some())
+    }
+
     /// The same, with a name for each value of a secret in its place: it changes when the value may have changed, and tells
-    /// nothing of it. A hash of a container is read by everybody who reads the device; of a value one could guess.
+    /// nothing of it. A hash of a container is read by everybody who reads the device; of a value one could guess. What mkube writes
+    /// into ConfigMaps itself is left out: a container is not made anew for it.
     pub fn veiled(&self) -> Self {
         let veil = |name: &String, secret: &Value| {
             let generation = secret.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0);
@@ -36,8 +43,21 @@ impl Sources {
             json!({"data": data})
         };
         let secrets = self.secrets.iter().map(|(name, secret)| (name.clone(), veil(name, secret))).collect();
-        Self { maps: self.maps.clone(), secrets }
+        let veil_map = |(name, map): (&String, &Value)| {
+            let mut map = map.clone();
+            if let Some(key) = generated(name, &map) {
+                map["data"][key] = json!("");
+            }
+            (name.clone(), map)
+        };
+        Self { maps: self.maps.iter().map(veil_map).collect(), secrets }
     }
+}
+
+/// The key of a ConfigMap that mkube writes, if it writes one here.
+fn generated(name: &str, map: &Value) -> Option<&'static str> {
+    let key = generated_key(metadata::namespace(map), name).filter(|_| !is_kept_by_its_owner(map))?;
+    map["data"].get(key).map(|_| key)
 }
 
 /// The entries of a ConfigMap as variables have them.

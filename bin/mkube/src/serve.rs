@@ -19,7 +19,7 @@ use mkube_model::settings::{
     RolloutSettings, Settings, StoreKind,
 };
 use mkube_pods::{PlanSettings, RestartRules};
-use mkube_probing::NetworkProber;
+use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
@@ -112,6 +112,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         disk_map: map,
         logs: Arc::new(logs),
         prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
+        resolver: Arc::new(NetworkResolver::default()),
         clock: Arc::new(SystemClock),
         randomness: Arc::new(SystemRandomness),
     };

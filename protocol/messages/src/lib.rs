@@ -4,6 +4,7 @@ pub mod consistency;
 pub mod deployments;
 pub mod dns;
 pub mod door;
+pub mod forwards;
 pub mod gates;
 pub mod health;
 pub mod images;

@@ -6,6 +6,7 @@ pub mod boot_order;
 pub mod command_line;
 pub mod discovery;
 pub mod disk_map;
+pub mod generated;
 pub mod image_pins;
 pub mod image_reference;
 pub mod kinds;

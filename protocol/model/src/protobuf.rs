@@ -25,6 +25,8 @@ pub enum Wire {
     Time,
     /// A list of texts.
     Texts,
+    /// A number or a text, such as a port.
+    NumberOrText,
     /// Text to text.
     TextMap,
     /// Text to bytes, which JSON writes in base 64.
@@ -220,6 +222,21 @@ fn time(bytes: &[u8]) -> Result<Option<String>, ProtobufFault> {
     Ok(Some(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
 }
 
+/// Type 0 is a number, type 1 a text; the other one is sent too, empty.
+fn number_or_text(bytes: &[u8]) -> Result<Value, ProtobufFault> {
+    let (mut is_text, mut number, mut word) = (false, 0u64, String::new());
+    let mut reader = Reader(bytes);
+    while let Some(part) = reader.next()? {
+        match part {
+            (1, Item::Number(kind)) => is_text = kind == 1,
+            (2, Item::Number(value)) => number = value,
+            (3, Item::Bytes(bytes)) => word = text(bytes)?,
+            _ => return Err(ProtobufFault::Broken("a number or text holds what it should not")),
+        }
+    }
+    Ok(if is_text { word.into() } else { number.cast_signed().into() })
+}
+
 /// Recursion ends with the nesting of the fields, which is fixed.
 fn message(bytes: &[u8], fields: &[Field], inside: &str) -> Result<Map<String, Value>, ProtobufFault> {
     let mut found = Map::new();
@@ -260,6 +277,7 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
             found.extend(message(bytes, fields, field.name)?);
             return Ok(());
         }
+        (Wire::NumberOrText, Item::Bytes(bytes)) => number_or_text(bytes)?,
         (Wire::Texts, Item::Bytes(bytes)) => return push(found, field, text(bytes)?.into()),
         (Wire::Messages(fields), Item::Bytes(bytes)) => {
             let inner = Value::Object(message(bytes, fields, field.name)?);
@@ -385,6 +403,21 @@ mod tests {
                 "containers": [{"name": "c", "image": "x:1", "command": ["run"],
                     "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "a"}}}],
                     "resources": {"requests": {"memory": "64Mi"}}}]}}}}))
+        );
+    }
+
+    #[test]
+    fn the_ports_of_a_service_are_numbers_or_names() {
+        let by_number =
+            [bytes(2, b"TCP"), vec![3 << 3, 80], bytes(4, &[8, 0, 16, 81, 26, 0]), vec![5 << 3, 0]].concat();
+        let by_name = [vec![3 << 3, 81], bytes(4, &[vec![8, 1, 16, 0], bytes(3, b"web")].concat())].concat();
+        let selector = bytes(2, &[bytes(1, b"app"), bytes(2, b"web")].concat());
+        let spec = [bytes(1, &by_number), bytes(1, &by_name), selector, bytes(3, b"None"), vec![13 << 3, 0]].concat();
+        let object = [bytes(1, &bytes(1, b"s")), bytes(2, &spec), bytes(3, b"")].concat();
+        assert_eq!(
+            message(&object, fields("Service"), "the object").map(Value::Object),
+            Ok(json!({"metadata": {"name": "s"}, "spec": {"selector": {"app": "web"}, "clusterIP": "None", "ports": [
+                {"protocol": "TCP", "port": 80, "targetPort": 81}, {"port": 81, "targetPort": "web"}]}}))
         );
     }
 

@@ -7,6 +7,8 @@ mod dns;
 mod grpc;
 mod http_get;
 mod network_prober;
+mod network_resolver;
 mod tcp;
 
 pub use network_prober::NetworkProber;
+pub use network_resolver::NetworkResolver;

@@ -91,7 +91,10 @@ pub struct Api {
 }
 
 impl Api {
-    pub(crate) fn new(address: SocketAddr) -> anyhow::Result<Self> {
+    /// A client of whoever listens there.
+    pub fn new(address: SocketAddr) -> anyhow::Result<Self> {
+        // Whoever comes first; later ones find it set.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self { address, client: reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()? })
     }
 

@@ -22,7 +22,7 @@ use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_model::settings::{self, Architecture, ImageRegistry, Overrides};
 use mkube_pods::{PlanSettings, RestartRules};
-use mkube_probing::NetworkProber;
+use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
 use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_routeros_host::{EngineKind, HostOptions, RunningHost, Timings};
@@ -151,6 +151,7 @@ impl World {
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
+            resolver: Arc::new(NetworkResolver::default()),
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
         };

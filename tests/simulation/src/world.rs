@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
-use mkube_fakes::{Answer, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb};
+use mkube_fakes::{
+    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb,
+};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
@@ -189,6 +191,7 @@ impl World {
             disk_map: DiskMap::default(),
             logs: Arc::new(|_| Arc::new(NoLogs)),
             prober: self.prober.clone(),
+            resolver: Arc::new(FakeResolver::default()),
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
         };

@@ -10,7 +10,10 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("Objects", &["objects"]),
     ("Keeper", &["ipam", "images", "dns"]),
     ("Pod", &["pods"]),
-    ("Decider", &["boot", "rollouts", "deployments", "watchdog", "consistency", "order", "jobs"]),
+    (
+        "Decider",
+        &["boot", "rollouts", "deployments", "watchdog", "consistency", "order", "jobs", "generated", "forwards"],
+    ),
     ("Edge", &["edges"]),
 ];
 

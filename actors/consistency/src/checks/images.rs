@@ -12,7 +12,6 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     archives(facts, found);
     registries(facts, found);
     volumes(facts, found);
-    found.push(Finding::warn(Section::Dns, "dns-client", "there is no name server to compare with"));
 }
 
 fn archives(facts: &Facts<'_>, found: &mut Vec<Finding>) {

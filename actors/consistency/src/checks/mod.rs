@@ -4,6 +4,7 @@ mod addresses;
 mod containers;
 mod images;
 mod lists;
+mod names;
 mod strays;
 mod workloads;
 
@@ -18,6 +19,7 @@ pub fn all(facts: &Facts<'_>, decision: &Decision) -> Vec<Finding> {
     addresses::check(facts, &mut found);
     lists::check(facts, &mut found);
     images::check(facts, &mut found);
+    names::check(facts, &mut found);
     workloads::check(facts, &mut found);
     strays::check(facts, decision, &mut found);
     found

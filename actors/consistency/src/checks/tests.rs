@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mkube_messages::consistency::CheckStatus::{self, Fail, Pass, Warn};
 use mkube_messages::consistency::{Section, Severity};
+use mkube_messages::dns::{Purpose, RecordSight, RecordType, ZoneSight};
 use mkube_messages::ipam::HeldAddress;
 use mkube_messages::rollouts::{ImageRollout, RolloutState};
 use mkube_messages::volumes::{VolumeKind, VolumeRow};
@@ -350,4 +351,57 @@ fn an_orphan_is_a_check_that_says_what_becomes_of_it() {
     let orphan = findings.iter().find(|one| one.name == "orphan-container/default_p3_c").expect("found");
     assert!(orphan.repairable && orphan.details.starts_with("not yet:"), "{orphan:?}");
     assert!(orphan.message.contains("pod default/p3, which is gone"));
+}
+
+/// A zone in which `web` is to answer with the addresses of `p0`.
+fn zone(wanted: &str, there: &[&str]) -> ZoneSight {
+    let set = |data: &[&str]| data.iter().map(|one| (*one).to_owned()).collect::<BTreeSet<_>>();
+    let purpose = Purpose::Pods([key("p0")].into());
+    let record = RecordSight { wanted: set(&[wanted]), found: set(there), purpose };
+    ZoneSight {
+        network: "gt".into(),
+        endpoint: "http://10.90.0.99:8080".into(),
+        compared: true,
+        records: [(("web".to_owned(), RecordType::A), record)].into_iter().collect(),
+        ..ZoneSight::default()
+    }
+}
+
+fn with_zone(zone: ZoneSight) -> impl FnOnce(&mut Scene) {
+    move |scene| {
+        scene.names.loaded = true;
+        scene.names.zones.insert("gt.lo".into(), Arc::new(zone));
+    }
+}
+
+#[test]
+fn names_are_compared_with_what_their_servers_have_and_with_the_addresses_of_their_pods() {
+    // As the first pod has it.
+    let own = "10.90.0.2";
+    let right = || with_zone(zone(own, &[own]));
+    assert_eq!(found(right(), "dns-client").0, Pass);
+    assert_eq!(found(right(), "dns-zone/gt").0, Pass);
+    assert_eq!(found(right(), "dns/gt/web"), (Pass, own.into()));
+    let (status, told) = found(with_zone(zone(own, &[])), "dns/gt/web");
+    assert_eq!((status, told.as_str()), (Fail, "10.90.0.2 is wanted, and nothing is there"));
+    // The address of another pod, and one that nobody has.
+    let (status, told) = found(with_zone(zone(own, &["10.90.0.3"])), "dns-address/gt/web");
+    assert_eq!((status, told.as_str()), (Fail, "answers 10.90.0.3, which is default/p1's"));
+    let (_, told) = found(with_zone(zone(own, &["10.90.9.9"])), "dns-address/gt/web");
+    assert_eq!(told, "answers 10.90.9.9, which nobody was given");
+    let away = ZoneSight { fault: Some("no answer".into()), compared: false, ..zone(own, &[own]) };
+    assert_eq!(found(with_zone(away), "dns-zone/gt"), (Fail, "no answer".into()));
+}
+
+#[test]
+fn nothing_is_said_of_records_that_were_not_compared_nor_against_addresses_that_are_not_known() {
+    let mut scene = Scene::with_pods(1);
+    scene.run();
+    with_zone(ZoneSight { compared: false, ..zone("10.90.0.2", &[]) })(&mut scene);
+    let (_, findings) = scene.run();
+    assert_eq!(ended(&findings, "dns-zone/gt").0, Warn);
+    assert!(findings.iter().all(|one| one.name != "dns/gt/web"));
+    with_zone(zone("10.90.0.2", &["10.90.9.9"]))(&mut scene);
+    scene.leases.loaded = false;
+    assert!(scene.run().1.iter().all(|one| !one.name.starts_with("dns-address/")));
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use mkube_boot::{BootActor, BootParts, Document};
 use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
+use mkube_forwards::{ForwardsActor, ForwardsParts};
+use mkube_generated::{GeneratedActor, GeneratedParts};
 use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::door::Doorway;
 use mkube_messages::request::Floor;
 use mkube_model::neighbours::prober::Prober;
+use mkube_model::neighbours::resolver::Resolver;
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_order::{OrderActor, OrderParts};
 use mkube_pods::{
@@ -167,6 +170,30 @@ pub fn jobs(wires: &Wires) -> ChildSpec {
     ChildSpec::actor("jobs", RestartRule::Permanent, way, move |_| JobsActor::new(parts.clone())).done()
 }
 
+pub fn generated(wires: &Wires) -> ChildSpec {
+    let parts = GeneratedParts {
+        config_maps: wires.kind("ConfigMap"),
+        namespaces: wires.kind("Namespace"),
+        objects: wires.objects(),
+        networks: wires.views.networks.1.clone(),
+        write: door(Floor::Decider, &wires.ways.objects),
+        node_name: wires.plan.node_name.clone(),
+    };
+    let way = Doorway::new("generated", bounds::NOBODY_ASKS);
+    ChildSpec::actor("generated", RestartRule::Permanent, way, move |_| GeneratedActor::new(parts.clone())).done()
+}
+
+pub fn forwards(wires: &Wires, resolver: Arc<dyn Resolver>) -> ChildSpec {
+    let parts = ForwardsParts {
+        names: wires.views.names.1.clone(),
+        resolver,
+        publish: wires.views.forwards.0.clone(),
+        clock: wires.clock.clone(),
+    };
+    let way = Doorway::new("forwards", bounds::NOBODY_ASKS);
+    ChildSpec::actor("forwards", RestartRule::Permanent, way, move |_| ForwardsActor::new(parts.clone())).done()
+}
+
 pub fn watchdog(wires: &Wires, prober: Arc<dyn Prober>, interval: Duration) -> ChildSpec {
     let parts = WatchdogParts {
         pods: wires.kind("Pod"),
@@ -188,6 +215,7 @@ pub fn consistency(wires: &Wires, rules: mkube_consistency::Rules) -> ChildSpec 
         objects: wires.objects(),
         device: wires.device(),
         leases: wires.views.leases.1.clone(),
+        names: wires.views.names.1.clone(),
         images: wires.views.images.1.clone(),
         rollouts: wires.views.rollouts.1.clone(),
         volumes: wires.views.volumes.1.clone(),

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpParts};
+use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpParts};
 use mkube_messages::door::Doorway;
 use mkube_messages::request::Floor;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -44,6 +44,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
             report: wires.views.consistency.1.clone(),
             repair: door(Floor::Edge, &wires.ways.consistency),
         },
+        names: HttpNames { names: wires.views.names.1.clone(), forwards: wires.views.forwards.1.clone() },
         offers: wires.offers.clone(),
         health: readiness::checks(wires.objects(), wires.device()),
         clock: wires.clock.clone(),

@@ -25,6 +25,7 @@ use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
 use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::randomness::Randomness;
+use mkube_model::neighbours::resolver::Resolver;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -60,6 +61,8 @@ pub struct Neighbours {
     pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
     /// Who asks containers how they are.
     pub prober: Arc<dyn Prober>,
+    /// Who asks name servers for names.
+    pub resolver: Arc<dyn Resolver>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
     /// Where uids and made-up names come from.
@@ -144,7 +147,7 @@ pub struct Controller {
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, clock, randomness } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, clock, randomness } = neighbours;
     let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -193,6 +196,8 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                         deciders::rollouts(&wires, settings.rollouts),
                         deciders::deployments(&wires),
                         deciders::jobs(&wires),
+                        deciders::generated(&wires),
+                        deciders::forwards(&wires, resolver),
                         deciders::watchdog(&wires, prober, settings.watchdog_interval),
                         deciders::consistency(&wires, settings.consistency),
                     ],

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mkube_messages::consistency::{ConsistencyPublisher, ConsistencyReader, consistency_view};
 use mkube_messages::dns::{NamesPublisher, NamesReader, names_view};
 use mkube_messages::door::{Door, Doorway};
+use mkube_messages::forwards::{ForwardsPublisher, ForwardsReader, forwards_view};
 use mkube_messages::gates::{BootPlanPublisher, BootPlanReader, GatesPublisher, GatesReader, boot_plan, gates_view};
 use mkube_messages::health::{HealthPublisher, HealthReader, health_view};
 use mkube_messages::images::{ImagesPublisher, ImagesReader, images_view};
@@ -65,6 +66,7 @@ pub struct Views {
     pub leases: (LeasesPublisher, LeasesReader),
     pub networks: (NetworksPublisher, NetworksReader),
     pub names: (NamesPublisher, NamesReader),
+    pub forwards: (ForwardsPublisher, ForwardsReader),
     pub volumes: (VolumesPublisher, VolumesReader),
     pub consistency: (ConsistencyPublisher, ConsistencyReader),
 }
@@ -104,6 +106,7 @@ impl Wires {
                 leases: leases_view(),
                 networks: networks_view(networks),
                 names: names_view(),
+                forwards: forwards_view(),
                 volumes: volumes_view(),
                 consistency: consistency_view(),
             },

@@ -5,6 +5,7 @@ mod kubectl_tool;
 mod python;
 mod secrets;
 mod server;
+mod services;
 mod workloads;
 
 use std::io::Write;

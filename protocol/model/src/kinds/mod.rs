@@ -15,6 +15,7 @@ mod pod_template;
 mod replica_set;
 mod scale;
 mod secret;
+mod service;
 mod template_wire;
 mod typed;
 
@@ -160,6 +161,7 @@ impl KindTable {
             node::NODE,
             config_map::CONFIG_MAP,
             secret::SECRET,
+            service::SERVICE,
             event::EVENT,
             deployment::DEPLOYMENT,
             replica_set::REPLICA_SET,

@@ -4,6 +4,7 @@ pub mod desired_store;
 pub mod pod_logs;
 pub mod prober;
 pub mod randomness;
+pub mod resolver;
 pub mod router;
 pub mod shared_disk;
 pub mod tarballs;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, relay};
+use mkube_generated::{GeneratedActor, GeneratedParts};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_jobs::{JobsActor, JobsParts};
@@ -15,6 +16,7 @@ use mkube_messages::consistency::{
     ConsistencyReader, ConsistencyReport, RepairFault, RepairNow, Repaired, consistency_view,
 };
 use mkube_messages::deployments::EvictPod;
+use mkube_messages::dns::names_view;
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::health_view;
@@ -284,6 +286,17 @@ impl World {
         };
         let jobs_spec =
             ChildSpec::actor("jobs", permanent, Doorway::new("jobs", 1), move |_| JobsActor::new(worker.clone()));
+        let writer = GeneratedParts {
+            config_maps: kind("ConfigMap"),
+            namespaces: kind("Namespace"),
+            objects: reader.clone(),
+            networks: around.networks.1.clone(),
+            write: relay(objects.door(), "WriteObject of generated configuration", &crossings),
+            node_name: "rose1".into(),
+        };
+        let generated_spec = ChildSpec::actor("generated", permanent, Doorway::new("generated", 1), move |_| {
+            GeneratedActor::new(writer.clone())
+        });
         let judge = WatchdogParts {
             pods: kind("Pod"),
             objects: reader.clone(),
@@ -317,6 +330,7 @@ impl World {
             objects: reader.clone(),
             device: picture,
             leases,
+            names: names_view().1,
             images: images_reader.clone(),
             rollouts: rollouts_reader.clone(),
             volumes: volumes_view().1,
@@ -374,6 +388,7 @@ impl World {
                         Child::Actor(mkube_rollouts::answers(rollouts_spec).done()),
                         Child::Actor(mkube_deployments::answers(deployments_spec).done()),
                         Child::Actor(jobs_spec.done()),
+                        Child::Actor(generated_spec.done()),
                         Child::Actor(watchdog_spec),
                         Child::Actor(mkube_consistency::answers(consistency_spec).done()),
                     ],

@@ -1,0 +1,229 @@
+//! The actor: looks at networks and objects, asks the pure parts, and does one write at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use mkube_messages::door::{CallError, Door};
+use mkube_messages::ipam::{NetworksReader, NetworksView};
+use mkube_messages::objects::{FieldValidation, KindView, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject};
+use mkube_messages::patience;
+use mkube_messages::request::RequestContext;
+use mkube_model::kinds::KindId;
+use mkube_model::status::Status;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::decide::{Action, Found, Home, Wanted, decide, wanted};
+
+/// Longest pause between two looks; only so that nothing rests on one wake-up that got lost.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Pause before the same object is written again: somebody else may insist on what he wrote.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Pause after a write was refused: what stands in the way does not go by itself.
+const LONG_PAUSE: Duration = Duration::from_secs(60);
+
+/// What the actor needs from outside. Cloned for each incarnation.
+#[derive(Clone)]
+pub struct GeneratedParts {
+    /// The kind of ConfigMaps.
+    pub config_maps: KindId,
+    /// The kind of namespaces.
+    pub namespaces: KindId,
+    /// Objects.
+    pub objects: ObjectsReader,
+    /// Networks.
+    pub networks: NetworksReader,
+    /// The one way in.
+    pub write: Door<WriteObject>,
+    /// Name of the node.
+    pub node_name: String,
+}
+
+/// See the room's card.
+pub struct GeneratedActor {
+    parts: GeneratedParts,
+    /// What follows from the networks, and the networks it was made from.
+    wanted: BTreeMap<ObjectKey, Wanted>,
+    wanted_from: Option<Arc<NetworksView>>,
+    /// ConfigMaps of names that mkube writes, and the view they were read from.
+    found: BTreeMap<ObjectKey, Found>,
+    found_from: Option<Arc<KindView>>,
+    /// A write is under way.
+    busy: bool,
+    /// Objects that are not written before then.
+    not_before: BTreeMap<ObjectKey, Instant>,
+    /// The timer of the next look.
+    timer: Option<(SpawnHandle, Instant)>,
+}
+
+impl GeneratedActor {
+    /// A new incarnation.
+    pub fn new(parts: GeneratedParts) -> Self {
+        Self {
+            parts,
+            wanted: BTreeMap::new(),
+            wanted_from: None,
+            found: BTreeMap::new(),
+            found_from: None,
+            busy: false,
+            not_before: BTreeMap::new(),
+            timer: None,
+        }
+    }
+
+    /// Looks at everything and does what is due. Called whenever something may have changed.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let (view, networks) = (self.parts.objects.view(), self.parts.networks.borrow().clone());
+        // Before everything was read a network may only seem to be gone, or its peers.
+        if !view.loaded || !networks.loaded || self.busy {
+            return;
+        }
+        if self.wanted_from.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &networks)) {
+            self.wanted = wanted(&networks, &self.parts.node_name);
+            self.wanted_from = Some(networks);
+        }
+        self.read_found(view.kind(&self.parts.config_maps));
+        let namespaces = view.kind(&self.parts.namespaces);
+        let home = |name: &str| {
+            let found = namespaces.objects.get(&ObjectKey::new("", name))?;
+            Some(if found.is_deleting() { Home::Leaving } else { Home::There })
+        };
+        let now = Instant::now();
+        self.not_before.retain(|_, at| *at > now);
+        let mut wake = now + LONGEST_PAUSE;
+        for action in decide(&self.wanted, &self.found, home) {
+            match self.not_before.get(&action.subject()) {
+                Some(at) => wake = wake.min(*at),
+                None => {
+                    self.carry_out(action, ctx);
+                    break;
+                }
+            }
+        }
+        self.arm(wake, ctx);
+    }
+
+    fn read_found(&mut self, now: Arc<KindView>) {
+        if self.found_from.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now)) {
+            return;
+        }
+        let mut found = BTreeMap::new();
+        for (key, object) in &now.objects {
+            if mkube_model::generated::generated_key(&key.namespace, &key.name).is_none() {
+                continue;
+            }
+            let known = self.found.remove(key).filter(|one| one.revision == object.revision);
+            if let Some(one) = known.or_else(|| Found::of(object)) {
+                found.insert(key.clone(), one);
+            }
+        }
+        self.found = found;
+        self.found_from = Some(now);
+    }
+
+    fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {
+        let subject = action.subject();
+        let (kind, verb, what) = match action {
+            Action::CreateNamespace(name) => {
+                (self.parts.namespaces, Verb::Create { body: json!({"metadata": {"name": name}}) }, "namespace made")
+            }
+            Action::Create(key, mut body) => {
+                body["metadata"]["name"] = json!(key.name);
+                (self.parts.config_maps, Verb::Create { body }, "made")
+            }
+            Action::Patch(_, body) => {
+                (self.parts.config_maps, Verb::Patch { patch: PatchType::Merge, body }, "written")
+            }
+            Action::Delete(_, uid, revision) => {
+                let preconditions = json!({"uid": uid, "resourceVersion": revision.to_string()});
+                let options = json!({"preconditions": preconditions});
+                (self.parts.config_maps, Verb::Delete { options }, "removed")
+            }
+        };
+        let order = WriteObject {
+            context: RequestContext::new("generated", patience::WRITE),
+            kind,
+            key: subject.clone(),
+            verb,
+            subresource: "",
+            dry_run: false,
+            field_validation: FieldValidation::Ignore,
+        };
+        self.busy = true;
+        let door = self.parts.write.clone();
+        ctx.spawn(async move { door.ask(order).await.map(drop) }.into_actor(self).map(move |result, actor, ctx| {
+            actor.busy = false;
+            actor.done(subject, what, result);
+            actor.look(ctx);
+        }));
+    }
+
+    fn done(&mut self, subject: ObjectKey, what: &str, result: Result<(), CallError<Status>>) {
+        let mut pause = PAUSE;
+        match result {
+            Ok(()) => tracing::info!(object = %subject, what, "generated configuration"),
+            // Somebody was quicker: the next look sees what there is.
+            Err(CallError::Fault(status)) if [404, 409].contains(&status.code) => {}
+            Err(CallError::Fault(status)) if status.code < 500 => {
+                pause = LONG_PAUSE;
+                tracing::warn!(object = %subject, %status, "generated configuration was refused");
+            }
+            Err(error) => {
+                tracing::warn!(object = %subject, %error, "generated configuration was not written, it is tried again")
+            }
+        }
+        self.not_before.insert(subject, Instant::now() + pause);
+    }
+
+    fn arm(&mut self, at: Instant, ctx: &mut Context<Self>) {
+        if let Some((timer, due)) = self.timer.take() {
+            if due == at {
+                self.timer = Some((timer, due));
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let pause = at.saturating_duration_since(Instant::now());
+        let timer = ctx.run_later(pause, |actor, ctx| {
+            actor.timer = None;
+            actor.look(ctx);
+        });
+        self.timer = Some((timer, at));
+    }
+
+    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
+        let mut notices = self.parts.objects.notices();
+        notices.mark_unchanged();
+        let waiting = async move { notices.changed().await.is_ok() };
+        // The notice is armed before the look, so that nothing falls in between.
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_objects(ctx);
+            }
+        }));
+        self.look(ctx);
+    }
+
+    fn follow_networks(&mut self, ctx: &mut Context<Self>) {
+        let mut networks = self.parts.networks.clone();
+        networks.mark_unchanged();
+        let waiting = async move { networks.changed().await.is_ok() };
+        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
+            if alive {
+                actor.follow_networks(ctx);
+            }
+        }));
+        self.look(ctx);
+    }
+}
+
+impl Actor for GeneratedActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.follow_networks(ctx);
+        self.follow_objects(ctx);
+    }
+}

@@ -1,0 +1,161 @@
+//! What is to be done so that the generated ConfigMaps are as they are to be. Pure: networks and objects in, writes out.
+
+use std::collections::BTreeMap;
+
+use mkube_messages::ipam::NetworksView;
+use mkube_messages::objects::{ObjectKey, StoredObject};
+use mkube_model::generated::{
+    CONSOLE_CONFIG, CONSOLE_CONFIG_KEY, CONSOLE_NAMESPACE, DNS_CONFIG, DNS_CONFIG_KEY, GENERATED, generated_key,
+    is_kept_by_its_owner,
+};
+use mkube_model::metadata;
+use mkube_model::neighbours::desired_store::Revision;
+use mkube_model::network::Network;
+use serde_json::{Value, json};
+
+use crate::console_config::console_config;
+use crate::dns_config::dns_config;
+
+/// What is to stand in a ConfigMap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Key of the value.
+    pub data_key: &'static str,
+    /// The value.
+    pub text: String,
+    /// What it follows from, for people and to know it again.
+    pub note: String,
+    /// Its namespace is made when it is missing.
+    pub with_namespace: bool,
+}
+
+/// A ConfigMap of a name that mkube writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub uid: String,
+    pub revision: Revision,
+    deleting: bool,
+    kept_by_its_owner: bool,
+    note: Option<String>,
+    value: Option<String>,
+    /// It holds more than what mkube writes.
+    holds_more: bool,
+}
+
+impl Found {
+    pub fn of(object: &StoredObject) -> Option<Self> {
+        let data_key = generated_key(&object.key.namespace, &object.key.name)?;
+        let map = object.value();
+        let keys = |field: &str| map[field].as_object().into_iter().flatten().map(|(key, _)| key.clone());
+        Some(Self {
+            uid: object.uid().to_owned(),
+            revision: object.revision,
+            deleting: object.is_deleting(),
+            kept_by_its_owner: is_kept_by_its_owner(&map),
+            note: metadata::annotation(&map, GENERATED).map(str::to_owned),
+            value: map["data"][data_key].as_str().map(str::to_owned),
+            holds_more: keys("data").chain(keys("binaryData")).any(|key| key != data_key),
+        })
+    }
+}
+
+/// A namespace, as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// It is there.
+    There,
+    /// It is being taken down: nothing can be made in it.
+    Leaving,
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make a namespace.
+    CreateNamespace(String),
+    /// Make a ConfigMap.
+    Create(ObjectKey, Value),
+    /// Change one, as a merge patch.
+    Patch(ObjectKey, Value),
+    /// Delete one, if it is still this one.
+    Delete(ObjectKey, String, Revision),
+}
+
+impl Action {
+    /// What it is done to.
+    pub fn subject(&self) -> ObjectKey {
+        match self {
+            Self::CreateNamespace(name) => ObjectKey::new("", name.as_str()),
+            Self::Create(key, _) | Self::Patch(key, _) | Self::Delete(key, ..) => key.clone(),
+        }
+    }
+}
+
+fn note_of_network(name: &str) -> String {
+    format!("from network {name}; changes are undone, unless this says \"false\"")
+}
+
+/// The ConfigMaps that follow from the networks.
+pub fn wanted(networks: &NetworksView, node: &str) -> BTreeMap<ObjectKey, Wanted> {
+    let all: Vec<&Network> = networks.by_name.values().map(AsRef::as_ref).collect();
+    let mut wanted = BTreeMap::new();
+    for (name, network) in &networks.by_name {
+        let Some(text) = dns_config(network, &all) else { continue };
+        let note = note_of_network(name);
+        let one = Wanted { data_key: DNS_CONFIG_KEY, text, note, with_namespace: true };
+        wanted.insert(ObjectKey::new(name.as_str(), DNS_CONFIG), one);
+    }
+    if let Some(default) = networks.by_name.get(&networks.default) {
+        let one = Wanted {
+            data_key: CONSOLE_CONFIG_KEY,
+            text: console_config(node, default),
+            note: note_of_network(&default.name),
+            // Where no namespace of that name is, there is no console.
+            with_namespace: false,
+        };
+        wanted.insert(ObjectKey::new(CONSOLE_NAMESPACE, CONSOLE_CONFIG), one);
+    }
+    wanted
+}
+
+/// What to write, at most once for each subject. Networks and objects must have been read.
+pub fn decide(
+    wanted: &BTreeMap<ObjectKey, Wanted>,
+    found: &BTreeMap<ObjectKey, Found>,
+    home: impl Fn(&str) -> Option<Home>,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for (key, one) in wanted {
+        match (home(&key.namespace), found.get(key)) {
+            (None, _) if one.with_namespace => actions.push(Action::CreateNamespace(key.namespace.clone())),
+            (None | Some(Home::Leaving), _) => {}
+            (Some(Home::There), None) => actions.push(Action::Create(key.clone(), body(one))),
+            (Some(Home::There), Some(found)) => {
+                let same = found.value.as_ref() == Some(&one.text) && found.note.as_ref() == Some(&one.note);
+                if !same && !found.deleting && !found.kept_by_its_owner {
+                    actions.push(Action::Patch(key.clone(), body(one)));
+                }
+            }
+        }
+    }
+    for (key, one) in found {
+        // Known by the note that mkube gave it here: a copy elsewhere carries the note of another network.
+        let ours = one.note.as_deref() == Some(note_of_network(&key.namespace).as_str());
+        let Some(data_key) = generated_key(&key.namespace, &key.name) else { continue };
+        if wanted.contains_key(key) || !ours || one.deleting {
+            continue;
+        }
+        actions.push(if one.holds_more {
+            let nothing = json!({"metadata": {"annotations": {GENERATED: null}}, "data": {data_key: null}});
+            Action::Patch(key.clone(), nothing)
+        } else {
+            Action::Delete(key.clone(), one.uid.clone(), one.revision)
+        });
+    }
+    actions
+}
+
+/// As a new object, and as a patch that leaves what else is there.
+fn body(one: &Wanted) -> Value {
+    json!({"metadata": {"annotations": {GENERATED: one.note}}, "data": {one.data_key: one.text}})
+}
