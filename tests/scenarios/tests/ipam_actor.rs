@@ -9,7 +9,7 @@ use mkube_fakes::Verb as DeviceVerb;
 use mkube_fakes::{FakeClock, FakeRouter};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
-use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress, leases_view};
+use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress, leases_view, networks_view};
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsPublisher, ObjectsView, StoredObject, objects_view};
 use mkube_messages::request::{Request, RequestContext};
 use mkube_model::kinds::{KindId, KindTable};
@@ -46,8 +46,16 @@ fn with(networks: Vec<Network>, device: FakeRouter) -> Bench {
     let (router, ipam) = (Doorway::new("router", 64), Doorway::new("ipam", 2048));
     let (publish, picture) = device_picture();
     let gate = RouterParts { router: device.router(), picture: publish, tick: Duration::from_secs(10) };
+    let objects_way = Doorway::new("objects", 64);
     let parts = IpamParts {
-        networks,
+        networks_publisher: networks_view(&networks).0,
+        networks: networks.into_iter().map(Arc::new).collect(),
+        config_file: "config.yaml".into(),
+        release_bridge: router.door(),
+        describe_neighbours: router.door(),
+        write: objects_way.door(),
+        report: objects_way.door(),
+        finish: objects_way.door(),
         pods: PODS,
         objects: reader,
         device: picture,
@@ -168,7 +176,8 @@ async fn a_network_without_a_free_address_says_how_full_it_is() {
     bench.lease("a", None).await.expect("free");
     bench.lease("b", None).await.expect("free");
     let full = bench.lease("c", None).await;
-    assert_eq!(full, Err(IpamFault::Exhausted { network: "gt".into(), used: 3, size: 3 }));
+    let holders = "pod default/a, pod default/b".into();
+    assert_eq!(full, Err(IpamFault::Exhausted { network: "gt".into(), used: 3, size: 3, holders }));
 }
 
 #[actix::test]

@@ -19,7 +19,7 @@ use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
-use mkube_messages::ipam::leases_view;
+use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
@@ -170,9 +170,17 @@ impl World {
             node_name: "rose1".into(),
         };
         let (publish_leases, leases) = leases_view();
+        let networks: Vec<_> = [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect();
         let addresses = IpamParts {
             publisher: publish_leases,
-            networks: [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect(),
+            networks_publisher: networks_view(&networks).0,
+            networks: networks.into_iter().map(Arc::new).collect(),
+            config_file: "config.yaml".into(),
+            release_bridge: relay(router.door(), "ReleaseBridge", &crossings),
+            describe_neighbours: relay(router.door(), "DescribeNeighbours", &crossings),
+            write: relay(objects.door(), "WriteObject", &crossings),
+            report: relay(objects.door(), "ReportStatus", &crossings),
+            finish: relay(objects.door(), "FinishDeletion", &crossings),
             pods: kind("Pod"),
             objects: reader.clone(),
             device: picture.clone(),
