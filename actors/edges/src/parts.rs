@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;
 use crate::images::HttpImages;
+use crate::networks::HttpNetworks;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct HttpParts {
     pub logs: Arc<dyn PodLogs>,
     /// Images.
     pub images: HttpImages,
+    /// What is told of networks and addresses.
+    pub networks: HttpNetworks,
     /// What is told of volumes.
     pub volumes: VolumesReader,
     /// The order pods start in.

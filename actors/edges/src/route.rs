@@ -16,8 +16,8 @@ use tracing::Instrument;
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
-    boot_plan, consistency, eviction, images, logs, metrics, offered, push_notice, read, request_body, respond, scale,
-    volumes, watching, write,
+    boot_plan, consistency, eviction, images, logs, metrics, networks, offered, push_notice, read, request_body,
+    respond, scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -78,7 +78,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/images", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
+                    "/api", "/api/v1", "/api/v1/allocations", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/images", "/api/v1/networks", "/api/v1/supervisor", "/api/v1/volumes", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
@@ -102,6 +102,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         }
         ["api", "v1", "boot-plan"] if get => return boot_plan::show(parts),
         ["api", "v1", "volumes"] if get => return volumes::list(parts),
+        ["api", "v1", "allocations"] if get => return networks::allocations(parts),
         ["api", "v1", "consistency", rest @ ..] => return consistency::of(request, payload, parts, rest, &query).await,
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
@@ -109,6 +110,12 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),
         _ => {}
+    }
+    if let ["api", "v1", "networks", rest @ ..] = segments.as_slice()
+        && get
+        && let Some(answer) = networks::plain(parts, rest, &query, wants)
+    {
+        return answer;
     }
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] => target(parts, "", version, rest),

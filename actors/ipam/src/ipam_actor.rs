@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFuture, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use imbl::OrdMap;
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::ipam::{
@@ -19,7 +19,7 @@ use mkube_messages::router::{
 };
 use mkube_model::IpNet;
 use mkube_model::kinds::KindId;
-use mkube_model::neighbours::router::{NeighbourRow, Outcome, VethRow};
+use mkube_model::neighbours::router::{NeighbourRow, Outcome, RouterFault, VethRow};
 use mkube_model::network::Network;
 use mkube_supervision::ChildSpecBuilder;
 use serde_json::Value;
@@ -92,7 +92,9 @@ pub struct IpamActor {
     /// What came of looking for their bridges, and when that is worth another look.
     ready: BTreeMap<String, Readiness>,
     /// Networks being made ready: whoever asks meanwhile waits for the same outcome.
-    preparing: BTreeMap<String, watch::Receiver<Option<Result<(), IpamFault>>>>,
+    preparing: BTreeMap<String, Outcomes>,
+    /// The device is being asked whom it hears.
+    listening: Option<Outcomes>,
     /// Something is being done about a network.
     pub(crate) caring: bool,
     /// Nothing is done about networks before this moment.
@@ -108,8 +110,13 @@ struct Readiness {
     again: Instant,
 }
 
-/// What an incarnation waits for before it leases.
-type Waited = Result<(), IpamFault>;
+/// What several may wait for together: nothing until it is known.
+type Outcomes = watch::Receiver<Option<Result<(), IpamFault>>>;
+
+async fn outcome_of(mut outcome: Outcomes) -> Result<(), IpamFault> {
+    let known = outcome.wait_for(Option::is_some).await.map(|outcome| (*outcome).clone());
+    known.ok().flatten().unwrap_or_else(|| Err(IpamFault::NotReady("the network is being looked for".into())))
+}
 
 impl IpamActor {
     /// A new incarnation.
@@ -126,6 +133,7 @@ impl IpamActor {
             networks_seen: None,
             ready: BTreeMap::new(),
             preparing: BTreeMap::new(),
+            listening: None,
             caring: false,
             care_after: None,
             heard: None,
@@ -240,11 +248,7 @@ impl IpamActor {
     }
 
     /// Looks for, or makes, what the network needs on the device; once, however many ask.
-    pub(crate) fn prepare(
-        &mut self,
-        network: Arc<Network>,
-        ctx: &mut Context<Self>,
-    ) -> watch::Receiver<Option<Result<(), IpamFault>>> {
+    pub(crate) fn prepare(&mut self, network: Arc<Network>, ctx: &mut Context<Self>) -> Outcomes {
         if let Some(outcome) = self.preparing.get(&network.name) {
             return outcome.clone();
         }
@@ -278,27 +282,39 @@ impl IpamActor {
         self.care(ctx);
     }
 
-    /// Who is heard now; a device that cannot tell keeps nobody from getting an address.
-    fn listen(&mut self, ctx: &RequestContext) -> impl ActorFuture<Self, Output = Waited> + use<> {
-        let (door, context) = (self.parts.describe_neighbours.clone(), ctx.within(patience::LEASE));
+    /// Who is heard now; once, however many ask. A device that cannot tell keeps nobody from getting an address.
+    fn listen(&mut self, ctx: &mut Context<Self>) -> Outcomes {
+        if let Some(outcome) = &self.listening {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        self.listening = Some(outcome.clone());
+        let door = self.parts.describe_neighbours.clone();
+        let context = RequestContext::new("neighbours", patience::LEASE);
         let asked = async move { door.ask(DescribeNeighbours { context }).await };
-        asked.into_actor(self).map(|heard, actor, _ctx| match heard {
-            Ok(rows) => {
-                let of_v4 = |row: NeighbourRow| match row.address {
-                    IpAddr::V4(address) => Some((address, row.interface)),
-                    IpAddr::V6(_) => None,
-                };
-                actor.table.hear(rows.into_iter().filter_map(of_v4));
-                actor.heard = Some(Instant::now());
-                Ok(())
-            }
+        ctx.spawn(asked.into_actor(self).map(move |heard, actor, _ctx| {
+            actor.listening = None;
+            tell.send_replace(Some(actor.hear(heard)));
+        }));
+        outcome
+    }
+
+    fn hear(&mut self, heard: Result<Vec<NeighbourRow>, CallError<RouterFault>>) -> Result<(), IpamFault> {
+        let rows = match heard {
+            Ok(rows) => rows,
             Err(CallError::Fault(fault)) if fault.outcome() == Outcome::Refused => {
                 tracing::debug!(%fault, "the device does not tell whom it hears");
-                actor.heard = Some(Instant::now());
-                Ok(())
+                Vec::new()
             }
-            Err(error) => Err(IpamFault::NotReady(error.to_string())),
-        })
+            Err(error) => return Err(IpamFault::NotReady(error.to_string())),
+        };
+        let of_v4 = |row: NeighbourRow| match row.address {
+            IpAddr::V4(address) => Some((address, row.interface)),
+            IpAddr::V6(_) => None,
+        };
+        self.table.hear(rows.into_iter().filter_map(of_v4));
+        self.heard = Some(Instant::now());
+        Ok(())
     }
 
     /// The network a lease is asked for; one that is known and cannot be used says why.
@@ -318,11 +334,15 @@ impl IpamActor {
         }
     }
 
-    fn lease_when_heard(&mut self, order: LeaseAddress) -> ResponseActFuture<Self, Result<AddressLease, IpamFault>> {
+    fn lease_when_heard(
+        &mut self,
+        order: LeaseAddress,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<AddressLease, IpamFault>> {
         if !self.must_listen(&order) {
             return Box::pin(actix::fut::ready(self.lease(&order)));
         }
-        let listening = self.listen(&order.context);
+        let listening = outcome_of(self.listen(ctx)).into_actor(self);
         Box::pin(listening.map(move |heard, actor, _ctx| heard.and_then(|()| actor.lease(&order))))
     }
 
@@ -399,18 +419,11 @@ impl Handler<LeaseAddress> for IpamActor {
             Err(fault) => return Box::pin(actix::fut::ready(Err(fault))),
         };
         if self.is_ready(&network) {
-            return self.lease_when_heard(order);
+            return self.lease_when_heard(order, ctx);
         }
-        let mut outcome = self.prepare(network, ctx);
-        let waiting = async move {
-            let prepared = outcome.wait_for(Option::is_some).await.map(|outcome| (*outcome).clone());
-            prepared
-                .ok()
-                .flatten()
-                .unwrap_or_else(|| Err(IpamFault::NotReady("the network is being looked for".into())))
-        };
-        Box::pin(waiting.into_actor(self).then(move |prepared, actor, _ctx| match prepared {
-            Ok(()) => actor.lease_when_heard(order),
+        let waiting = outcome_of(self.prepare(network, ctx));
+        Box::pin(waiting.into_actor(self).then(move |prepared, actor, ctx| match prepared {
+            Ok(()) => actor.lease_when_heard(order, ctx),
             Err(fault) => Box::pin(actix::fut::ready(Err(fault))),
         }))
     }

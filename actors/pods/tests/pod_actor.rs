@@ -85,6 +85,8 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         doors,
         objects,
         device: picture,
+        leases: leases_view().1,
+        networks: networks_view(&[]).1,
         gates: watch::channel(Arc::new(GatesView::open())).1,
         disk: Arc::new(FakeDisk::blind()),
         clock: Arc::new(FakeClock::default()),

@@ -171,9 +171,10 @@ impl World {
         };
         let (publish_leases, leases) = leases_view();
         let networks: Vec<_> = [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect();
+        let (publish_networks, networks_reader) = networks_view(&networks);
         let addresses = IpamParts {
             publisher: publish_leases,
-            networks_publisher: networks_view(&networks).0,
+            networks_publisher: publish_networks,
             networks: networks.into_iter().map(Arc::new).collect(),
             config_file: "config.yaml".into(),
             release_bridge: relay(router.door(), "ReleaseBridge", &crossings),
@@ -233,6 +234,8 @@ impl World {
                 doors,
                 objects: reader.clone(),
                 device: picture.clone(),
+                leases: leases.clone(),
+                networks: networks_reader,
                 gates,
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
