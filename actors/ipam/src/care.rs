@@ -106,9 +106,11 @@ impl IpamActor {
         };
         match care {
             Care::Show(object, verb) => {
+                self.written.insert(metadata::name(&object).to_owned());
                 self.await_care(asked(self.parts.write.clone(), write(metadata::name(&object), verb)), ctx);
             }
             Care::Drop(name) => {
+                self.written.insert(name.clone());
                 let order = write(&name, Verb::Delete { options: Value::Null });
                 self.await_care(asked(self.parts.write.clone(), order), ctx);
             }
@@ -134,6 +136,7 @@ impl IpamActor {
                 self.await_care(waiting, ctx);
             }
             Care::Report(name, uid, status) => {
+                self.reported.insert(name.clone(), (uid.clone(), status.clone()));
                 let key = ObjectKey::new("", name);
                 let order = ReportStatus { context, kind: NETWORKS, key, uid, status };
                 self.await_care(asked(self.parts.report.clone(), order), ctx);
@@ -173,7 +176,8 @@ impl IpamActor {
         }
         let networks = view.kind(&NETWORKS);
         let object = |name: &str| networks.objects.get(&ObjectKey::new("", name));
-        for network in &self.parts.networks {
+        // Once for each until the next sweep: what cannot be written so is not tried without end.
+        for network in self.parts.networks.iter().filter(|network| !self.written.contains(&network.name)) {
             let there = object(&network.name).map(|object| object.value());
             if let Some(body) = to_be_shown(network, &self.parts.config_file, there.as_ref()) {
                 let verb = match there {
@@ -183,13 +187,15 @@ impl IpamActor {
                 return Some(Care::Show(body, verb));
             }
         }
-        if let Some(name) = self.known.dropped.first() {
+        if let Some(name) = self.known.dropped.iter().find(|name| !self.written.contains(*name)) {
             return Some(Care::Drop(name.clone()));
         }
         let told = |name: &str, status: Value| {
             let object = object(name).filter(|object| !object.is_deleting())?;
             let same = object.value()["status"] == status;
-            (!same).then(|| Care::Report(name.to_owned(), object.uid().to_owned(), status))
+            // What was told is written in its own time, and told again at the next sweep if it was lost.
+            let told = self.reported.get(name) == Some(&(object.uid().to_owned(), status.clone()));
+            (!same && !told).then(|| Care::Report(name.to_owned(), object.uid().to_owned(), status))
         };
         let usable = self.known.usable.iter().find_map(|network| {
             let (outcome, _) = self.readiness_of(network)?;

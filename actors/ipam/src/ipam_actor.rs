@@ -1,6 +1,6 @@
 //! The actor: brings the table up to date with device and store, then lets it decide.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +99,10 @@ pub struct IpamActor {
     pub(crate) caring: bool,
     /// Nothing is done about networks before this moment.
     pub(crate) care_after: Option<Instant>,
+    /// Networks whose objects were written since the last sweep.
+    pub(crate) written: BTreeSet<String>,
+    /// What was told of networks since the last sweep, and of which object.
+    pub(crate) reported: BTreeMap<String, (String, Value)>,
     /// When it was last heard who uses which address.
     heard: Option<Instant>,
 }
@@ -136,6 +140,8 @@ impl IpamActor {
             listening: None,
             caring: false,
             care_after: None,
+            written: BTreeSet::new(),
+            reported: BTreeMap::new(),
             heard: None,
         }
     }
@@ -349,6 +355,9 @@ impl IpamActor {
     fn sweep_later(&self, ctx: &mut Context<Self>) {
         ctx.run_later(SWEEP, |actor, ctx| {
             actor.sweep();
+            actor.reported.clear();
+            actor.written.clear();
+            actor.care(ctx);
             actor.sweep_later(ctx);
         });
     }

@@ -135,7 +135,7 @@ impl LeaseTable {
         }
         let address = match wish.wanted {
             Some(wanted) => self.check_static(&network, wish, wanted)?,
-            None => match self.kept(&network, wish) {
+            None => match self.turned_back(&network, wish).or_else(|| self.kept(&network, wish)) {
                 Some(kept) => kept,
                 None => self.next_free(&network, wish)?,
             },
@@ -185,8 +185,18 @@ impl LeaseTable {
         let held = self.by_veth.get(wish.veth).copied()?;
         // Somebody may have put the address on another interface meanwhile.
         let rival = self.on_device(held).any(|veth| veth != wish.veth);
-        let fits = network.cidr.contains(&held) && held != network.gateway && !rival;
+        let turned_back = self.turned_back(network, wish).is_some();
+        let fits = network.cidr.contains(&held) && held != network.gateway && !rival && !turned_back;
         (fits && wish.wanted.is_none_or(|wanted| wanted == held)).then_some(held)
+    }
+
+    /// A move to another address that was taken back before the interface moved: it stays where it is.
+    fn turned_back(&self, network: &Network, wish: Wish<'_>) -> Option<Ipv4Addr> {
+        let held = *self.by_veth.get(wish.veth)?;
+        let last = *self.last.0.get(wish.veth)?;
+        let has = |address| self.on_device(address).any(|veth| veth == wish.veth);
+        let stays = wish.wanted.is_none() && last != held && has(last) && !has(held);
+        (stays && self.is_free(network, wish, last)).then_some(last)
     }
 
     /// What the pod or the interface had before, if it can have that again. Who is heard under it may be the one who had it.

@@ -137,6 +137,79 @@ fn a_lease_moves_when_somebody_put_its_address_on_another_interface() {
     assert_eq!(table.lease(wish("a")).expect("another").address.addr(), ip("10.90.0.4"));
 }
 
+#[test]
+fn an_interface_that_comes_back_gets_the_address_it_had() {
+    let mut table = table();
+    for veth in ["a", "b"] {
+        table.lease(wish(veth)).expect("free");
+    }
+    table.release("a");
+    assert_eq!(table.lease(wish("c")).expect("free").address.addr(), ip("10.90.0.5"));
+    assert_eq!(table.lease(wish("a")).expect("its own").address.addr(), ip("10.90.0.2"));
+    table.release("a");
+    assert_eq!(table.lease(wish("d")).expect("the only one").address.addr(), ip("10.90.0.2"));
+    assert!(matches!(table.lease(wish("a")), Err(IpamFault::Exhausted { .. })), "somebody else has it now");
+}
+
+#[test]
+fn a_move_that_is_taken_back_before_the_interface_moved_leaves_it_where_it_is() {
+    let mut table = table();
+    table.lease(wish("a")).expect("free");
+    let on_device: Vec<IpNet> = vec!["10.90.0.2/24".parse().expect("a literal")];
+    table.see_device([("a", on_device.as_slice())].into_iter());
+    assert!(table.lease(Wish { wanted: Some(ip("10.90.0.77")), ..wish("a") }).is_ok());
+    let previous = Some(ip("10.90.0.77"));
+    assert_eq!(table.lease(Wish { previous, ..wish("a") }).expect("its own").address.addr(), ip("10.90.0.2"));
+    // What somebody else wrote on the interface is no move of ours.
+    let changed: Vec<IpNet> = vec!["10.90.0.5/24".parse().expect("a literal")];
+    table.see_device([("a", changed.as_slice())].into_iter());
+    assert_eq!(table.lease(wish("a")).expect("its own").address.addr(), ip("10.90.0.2"));
+}
+
+#[test]
+fn what_dhcp_gives_out_is_for_machines_and_for_pods_that_ask_for_it() {
+    let dhcp = mkube_model::settings::DhcpSettings {
+        enabled: true,
+        range_start: Some(ip("10.90.0.2")),
+        range_end: Some(ip("10.90.0.4")),
+        ..Default::default()
+    };
+    let mut table = LeaseTable::new(vec![Arc::new(Network { dhcp, ..network("gt", "10.90.0.0/24", 2, 5) })]);
+    assert_eq!(table.lease(wish("a")).expect("free").address.addr(), ip("10.90.0.5"));
+    assert!(matches!(table.lease(wish("b")), Err(IpamFault::Exhausted { .. })));
+    assert!(table.lease(Wish { wanted: Some(ip("10.90.0.4")), ..wish("b") }).is_ok());
+}
+
+#[test]
+fn who_is_heard_keeps_an_address_unless_it_was_only_ours() {
+    let mut table = table();
+    let on = |bridge: &str| [(ip("10.90.0.2"), bridge.to_owned()), (ip("10.90.0.4"), bridge.to_owned())];
+    table.hear(on("elsewhere").into_iter());
+    assert_eq!(table.lease(wish("a")).expect("free").address.addr(), ip("10.90.0.2"));
+    table.hear(on("bridge-gt").into_iter());
+    assert_eq!(table.lease(wish("b")).expect("free").address.addr(), ip("10.90.0.5"));
+    let full = table.lease(wish("c"));
+    assert!(matches!(&full, Err(IpamFault::Exhausted { holders, .. }) if holders.contains("seen in use on bridge-gt")));
+    // Ours a moment ago: it is still in the device's memory.
+    table.release("a");
+    assert_eq!(table.lease(wish("c")).expect("free").address.addr(), ip("10.90.0.2"));
+    table.hear(std::iter::empty());
+    assert_eq!(table.lease(wish("d")).expect("nobody is heard any more").address.addr(), ip("10.90.0.4"));
+}
+
+#[test]
+fn networks_come_and_go_and_what_is_leased_stays_leased() {
+    let mut table = table();
+    table.lease(wish("a")).expect("free");
+    let changed = network("gt", "10.90.0.0/24", 2, 4);
+    table.set_networks(vec![Arc::new(changed), Arc::new(network("g8", "10.8.0.0/24", 2, 9))]);
+    assert_eq!(table.lease(wish("b")).expect("free").address.addr(), ip("10.90.0.4"));
+    assert!(table.lease(Wish { network: Some("g8"), ..wish("c") }).is_ok());
+    assert!(matches!(table.lease(Wish { network: Some("g10"), ..wish("d") }), Err(IpamFault::UnknownNetwork { .. })));
+    table.set_networks(vec![]);
+    assert_eq!(table.told().len(), 3);
+}
+
 /// One thing that happens to the table.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -155,6 +228,10 @@ enum Happening {
     Device(Vec<(u8, u8)>),
     /// Only pods below this number exist.
     Forget(u8),
+    /// Somebody is heard under these.
+    Heard(Vec<u8>),
+    /// The process dies: what is on the device comes back, and the store's claims.
+    Crash,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -168,6 +245,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (who.clone(), host()).prop_map(|(who, host)| Happening::Claim { who, host }),
         1 => prop::collection::vec((who.clone(), host()), 0..4).prop_map(Happening::Device),
         1 => who.prop_map(Happening::Forget),
+        1 => prop::collection::vec(host(), 0..3).prop_map(Happening::Heard),
+        1 => Just(Happening::Crash),
     ]
 }
 
@@ -209,6 +288,14 @@ proptest! {
                     let net = |host: u8| IpNet::new(IpAddr::V4(at(host)), 24).expect("a prefix");
                     device = rows.iter().map(|(who, host)| (format!("v{who}"), vec![net(*host)])).collect();
                     table.see_device(device.iter().map(|(veth, addresses)| (veth.as_str(), addresses.as_slice())));
+                }
+                Happening::Heard(hosts) => {
+                    table.hear(hosts.iter().map(|host| (at(*host), "bridge-gt".to_owned())));
+                }
+                Happening::Crash => {
+                    table = self::table();
+                    table.see_device(device.iter().map(|(veth, addresses)| (veth.as_str(), addresses.as_slice())));
+                    model.clear();
                 }
                 Happening::Forget(below) => {
                     let exists = |pod: &ObjectKey| pods[..usize::from(below)].contains(pod);

@@ -9,7 +9,7 @@ use mkube_messages::door::Doorway;
 use mkube_messages::gates::GatesView;
 use mkube_messages::health::health_view;
 use mkube_messages::images::EnsureTarball;
-use mkube_messages::ipam::{AddressLease, LeaseAddress};
+use mkube_messages::ipam::{AddressLease, LeaseAddress, leases_view, networks_view};
 use mkube_messages::objects::{
     KindView, ObjectKey, ObjectsView, ReportStatus, StoredObject, Verb, WriteObject, Written, objects_view,
 };

@@ -139,7 +139,7 @@ pub fn network_of(object: &Value) -> Result<Network, Vec<Problem>> {
 
 /// The object that shows a network of the configuration file.
 pub fn network_object(network: &Network, file: &str) -> Value {
-    json!({
+    without_nulls(json!({
         "apiVersion": NETWORK.api_version(), "kind": NETWORK.kind,
         "metadata": {"name": network.name, "annotations": {CONFIGURED_IN: file}},
         "spec": {
@@ -147,7 +147,19 @@ pub fn network_object(network: &Network, file: &str) -> Value {
             "managed": network.managed, "ipamStart": network.first, "ipamEnd": network.last,
             "externalDNS": network.external_dns, "dns": network.names, "dhcp": network.dhcp,
         },
-    })
+    }))
+}
+
+/// As it is stored: what is not said is not there.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let said = fields.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(said.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        other => other,
+    }
 }
 
 /// What keeps networks from being there together with `network`, in the words of an object's fields.
@@ -319,6 +331,11 @@ mod tests {
         let known = (NETWORK.typed)(&shown).expect("fields of the type");
         assert_eq!(super::super::unknown_fields(&shown, &known), Vec::<String>::new());
         assert_eq!(network_of(&shown), Ok(configured));
+        let plain = network_of(&plain("g9", "10.9.0.0/24")).expect("a network");
+        let mut stored = network_object(&plain, "config.yaml");
+        let before = stored.clone();
+        super::super::prune(&mut stored, &(NETWORK.typed)(&before).expect("fields of the type"));
+        assert_eq!(stored, before, "it is stored as it is shown");
     }
 
     #[test]
