@@ -65,6 +65,7 @@ impl IpamActor {
         self.known = found;
         self.networks_seen = Some(networks.objects.clone());
         self.care_after = None;
+        self.content = false;
         let told = NetworksView {
             loaded: true,
             default: self.parts.networks.first().map(|network| network.name.clone()).unwrap_or_default(),
@@ -79,7 +80,7 @@ impl IpamActor {
     pub(crate) fn care(&mut self, ctx: &mut Context<Self>) {
         self.look_networks();
         let now = Instant::now();
-        if self.caring || self.care_after.is_some_and(|after| now < after) {
+        if self.caring || self.content || self.care_after.is_some_and(|after| now < after) {
             return;
         }
         let view = self.parts.objects.view();
@@ -88,6 +89,8 @@ impl IpamActor {
             return;
         }
         let Some(care) = self.next_care(&view, now) else {
+            // Until something changes there is nothing to look for.
+            self.content = true;
             if !self.known.leaving.is_empty() {
                 self.care_in(LEAVING, ctx);
             }
@@ -160,7 +163,13 @@ impl IpamActor {
 
     fn care_in(&mut self, pause: Duration, ctx: &mut Context<Self>) {
         self.care_after = Some(Instant::now() + pause);
-        ctx.run_later(pause, |actor, ctx| actor.care(ctx));
+        ctx.run_later(pause, |actor, ctx| actor.care_again(ctx));
+    }
+
+    /// Something changed that is not seen from the objects, or time has passed.
+    pub(crate) fn care_again(&mut self, ctx: &mut Context<Self>) {
+        self.content = false;
+        self.care(ctx);
     }
 
     fn next_care(&self, view: &ObjectsView, now: Instant) -> Option<Care> {

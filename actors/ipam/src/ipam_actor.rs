@@ -97,6 +97,8 @@ pub struct IpamActor {
     listening: Option<Outcomes>,
     /// Something is being done about a network.
     pub(crate) caring: bool,
+    /// At the last look there was nothing to do about networks.
+    pub(crate) content: bool,
     /// Nothing is done about networks before this moment.
     pub(crate) care_after: Option<Instant>,
     /// Networks whose objects were written since the last sweep.
@@ -139,6 +141,7 @@ impl IpamActor {
             preparing: BTreeMap::new(),
             listening: None,
             caring: false,
+            content: false,
             care_after: None,
             written: BTreeSet::new(),
             reported: BTreeMap::new(),
@@ -219,7 +222,7 @@ impl IpamActor {
         self.followed = veths;
         if is_new && self.catch_up().is_ok() {
             self.publish();
-            self.care(ctx);
+            self.care_again(ctx);
         }
     }
 
@@ -268,9 +271,9 @@ impl IpamActor {
             let pause = if prepared.is_ok() { RECHECK } else { PAUSE };
             let again = Instant::now() + pause;
             actor.ready.insert(name, Readiness { network: about, outcome: prepared.clone(), again });
-            ctx.run_later(pause, |actor, ctx| actor.care(ctx));
+            ctx.run_later(pause, |actor, ctx| actor.care_again(ctx));
             tell.send_replace(Some(prepared));
-            actor.care(ctx);
+            actor.care_again(ctx);
         }));
         outcome
     }
@@ -357,7 +360,7 @@ impl IpamActor {
             actor.sweep();
             actor.reported.clear();
             actor.written.clear();
-            actor.care(ctx);
+            actor.care_again(ctx);
             actor.sweep_later(ctx);
         });
     }

@@ -17,7 +17,7 @@ pub struct Leaving {
     /// The uid of its object.
     pub uid: String,
     /// What it was, if that can be read.
-    pub network: Option<Network>,
+    pub network: Option<Arc<Network>>,
 }
 
 /// What the store and the file say together.
@@ -43,7 +43,7 @@ pub fn known<'a>(configured: &[Arc<Network>], objects: impl Iterator<Item = &'a 
         let name = &object.key.name;
         let network = network_of(&value);
         if object.is_deleting() {
-            let (uid, network) = (object.uid().to_owned(), network.ok());
+            let (uid, network) = (object.uid().to_owned(), network.ok().map(Arc::new));
             found.leaving.push(Leaving { name: name.clone(), uid, network });
             continue;
         }

@@ -71,7 +71,7 @@ async fn a_network_that_is_made_while_mkube_runs_takes_pods_and_leaves_nothing_b
     let addresses = world.device.rows("ip/address");
     assert!(addresses.iter().all(|row| row["address"] != "10.8.0.1/24"), "{addresses:?}");
     world.create("Pod", pod_in("late", json!({"vkube.io/network": "g8"}))).await;
-    world.until("it is told", |world| world.all_events().contains("network \"g8\" is not configured")).await;
+    world.until("it is told", |world| world.status("late").to_string().contains("is not configured")).await;
     world.nothing_is_left();
 }
 
