@@ -76,9 +76,10 @@ fn one(kinds: &KindTable, mut body: Value) -> Result<Document, String> {
     }
     let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    let Some(row) = kinds.by_kind(&api_version, &kind) else {
+    let Some(row) = kinds.by_written_kind(&api_version, &kind) else {
         return Err(format!("no kind {kind:?} in version {api_version:?}"));
     };
+    body["apiVersion"] = json!(row.api_version());
     let name = metadata::name(&body).to_owned();
     if body.pointer(&format!("/metadata/annotations/{}", LAST_APPLIED.replace('/', "~1"))).is_none() && !name.is_empty()
     {

@@ -7,7 +7,7 @@ use mkube_messages::gates::{BOOT_ORDER, DRAINED, WAITING};
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::image_pins::digest_of;
 use mkube_model::neighbours::desired_store::Revision;
-use mkube_model::{metadata, names, workloads};
+use mkube_model::{metadata, names, static_addresses, workloads};
 use serde_json::Value;
 
 /// An owner as an object names it.
@@ -37,8 +37,8 @@ pub struct PodSight {
     pub paused: bool,
     /// It gets no place: the node takes no new pods.
     pub unschedulable: bool,
-    /// `vkube.io/static-ip`; the first container's.
-    pub static_ip: Option<IpAddr>,
+    /// The address each container asks for by `vkube.io/static-ip`.
+    pub static_ips: Vec<Option<IpAddr>>,
     /// What manages it.
     pub controller: Option<Owner>,
     /// `vkube.io/owner-deployment`.
@@ -113,7 +113,11 @@ impl PodSight {
             phase,
             paused: workloads::says_true(&pod, workloads::PAUSED),
             unschedulable: is_unschedulable(&pod),
-            static_ip: metadata::annotation(&pod, "vkube.io/static-ip").and_then(|text| text.trim().parse().ok()),
+            static_ips: static_addresses::wanted(&pod)
+                .unwrap_or_default()
+                .into_iter()
+                .map(|wanted| wanted.map(IpAddr::V4))
+                .collect(),
             controller: owners_of(&pod).into_iter().find(|owner| owner.controller),
             owner_deployment: metadata::annotation(&pod, workloads::OWNER_DEPLOYMENT).map(str::to_owned),
             containers: containers

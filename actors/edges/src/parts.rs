@@ -21,6 +21,7 @@ use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;
 use crate::images::HttpImages;
 use crate::names::HttpNames;
+use crate::networks::HttpNetworks;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct HttpParts {
     pub logs: Arc<dyn PodLogs>,
     /// Images.
     pub images: HttpImages,
+    /// What is told of networks and addresses.
+    pub networks: HttpNetworks,
     /// What is told of volumes.
     pub volumes: VolumesReader,
     /// The order pods start in.

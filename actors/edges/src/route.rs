@@ -16,8 +16,8 @@ use tracing::Instrument;
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
-    boot_plan, consistency, eviction, images, logs, metrics, names, offered, push_notice, read, request_body, respond,
-    scale, volumes, watching, write,
+    boot_plan, consistency, eviction, images, logs, metrics, names, networks, offered, push_notice, read, request_body,
+    respond, scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -78,8 +78,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate",
-                    "/api/v1/images", "/api/v1/instances", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
+                    "/api", "/api/v1", "/api/v1/allocations", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate",
+                    "/api/v1/images", "/api/v1/instances", "/api/v1/networks", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
@@ -103,6 +103,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         }
         ["api", "v1", "boot-plan"] if get => return boot_plan::show(parts),
         ["api", "v1", "volumes"] if get => return volumes::list(parts),
+        ["api", "v1", "allocations"] if get => return networks::allocations(parts),
         ["api", "v1", "consistency", rest @ ..] => return consistency::of(request, payload, parts, rest, &query).await,
         ["api", "v1", "dns", "validate"] if get => return names::validate(parts),
         ["api", "v1", "zones", rest @ ..] => return names::zones(request, payload, parts, rest, &query).await,
@@ -113,6 +114,12 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),
         _ => {}
+    }
+    if let ["api", "v1", "networks", rest @ ..] = segments.as_slice()
+        && get
+        && let Some(answer) = networks::plain(parts, rest, &query, wants)
+    {
+        return answer;
     }
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] => target(parts, "", version, rest),

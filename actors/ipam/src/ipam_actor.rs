@@ -7,29 +7,43 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use imbl::OrdMap;
-use mkube_messages::door::Door;
-use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, LeasesPublisher, LeasesView, ReleaseAddress};
-use mkube_messages::objects::ObjectsReader;
+use mkube_messages::door::{CallError, Door};
+use mkube_messages::ipam::{
+    AddressLease, IpamFault, LeaseAddress, LeasesPublisher, LeasesView, NetworksPublisher, ReleaseAddress,
+};
+use mkube_messages::objects::{FinishDeletion, ObjectKey, ObjectsReader, ReportStatus, StoredObject, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
-use mkube_messages::router::{DescribeNetworks, DeviceReader, EnsureBridge};
+use mkube_messages::router::{
+    DescribeNeighbours, DescribeNetworks, DeviceReader, DeviceSnapshot, EnsureBridge, ReleaseBridge,
+};
 use mkube_messages::watch;
+use mkube_model::IpNet;
 use mkube_model::kinds::KindId;
-use mkube_model::neighbours::router::VethRow;
+use mkube_model::neighbours::router::{NeighbourRow, Outcome, RouterFault, VethRow};
 use mkube_model::network::Network;
 use mkube_supervision::{ChildSpecBuilder, follow};
 use serde_json::Value;
+use tokio::time::Instant;
 
+use crate::care::PAUSE;
+use crate::known_networks::KnownNetworks;
 use crate::lease_table::{LeaseTable, Wish};
 
 /// Pause between two sweeps of forgotten leases.
 const SWEEP: Duration = Duration::from_secs(30);
+/// How long what was heard of other people's addresses is good enough.
+const FRESH: Duration = Duration::from_secs(30);
+/// Pause between two looks for a bridge that was there.
+const RECHECK: Duration = Duration::from_secs(600);
 
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
 pub struct IpamParts {
-    /// The networks there are.
-    pub networks: Vec<Network>,
+    /// The networks of the configuration file; the first is the default.
+    pub networks: Vec<Arc<Network>>,
+    /// The file they stand in.
+    pub config_file: String,
     /// The kind whose objects hold addresses (pods).
     pub pods: KindId,
     /// Objects.
@@ -40,8 +54,20 @@ pub struct IpamParts {
     pub ensure_bridge: Door<EnsureBridge>,
     /// To look for bridges of the others.
     pub describe_networks: Door<DescribeNetworks>,
+    /// To take away what was made for a network.
+    pub release_bridge: Door<ReleaseBridge>,
+    /// To hear who uses addresses that nobody gave out.
+    pub describe_neighbours: Door<DescribeNeighbours>,
+    /// To show configured networks as objects.
+    pub write: Door<WriteObject>,
+    /// To say whether networks can be used.
+    pub report: Door<ReportStatus>,
+    /// To end the deletion of a network.
+    pub finish: Door<FinishDeletion>,
     /// Where leases are published; outlives the actor.
     pub publisher: LeasesPublisher,
+    /// Where networks are published; outlives the actor.
+    pub networks_publisher: NetworksPublisher,
 }
 
 /// Registers everything the actor answers.
@@ -51,26 +77,86 @@ pub fn answers(spec: ChildSpecBuilder<IpamActor>) -> ChildSpecBuilder<IpamActor>
 
 /// See the room's card.
 pub struct IpamActor {
-    parts: IpamParts,
-    table: LeaseTable,
-    /// The reading of the device the table knows.
-    seen: u64,
+    pub(crate) parts: IpamParts,
+    pub(crate) table: LeaseTable,
+    /// The interfaces the table knows.
+    seen: Option<OrdMap<String, Arc<VethRow>>>,
     /// The interfaces that were last looked at.
     followed: OrdMap<String, Arc<VethRow>>,
     /// Addresses in the pods' status were claimed.
     claimed: bool,
-    /// Networks whose bridge and gateway were found or made.
-    ready: BTreeSet<String>,
+    /// Which networks there are.
+    pub(crate) known: KnownNetworks,
+    /// The objects they were read from.
+    pub(crate) networks_seen: Option<OrdMap<ObjectKey, Arc<StoredObject>>>,
+    /// What came of looking for their bridges, and when that is worth another look.
+    ready: BTreeMap<String, Readiness>,
     /// Networks being made ready: whoever asks meanwhile waits for the same outcome.
-    preparing: BTreeMap<String, watch::Receiver<Option<Result<(), IpamFault>>>>,
+    preparing: BTreeMap<String, Outcomes>,
+    /// The device is being asked whom it hears.
+    listening: Option<Outcomes>,
+    /// Something is being done about a network.
+    pub(crate) caring: bool,
+    /// At the last look there was nothing to do about networks.
+    pub(crate) content: bool,
+    /// Nothing is done about networks before this moment.
+    pub(crate) care_after: Option<Instant>,
+    /// Networks whose objects were written since the last sweep.
+    pub(crate) written: BTreeSet<String>,
+    /// What was told of networks since the last sweep, and of which object.
+    pub(crate) reported: BTreeMap<String, (String, Value)>,
+    /// When it was last heard who uses which address.
+    heard: Option<Instant>,
+}
+
+/// What came of looking for a network's bridge.
+struct Readiness {
+    network: Arc<Network>,
+    outcome: Result<(), IpamFault>,
+    again: Instant,
+}
+
+/// What several may wait for together: nothing until it is known.
+type Outcomes = watch::Receiver<Option<Result<(), IpamFault>>>;
+
+async fn outcome_of(mut outcome: Outcomes) -> Result<(), IpamFault> {
+    let known = outcome.wait_for(Option::is_some).await.map(|outcome| (*outcome).clone());
+    known.ok().flatten().unwrap_or_else(|| Err(IpamFault::NotReady("the network is being looked for".into())))
 }
 
 impl IpamActor {
     /// A new incarnation.
     pub fn new(parts: IpamParts) -> Self {
         let table = LeaseTable::new(parts.networks.clone());
-        let followed = OrdMap::new();
-        Self { parts, table, seen: 0, followed, claimed: false, ready: BTreeSet::new(), preparing: BTreeMap::new() }
+        let known = KnownNetworks { usable: parts.networks.clone(), ..KnownNetworks::default() };
+        Self {
+            parts,
+            table,
+            seen: None,
+            followed: OrdMap::new(),
+            claimed: false,
+            known,
+            networks_seen: None,
+            ready: BTreeMap::new(),
+            preparing: BTreeMap::new(),
+            listening: None,
+            caring: false,
+            content: false,
+            care_after: None,
+            written: BTreeSet::new(),
+            reported: BTreeMap::new(),
+            heard: None,
+        }
+    }
+
+    /// What came of the last look for this network's bridge, and when to look again.
+    pub(crate) fn readiness_of(&self, network: &Arc<Network>) -> Option<(Result<(), String>, Instant)> {
+        let known = self.ready.get(&network.name).filter(|known| known.network == *network)?;
+        Some((known.outcome.clone().map_err(|fault| fault.to_string()), known.again))
+    }
+
+    fn is_ready(&self, network: &Arc<Network>) -> bool {
+        self.ready.get(&network.name).is_some_and(|known| known.network == *network && known.outcome.is_ok())
     }
 
     /// Learns what device and store hold; fails while either is not known completely.
@@ -80,9 +166,9 @@ impl IpamActor {
             let why = device.fault.clone().unwrap_or_else(|| "the device is being read".into());
             return Err(IpamFault::NotReady(why));
         }
-        if device.sequence != self.seen {
+        if self.seen.as_ref().is_none_or(|seen| !seen.ptr_eq(&device.veths)) {
             self.table.see_device(device.veths.values().map(|row| (row.name.as_str(), row.addresses.as_slice())));
-            self.seen = device.sequence;
+            self.seen = Some(device.veths.clone());
         }
         if !self.claimed {
             let view = self.parts.objects.view();
@@ -101,15 +187,15 @@ impl IpamActor {
 
     fn lease(&mut self, order: &LeaseAddress) -> Result<AddressLease, IpamFault> {
         self.catch_up()?;
-        let lease = self.table.lease(Wish {
-            veth: &order.veth,
-            pod: &order.pod,
-            network: order.network.as_deref(),
-            wanted: order.wanted,
-            previous: order.previous,
-        });
+        let lease = self.table.lease(wish_of(order));
         self.publish();
         lease
+    }
+
+    /// Whether it has to be heard first who uses which address.
+    fn must_listen(&mut self, order: &LeaseAddress) -> bool {
+        let fresh = self.heard.is_some_and(|at| at.elapsed() < FRESH);
+        !fresh && self.catch_up().is_ok() && self.table.searches(wish_of(order))
     }
 
     /// Tells the leases, if that is news. Only after both sides were read: what is missing before is not missing.
@@ -122,12 +208,13 @@ impl IpamActor {
     }
 
     /// Interfaces that come and go by themselves are noticed at once.
-    fn device_changed(&mut self) {
+    fn device_changed(&mut self, ctx: &mut Context<Self>) {
         let veths = self.parts.device.borrow().veths.clone();
         let is_new = !self.followed.ptr_eq(&veths) || !self.claimed;
         self.followed = veths;
         if is_new && self.catch_up().is_ok() {
             self.publish();
+            self.care_again(ctx);
         }
     }
 
@@ -145,10 +232,24 @@ impl IpamActor {
             tracing::info!(%veth, "address lease without pod and interface given back");
         }
         self.publish();
+        self.doubt_bridges(&device);
+    }
+
+    /// An interface with a lease that is no port of its network's bridge: perhaps there is no such bridge any more.
+    fn doubt_bridges(&mut self, device: &DeviceSnapshot) {
+        let told = self.table.told();
+        let Self { known, ready, .. } = self;
+        for network in &known.usable {
+            let strays = |veth: &String| device.ports.get(veth).is_none_or(|port| port.bridge != network.bridge);
+            let inside = told.iter().filter(|(_, held)| held.pod.is_some() && network.cidr.contains(&held.address));
+            if inside.map(|(veth, _)| veth).filter(|veth| device.veths.contains_key(*veth)).any(strays) {
+                ready.remove(&network.name);
+            }
+        }
     }
 
     /// Looks for, or makes, what the network needs on the device; once, however many ask.
-    fn prepare(&mut self, network: Network, ctx: &mut Context<Self>) -> watch::Receiver<Option<Result<(), IpamFault>>> {
+    pub(crate) fn prepare(&mut self, network: Arc<Network>, ctx: &mut Context<Self>) -> Outcomes {
         if let Some(outcome) = self.preparing.get(&network.name) {
             return outcome.clone();
         }
@@ -156,19 +257,89 @@ impl IpamActor {
         self.preparing.insert(network.name.clone(), outcome.clone());
         let name = network.name.clone();
         let (ensure, describe) = (self.parts.ensure_bridge.clone(), self.parts.describe_networks.clone());
-        ctx.spawn(prepare(network, ensure, describe).into_actor(self).map(move |prepared, actor, _ctx| {
+        let about = network.clone();
+        ctx.spawn(prepare(network, ensure, describe).into_actor(self).map(move |prepared, actor, ctx| {
             actor.preparing.remove(&name);
-            if prepared.is_ok() {
-                actor.ready.insert(name);
-            }
+            let pause = if prepared.is_ok() { RECHECK } else { PAUSE };
+            let again = Instant::now() + pause;
+            actor.ready.insert(name, Readiness { network: about, outcome: prepared.clone(), again });
+            ctx.run_later(pause, |actor, ctx| actor.care_again(ctx));
             tell.send_replace(Some(prepared));
+            actor.care_again(ctx);
         }));
         outcome
+    }
+
+    /// Who is heard now; once, however many ask. A device that cannot tell keeps nobody from getting an address.
+    fn listen(&mut self, ctx: &mut Context<Self>) -> Outcomes {
+        if let Some(outcome) = &self.listening {
+            return outcome.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        self.listening = Some(outcome.clone());
+        let door = self.parts.describe_neighbours.clone();
+        let context = RequestContext::new("neighbours", patience::LEASE);
+        let asked = async move { door.ask(DescribeNeighbours { context }).await };
+        ctx.spawn(asked.into_actor(self).map(move |heard, actor, _ctx| {
+            actor.listening = None;
+            tell.send_replace(Some(actor.hear(heard)));
+        }));
+        outcome
+    }
+
+    fn hear(&mut self, heard: Result<Vec<NeighbourRow>, CallError<RouterFault>>) -> Result<(), IpamFault> {
+        let rows = match heard {
+            Ok(rows) => rows,
+            Err(CallError::Fault(fault)) if fault.outcome() == Outcome::Refused => {
+                tracing::debug!(%fault, "the device does not tell whom it hears");
+                Vec::new()
+            }
+            Err(error) => return Err(IpamFault::NotReady(error.to_string())),
+        };
+        let of_v4 = |row: NeighbourRow| match row.address {
+            IpAddr::V4(address) => Some((address, row.interface)),
+            IpAddr::V6(_) => None,
+        };
+        self.table.hear(rows.into_iter().filter_map(of_v4));
+        self.heard = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The network a lease is asked for; one that is known and cannot be used says why.
+    fn network_for(&self, order: &LeaseAddress) -> Result<Arc<Network>, IpamFault> {
+        let unusable = order.network.as_deref().and_then(|name| {
+            let leaves = self.known.leaving.iter().any(|leaving| leaving.name == name);
+            let why = leaves.then(|| "it is being deleted".to_owned());
+            why.or_else(|| self.known.refused.get(name).cloned()).map(|why| (name.to_owned(), why))
+        });
+        match unusable {
+            Some((network, why)) => Err(IpamFault::Unusable { network, why }),
+            // Before the store was read there may be more than are known.
+            None if self.networks_seen.is_none() && self.table.network(order.network.as_deref()).is_err() => {
+                Err(IpamFault::NotReady("the store is being read".into()))
+            }
+            None => self.table.network(order.network.as_deref()).cloned(),
+        }
+    }
+
+    fn lease_when_heard(
+        &mut self,
+        order: LeaseAddress,
+        ctx: &mut Context<Self>,
+    ) -> ResponseActFuture<Self, Result<AddressLease, IpamFault>> {
+        if !self.must_listen(&order) {
+            return Box::pin(actix::fut::ready(self.lease(&order)));
+        }
+        let listening = outcome_of(self.listen(ctx)).into_actor(self);
+        Box::pin(listening.map(move |heard, actor, _ctx| heard.and_then(|()| actor.lease(&order))))
     }
 
     fn sweep_later(&self, ctx: &mut Context<Self>) {
         ctx.run_later(SWEEP, |actor, ctx| {
             actor.sweep();
+            actor.reported.clear();
+            actor.written.clear();
+            actor.care_again(ctx);
             actor.sweep_later(ctx);
         });
     }
@@ -180,16 +351,30 @@ fn pod_addresses(pod: &Value) -> Vec<Ipv4Addr> {
     ips.into_iter().flatten().filter_map(|ip| ip.get("ip")?.as_str()?.parse().ok()).collect()
 }
 
+fn wish_of(order: &LeaseAddress) -> Wish<'_> {
+    Wish {
+        veth: &order.veth,
+        pod: &order.pod,
+        network: order.network.as_deref(),
+        wanted: order.wanted,
+        previous: order.previous,
+    }
+}
+
+/// The address of the device itself.
+pub(crate) fn gateway_of(network: &Network) -> Result<IpNet, String> {
+    IpNet::new(IpAddr::V4(network.gateway), network.cidr.prefix_len()).map_err(|error| error.to_string())
+}
+
 async fn prepare(
-    network: Network,
+    network: Arc<Network>,
     ensure: Door<EnsureBridge>,
     describe: Door<DescribeNetworks>,
 ) -> Result<(), IpamFault> {
     let context = RequestContext::new("network", patience::LEASE);
     let away = |error: String| IpamFault::NotReady(format!("network {}: {error}", network.name));
     if network.managed {
-        let address = mkube_model::IpNet::new(IpAddr::V4(network.gateway), network.cidr.prefix_len())
-            .map_err(|error| away(error.to_string()))?;
+        let address = gateway_of(&network).map_err(&away)?;
         let order = EnsureBridge { context, bridge: network.bridge.clone(), address };
         return ensure.ask(order).await.map_err(|error| away(error.to_string()));
     }
@@ -209,7 +394,8 @@ impl Actor for IpamActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        follow(self.parts.device.clone(), self, ctx, |actor, _| actor.device_changed());
+        follow(self.parts.device.clone(), self, ctx, |actor, ctx| actor.device_changed(ctx));
+        follow(self.parts.objects.notices(), self, ctx, Self::care);
         self.sweep_later(ctx);
     }
 }
@@ -218,22 +404,19 @@ impl Handler<LeaseAddress> for IpamActor {
     type Result = ResponseActFuture<Self, Result<AddressLease, IpamFault>>;
 
     fn handle(&mut self, order: LeaseAddress, ctx: &mut Self::Context) -> Self::Result {
-        let network = match self.table.network(order.network.as_deref()) {
-            Ok(network) => network.clone(),
+        self.look_networks();
+        let network = match self.network_for(&order) {
+            Ok(network) => network,
             Err(fault) => return Box::pin(actix::fut::ready(Err(fault))),
         };
-        if self.ready.contains(&network.name) {
-            return Box::pin(actix::fut::ready(self.lease(&order)));
+        if self.is_ready(&network) {
+            return self.lease_when_heard(order, ctx);
         }
-        let mut outcome = self.prepare(network, ctx);
-        let waiting = async move {
-            let prepared = outcome.wait_for(Option::is_some).await.map(|outcome| (*outcome).clone());
-            prepared
-                .ok()
-                .flatten()
-                .unwrap_or_else(|| Err(IpamFault::NotReady("the network is being looked for".into())))
-        };
-        Box::pin(waiting.into_actor(self).map(move |prepared, actor, _ctx| prepared.and_then(|()| actor.lease(&order))))
+        let waiting = outcome_of(self.prepare(network, ctx));
+        Box::pin(waiting.into_actor(self).then(move |prepared, actor, ctx| match prepared {
+            Ok(()) => actor.lease_when_heard(order, ctx),
+            Err(fault) => Box::pin(actix::fut::ready(Err(fault))),
+        }))
     }
 }
 

@@ -1,17 +1,26 @@
 //! Which address is free: plain data, no clock, no I/O.
 //!
-//! An address is in use when a lease, a claim (a pod's last known address) or an interface of the device has it. A claim is
-//! the pod's, whatever its interface is called: names of interfaces can collide and then get a suffix, pods cannot. Dynamic
-//! addresses are handed out round robin, so that an address just given back rests as long as possible.
+//! An address is in use when a lease, a claim (a pod's last known address) or an interface of the device has it, or when somebody
+//! is heard under it. A claim is the pod's, whatever its interface is called: names of interfaces can collide and then get a
+//! suffix, pods cannot. Dynamic addresses are handed out round robin, so that an address just given back rests as long as
+//! possible; an interface that comes back under its name gets the one it had.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use imbl::OrdMap;
 use mkube_messages::ipam::{AddressLease, HeldAddress, IpamFault};
 use mkube_messages::objects::ObjectKey;
 use mkube_model::IpNet;
 use mkube_model::network::Network;
+
+use crate::taken::Taken;
+
+/// Interfaces that are gone and whose last address is remembered.
+const REMEMBERED: usize = 4096;
+/// Holders that are named when a network is exhausted.
+const NAMED: usize = 10;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +40,7 @@ pub struct Wish<'a> {
 /// Leases of all networks.
 #[derive(Debug, Default)]
 pub struct LeaseTable {
-    networks: Vec<Network>,
+    networks: Vec<Arc<Network>>,
     /// Address of each interface that has one.
     by_veth: BTreeMap<String, Ipv4Addr>,
     /// The same, the other way.
@@ -42,20 +51,36 @@ pub struct LeaseTable {
     claims: BTreeMap<Ipv4Addr, ObjectKey>,
     /// Interfaces as last seen on the device, ours or not; nobody keeps people from giving an address twice.
     device: BTreeMap<Ipv4Addr, Vec<String>>,
+    /// Addresses somebody was heard under, and behind which bridge.
+    heard: BTreeMap<Ipv4Addr, String>,
+    /// Addresses that were given out in this life: who is heard under one was perhaps only ours.
+    given: BTreeSet<Ipv4Addr>,
+    /// What interfaces had that are gone, and the order in which they went.
+    last: (BTreeMap<String, Ipv4Addr>, VecDeque<String>),
     /// What is told of the leases; a copy costs nothing.
     told: OrdMap<String, HeldAddress>,
     /// Where the search goes on, per network.
     cursor: BTreeMap<String, Ipv4Addr>,
+    /// What the search need not look at again, per network.
+    taken: BTreeMap<String, Taken>,
 }
 
 impl LeaseTable {
     /// An empty table.
-    pub fn new(networks: Vec<Network>) -> Self {
-        Self { networks, ..Self::default() }
+    pub fn new(networks: Vec<Arc<Network>>) -> Self {
+        let mut table = Self::default();
+        table.set_networks(networks);
+        table
+    }
+
+    /// These networks there are from now on. What is leased stays leased.
+    pub fn set_networks(&mut self, networks: Vec<Arc<Network>>) {
+        self.taken = networks.iter().map(|one| (one.name.clone(), Taken::new(one.first, one.last))).collect();
+        self.networks = networks;
     }
 
     /// The network of that name, or the first.
-    pub fn network(&self, name: Option<&str>) -> Result<&Network, IpamFault> {
+    pub fn network(&self, name: Option<&str>) -> Result<&Arc<Network>, IpamFault> {
         let found = match name {
             None => self.networks.first(),
             Some(name) => self.networks.iter().find(|network| network.name == name),
@@ -68,7 +93,7 @@ impl LeaseTable {
 
     /// Replaces what is known of the device's interfaces, and leases what they hold to them.
     pub fn see_device<'a>(&mut self, veths: impl Iterator<Item = (&'a str, &'a [IpNet])>) {
-        self.device.clear();
+        let before = std::mem::take(&mut self.device);
         for (veth, addresses) in veths {
             for address in addresses {
                 if let IpAddr::V4(address) = address.addr() {
@@ -79,6 +104,13 @@ impl LeaseTable {
                 }
             }
         }
+        before.keys().for_each(|address| self.look_again(*address));
+    }
+
+    /// Replaces what is known of who is heard, and behind which bridge.
+    pub fn hear(&mut self, heard: impl Iterator<Item = (Ipv4Addr, String)>) {
+        let before = std::mem::replace(&mut self.heard, heard.collect());
+        before.keys().for_each(|address| self.look_again(*address));
     }
 
     /// A pod had this address according to the store: nobody else gets it while the pod exists.
@@ -88,22 +120,23 @@ impl LeaseTable {
         }
     }
 
+    /// Whether a lease for this wish has to be searched for: then it is worth knowing who is heard.
+    pub fn searches(&self, wish: Wish<'_>) -> bool {
+        let Ok(network) = self.network(wish.network) else { return false };
+        wish.wanted.is_none() && self.held(network, wish).is_none() && self.kept(network, wish).is_none()
+    }
+
     /// Leases an address. The same interface gets the same answer again; a different wish moves it.
     pub fn lease(&mut self, wish: Wish<'_>) -> Result<AddressLease, IpamFault> {
         let network = self.network(wish.network)?.clone();
-        if let Some(held) = self.by_veth.get(wish.veth).copied() {
-            // Somebody may have put the address on another interface meanwhile.
-            let rival = self.on_device(held).any(|veth| veth != wish.veth);
-            let fits = network.cidr.contains(&held) && held != network.gateway && !rival;
-            if fits && wish.wanted.is_none_or(|wanted| wanted == held) {
-                self.belongs_to(wish.veth, wish.pod);
-                return Ok(lease_of(&network, held));
-            }
+        if let Some(held) = self.held(&network, wish) {
+            self.belongs_to(wish.veth, wish.pod);
+            return Ok(lease_of(&network, held));
         }
         let address = match wish.wanted {
             Some(wanted) => self.check_static(&network, wish, wanted)?,
-            None => match wish.previous.filter(|address| self.is_free(&network, wish, *address)) {
-                Some(previous) => previous,
+            None => match self.turned_back(&network, wish).or_else(|| self.kept(&network, wish)) {
+                Some(kept) => kept,
                 None => self.next_free(&network, wish)?,
             },
         };
@@ -120,6 +153,8 @@ impl LeaseTable {
         self.told.remove(veth);
         if let Some(address) = self.by_veth.remove(veth) {
             self.by_address.remove(&address);
+            self.look_again(address);
+            self.remember(veth, address);
         }
     }
 
@@ -130,7 +165,10 @@ impl LeaseTable {
         exists: impl Fn(&ObjectKey) -> bool,
         on_device: impl Fn(&str) -> bool,
     ) -> Vec<String> {
-        self.claims.retain(|_, pod| exists(pod));
+        let (kept, gone) = std::mem::take(&mut self.claims).into_iter().partition(|(_, pod)| exists(pod));
+        self.claims = kept;
+        let gone: BTreeMap<Ipv4Addr, ObjectKey> = gone;
+        gone.keys().for_each(|address| self.look_again(*address));
         let kept = |veth: &str| on_device(veth) || self.pods.get(veth).is_some_and(&exists);
         let gone: Vec<String> = self.by_veth.keys().filter(|veth| !kept(veth)).cloned().collect();
         gone.iter().for_each(|veth| self.release(veth));
@@ -142,7 +180,52 @@ impl LeaseTable {
         self.told.clone()
     }
 
+    /// What the interface has already, if that is as wished.
+    fn held(&self, network: &Network, wish: Wish<'_>) -> Option<Ipv4Addr> {
+        let held = self.by_veth.get(wish.veth).copied()?;
+        // Somebody may have put the address on another interface meanwhile.
+        let rival = self.on_device(held).any(|veth| veth != wish.veth);
+        let turned_back = self.turned_back(network, wish).is_some();
+        let fits = network.cidr.contains(&held) && held != network.gateway && !rival && !turned_back;
+        (fits && wish.wanted.is_none_or(|wanted| wanted == held)).then_some(held)
+    }
+
+    /// A move to another address that was taken back before the interface moved: it stays where it is.
+    fn turned_back(&self, network: &Network, wish: Wish<'_>) -> Option<Ipv4Addr> {
+        let held = *self.by_veth.get(wish.veth)?;
+        let last = *self.last.0.get(wish.veth)?;
+        let has = |address| self.on_device(address).any(|veth| veth == wish.veth);
+        let stays = wish.wanted.is_none() && last != held && has(last) && !has(held);
+        (stays && self.is_free(network, wish, last)).then_some(last)
+    }
+
+    /// What the pod or the interface had before, if it can have that again. Who is heard under it may be the one who had it.
+    fn kept(&self, network: &Network, wish: Wish<'_>) -> Option<Ipv4Addr> {
+        let last = self.last.0.get(wish.veth).copied();
+        wish.previous.into_iter().chain(last).find(|address| self.is_free(network, wish, *address))
+    }
+
+    fn remember(&mut self, veth: &str, address: Ipv4Addr) {
+        let (addresses, order) = &mut self.last;
+        if addresses.insert(veth.to_owned(), address).is_none() {
+            order.push_back(veth.to_owned());
+        }
+        if order.len() > REMEMBERED
+            && let Some(oldest) = order.pop_front()
+        {
+            addresses.remove(&oldest);
+        }
+    }
+
+    /// Whatever kept the address from being given out may be gone.
+    fn look_again(&mut self, address: Ipv4Addr) {
+        self.taken.values_mut().for_each(|taken| taken.clear(address));
+    }
+
     fn belongs_to(&mut self, veth: &str, pod: &ObjectKey) {
+        if self.pods.get(veth) == Some(pod) {
+            return;
+        }
         self.pods.insert(veth.to_owned(), pod.clone());
         if let Some(held) = self.told.get_mut(veth) {
             held.pod = Some(pod.clone());
@@ -153,6 +236,7 @@ impl LeaseTable {
         self.told.insert(veth.to_owned(), HeldAddress { address, pod: self.pods.get(veth).cloned() });
         self.by_veth.insert(veth.to_owned(), address);
         self.by_address.insert(address, veth.to_owned());
+        self.given.insert(address);
     }
 
     fn on_device(&self, address: Ipv4Addr) -> impl Iterator<Item = &str> {
@@ -194,25 +278,72 @@ impl LeaseTable {
 
     fn is_free(&self, network: &Network, wish: Wish<'_>, address: Ipv4Addr) -> bool {
         network.cidr.contains(&address)
-            && address != network.gateway
-            && !network.reserved.iter().any(|(reserved, _)| *reserved == address)
+            && !network.keeps_for_itself(address)
             && self.other_holder(wish, address).is_none()
     }
 
+    /// Somebody is heard under it on the network's bridge.
+    fn is_heard(&self, network: &Network, address: Ipv4Addr) -> bool {
+        self.heard.get(&address).is_some_and(|bridge| *bridge == network.bridge)
+    }
+
     fn next_free(&mut self, network: &Network, wish: Wish<'_>) -> Result<Ipv4Addr, IpamFault> {
-        let (first, last) = (u32::from(network.first), u32::from(network.last));
-        let start = self.cursor.get(&network.name).map_or(first, |cursor| u32::from(*cursor)).clamp(first, last);
-        let found = (start..=last)
-            .chain(first..start)
-            .map(Ipv4Addr::from)
-            .find(|address| self.is_free(network, wish, *address));
+        let quiet = |table: &Self, address| !table.is_heard(network, address);
+        // Who is heard under an address that was ours may be heard no more soon: better than none.
+        let ours = |table: &Self, address| !table.is_heard(network, address) || table.given.contains(&address);
+        let found = self.search(network, wish, quiet).or_else(|| {
+            self.taken.entry(network.name.clone()).or_insert_with(|| Taken::new(network.first, network.last)).reset();
+            self.search(network, wish, ours)
+        });
         let Some(address) = found else {
-            let used = (first..=last).filter(|address| !self.is_free(network, wish, Ipv4Addr::from(*address))).count();
-            return Err(IpamFault::Exhausted { network: network.name.clone(), used, size: network.size() });
+            return Err(self.exhausted(network, wish));
         };
         let next = u32::from(address).saturating_add(1);
-        self.cursor.insert(network.name.clone(), Ipv4Addr::from(if next > last { first } else { next }));
+        let next = if next > u32::from(network.last) { network.first } else { Ipv4Addr::from(next) };
+        self.cursor.insert(network.name.clone(), next);
         Ok(address)
+    }
+
+    /// The next free address from the cursor on. What is found in use is not looked at again before that may have changed.
+    fn search(
+        &mut self,
+        network: &Network,
+        wish: Wish<'_>,
+        fits: impl Fn(&Self, Ipv4Addr) -> bool,
+    ) -> Option<Ipv4Addr> {
+        let mut from = self.cursor.get(&network.name).copied().unwrap_or(network.first);
+        loop {
+            let address = self.taken.get(&network.name)?.next_clear(from)?;
+            if self.is_free(network, wish, address) && fits(self, address) {
+                return Some(address);
+            }
+            self.taken.get_mut(&network.name)?.mark(address);
+            from = address;
+        }
+    }
+
+    fn exhausted(&self, network: &Network, wish: Wish<'_>) -> IpamFault {
+        let range = network.first..=network.last;
+        let used = range.clone().filter(|address| !self.is_free(network, wish, *address)).count();
+        let heard = range.clone().filter(|address| self.is_heard(network, *address)).count();
+        let holder = |veth: &String| match self.pods.get(veth) {
+            Some(pod) => format!("pod {pod}"),
+            None => format!("interface {veth}"),
+        };
+        let leased = self.by_address.range(range.clone()).map(|(_, veth)| holder(veth));
+        let claimed = self.claims.range(range).map(|(_, pod)| format!("pod {pod}"));
+        let mut holders: Vec<String> = leased.chain(claimed).collect();
+        holders.dedup();
+        let more = holders.len().saturating_sub(NAMED);
+        holders.truncate(NAMED);
+        if more > 0 {
+            holders.push(format!("{more} more"));
+        }
+        if heard > 0 {
+            holders.push(format!("{heard} addresses seen in use on {}", network.bridge));
+        }
+        let size = network.size();
+        IpamFault::Exhausted { network: network.name.clone(), used, size, holders: holders.join(", ") }
     }
 }
 
@@ -228,228 +359,5 @@ fn lease_of(network: &Network, address: Ipv4Addr) -> AddressLease {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn table() -> LeaseTable {
-        LeaseTable::new(vec![network("gt", "10.90.0.0/24", 2, 5), network("g10", "10.91.0.0/24", 200, 250)])
-    }
-
-    fn network(name: &str, cidr: &str, first: u8, last: u8) -> Network {
-        let cidr: ipnet::Ipv4Net = cidr.parse().expect("a literal");
-        let [a, b, c, _] = cidr.network().octets();
-        Network {
-            managed: true,
-            first: Ipv4Addr::new(a, b, c, first),
-            last: Ipv4Addr::new(a, b, c, last),
-            reserved: vec![(Ipv4Addr::new(a, b, c, 3), "static record nas".into())],
-            ..Network::plain(name, cidr, format!("bridge-{name}"))
-        }
-    }
-
-    fn nobody() -> &'static ObjectKey {
-        static POD: std::sync::LazyLock<ObjectKey> = std::sync::LazyLock::new(|| ObjectKey::new("default", "web"));
-        &POD
-    }
-
-    fn wish(veth: &str) -> Wish<'_> {
-        Wish { veth, pod: nobody(), network: None, wanted: None, previous: None }
-    }
-
-    fn ip(text: &str) -> Ipv4Addr {
-        text.parse().expect("a literal")
-    }
-
-    #[test]
-    fn the_same_interface_gets_the_same_address_again() {
-        let mut table = table();
-        let first = table.lease(wish("a")).expect("free");
-        assert_eq!(first.address.to_string(), "10.90.0.2/24");
-        assert_eq!(table.lease(wish("a")), Ok(first));
-    }
-
-    #[test]
-    fn reserved_addresses_are_skipped_and_exhaustion_names_the_network() {
-        let mut table = table();
-        let given: Vec<_> = ["a", "b", "c"].map(|veth| table.lease(wish(veth)).expect("free").address.addr()).into();
-        assert_eq!(given, [ip("10.90.0.2"), ip("10.90.0.4"), ip("10.90.0.5")]);
-        assert_eq!(table.lease(wish("d")), Err(IpamFault::Exhausted { network: "gt".into(), used: 4, size: 4 }));
-    }
-
-    #[test]
-    fn an_address_given_back_rests_until_the_others_were_used() {
-        let mut table = table();
-        table.lease(wish("a")).expect("free");
-        table.release("a");
-        assert_eq!(table.lease(wish("b")).expect("free").address.addr(), ip("10.90.0.4"));
-    }
-
-    #[test]
-    fn a_static_address_must_be_inside_free_and_not_the_gateway() {
-        let mut table = table();
-        let ask = |table: &mut LeaseTable, veth: &str, wanted: &str| {
-            table.lease(Wish { veth, pod: nobody(), network: Some("gt"), wanted: Some(ip(wanted)), previous: None })
-        };
-        assert!(matches!(ask(&mut table, "a", "10.99.0.1"), Err(IpamFault::OutOfRange { .. })));
-        assert!(matches!(ask(&mut table, "a", "10.90.0.255"), Err(IpamFault::OutOfRange { .. })));
-        assert!(matches!(ask(&mut table, "a", "10.90.0.1"), Err(IpamFault::Reserved { .. })));
-        ask(&mut table, "a", "10.90.0.77").expect("outside the dynamic range is fine");
-        assert_eq!(
-            ask(&mut table, "b", "10.90.0.77"),
-            Err(IpamFault::Taken { address: ip("10.90.0.77"), holder: "a".into() })
-        );
-    }
-
-    #[test]
-    fn interfaces_seen_on_the_device_keep_their_addresses() {
-        let mut table = table();
-        let on_device: Vec<IpNet> = vec!["10.90.0.2/24".parse().expect("a literal")];
-        table.see_device([("veth-mkube", on_device.as_slice())].into_iter());
-        assert_eq!(table.lease(wish("a")).expect("free").address.addr(), ip("10.90.0.4"));
-        assert_eq!(table.lease(wish("veth-mkube")).expect("its own").address.addr(), ip("10.90.0.2"));
-    }
-
-    #[test]
-    fn a_pod_gets_its_previous_address_back_unless_somebody_has_it() {
-        let mut table = table();
-        let previous = Some(ip("10.90.0.5"));
-        let asked = |veth| Wish { veth, pod: nobody(), network: None, wanted: None, previous };
-        assert_eq!(table.lease(asked("a")).expect("free").address.addr(), ip("10.90.0.5"));
-        assert_eq!(table.lease(asked("b")).expect("another").address.addr(), ip("10.90.0.2"));
-    }
-
-    #[test]
-    fn an_unknown_network_is_refused_with_the_known_ones() {
-        let fault =
-            table().lease(Wish { veth: "a", pod: nobody(), network: Some("nope"), wanted: None, previous: None });
-        assert_eq!(fault, Err(IpamFault::UnknownNetwork { network: "nope".into(), known: "gt, g10".into() }));
-    }
-
-    #[test]
-    fn what_is_claimed_for_a_pod_goes_to_that_pod_whatever_its_interface_is_called() {
-        let mut table = table();
-        let (one, other) = (ObjectKey::new("default", "one"), ObjectKey::new("default", "other"));
-        table.claim(&one, ip("10.90.0.2"));
-        let dynamic = table.lease(Wish { pod: &other, ..wish("plain-name") }).expect("another is free");
-        assert_eq!(dynamic.address.addr(), ip("10.90.0.4"));
-        let wanted = Wish { pod: &other, wanted: Some(ip("10.90.0.2")), ..wish("third") };
-        assert_eq!(
-            table.lease(wanted),
-            Err(IpamFault::Taken { address: ip("10.90.0.2"), holder: "pod default/one".into() })
-        );
-        let previous = Wish { pod: &one, previous: Some(ip("10.90.0.2")), ..wish("plain-name-0123abcd") };
-        assert_eq!(table.lease(previous).expect("its own").address.addr(), ip("10.90.0.2"));
-    }
-
-    #[test]
-    fn leases_and_claims_end_with_their_pod_unless_the_interface_is_there() {
-        let mut table = table();
-        let (gone, here) = (ObjectKey::new("default", "gone"), ObjectKey::new("default", "here"));
-        table.claim(&gone, ip("10.90.0.5"));
-        for (veth, pod) in [("a", &gone), ("b", &here), ("c", &gone)] {
-            let wanted = Some(Ipv4Addr::new(10, 90, 0, 70 + veth.as_bytes()[0]));
-            table.lease(Wish { pod, wanted, ..wish(veth) }).expect("free");
-        }
-        assert_eq!(table.forget_pods(|pod| *pod == here, |veth| veth == "c"), ["a"]);
-        let wanted = Wish { wanted: Some(ip("10.90.0.5")), ..wish("d") };
-        assert!(table.lease(wanted).is_ok(), "the claim is gone too");
-    }
-
-    #[test]
-    fn a_lease_moves_when_somebody_put_its_address_on_another_interface() {
-        let mut table = table();
-        assert_eq!(table.lease(wish("a")).expect("free").address.addr(), ip("10.90.0.2"));
-        let on_device: Vec<IpNet> = vec!["10.90.0.2/24".parse().expect("a literal")];
-        table.see_device([("theirs", on_device.as_slice())].into_iter());
-        assert_eq!(table.lease(wish("a")).expect("another").address.addr(), ip("10.90.0.4"));
-    }
-
-    /// One thing that happens to the table.
-    #[derive(Debug, Clone)]
-    enum Happening {
-        Lease {
-            who: u8,
-            network: bool,
-            wanted: Option<u8>,
-            previous: Option<u8>,
-        },
-        Release(u8),
-        Claim {
-            who: u8,
-            host: u8,
-        },
-        /// The device shows these interfaces, each with its host part.
-        Device(Vec<(u8, u8)>),
-        /// Only pods below this number exist.
-        Forget(u8),
-    }
-
-    fn happening() -> impl Strategy<Value = Happening> {
-        let who = 0u8..12;
-        let host = || 0u8..9;
-        prop_oneof![
-            4 => (who.clone(), any::<bool>(), prop::option::of(host()), prop::option::of(host())).prop_map(
-                |(who, network, wanted, previous)| Happening::Lease { who, network, wanted, previous }
-            ),
-            2 => who.clone().prop_map(Happening::Release),
-            1 => (who.clone(), host()).prop_map(|(who, host)| Happening::Claim { who, host }),
-            1 => prop::collection::vec((who.clone(), host()), 0..4).prop_map(Happening::Device),
-            1 => who.prop_map(Happening::Forget),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_no_two_interfaces_share_an_address(steps in prop::collection::vec(happening(), 0..80)) {
-            let mut table = table();
-            let pods: Vec<ObjectKey> = (0..12).map(|who| ObjectKey::new("default", format!("p{who}"))).collect();
-            let mut model: BTreeMap<String, IpAddr> = BTreeMap::new();
-            let mut device: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
-            let at = |host: u8| Ipv4Addr::new(10, 90, 0, host);
-            for step in steps {
-                match step {
-                    Happening::Lease { who, network, wanted, previous } => {
-                        let veth = format!("v{who}");
-                        let wish = Wish {
-                            veth: &veth,
-                            pod: &pods[usize::from(who)],
-                            network: network.then_some("g10"),
-                            wanted: wanted.map(at),
-                            previous: previous.map(at),
-                        };
-                        if let Ok(lease) = table.lease(wish) {
-                            let address = lease.address.addr();
-                            let elsewhere = device.iter().any(|(other, addresses)| {
-                                *other != veth && addresses.iter().any(|one| one.addr() == address)
-                            });
-                            prop_assert!(!elsewhere, "{address} is on another interface");
-                            prop_assert!(address != IpAddr::V4(lease.gateway));
-                            model.insert(veth, address);
-                        }
-                    }
-                    Happening::Release(who) => {
-                        table.release(&format!("v{who}"));
-                        model.remove(&format!("v{who}"));
-                    }
-                    Happening::Claim { who, host } => table.claim(&pods[usize::from(who)], at(host)),
-                    Happening::Device(rows) => {
-                        let net = |host: u8| IpNet::new(IpAddr::V4(at(host)), 24).expect("a prefix");
-                        device = rows.iter().map(|(who, host)| (format!("v{who}"), vec![net(*host)])).collect();
-                        table.see_device(device.iter().map(|(veth, addresses)| (veth.as_str(), addresses.as_slice())));
-                    }
-                    Happening::Forget(below) => {
-                        let exists = |pod: &ObjectKey| pods[..usize::from(below)].contains(pod);
-                        for veth in table.forget_pods(exists, |veth| device.contains_key(veth)) {
-                            model.remove(&veth);
-                        }
-                    }
-                }
-                let mut addresses: Vec<_> = model.values().collect();
-                addresses.sort();
-                addresses.dedup();
-                prop_assert_eq!(addresses.len(), model.len());
-            }
-        }
-    }
-}
+#[path = "lease_table_tests.rs"]
+mod tests;

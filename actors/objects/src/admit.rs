@@ -226,7 +226,7 @@ impl ObjectsActor {
         if let Outcome::Write { key, value: Some(value), .. } = &outcome {
             self.check_owners(view, &kind, key, value)?;
         }
-        relations::check(view, &kind, &outcome)?;
+        relations::check(view, &self.parts.kinds, &kind, subresource, &outcome)?;
         if !dry_run {
             return Ok(outcome);
         }

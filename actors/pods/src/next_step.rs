@@ -18,7 +18,7 @@ pub struct Seen<'a> {
     pub row: Option<&'a ContainerRow>,
     /// Its interface.
     pub veth: Option<&'a VethRow>,
-    /// Its interface is a port of some bridge.
+    /// Its interface is a port of its bridge and as it was made.
     pub port: bool,
 }
 
@@ -184,6 +184,10 @@ fn step_of_row(
             return pause_before_remake(&failed, now).unwrap_or(Step::Remove(why));
         }
         let stops = matches!(row.state, ContainerState::Running | ContainerState::Starting);
+        if why == Why::SpecChanged && stops && memory.lease_for(plan).is_none() {
+            // Another network or address may not be to be had.
+            return Step::LeaseAddress;
+        }
         if why == Why::SpecChanged && stops && memory.tarball_for(plan).is_none() {
             return Step::EnsureTarball;
         }
@@ -196,7 +200,7 @@ fn step_of_row(
     if hash_in_mark(&row.comment).is_none() && matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
         return Step::Mark;
     }
-    // An interface that is no port of its bridge reaches nobody; making it one again disturbs no process.
+    // An interface that is no port of its bridge, or that somebody changed, reaches nobody; mending it disturbs no process.
     if !seen.port && matches!(row.state, ContainerState::Running | ContainerState::Stopped) {
         return if memory.lease.is_some() { Step::EnsureVeth } else { Step::LeaseAddress };
     }
@@ -382,7 +386,9 @@ pub(crate) mod tests {
         let row = |state| ContainerRow { comment: other.clone(), ..a_row(state) };
         let veth = a_veth();
         let mut memory = Memory::default();
-        // Nothing is stopped before there is something to run instead.
+        // Nothing is stopped before there is something to run instead, and an address for it.
+        assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::LeaseAddress);
+        memory.lease = Some(a_lease());
         assert_eq!(step(Some(&row(ContainerState::Running)), Some(&veth), &memory), Step::EnsureTarball);
         memory.tarball =
             Some(Tarball { device_path: "old.tar".into(), digest: None, stale: None, bytes: 1, pulled: true });

@@ -6,7 +6,7 @@ use mkube_messages::door::Door;
 use mkube_messages::gates::GatesReader;
 use mkube_messages::health::HealthReader;
 use mkube_messages::images::EnsureTarball;
-use mkube_messages::ipam::{LeaseAddress, ReleaseAddress};
+use mkube_messages::ipam::{LeaseAddress, LeasesReader, NetworksReader, ReleaseAddress};
 use mkube_messages::objects::{FinishDeletion, ObjectsReader, RecordEvent, ReportStatus, StoredObject, WriteObject};
 use mkube_messages::router::{
     DescribeContainerLog, DeviceReader, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, MarkContainer,
@@ -67,6 +67,10 @@ pub struct PodParts {
     pub objects: ObjectsReader,
     /// The device.
     pub device: DeviceReader,
+    /// Which addresses are given out.
+    pub leases: LeasesReader,
+    /// Which networks there are.
+    pub networks: NetworksReader,
     /// Whether pods may start.
     pub gates: GatesReader,
     /// Files for volumes.

@@ -11,7 +11,7 @@ use mkube_model::neighbours::router::{ContainerRow, VethRow};
 use mkube_model::neighbours::shared_disk::SourceDirectory;
 use mkube_model::neighbours::tarballs::PullPolicy;
 use mkube_model::probes::Probes;
-use mkube_model::{boot_order, command_line, image_pins, metadata, names, workloads};
+use mkube_model::{boot_order, command_line, image_pins, metadata, names, static_addresses, workloads};
 use serde_json::{Value, json};
 
 use crate::env_vars;
@@ -85,7 +85,7 @@ pub struct ContainerPlan {
     pub owner: String,
     /// `vkube.io/network`.
     pub network: Option<String>,
-    /// `vkube.io/static-ip`; the first container's only.
+    /// Its address by `vkube.io/static-ip`.
     pub wanted: Option<Ipv4Addr>,
     /// Name of the row, of its mount list and of its environment list.
     pub row: String,
@@ -269,6 +269,8 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
     let restart = pod.pointer("/spec/restartPolicy");
     let network = pod.pointer("/metadata/annotations/vkube.io~1network").and_then(Value::as_str);
     let address = pod.pointer("/metadata/annotations/vkube.io~1static-ip").and_then(Value::as_str);
+    // A pod that cannot be understood was refused, or is older than the rule: then it has what it has.
+    let wanted = static_addresses::wanted(pod).ok().and_then(|all| all.get(index).copied().flatten());
     let declared = |field: &str| container.get(field).and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     let probes = Probes::of(container);
     let pin = image_pins::pinned(pod, &text("/name"), &image).filter(|_| file.is_none());
@@ -311,7 +313,7 @@ fn container_plan(given: Given<'_>, file: Option<&str>) -> ContainerPlan {
         index,
         owner: format!("{}/{}", metadata::namespace(pod), metadata::name(pod)),
         network: network.filter(|name| !name.is_empty()).map(str::to_owned),
-        wanted: address.filter(|_| index == 0).and_then(|text| text.parse().ok()),
+        wanted,
         row: names.row.clone(),
         veth: names.veth.clone(),
         image,

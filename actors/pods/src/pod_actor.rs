@@ -31,7 +31,8 @@ use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours, owner_in_mark, plan};
 use crate::pull;
 use crate::sight::{
-    address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, without_shared,
+    address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, was_changed,
+    without_shared,
 };
 use crate::status::{Trouble, ran_before_boot, recorded_health, recorded_run};
 use crate::telling::FIRST_WORD;
@@ -170,7 +171,9 @@ impl PodActor {
                 memory.retry.reset();
                 memory.remakes.reset();
             }
-            let seen = seen(&device, container);
+            let mut seen = seen(&device, container);
+            let (leases, networks) = (&self.parts.leases, &self.parts.networks);
+            seen.port &= *teardown || !was_changed(&device, container, &leases.borrow(), &networks.borrow());
             let step = if *teardown {
                 next_teardown(container, seen, memory)
             } else if seen.row.is_none() && held.contains(&container.veth) {

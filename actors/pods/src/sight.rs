@@ -1,10 +1,11 @@
 //! What a pod sees of itself: on the device, in its stored status, and of containers that left its spec.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use imbl::OrdMap;
+use mkube_messages::ipam::{LeasesView, NetworksView};
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::kinds::KindId;
@@ -100,6 +101,25 @@ pub fn seen<'a>(device: &'a DeviceSnapshot, container: &ContainerPlan) -> Seen<'
     let mut orphans = beginning_with(&device.ports, "*".to_owned());
     let port = device.ports.contains_key(&container.veth) || (veth.is_none() && orphans.any(orphan));
     Seen { row: device.containers.get(&container.row).map(Arc::as_ref), veth, port }
+}
+
+/// Whether somebody changed the container's interface: it has not the address that was leased to it, or what we made is a port
+/// of another bridge, or has another gateway, than its network has.
+pub fn was_changed(
+    device: &DeviceSnapshot,
+    container: &ContainerPlan,
+    leases: &LeasesView,
+    networks: &NetworksView,
+) -> bool {
+    let Some(veth) = device.veths.get(&container.veth) else { return false };
+    let Some(held) = leases.by_veth.get(&container.veth).filter(|_| leases.loaded) else { return false };
+    if !veth.addresses.iter().any(|one| one.addr() == IpAddr::V4(held.address)) {
+        return true;
+    }
+    let network = networks.by_name.values().find(|network| network.cidr.contains(&held.address));
+    let Some(network) = network.filter(|_| veth.comment == veth_comment(&container.owner)) else { return false };
+    let elsewhere = |port: &Arc<BridgePortRow>| !port.dynamic && port.bridge != network.bridge;
+    device.ports.get(&container.veth).is_some_and(elsewhere) || veth.gateway != Some(IpAddr::V4(network.gateway))
 }
 
 /// The pause of a container whose neighbour had no room: different for each, so that a thousand do not ask at once.

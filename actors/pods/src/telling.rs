@@ -240,6 +240,10 @@ impl PodActor {
         };
         let ours = row.filter(|row| is_ours(row, container));
         let leased = memory.lease.as_ref().map(|lease| lease.address.addr().to_string());
+        let there = address_of(device, &container.veth);
+        // The container of the spec before has the address it had, whatever is leased for the next one.
+        let of_before = ours.is_some() && !is_of(row, &container.hash);
+        let address = if of_before { there.or(leased) } else { leased.or(there) };
         let health = ours.and_then(|row| {
             recorded_health(previous, &container.name, &row.id, memory.restart_count, self.booted(device))
         });
@@ -255,7 +259,7 @@ impl PodActor {
             trouble: self.troubles.get(&container.row).cloned(),
             will_restart: again && !plan.paused,
             restarts: memory.restart_count,
-            address: leased.or_else(|| address_of(device, &container.veth)),
+            address,
             current: match row {
                 Some(_) => device.complete && is_of(row, &container.hash),
                 // A row of the spec before may have been made and not been seen yet: only a later reading can tell.

@@ -9,7 +9,7 @@ use mkube_messages::door::Doorway;
 use mkube_messages::gates::GatesView;
 use mkube_messages::health::health_view;
 use mkube_messages::images::EnsureTarball;
-use mkube_messages::ipam::{AddressLease, LeaseAddress};
+use mkube_messages::ipam::{AddressLease, LeaseAddress, leases_view, networks_view};
 use mkube_messages::objects::{
     KindView, ObjectKey, ObjectsView, ReportStatus, StoredObject, Verb, WriteObject, Written, objects_view,
 };
@@ -85,6 +85,8 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
         doors,
         objects,
         device: picture,
+        leases: leases_view().1,
+        networks: networks_view(&[]).1,
         gates: watch::channel(Arc::new(GatesView::open())).1,
         disk: Arc::new(FakeDisk::blind()),
         clock: Arc::new(FakeClock::default()),

@@ -7,12 +7,13 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{
-    DescribeContainerLog, DescribeFile, DescribeNetworks, DescribeRoom, DeviceReader, DeviceSnapshot, EnsureBridge,
-    EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, FetchFile, MarkContainer, PlaceFile, RemoveContainer,
-    RemoveFile, RemoveVeth, RenameFile, SetStartOnBoot, StartContainer, StopContainer,
+    DescribeContainerLog, DescribeFile, DescribeNeighbours, DescribeNetworks, DescribeRoom, DeviceReader,
+    DeviceSnapshot, EnsureBridge, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, FetchFile, MarkContainer,
+    PlaceFile, ReleaseBridge, RemoveContainer, RemoveFile, RemoveVeth, RenameFile, SetStartOnBoot, StartContainer,
+    StopContainer,
 };
 use mkube_messages::watch;
-use mkube_model::neighbours::router::{AddressRow, EnvRow, LogRow, MountRow, Router, RouterFault};
+use mkube_model::neighbours::router::{AddressRow, EnvRow, LogRow, MountRow, NeighbourRow, Router, RouterFault};
 use mkube_supervision::ChildSpecBuilder;
 use tokio::time::Instant;
 
@@ -55,6 +56,8 @@ pub fn device_picture() -> (Arc<watch::Sender<Arc<DeviceSnapshot>>>, DeviceReade
 /// Registers everything the actor answers.
 pub fn answers(spec: ChildSpecBuilder<RouterActor>) -> ChildSpecBuilder<RouterActor> {
     spec.answers::<EnsureBridge>()
+        .answers::<ReleaseBridge>()
+        .answers::<DescribeNeighbours>()
         .answers::<DescribeNetworks>()
         .answers::<EnsureVeth>()
         .answers::<RemoveVeth>()
@@ -353,7 +356,27 @@ impl Handler<DescribeNetworks> for RouterActor {
     type Result = Reply<(Vec<String>, Vec<AddressRow>)>;
     fn handle(&mut self, _question: DescribeNetworks, _ctx: &mut Self::Context) -> Self::Result {
         let router = self.parts.router.clone();
-        Box::pin(async move { Ok((router.bridges().await?, router.addresses().await?)) }.into_actor(self))
+        let names = async move {
+            let bridges = router.bridges().await?.into_iter().map(|row| row.name).collect();
+            Ok((bridges, router.addresses().await?))
+        };
+        Box::pin(names.into_actor(self))
+    }
+}
+
+impl Handler<ReleaseBridge> for RouterActor {
+    type Result = Reply<()>;
+    fn handle(&mut self, order: ReleaseBridge, _ctx: &mut Self::Context) -> Self::Result {
+        let work = hands::release_bridge(self.parts.router.clone(), order.bridge, order.address, order.shared);
+        Box::pin(order.context.answered_by("router", work).into_actor(self))
+    }
+}
+
+impl Handler<DescribeNeighbours> for RouterActor {
+    type Result = Reply<Vec<NeighbourRow>>;
+    fn handle(&mut self, _question: DescribeNeighbours, _ctx: &mut Self::Context) -> Self::Result {
+        let router = self.parts.router.clone();
+        Box::pin(async move { router.neighbours().await }.into_actor(self))
     }
 }
 

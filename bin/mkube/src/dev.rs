@@ -77,6 +77,7 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
             allow_chaos: args.allow_chaos,
             log_directory: (engine == EngineKind::Linux).then(|| place.host().join("engine/logs")),
             made_here: vec![hello_image::NAME.to_owned()],
+            config_file: "the command line of mkube dev".to_owned(),
         };
         let controller = start_controller(&settings, extras).await?;
         // It ends with this thread's system.

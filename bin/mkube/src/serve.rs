@@ -42,6 +42,8 @@ pub struct Extras {
     pub log_directory: Option<PathBuf>,
     /// Images that are made on this machine and come from no registry.
     pub made_here: Vec<String>,
+    /// Where the settings stand, for people.
+    pub config_file: String,
 }
 
 /// Runs the controller until a signal.
@@ -56,6 +58,7 @@ pub fn main(args: ServeArgs) -> Result<(), Failure> {
             allow_chaos: args.allow_chaos,
             log_directory: None,
             made_here: vec![],
+            config_file: args.config.display().to_string(),
         };
         let controller = start_controller(&settings, extras).await?;
         tracing::info!(api = %settings.api.listen, device = %settings.routeros.rest_url, "mkube serves");
@@ -120,6 +123,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         delivery,
         kinds,
         networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),
+        config_file: extras.config_file,
         plan: plan_settings(settings),
         boot_manifest,
         manifests: extras.manifests,

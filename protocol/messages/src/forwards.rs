@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::watch;
 use imbl::OrdMap;
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]

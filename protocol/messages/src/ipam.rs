@@ -57,6 +57,14 @@ pub enum IpamFault {
         /// Those there are, comma separated.
         known: String,
     },
+    /// It is known and takes no pods.
+    #[error("network {network} cannot be used: {why}")]
+    Unusable {
+        /// The network.
+        network: String,
+        /// Why.
+        why: String,
+    },
     /// Not an address of the network.
     #[error("{address} is outside network {network} ({cidr})")]
     OutOfRange {
@@ -86,7 +94,7 @@ pub enum IpamFault {
         holder: String,
     },
     /// No free address.
-    #[error("network {network} has no free address: {used} of {size} in use")]
+    #[error("network {network} has no free address: {used} of {size} in use, by {holders}")]
     Exhausted {
         /// The network.
         network: String,
@@ -94,6 +102,8 @@ pub enum IpamFault {
         used: usize,
         /// Addresses in the dynamic range.
         size: usize,
+        /// Who has them, as far as they can be named.
+        holders: String,
     },
     /// The device was not read completely yet, so nobody knows which addresses are free.
     #[error("addresses in use are not known yet: {0}")]

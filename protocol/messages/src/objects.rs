@@ -288,6 +288,9 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// As a subresource: the write says what the configuration file says, which wins over what the API holds.
+pub const CONFIGURATION: &str = "configuration";
+
 /// The one way in: creates, changes or removes one object. Sent by HttpEdge and by controllers. Safe to repeat only with
 /// a `resourceVersion`. Answered after the change is durable and published.
 #[derive(Debug, Clone, Message)]
@@ -301,7 +304,8 @@ pub struct WriteObject {
     pub key: ObjectKey,
     /// What to do.
     pub verb: Verb,
-    /// Empty, `status`, or `scale`: then body or patch are about the object's Scale, and the answer is the object itself.
+    /// Empty, `status`, or `scale`: then body or patch are about the object's Scale, and the answer is the object itself. Or
+    /// [`CONFIGURATION`], which no client can name.
     pub subresource: &'static str,
     /// Say what would happen, change nothing.
     pub dry_run: bool,

@@ -10,8 +10,8 @@ use crate::watch;
 use actix::Message;
 use imbl::OrdMap;
 use mkube_model::neighbours::router::{
-    AddressRow, BridgePortRow, ContainerRow, LogRow, MountRow, NewContainer, NewMount, NewVeth, RouterFault,
-    SystemResource, VethRow,
+    AddressRow, BridgePortRow, ContainerRow, LogRow, MountRow, NeighbourRow, NewContainer, NewMount, NewVeth,
+    RouterFault, SystemResource, VethRow,
 };
 use mkube_model::secret::Secret;
 use tokio::time::Instant;
@@ -94,6 +94,24 @@ router_request! {
         /// Gateway address with prefix length.
         address: mkube_model::IpNet,
     } -> ()
+}
+
+router_request! {
+    /// What was made for a network is gone: its gateway address, and the bridge, unless it is used by others or somebody else made
+    /// it. Refused while interfaces of pods are on it. Sent by IpamActor for managed networks. Safe to repeat.
+    ReleaseBridge {
+        /// RouterOS name.
+        bridge: String,
+        /// Gateway address with prefix length.
+        address: mkube_model::IpNet,
+        /// Another network is on the bridge too.
+        shared: bool,
+    } -> ()
+}
+
+router_request! {
+    /// Who is heard on the device's networks: addresses somebody uses, whoever gave them out. A question.
+    DescribeNeighbours {} -> Vec<NeighbourRow>
 }
 
 router_request! {

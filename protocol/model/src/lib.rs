@@ -24,6 +24,7 @@ pub mod schedule;
 pub mod secret;
 pub mod selectors;
 pub mod settings;
+pub mod static_addresses;
 pub mod status;
 pub mod table;
 pub mod workloads;

@@ -59,6 +59,15 @@ impl Network {
         }
     }
 
+    /// Whether pods only get this address when they ask for it: the gateway, what is reserved, and what DHCP gives out.
+    pub fn keeps_for_itself(&self, address: Ipv4Addr) -> bool {
+        let by_dhcp = match (self.dhcp.enabled, self.dhcp.range_start, self.dhcp.range_end) {
+            (true, Some(first), Some(last)) => (first..=last).contains(&address),
+            _ => false,
+        };
+        by_dhcp || address == self.gateway || self.reserved.iter().any(|(reserved, _)| *reserved == address)
+    }
+
     /// Number of addresses in the dynamic range.
     pub fn size(&self) -> usize {
         (u32::from(self.last).saturating_sub(u32::from(self.first)) as usize).saturating_add(1)

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use mkube_router_machine::Neighbour;
 use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage};
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio::time::Instant;
@@ -378,6 +379,10 @@ impl Engine for LinuxEngine {
 
     async fn attach(&self, veth: &str, bridge: Option<&str>) -> Result<(), EngineFault> {
         network::attach(&self.names, veth, bridge).await
+    }
+
+    async fn neighbours(&self, bridges: &[String]) -> Vec<Neighbour> {
+        network::neighbours(&self.names, bridges)
     }
 
     async fn remove_veth(&self, veth: &str) -> Result<(), EngineFault> {

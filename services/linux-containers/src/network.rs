@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use mkube_router_machine::Neighbour;
 use mkube_router_machine::engine::{EngineFault, EngineVeth};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -247,6 +248,31 @@ pub async fn attach(names: &Names, veth: &str, bridge: Option<&str>) -> Result<(
     batch(None, &[command]).await
 }
 
+/// Where the kernel tells whom it has heard.
+const HEARD: &str = "/proc/net/arp";
+/// In the kernel's list: the hardware address is known.
+const COMPLETE: u32 = 2;
+
+/// Who is heard on bridges of ours.
+pub fn neighbours(names: &Names, bridges: &[String]) -> Vec<Neighbour> {
+    let links: Vec<(String, &String)> = bridges.iter().map(|bridge| (names.bridge(bridge), bridge)).collect();
+    heard(&std::fs::read_to_string(HEARD).unwrap_or_default(), &links)
+}
+
+/// Lines of the kernel's list that are about these links.
+fn heard(list: &str, links: &[(String, &String)]) -> Vec<Neighbour> {
+    let one = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [address, _, flags, hardware, _, link] = words.as_slice() else { return None };
+        let (_, bridge) = links.iter().find(|(of, _)| of == link)?;
+        let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16).ok()?;
+        (flags & COMPLETE != 0).then_some(())?;
+        let address = address.parse().ok()?;
+        Some(Neighbour { address, interface: (*bridge).clone(), hardware: hardware.to_ascii_uppercase() })
+    };
+    list.lines().filter_map(one).collect()
+}
+
 /// Removes an interface of ours.
 pub async fn remove_veth(names: &Names, veth: &str) -> Result<(), EngineFault> {
     let link = names.veth(veth);
@@ -277,6 +303,22 @@ mod tests {
         assert_ne!(one.veth("x"), one.bridge("x"));
         assert_ne!(one.hardware("veth", "x"), one.hardware("veth", "y"));
         assert_eq!(one.hardware("veth", "x").len(), "02:00:00:00:00:00".len());
+    }
+
+    #[test]
+    fn who_is_heard_on_a_bridge_of_ours_is_told_by_its_name() {
+        let list = "IP address       HW type     Flags       HW address            Mask     Device\n\
+            10.90.0.9        0x1         0x2         02:00:00:00:00:09     *        mkb1\n\
+            10.90.0.8        0x1         0x0         00:00:00:00:00:00     *        mkb1\n\
+            10.90.0.7        0x1         0x2         02:00:00:00:00:07     *        eth0\n";
+        let bridge = "bridge-gt".to_owned();
+        let found = heard(list, &[("mkb1".to_owned(), &bridge)]);
+        let expected = Neighbour {
+            address: std::net::Ipv4Addr::new(10, 90, 0, 9),
+            interface: bridge,
+            hardware: "02:00:00:00:00:09".to_owned(),
+        };
+        assert_eq!(found, [expected]);
     }
 
     #[test]

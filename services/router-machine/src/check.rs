@@ -85,6 +85,20 @@ impl Device {
                 fields.insert("address".into(), net.to_string());
                 fields.insert("network".into(), net.network().to_string());
             }
+            Menu::Arp => {
+                let address = fields.get("address").cloned().unwrap_or_default();
+                if address.parse::<Ipv4Addr>().is_err() {
+                    return Err(Refusal::bad("invalid value for argument address"));
+                }
+                let interface = fields.get("interface").cloned().unwrap_or_default();
+                let known = [Menu::Bridge, Menu::Veth].into_iter().any(|menu| self.named(menu, &interface).is_some());
+                if changed(fields, "interface") && !known {
+                    return Err(no_match("interface"));
+                }
+                if others(Menu::Arp).any(|row| row.get("interface") == interface && row.get("address") == address) {
+                    return Err(Refusal::failure("entry already exists"));
+                }
+            }
             Menu::Mounts => {
                 let list = menu.list_name(&self.release);
                 let dst = fields.get("dst").cloned().unwrap_or_default();

@@ -12,6 +12,7 @@ use crate::effects::Effect;
 use crate::launch::key_of;
 use crate::logbook::LogBook;
 use crate::menus::Menu;
+use crate::printing::Neighbour;
 use crate::release::Release;
 use crate::request::{Circumstances, Request, Verb};
 use crate::system::System;
@@ -37,6 +38,8 @@ pub struct Device {
     pub(crate) log: LogBook,
     pub(crate) pending: Pending,
     pub(crate) disks: Vec<String>,
+    /// Who was heard when somebody last asked.
+    pub(crate) neighbours: Vec<Neighbour>,
 }
 
 /// An answer and what is to be done for it.
@@ -61,7 +64,7 @@ impl Device {
     /// A device as it was.
     pub fn restore(release: Release, state: DeviceState) -> Self {
         let disks = vec!["disk1".to_owned()];
-        Self { release, state, log: LogBook::default(), pending: Pending::default(), disks }
+        Self { release, state, log: LogBook::default(), pending: Pending::default(), disks, neighbours: Vec::new() }
     }
 
     /// What has to be kept.

@@ -12,6 +12,8 @@ use async_trait::async_trait;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::printing::Neighbour;
+
 /// Stable key of a container inside an engine: the row's `.id` without the star, made a safe file name by the host.
 pub type EngineKey = String;
 
@@ -220,6 +222,10 @@ pub trait Engine: Send + Sync {
     async fn remove_address(&self, bridge: &str, address: IpNet) -> Result<(), EngineFault>;
     /// Makes a running container's interface a port of `bridge`, or of none.
     async fn attach(&self, veth: &str, bridge: Option<&str>) -> Result<(), EngineFault>;
+    /// Who is heard on these bridges. An engine without a wire hears nobody.
+    async fn neighbours(&self, _bridges: &[String]) -> Vec<Neighbour> {
+        Vec::new()
+    }
     /// Removes a veth (and so cuts a running container off).
     async fn remove_veth(&self, veth: &str) -> Result<(), EngineFault>;
 }

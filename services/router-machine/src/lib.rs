@@ -32,6 +32,7 @@ pub use device::{Device, DeviceState};
 pub use effects::{Effect, Happened};
 pub use fetch::{FetchOrder, FetchOutput, Fetched, USER_OUTPUT};
 pub use menus::Menu;
+pub use printing::Neighbour;
 pub use query::{print_or_count, select, to_array};
 pub use release::Release;
 pub use request::{Circumstances, Request, Verb};

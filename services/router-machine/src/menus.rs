@@ -14,6 +14,7 @@ pub enum Menu {
     Bridge,
     BridgePort,
     Address,
+    Arp,
     User,
 }
 
@@ -151,6 +152,15 @@ const ADDRESS: &[Property] = &[
     p("comment", Text, None),
 ];
 
+const ARP: &[Property] = &[
+    p("address", Text, None),
+    p("mac-address", Mac, None),
+    p("interface", Text, None),
+    p("published", Bool, Some("false")),
+    p("disabled", Bool, Some("false")),
+    p("comment", Text, None),
+];
+
 const USER: &[Property] = &[
     p("name", Text, None),
     p("group", Text, None),
@@ -162,7 +172,7 @@ const USER: &[Property] = &[
 
 impl Menu {
     /// All of them.
-    pub const ALL: [Menu; 8] = [
+    pub const ALL: [Menu; 9] = [
         Self::Container,
         Self::Envs,
         Self::Mounts,
@@ -170,6 +180,7 @@ impl Menu {
         Self::Bridge,
         Self::BridgePort,
         Self::Address,
+        Self::Arp,
         Self::User,
     ];
 
@@ -183,6 +194,7 @@ impl Menu {
             Self::Bridge => "interface/bridge",
             Self::BridgePort => "interface/bridge/port",
             Self::Address => "ip/address",
+            Self::Arp => "ip/arp",
             Self::User => "user",
         }
     }
@@ -196,6 +208,7 @@ impl Menu {
             Self::Bridge => BRIDGE,
             Self::BridgePort => BRIDGE_PORT,
             Self::Address => ADDRESS,
+            Self::Arp => ARP,
             Self::User => USER,
         }
     }
@@ -214,7 +227,7 @@ impl Menu {
             Self::Mounts => vec![self.list_name(release), "dst"],
             Self::Veth | Self::Bridge => vec!["name"],
             Self::BridgePort => vec!["interface", "bridge"],
-            Self::Address => vec!["address", "interface"],
+            Self::Address | Self::Arp => vec!["address", "interface"],
             Self::User => vec!["name", "group"],
         }
     }

@@ -1,6 +1,7 @@
 //! Rows as the device prints them: what was written, and what the device knows beside it.
 
 use std::collections::HashSet;
+use std::net::Ipv4Addr;
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +11,7 @@ use crate::launch::environment;
 use crate::menus::Menu;
 use crate::query;
 use crate::tables::{Row, RowNumber};
+use crate::views::object;
 
 /// What printing a row needs to know of other rows; gathered once for a whole listing.
 struct Beside<'a> {
@@ -17,7 +19,38 @@ struct Beside<'a> {
     interfaces: HashSet<&'a str>,
 }
 
+/// Somebody who was heard on an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Name of the interface.
+    pub interface: String,
+    /// Hardware address, upper case.
+    pub hardware: String,
+}
+
+impl Neighbour {
+    fn print(&self, number: u32) -> Map<String, Value> {
+        object(json!({
+            ".id": format!("*D{number:07X}"), "address": self.address.to_string(), "interface": self.interface,
+            "mac-address": self.hardware, "published": "false", "disabled": "false", "dynamic": "true",
+            "invalid": "false", "DHCP": "false", "complete": "true",
+        }))
+    }
+}
+
 impl Device {
+    /// Who is heard on the device's interfaces now.
+    pub fn hear(&mut self, neighbours: Vec<Neighbour>) {
+        self.neighbours = neighbours;
+    }
+
+    /// Names of the bridges there are.
+    pub fn bridges(&self) -> Vec<String> {
+        self.rows(Menu::Bridge).iter().map(|row| row.get("name").to_owned()).collect()
+    }
+
     fn beside(&self, menu: Menu) -> Beside<'_> {
         let used = match menu {
             Menu::Veth | Menu::BridgePort => self.interfaces_in_use(),
@@ -67,6 +100,12 @@ impl Device {
                 set("dynamic", "false");
                 set("invalid", &(!beside.interfaces.contains(row.get("interface"))).to_string());
             }
+            Menu::Arp => {
+                for flag in ["dynamic", "invalid", "DHCP"] {
+                    set(flag, "false");
+                }
+                set("complete", &(!row.get("mac-address").is_empty()).to_string());
+            }
             Menu::User => set("expired", "false"),
             Menu::Envs | Menu::Mounts => {}
         }
@@ -79,7 +118,11 @@ impl Device {
 
     pub(crate) fn print_rows(&self, menu: Menu) -> Vec<Map<String, Value>> {
         let beside = self.beside(menu);
-        self.rows(menu).iter().map(|row| self.print_row(menu, row, &beside)).collect()
+        let mut rows: Vec<_> = self.rows(menu).iter().map(|row| self.print_row(menu, row, &beside)).collect();
+        if menu == Menu::Arp {
+            rows.extend(self.neighbours.iter().zip(1_u32..).map(|(one, number)| one.print(number)));
+        }
+        rows
     }
 
     pub(crate) fn print_all(&self, menu: Menu, query: &[(String, String)]) -> Value {

@@ -249,6 +249,7 @@ impl Device {
             (Menu::BridgePort, "interface"),
             (Menu::BridgePort, "bridge"),
             (Menu::Address, "interface"),
+            (Menu::Arp, "interface"),
             (Menu::Container, "interface"),
         ];
         for (menu, property) in references {
@@ -310,7 +311,7 @@ impl Device {
             {
                 return Err(Refusal::failure("can not remove last user with full permissions"));
             }
-            Menu::Envs | Menu::Mounts | Menu::User => {}
+            Menu::Arp | Menu::Envs | Menu::Mounts | Menu::User => {}
         }
         self.drop_row(menu, number);
         Ok(effects)

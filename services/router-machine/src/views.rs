@@ -21,6 +21,7 @@ pub const DIRECTORIES: &[&[&str]] = &[
     &["interface", "veth"],
     &["interface", "bridge", "port"],
     &["ip", "address"],
+    &["ip", "arp"],
     &["ip", "route"],
     &["file"],
     &["disk"],

@@ -82,6 +82,11 @@ impl World {
 
     /// Answers a request; returns when its changes are on disk.
     pub async fn request(self: &Arc<Self>, request: &Request) -> Answer {
+        if request.segments.starts_with(&["ip".to_owned(), "arp".to_owned()]) {
+            let bridges = self.device().bridges();
+            let heard = self.engine.neighbours(&bridges).await;
+            self.device().hear(heard);
+        }
         let (answer, effects, changed) = self.with(|device, here| {
             let before = device.version();
             let (answer, effects) = device.request(request, here);

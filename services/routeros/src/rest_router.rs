@@ -5,8 +5,8 @@ use std::sync::{Arc, RwLock};
 use async_trait::async_trait;
 use mkube_model::IpNet;
 use mkube_model::neighbours::router::{
-    AddressRow, BridgePortRow, ContainerRow, EnvRow, LogRow, MountRow, NewContainer, NewMount, NewVeth, Router,
-    RouterFault, RowId, SystemResource, VethRow,
+    AddressRow, BridgePortRow, BridgeRow, ContainerRow, EnvRow, LogRow, MountRow, NeighbourRow, NewContainer, NewMount,
+    NewVeth, Router, RouterFault, RowId, SystemResource, VethRow,
 };
 use mkube_model::secret::Secret;
 use serde_json::{Map, Value, json};
@@ -140,10 +140,14 @@ impl Router for RestRouter {
         self.client.list("/interface/bridge/port", &filters, &["bridge"], rows::bridge_port).await
     }
 
-    async fn bridges(&self) -> Result<Vec<String>, RouterFault> {
-        let name = |row: &Value| row.get("name").and_then(Value::as_str).map(str::to_owned);
-        let names = self.client.list("/interface/bridge", &[(".proplist", ".id,name")], &["name"], name).await?;
-        Ok(names.into_iter().flatten().collect())
+    async fn bridges(&self) -> Result<Vec<BridgeRow>, RouterFault> {
+        let filters = [(".proplist", ".id,name,comment")];
+        self.client.list("/interface/bridge", &filters, &["name"], rows::bridge).await
+    }
+
+    async fn neighbours(&self) -> Result<Vec<NeighbourRow>, RouterFault> {
+        let filters = [(".proplist", ".id,address,interface,mac-address,disabled,status")];
+        Ok(self.client.list("/ip/arp", &filters, &["address"], rows::neighbour).await?.into_iter().flatten().collect())
     }
 
     async fn addresses(&self) -> Result<Vec<AddressRow>, RouterFault> {
@@ -238,6 +242,14 @@ impl Router for RestRouter {
 
     async fn add_bridge(&self, name: &str, comment: &str) -> Result<RowId, RouterFault> {
         self.add("/interface/bridge", body(&[("name", name), ("comment", comment)]), false).await
+    }
+
+    async fn remove_bridge(&self, id: &RowId) -> Result<(), RouterFault> {
+        self.about("/interface/bridge/remove", id).await
+    }
+
+    async fn remove_address(&self, id: &RowId) -> Result<(), RouterFault> {
+        self.about("/ip/address/remove", id).await
     }
 
     async fn add_address(&self, address: IpNet, interface: &str, comment: &str) -> Result<RowId, RouterFault> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mkube_model::IpNet;
 use mkube_model::neighbours::router::{
-    AddressRow, BridgePortRow, ContainerRow, ContainerState, EnvRow, LogRow, MountRow, RowId, SystemResource, VethRow,
+    AddressRow, BridgePortRow, BridgeRow, ContainerRow, ContainerState, EnvRow, LogRow, MountRow, NeighbourRow, RowId,
+    SystemResource, VethRow,
 };
 use serde_json::Value;
 
@@ -114,7 +115,20 @@ pub fn bridge_port(row: &Value) -> BridgePortRow {
 
 pub fn address(row: &Value) -> Option<AddressRow> {
     let address = text(row, "address").parse().ok()?;
-    Some(AddressRow { id: id(row), address, interface: text(row, "interface").to_owned() })
+    let (interface, comment) = (text(row, "interface").to_owned(), text(row, "comment").to_owned());
+    Some(AddressRow { id: id(row), address, interface, comment })
+}
+
+pub fn bridge(row: &Value) -> BridgeRow {
+    BridgeRow { id: id(row), name: text(row, "name").to_owned(), comment: text(row, "comment").to_owned() }
+}
+
+/// Nothing for a row of somebody who did not answer, and for one that is switched off.
+pub fn neighbour(row: &Value) -> Option<NeighbourRow> {
+    let silent = text(row, "mac-address").is_empty() || matches!(text(row, "status"), "failed" | "incomplete");
+    (!silent && !flag(row, "disabled")).then_some(())?;
+    let address = text(row, "address").parse().ok()?;
+    Some(NeighbourRow { address, interface: text(row, "interface").to_owned() })
 }
 
 pub fn mount(row: &Value) -> MountRow {
@@ -221,6 +235,12 @@ mod tests {
         let new =
             container(&json!({".id": "*1", "name": "a", "mountlists": "m", "envlists": "e", "root-dir": "/raid1/x"}));
         assert_eq!(old, new);
+        let heard = |fields: Value| neighbour(&fields).map(|row| row.address.to_string());
+        let somebody = json!({"address": "10.0.0.9", "interface": "b", "mac-address": "02:00:00:00:00:09"});
+        assert_eq!(heard(somebody).as_deref(), Some("10.0.0.9"));
+        assert_eq!(heard(json!({"address": "10.0.0.9", "interface": "b"})), None, "nobody answered");
+        let failed = json!({"address": "10.0.0.9", "mac-address": "02:00:00:00:00:09", "status": "failed"});
+        assert_eq!(heard(failed), None);
         let veth = veth(
             &json!({".id": "*2", "name": "v", "address": "10.0.0.2/24,fd00::2/64,nonsense", "gateway": "10.0.0.1"}),
         );

@@ -163,6 +163,7 @@ impl World {
                 delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network()?],
+                config_file: "/etc/mkube/config.yaml".to_owned(),
                 plan: PlanSettings {
                     volumes_base: "/disk1/volumes".to_owned(),
                     host_ip: "10.90.0.1".to_owned(),

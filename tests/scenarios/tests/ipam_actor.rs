@@ -1,6 +1,6 @@
 //! IpamActor with a real RouterActor over the host's state machine, under paused time.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +9,12 @@ use mkube_fakes::Verb as DeviceVerb;
 use mkube_fakes::{FakeClock, FakeRouter};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::door::{CallError, Door, Doorway};
-use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress, leases_view};
+use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress, leases_view, networks_view};
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsPublisher, ObjectsView, StoredObject, objects_view};
 use mkube_messages::request::{Request, RequestContext};
+use mkube_messages::router::{EnsureVeth, RemoveVeth};
 use mkube_model::kinds::{KindId, KindTable};
+use mkube_model::neighbours::router::NewVeth;
 use mkube_model::network::Network;
 use mkube_router::{RouterActor, RouterParts, device_picture};
 use mkube_supervision::{
@@ -27,6 +29,7 @@ struct Bench {
     device: FakeRouter,
     objects: ObjectsPublisher,
     ipam: Doorway,
+    router: Doorway,
     tree: Tree,
 }
 
@@ -46,8 +49,17 @@ fn with(networks: Vec<Network>, device: FakeRouter) -> Bench {
     let (router, ipam) = (Doorway::new("router", 64), Doorway::new("ipam", 2048));
     let (publish, picture) = device_picture();
     let gate = RouterParts { router: device.router(), picture: publish, tick: Duration::from_secs(10) };
+    let router_way = router.clone();
+    let objects_way = Doorway::new("objects", 64);
     let parts = IpamParts {
-        networks,
+        networks_publisher: networks_view(&networks).0,
+        networks: networks.into_iter().map(Arc::new).collect(),
+        config_file: "config.yaml".into(),
+        release_bridge: router.door(),
+        describe_neighbours: router.door(),
+        write: objects_way.door(),
+        report: objects_way.door(),
+        finish: objects_way.door(),
         pods: PODS,
         objects: reader,
         device: picture,
@@ -69,7 +81,7 @@ fn with(networks: Vec<Network>, device: FakeRouter) -> Bench {
         ],
     };
     let tree = mkube_supervision::start(root, Arc::new(FakeClock::default()));
-    Bench { device, objects, ipam, tree }
+    Bench { device, objects, ipam, router: router_way, tree }
 }
 
 async fn bench() -> Bench {
@@ -168,7 +180,8 @@ async fn a_network_without_a_free_address_says_how_full_it_is() {
     bench.lease("a", None).await.expect("free");
     bench.lease("b", None).await.expect("free");
     let full = bench.lease("c", None).await;
-    assert_eq!(full, Err(IpamFault::Exhausted { network: "gt".into(), used: 3, size: 3 }));
+    let holders = "pod default/a, pod default/b".into();
+    assert_eq!(full, Err(IpamFault::Exhausted { network: "gt".into(), used: 3, size: 3, holders }));
 }
 
 #[actix::test]
@@ -274,4 +287,122 @@ async fn an_unmanaged_network_must_find_its_bridge_and_gateway_and_says_what_is_
     assert_eq!(bench.device.rows("ip/address"), Vec::<Value>::new(), "it is not made");
     bench.device.operate(DeviceVerb::Put, "ip/address", json!({"address": "10.90.0.1/16", "interface": "bridge-gt"}));
     assert!(bench.lease("a", None).await.is_ok());
+}
+
+/// The same numbers for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// Pods that come, go and fail half-way, and an actor that dies: what the model says is what device and leases say.
+async fn random_history(seed: u64) {
+    const PODS_AT_MOST: u64 = 9;
+    let last = "10.90.0.10".parse().expect("a literal");
+    let bench = with(vec![Network { last, ..network(true) }], FakeRouter::new("7.23.2"));
+    let mut dice = Dice(seed);
+    // What each pod has: its address, and whether its interface was made.
+    let mut model: BTreeMap<String, (String, bool)> = BTreeMap::new();
+    let publish = |model: &BTreeMap<String, (String, bool)>| {
+        // Only who has an interface has a status that tells the address.
+        let pods: Vec<(&str, Option<&str>)> =
+            model.iter().map(|(name, (address, made))| (name.as_str(), made.then_some(address.as_str()))).collect();
+        bench.publish(&pods);
+    };
+    publish(&model);
+    sleep(Duration::from_secs(1)).await;
+    for step in 0..120 {
+        let pod = format!("p{}", dice.below(PODS_AT_MOST));
+        let veth = veth_of(&pod);
+        let comment = format!("mkube default/{pod}");
+        match dice.below(10) {
+            0..5 => {
+                let wanted = (dice.below(4) == 0).then(|| format!("10.90.0.{}", 2 + dice.below(10)));
+                let held = model.get(&pod).filter(|(_, made)| *made).map(|(address, _)| address.clone());
+                model.entry(pod.clone()).or_insert_with(|| (String::new(), false));
+                publish(&model);
+                let Ok(lease) = bench.lease(&pod, wanted.as_deref()).await else { continue };
+                let address = address(&lease);
+                let rival = model.iter().find(|(name, (other, _))| **name != pod && *other == address);
+                assert_eq!(rival, None, "seed {seed}, step {step}: {address} was given to {pod} too");
+                if let (Some(held), None) = (&held, &wanted) {
+                    assert_eq!(*held, address, "seed {seed}, step {step}: {pod} keeps what it has");
+                }
+                // A creation may end here: then there is a lease and no interface.
+                let made = dice.below(4) != 0;
+                if made {
+                    let row = NewVeth { name: veth, address: lease.address, gateway: None, comment };
+                    let order = EnsureVeth { context: within(), veth: row, bridge: lease.bridge };
+                    bench.router.door().ask(order).await.expect("the device is there");
+                }
+                if made || held.is_none() {
+                    model.insert(pod, (address, made));
+                }
+            }
+            5..8 => {
+                let order = RemoveVeth { context: within(), name: veth, owner: comment };
+                bench.router.door().ask(order).await.expect("the device is there");
+                // A deletion may end here: then there is a lease, and no pod and no interface.
+                if dice.below(4) != 0 {
+                    bench.release(&pod).await.expect("the interface is gone");
+                }
+                model.remove(&pod);
+                publish(&model);
+            }
+            8 => {
+                bench.tree.crash("mkube/ipam", CrashHow::Panic).await.expect("running");
+                sleep(Duration::from_secs(70)).await;
+                // Leases without an interface died with it.
+                model.values_mut().filter(|(_, made)| !made).for_each(|(address, _)| address.clear());
+            }
+            _ => sleep(Duration::from_secs(35)).await,
+        }
+        let mut on_device: Vec<String> =
+            bench.device.rows("interface/veth").iter().map(|row| row["address"].to_string()).collect();
+        let count = on_device.len();
+        on_device.sort();
+        on_device.dedup();
+        assert_eq!(on_device.len(), count, "seed {seed}, step {step}: an address is on two interfaces");
+    }
+    // Nothing leaked: when all are gone, all addresses can be had.
+    for pod in model.keys() {
+        let owner = format!("mkube default/{pod}");
+        let order = RemoveVeth { context: within(), name: veth_of(pod), owner };
+        bench.router.door().ask(order).await.expect("the device is there");
+    }
+    bench.publish(&[]);
+    sleep(Duration::from_secs(65)).await;
+    for number in 0..8 {
+        let lease = bench.lease(&format!("new{number}"), None).await;
+        assert!(lease.is_ok(), "seed {seed}: address {number} of 8: {lease:?}");
+    }
+    assert!(matches!(bench.lease("one-more", None).await, Err(IpamFault::Exhausted { .. })), "seed {seed}");
+    bench.tree.stop(Duration::from_secs(10)).await;
+}
+
+#[actix::test]
+async fn whatever_happens_to_pods_and_actor_addresses_are_neither_shared_nor_lost() {
+    tokio::time::pause();
+    for seed in 1..=25 {
+        random_history(seed).await;
+    }
+}
+
+#[actix::test]
+async fn two_who_need_to_know_who_is_heard_wait_for_one_question() {
+    let bench = Arc::new(bench().await);
+    let asking: Vec<_> = ["a", "b", "c"]
+        .map(|pod| {
+            let bench = bench.clone();
+            actix_rt::spawn(async move { bench.lease(pod, None).await.is_ok() })
+        })
+        .into();
+    for one in asking {
+        assert!(one.await.expect("joined"));
+    }
+    assert_eq!(bench.device.count("GET /ip/arp"), 1);
 }

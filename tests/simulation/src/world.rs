@@ -199,6 +199,7 @@ impl World {
             delivery: DeliveryWay::Shared,
             kinds: KindTable::builtin(),
             networks: vec![network()],
+            config_file: "config.yaml".into(),
             plan: PlanSettings {
                 images_base: "/images".into(),
                 volumes_base: "/volumes".into(),

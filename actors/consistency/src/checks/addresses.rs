@@ -26,7 +26,7 @@ pub fn check(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     twice(facts, found);
     for pod in facts.pods() {
         for (index, container) in pod.containers.iter().enumerate() {
-            let wanted = pod.static_ip.filter(|_| index == 0);
+            let wanted = pod.static_ips.get(index).copied().flatten();
             found.push(interface(facts, pod, container, wanted));
             if let Some(wanted) = wanted.filter(|_| facts.leases.loaded) {
                 found.push(fixed(facts, pod, container, wanted));

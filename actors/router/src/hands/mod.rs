@@ -16,7 +16,7 @@ use crate::picture::Learned;
 pub use containers::{Move, ensure_container, mark_container, move_container, set_start_on_boot};
 pub use files::{fetch_file, place_file, remove_file, rename_file};
 pub use lists::{ensure_envs, ensure_mounts};
-pub use networks::ensure_bridge;
+pub use networks::{ensure_bridge, release_bridge};
 pub use veths::{ensure_veth, remove_veth};
 
 /// Tries of one order: the first, one after a lost answer, one after a second lost answer.

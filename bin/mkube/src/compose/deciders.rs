@@ -49,6 +49,8 @@ pub fn roster(wires: &Wires, disk: Arc<dyn SharedDisk>, restarts: RestartRules) 
         },
         objects: wires.objects(),
         device: wires.device(),
+        leases: wires.views.leases.1.clone(),
+        networks: wires.views.networks.1.clone(),
         gates: wires.views.gates.1.clone(),
         disk,
         clock: wires.clock.clone(),

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpParts};
+use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_messages::door::Doorway;
 use mkube_messages::request::Floor;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -38,6 +38,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
             redeploy: door(Floor::Edge, &wires.ways.rollouts),
             notify_secret: settings.notify_secret,
         },
+        networks: HttpNetworks { networks: wires.views.networks.1.clone(), leases: wires.views.leases.1.clone() },
         volumes: wires.views.volumes.1.clone(),
         boot_plan: wires.views.boot_plan.1.clone(),
         consistency: HttpConsistency {

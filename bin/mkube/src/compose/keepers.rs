@@ -51,15 +51,22 @@ pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>) -> ChildSpec {
     mkube_objects::answers(spec).done()
 }
 
-pub fn ipam(wires: &Wires, networks: Vec<Network>) -> ChildSpec {
+pub fn ipam(wires: &Wires, networks: Vec<Network>, config_file: String) -> ChildSpec {
     let parts = IpamParts {
-        networks,
+        networks: networks.into_iter().map(Arc::new).collect(),
+        config_file,
         pods: wires.kind("Pod"),
         objects: wires.objects(),
         device: wires.device(),
         ensure_bridge: door(Floor::Keeper, &wires.ways.router),
         describe_networks: door(Floor::Keeper, &wires.ways.router),
+        release_bridge: door(Floor::Keeper, &wires.ways.router),
+        describe_neighbours: door(Floor::Keeper, &wires.ways.router),
+        write: door(Floor::Keeper, &wires.ways.objects),
+        report: door(Floor::Keeper, &wires.ways.objects),
+        finish: door(Floor::Keeper, &wires.ways.objects),
         publisher: wires.views.leases.0.clone(),
+        networks_publisher: wires.views.networks.0.clone(),
     };
     let spec = ChildSpec::actor("ipam", RestartRule::Permanent, wires.ways.ipam.clone(), move |_| {
         IpamActor::new(parts.clone())

@@ -92,6 +92,8 @@ pub struct ControllerSettings {
     pub kinds: KindTable,
     /// Networks; the first is the default.
     pub networks: Vec<Network>,
+    /// Where these stand, for people.
+    pub config_file: String,
     /// What shapes every pod.
     pub plan: PlanSettings,
     /// Documents brought in once in the life of the store.
@@ -180,7 +182,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                 under(
                     "keepers",
                     vec![
-                        keepers::ipam(&wires, settings.networks),
+                        keepers::ipam(&wires, settings.networks, settings.config_file),
                         keepers::images(&wires, tarballs, disk_map, settings.delivery, settings.gc_interval),
                     ],
                 ),

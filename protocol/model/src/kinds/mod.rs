@@ -6,6 +6,7 @@ mod deployment;
 mod event;
 mod job;
 mod namespace;
+mod network;
 mod node;
 mod pod;
 mod pod_columns;
@@ -30,6 +31,9 @@ use crate::protobuf::Field;
 pub use cron_job::{SCHEDULED_AT, schedule_of};
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
+pub use network::{
+    CONFIGURED_IN, NETWORKS, configured_in, network_clashes, network_holders, network_object, network_of,
+};
 pub use scale::{SCALE, rescaled, scale_of};
 pub use typed::{prune, typed, unknown_fields};
 
@@ -102,7 +106,7 @@ pub struct Kind {
 }
 
 /// Kinds that the Go controller had in the core group: they are served there too, and discovery does not tell.
-const ALSO_IN_CORE: [KindId; 1] = [KindId { group: "apps", plural: "deployments" }];
+const ALSO_IN_CORE: [KindId; 2] = [KindId { group: "apps", plural: "deployments" }, NETWORKS];
 
 /// Group and plural: the key of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -167,6 +171,7 @@ impl KindTable {
             replica_set::REPLICA_SET,
             job::JOB,
             cron_job::CRON_JOB,
+            network::NETWORK,
         ]))
     }
 
@@ -196,6 +201,12 @@ impl KindTable {
     /// By the words in an object.
     pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<&Kind> {
         self.0.iter().find(|one| one.kind == kind && one.api_version() == api_version)
+    }
+
+    /// By the words in a document somebody wrote, perhaps for the Go controller.
+    pub fn by_written_kind(&self, api_version: &str, kind: &str) -> Option<&Kind> {
+        let in_core = || self.0.iter().find(|one| one.kind == kind && ALSO_IN_CORE.contains(&one.id()));
+        self.by_kind(api_version, kind).or_else(|| in_core().filter(|_| api_version == "v1"))
     }
 
     /// By CamelCase kind alone, for controllers that know theirs.

@@ -3,7 +3,6 @@
 //! Unlike upstream, the spec may change while the pod exists: mkube recreates the containers concerned.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use super::{AGE, Kind, NAME, at, column, pod_images, pod_probes, typed};
 use crate::boot_order;
 use crate::metadata;
 use crate::problem::Problem;
+use crate::static_addresses::{self, STATIC_IP};
 use crate::workloads::DEPENDS_ON;
 
 pub(super) const POD: Kind = Kind {
@@ -368,11 +368,9 @@ fn check_volumes(new: &Value, problems: &mut Vec<Problem>) {
 }
 
 fn check_annotations(new: &Value, problems: &mut Vec<Problem>) {
-    if let Some(address) = metadata::annotation(new, "vkube.io/static-ip")
-        && !address.is_empty()
-        && address.parse::<Ipv4Addr>().is_err()
-    {
-        problems.push(Problem::invalid("metadata.annotations[vkube.io/static-ip]", address, "must be an IPv4 address"));
+    if let Err(why) = static_addresses::wanted(new) {
+        let text = metadata::annotation(new, STATIC_IP).unwrap_or_default();
+        problems.push(Problem::invalid(format!("metadata.annotations[{STATIC_IP}]"), text, why));
     }
     if let Some(file) = metadata::annotation(new, "vkube.io/file")
         && file.split('/').any(|part| part == "..")

@@ -184,6 +184,28 @@ pub struct AddressRow {
     pub address: IpNet,
     /// Interface it is on.
     pub interface: String,
+    /// Free text.
+    pub comment: String,
+}
+
+/// One row of `/interface/bridge`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BridgeRow {
+    /// Handle.
+    pub id: RowId,
+    /// Name, unique over all interfaces.
+    pub name: String,
+    /// Free text.
+    pub comment: String,
+}
+
+/// One row of `/ip/arp`: somebody who was heard, or is said to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighbourRow {
+    /// Address.
+    pub address: IpAddr,
+    /// Interface it is behind.
+    pub interface: String,
 }
 
 /// One row of `/container/mounts`.
@@ -376,8 +398,10 @@ pub trait Router: Send + Sync {
     async fn veths(&self) -> Result<Vec<VethRow>, RouterFault>;
     /// All bridge ports whose interface is not a hardware port we never touch (server-side filter where possible).
     async fn bridge_ports(&self) -> Result<Vec<BridgePortRow>, RouterFault>;
-    /// Names of all bridges.
-    async fn bridges(&self) -> Result<Vec<String>, RouterFault>;
+    /// All bridges.
+    async fn bridges(&self) -> Result<Vec<BridgeRow>, RouterFault>;
+    /// Who is heard on the device's networks; rows without a hardware address are left out: nobody answered there.
+    async fn neighbours(&self) -> Result<Vec<NeighbourRow>, RouterFault>;
     /// All IP addresses of the device itself.
     async fn addresses(&self) -> Result<Vec<AddressRow>, RouterFault>;
     /// Mounts of one list.
@@ -419,6 +443,10 @@ pub trait Router: Send + Sync {
     async fn remove_veth(&self, id: &RowId) -> Result<(), RouterFault>;
     /// `POST /interface/bridge/add`.
     async fn add_bridge(&self, name: &str, comment: &str) -> Result<RowId, RouterFault>;
+    /// `POST /interface/bridge/remove`.
+    async fn remove_bridge(&self, id: &RowId) -> Result<(), RouterFault>;
+    /// `POST /ip/address/remove`.
+    async fn remove_address(&self, id: &RowId) -> Result<(), RouterFault>;
     /// `POST /ip/address/add`.
     async fn add_address(&self, address: IpNet, interface: &str, comment: &str) -> Result<RowId, RouterFault>;
     /// `POST /interface/bridge/port/add`.

@@ -24,6 +24,7 @@ pub use consistency::{ConsistencySettings, RepairMode};
 pub use duration::{parse_duration, print_duration};
 pub use images::{Architecture, Delivery, ImageRegistry, ImagesSettings};
 pub use overrides::{ENVIRONMENT, Overrides};
+pub use read_networks::{network_among, read_network_spec};
 pub use registry_server::*;
 pub use size::{parse_size, print_size};
 pub use types::*;

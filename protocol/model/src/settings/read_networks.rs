@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use serde_json::{Value, json};
 
 use super::read::{is_dns_name, not_a_url};
-use super::section::Section;
+use super::section::{Notes, Section};
 use super::types::*;
+use super::{SettingsProblem, Warning};
 
 pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
     let mut networks: Vec<NetworkSettings> = Vec::new();
@@ -20,20 +22,8 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
     for section in sections {
         if let Some((network, dhcp_key)) = network(&section) {
             for before in &networks {
-                if before.name == network.name {
-                    section.problem("name", format!("{:?} is used twice", network.name));
-                }
-                if before.cidr.contains(&network.cidr) || network.cidr.contains(&before.cidr) {
-                    section.problem(
-                        "cidr",
-                        format!("{} overlaps {} of network {}", network.cidr, before.cidr, before.name),
-                    );
-                }
-                if !network.dns.zone.is_empty() && before.dns.zone == network.dns.zone {
-                    section.problem(
-                        "dns.zone",
-                        format!("{} is the zone of network {} already", network.dns.zone, before.name),
-                    );
+                for (key, text) in clashes(&network, before) {
+                    section.problem(key, text);
                 }
             }
             if !network.dhcp.server_network.is_empty() {
@@ -50,6 +40,65 @@ pub(super) fn networks(file: &Section<'_>) -> Vec<NetworkSettings> {
         }
     }
     networks
+}
+
+/// What keeps two networks from being there together: keys of the first, and why.
+fn clashes(network: &NetworkSettings, other: &NetworkSettings) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    if other.name == network.name {
+        found.push(("name", format!("{:?} is used twice", network.name)));
+    }
+    if other.cidr.contains(&network.cidr) || network.cidr.contains(&other.cidr) {
+        found.push(("cidr", format!("{} overlaps {} of network {}", network.cidr, other.cidr, other.name)));
+    }
+    if !network.dns.zone.is_empty() && other.dns.zone == network.dns.zone {
+        found.push(("dns.zone", format!("{} is the zone of network {} already", network.dns.zone, other.name)));
+    }
+    found
+}
+
+/// Reads the `spec` of a network that is an object of the API, by the rules of the file. Problems name the fields of the object.
+pub fn read_network_spec(name: &str, spec: &Value) -> Result<(NetworkSettings, Vec<Warning>), Vec<SettingsProblem>> {
+    let notes = Notes::default();
+    let mut spec = spec.clone();
+    if let Some(fields) = spec.as_object_mut() {
+        fields.insert("name".to_owned(), json!(name));
+    }
+    let section = Section::element("spec".to_owned(), spec, &notes);
+    let found = network(&section);
+    section.finish();
+    let read = notes.into_result(found).map_err(|problems| {
+        let named = |problem: SettingsProblem| match problem.key.as_str() {
+            "spec.name" => SettingsProblem { key: "metadata.name".to_owned(), ..problem },
+            _ => problem,
+        };
+        problems.into_iter().map(named).collect::<Vec<_>>()
+    })?;
+    match read {
+        (Some((network, _)), warnings) => Ok((network, warnings)),
+        // What could not be read was told.
+        (None, _) => Err(Vec::new()),
+    }
+}
+
+/// What keeps a network that is an object of the API from being there beside these, by the rules of the file.
+pub fn network_among<'a>(
+    network: &NetworkSettings,
+    others: impl Iterator<Item = &'a NetworkSettings>,
+) -> Vec<SettingsProblem> {
+    let server = network.dhcp.server_network.as_str();
+    let mut known = server.is_empty() || server == network.name;
+    let mut problems = Vec::new();
+    for other in others {
+        known |= other.name == server;
+        let clashes = clashes(network, other);
+        problems.extend(clashes.into_iter().map(|(key, text)| SettingsProblem { key: format!("spec.{key}"), text }));
+    }
+    if !known {
+        let text = format!("there is no network {server:?}");
+        problems.push(SettingsProblem { key: "spec.dhcp.serverNetwork".to_owned(), text });
+    }
+    problems
 }
 
 /// One network, and the path of its DHCP block as written.

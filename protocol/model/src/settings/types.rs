@@ -145,6 +145,22 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
+    /// What the file would say of a network.
+    pub fn of(network: &Network) -> Self {
+        Self {
+            name: network.name.clone(),
+            cidr: network.cidr,
+            gateway: network.gateway,
+            bridge: network.bridge.clone(),
+            managed: network.managed,
+            ipam_start: network.first,
+            ipam_end: network.last,
+            external_dns: network.external_dns,
+            dns: network.names.clone(),
+            dhcp: network.dhcp.clone(),
+        }
+    }
+
     /// The network as address keepers and pods see it. Gateway, name server, static records and addresses promised to
     /// machines are given only to pods that ask for them by name.
     pub fn to_network(&self) -> Network {

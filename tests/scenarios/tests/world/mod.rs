@@ -175,9 +175,18 @@ impl World {
             node_name: "rose1".into(),
         };
         let (publish_leases, leases) = leases_view();
+        let networks: Vec<_> = [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect();
+        let (publish_networks, networks_reader) = networks_view(&networks);
         let addresses = IpamParts {
             publisher: publish_leases,
-            networks: [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect(),
+            networks_publisher: publish_networks,
+            networks: networks.into_iter().map(Arc::new).collect(),
+            config_file: "config.yaml".into(),
+            release_bridge: relay(router.door(), "ReleaseBridge", &crossings),
+            describe_neighbours: relay(router.door(), "DescribeNeighbours", &crossings),
+            write: relay(objects.door(), "WriteObject", &crossings),
+            report: relay(objects.door(), "ReportStatus", &crossings),
+            finish: relay(objects.door(), "FinishDeletion", &crossings),
             pods: kind("Pod"),
             objects: reader.clone(),
             device: picture.clone(),
@@ -230,6 +239,8 @@ impl World {
                 doors,
                 objects: reader.clone(),
                 device: picture.clone(),
+                leases: leases.clone(),
+                networks: networks_reader,
                 gates,
                 disk: around.disk.clone(),
                 clock: around.clock.clone(),
