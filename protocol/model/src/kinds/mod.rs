@@ -3,6 +3,7 @@
 mod config_map;
 mod cron_job;
 mod deployment;
+mod dns_entry;
 mod event;
 mod job;
 mod namespace;
@@ -165,6 +166,7 @@ impl KindTable {
             replica_set::REPLICA_SET,
             job::JOB,
             cron_job::CRON_JOB,
+            dns_entry::DNS_ENTRY,
         ]))
     }
 
