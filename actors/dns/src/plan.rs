@@ -199,7 +199,7 @@ mod tests {
         let slow = RecordRow { ttl: 300, ..row("1", "10.0.0.1", true) };
         assert_eq!(changes(&["10.0.0.1"], &[slow]), [Change::Update { row: row("1", "10.0.0.1", true) }]);
         let off = RecordRow { enabled: false, ..row("1", "10.0.0.1", true) };
-        assert_eq!(changes(&["10.0.0.1"], &[off.clone()]), [Change::Update { row: row("1", "10.0.0.1", true) }]);
+        assert_eq!(changes(&["10.0.0.1"], std::slice::from_ref(&off)), [Change::Update { row: row("1", "10.0.0.1", true) }]);
         assert_eq!(changes(&["10.0.0.1"], &[RecordRow { watched: true, ..off }]), []);
     }
 

@@ -170,6 +170,15 @@ impl Server {
             self.asking = true;
             return Some(Work::Health);
         }
+        if matches!(self.reach, Reach::Away(_)) && !self.at_work && self.is_given_up(eyes.now) {
+            let Some(write) = self.last_entry(eyes) else {
+                self.zones.clear();
+                return None;
+            };
+            self.at_work = true;
+            self.in_flight += 1;
+            return Some(Work::Ledger(write, None));
+        }
         if self.reach != Reach::Up || self.in_flight >= TOGETHER {
             return None;
         }
@@ -320,16 +329,17 @@ impl Server {
         None
     }
 
-    /// A server that only has to lose what is ours, and that nobody has reached for so long, is looked for no more: what is to be
-    /// forgotten of it.
-    pub fn give_up(&self, eyes: Eyes<'_>) -> Option<LedgerWrite> {
-        let over = self.away_since.is_some_and(|since| eyes.now >= since + GIVE_UP);
-        let idle = self.wanted_forwarders.is_empty() && self.zones.values().all(|state| state.leaving);
-        if !over || !idle {
-            return None;
-        }
-        let mut zones = self.zones.keys();
-        zones.find_map(|zone| eyes.ledger.last_of(&self.endpoint, zone))
+    /// A server that only has to lose what is ours, and that nobody has reached for so long, is looked for no more.
+    fn is_given_up(&self, now: Instant) -> bool {
+        let over = self.away_since.is_some_and(|since| now >= since + GIVE_UP);
+        over && self.wanted_forwarders.is_empty() && self.zones.values().all(|state| state.leaving)
+    }
+
+    /// What is still remembered of such a server.
+    fn last_entry(&self, eyes: Eyes<'_>) -> Option<LedgerWrite> {
+        let forwarder = eyes.ledger.forwarders(&self.endpoint).next();
+        let forwarder = forwarder.map(|zone| LedgerWrite::Forget(EntryKey::forwarder(&self.endpoint, zone)));
+        forwarder.or_else(|| self.zones.keys().find_map(|zone| eyes.ledger.last_of(&self.endpoint, zone)))
     }
 
     /// When to look again, if nothing happens before.
