@@ -183,8 +183,7 @@ impl DnsActor {
             let view = actor.parts.objects.view();
             actor.ledger.read(&view.kind(&actor.parts.entries));
             let Self { servers, ledger, parts, sources, .. } = actor;
-            let eyes =
-                Eyes { now: Instant::now(), ledger, origin: &parts.origin, pods_known: sources.has_pods() };
+            let eyes = Eyes { now: Instant::now(), ledger, origin: &parts.origin, pods_known: sources.has_pods() };
             if let Some(server) = servers.get_mut(&endpoint) {
                 server.done(&work, result, eyes);
             }

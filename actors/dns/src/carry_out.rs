@@ -54,9 +54,7 @@ async fn call(hands: Hands, endpoint: &str, work: Work, today: Timestamp) -> Res
         Work::ListRecords(_, id) => servers.records(endpoint, &id).await.map(Learnt::Records),
         Work::Create(_, id, _, record) => servers.create_record(endpoint, &id, &record).await.map(Learnt::Created),
         Work::Update(_, _, row) => servers.update_record(endpoint, &row).await.map(Learnt::Row),
-        Work::Delete(_, _, zone_id, id) => {
-            servers.delete_record(endpoint, &zone_id, &id).await.map(|()| Learnt::Done)
-        }
+        Work::Delete(_, _, zone_id, id) => servers.delete_record(endpoint, &zone_id, &id).await.map(|()| Learnt::Done),
         Work::ListForwarders => servers.forwarders(endpoint).await.map(Learnt::Forwarders),
         Work::PutForwarder(row) => servers.put_forwarder(endpoint, &row).await.map(Learnt::Forwarder),
         Work::DeleteForwarder(zone) => servers.delete_forwarder(endpoint, &zone).await.map(|()| Learnt::Done),

@@ -130,7 +130,8 @@ pub fn zone_of_namespace<'a>(
     let mode = match &namespace.mode {
         None => usual,
         Some(word) => {
-            let mode = Mode::named(word).ok_or_else(|| format!("vkube.io/mode is {word:?}, where open or nested is wanted"))?;
+            let mode = Mode::named(word)
+                .ok_or_else(|| format!("vkube.io/mode is {word:?}, where open or nested is wanted"))?;
             Some(mode)
         }
     };
@@ -139,7 +140,9 @@ pub fn zone_of_namespace<'a>(
     }
     let own = networks.by_name.get(&namespace.name).filter(|network| !network.names.zone.is_empty());
     let network = match &namespace.network {
-        Some(name) => networks.by_name.get(name).ok_or_else(|| format!("there is no network {name:?} (vkube.io/network)"))?,
+        Some(name) => {
+            networks.by_name.get(name).ok_or_else(|| format!("there is no network {name:?} (vkube.io/network)"))?
+        }
         None => match own.or_else(|| networks.by_name.get(&networks.default)) {
             Some(network) => network,
             None => return Ok(None),
@@ -317,12 +320,17 @@ impl<'a> Work<'a> {
             let known = |container: &String| pod.containers.contains(container);
             if subdomain_problem(&name).is_some() || name.split('.').any(|label| label.len() > 63) {
                 let why = "a name consists of lower case letters, digits and '-', each part of at most 63 characters";
-                self.remark(pod, "InvalidAlias", format!("vkube.io/aliases: {:?} is not a DNS name: {why}", alias.name));
+                self.remark(
+                    pod,
+                    "InvalidAlias",
+                    format!("vkube.io/aliases: {:?} is not a DNS name: {why}", alias.name),
+                );
             } else if alias.container.as_ref().is_none_or(known) {
                 names.push((name, pod.address(alias.container.as_deref())));
             } else {
                 let container = alias.container.as_deref().unwrap_or_default();
-                let message = format!("vkube.io/aliases: {name:?} names container {container:?}, which the pod does not have");
+                let message =
+                    format!("vkube.io/aliases: {name:?} names container {container:?}, which the pod does not have");
                 self.remark(pod, "InvalidAlias", message);
             }
         }

@@ -159,7 +159,8 @@ fn an_alias_names_a_container_and_one_that_is_no_name_is_told_while_the_others_g
     let mut web = pod("web", "10.0.1.5");
     web.containers.push("db".into());
     web.addresses.insert("db".into(), "10.0.1.6".parse().expect("an address"));
-    web.aliases = vec![alias("pg", Some("db")), alias("bad_alias!", None), alias("x", Some("none")), alias("api.web", None)];
+    web.aliases =
+        vec![alias("pg", Some("db")), alias("bad_alias!", None), alias("x", Some("none")), alias("api.web", None)];
     let desired = Given::pods(&[web]).desired(&both());
     assert_eq!(gt(&desired, "pg"), ["10.0.1.6"]);
     assert_eq!(gt(&desired, "api.web"), ["10.0.1.5"]);
@@ -172,7 +173,8 @@ fn an_alias_names_a_container_and_one_that_is_no_name_is_told_while_the_others_g
 fn a_network_has_its_static_names_its_machines_its_gateway_and_its_server() {
     let mut gt_network = network("gt", 1, GT);
     let record = |name: &str, ip: &str| StaticRecord { name: name.into(), ip: ip.parse().expect("an address") };
-    gt_network.names.static_records = vec![record("NAS.gt.lo.", "10.0.1.9"), record("six", "2001:db8::5"), record("a b", "10.0.1.9")];
+    gt_network.names.static_records =
+        vec![record("NAS.gt.lo.", "10.0.1.9"), record("six", "2001:db8::5"), record("a b", "10.0.1.9")];
     let machine = |hostname: &str, ip: &str| Reservation {
         mac: "aa:bb:cc:dd:ee:ff".into(),
         ip: ip.parse().expect("an address"),
@@ -263,7 +265,8 @@ fn every_server_of_ours_asks_the_others_for_what_it_does_not_have() {
     let mut theirs = network("ext", 3, "http://10.0.3.252:8080");
     theirs.external_dns = true;
     let unserved = network("bare", 4, "");
-    let desired = Given::default().desired(&networks(vec![network("gt", 1, GT), network("g10", 2, G10), theirs, unserved]));
+    let desired =
+        Given::default().desired(&networks(vec![network("gt", 1, GT), network("g10", 2, G10), theirs, unserved]));
     let wanted = |pairs: &[(&str, &str)]| -> BTreeMap<String, Vec<String>> {
         pairs.iter().map(|(zone, server)| ((*zone).to_owned(), vec![(*server).to_owned()])).collect()
     };

@@ -68,7 +68,8 @@ impl EntryKey {
         let text = format!("{}|{}|{rest}", self.endpoint, self.zone);
         let letter = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.' { c } else { '-' };
         let stem: String = stem.chars().map(letter).take(200).collect();
-        let parts: Vec<&str> = stem.split('.').map(|part| part.trim_matches('-')).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> =
+            stem.split('.').map(|part| part.trim_matches('-')).filter(|part| !part.is_empty()).collect();
         format!("{}.{:08x}{:08x}", parts.join("."), fnv1a(&text), fnv1a(&format!("{text}~")))
     }
 
@@ -198,7 +199,12 @@ impl Ledger {
 
     /// What is to be brought up to date once everything of a zone is as wanted: what is gone is marked, the oldest of those are
     /// forgotten. One write.
-    pub fn upkeep(&self, endpoint: &str, zone: &str, is_there: impl Fn(&str, &str, &str) -> bool) -> Option<LedgerWrite> {
+    pub fn upkeep(
+        &self,
+        endpoint: &str,
+        zone: &str,
+        is_there: impl Fn(&str, &str, &str) -> bool,
+    ) -> Option<LedgerWrite> {
         let mut gone: Vec<(Revision, &EntryKey)> = Vec::new();
         for (key, entry) in self.of_zone(endpoint, zone) {
             let What::Record(name, kind, data) = &key.what else { continue };
@@ -272,7 +278,10 @@ mod tests {
     fn a_record_is_ours_only_with_its_data_and_not_when_it_was_made_after_ours_was_gone() {
         let set = ("web".to_owned(), RecordType::A);
         let mut ledger = Ledger::default();
-        ledger.read(&view(&[(record("web", "10.0.0.5"), None), (record("web", "10.0.0.6"), Some("2026-03-01T10:00:00Z"))]));
+        ledger.read(&view(&[
+            (record("web", "10.0.0.5"), None),
+            (record("web", "10.0.0.6"), Some("2026-03-01T10:00:00Z")),
+        ]));
         let owns = |row: &RecordRow| ledger.owns(SERVER, "gt.lo", &set, row);
         assert!(owns(&row("10.0.0.5", "2026-01-01T00:00:00+00:00")));
         assert!(!owns(&row("10.0.0.7", "2026-01-01T00:00:00+00:00")), "a person put it there");

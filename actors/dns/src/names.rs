@@ -76,9 +76,7 @@ pub fn reverse_zones(cidr: Ipv4Net) -> Vec<String> {
     let [a, b, c, _] = cidr.network().octets();
     match cidr.prefix_len() {
         24.. => vec![format!("{c}.{b}.{a}.in-addr.arpa")],
-        prefix @ 20..24 => {
-            (0..1u8 << (24 - prefix)).map(|more| format!("{}.{b}.{a}.in-addr.arpa", c | more)).collect()
-        }
+        prefix @ 20..24 => (0..1u8 << (24 - prefix)).map(|more| format!("{}.{b}.{a}.in-addr.arpa", c | more)).collect(),
         16..20 => vec![format!("{b}.{a}.in-addr.arpa")],
         _ => vec![format!("{a}.in-addr.arpa")],
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mkube_model::neighbours::name_servers::{CreatedRecord, ForwarderRow, NameFault, Origin, RecordRow, ServerHealth, ZoneRow};
+use mkube_model::neighbours::name_servers::{
+    CreatedRecord, ForwarderRow, NameFault, Origin, RecordRow, ServerHealth, ZoneRow,
+};
 use tokio::time::Instant;
 
 use crate::names::{folded, with_port};
@@ -187,7 +189,10 @@ impl Server {
                 (None, _) if state.wish.external => {
                     Some(format!("the name server of somebody else has no zone {zone}: it is to be made there"))
                 }
-                (_, 2..) => Some(format!("the name server has zone {zone} {} times: one is kept, remove the others", rows.len())),
+                (_, 2..) => Some(format!(
+                    "the name server has zone {zone} {} times: one is kept, remove the others",
+                    rows.len()
+                )),
                 _ => None,
             };
             let id = row.map(|row| row.id.clone());
@@ -224,11 +229,12 @@ impl Server {
             Work::Health => {}
             Work::ListZones | Work::CreateZone(_) => {
                 self.listed = None;
-                self.list_due = now + pause(self.list_failures).max(match fault {
-                    NameFault::Exists(_) => Duration::ZERO,
-                    NameFault::Refused(_) => DOUBT.1,
-                    _ => DOUBT.0,
-                });
+                self.list_due = now
+                    + pause(self.list_failures).max(match fault {
+                        NameFault::Exists(_) => Duration::ZERO,
+                        NameFault::Refused(_) => DOUBT.1,
+                        _ => DOUBT.0,
+                    });
                 self.list_failures += 1;
                 if let Some(state) = self.zone_of(work) {
                     state.fault = Some(fault.to_string());
@@ -250,7 +256,9 @@ impl Server {
             }
             Work::ListRecords(..) | Work::Create(..) | Work::Update(..) | Work::Delete(..) => {
                 let set = match work {
-                    Work::Create(_, _, key, _) | Work::Update(_, key, _) | Work::Delete(_, key, ..) => Some(key.clone()),
+                    Work::Create(_, _, key, _) | Work::Update(_, key, _) | Work::Delete(_, key, ..) => {
+                        Some(key.clone())
+                    }
                     _ => None,
                 };
                 let Some(state) = self.zone_of(work) else { return };

@@ -95,7 +95,11 @@ pub fn plan(
 
 /// What is there of a set, for whoever reads it: ours, and what others put there that is wanted; and whether something of ours is
 /// there more than once.
-pub fn there(wanted: Option<&WantedSet>, found: &[RecordRow], is_ours: impl Fn(&RecordRow) -> bool) -> (BTreeSet<String>, bool) {
+pub fn there(
+    wanted: Option<&WantedSet>,
+    found: &[RecordRow],
+    is_ours: impl Fn(&RecordRow) -> bool,
+) -> (BTreeSet<String>, bool) {
     let mut count: BTreeMap<String, usize> = BTreeMap::new();
     let mut data = BTreeSet::new();
     for row in found {
@@ -199,7 +203,10 @@ mod tests {
         let slow = RecordRow { ttl: 300, ..row("1", "10.0.0.1", true) };
         assert_eq!(changes(&["10.0.0.1"], &[slow]), [Change::Update { row: row("1", "10.0.0.1", true) }]);
         let off = RecordRow { enabled: false, ..row("1", "10.0.0.1", true) };
-        assert_eq!(changes(&["10.0.0.1"], std::slice::from_ref(&off)), [Change::Update { row: row("1", "10.0.0.1", true) }]);
+        assert_eq!(
+            changes(&["10.0.0.1"], std::slice::from_ref(&off)),
+            [Change::Update { row: row("1", "10.0.0.1", true) }]
+        );
         assert_eq!(changes(&["10.0.0.1"], &[RecordRow { watched: true, ..off }]), []);
     }
 

@@ -208,10 +208,7 @@ mod tests {
     fn aliases_read_as_the_go_controller_wrote_them() {
         let read = |text: &str| aliases(text).into_iter().map(|one| (one.name, one.container)).collect::<Vec<_>>();
         let to = |name: &str, container: Option<&str>| (name.to_owned(), container.map(str::to_owned));
-        assert_eq!(
-            read(" www , db = postgres ,, x="),
-            [to("www", None), to("db", Some("postgres")), to("x", None)]
-        );
+        assert_eq!(read(" www , db = postgres ,, x="), [to("www", None), to("db", Some("postgres")), to("x", None)]);
     }
 
     #[test]
@@ -227,6 +224,8 @@ mod tests {
     #[test]
     fn a_status_that_names_fewer_addresses_than_containers_tells_none() {
         let status = json!({"containerStatuses": [{"name": "a"}, {"name": "b"}], "podIPs": [{"ip": "10.0.0.5"}]});
-        assert!(pod(json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": status})).addresses.is_empty());
+        assert!(
+            pod(json!({"spec": {"containers": [{"name": "a"}, {"name": "b"}]}, "status": status})).addresses.is_empty()
+        );
     }
 }

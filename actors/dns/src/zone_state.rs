@@ -126,7 +126,9 @@ impl ZoneState {
         let keys: Vec<SetKey> = changed.chain(added).cloned().collect();
         for key in keys {
             let none = BTreeSet::new();
-            let data = |sets: &BTreeMap<SetKey, WantedSet>| sets.get(&key).map_or_else(|| none.clone(), |set| set.data.clone());
+            let data = |sets: &BTreeMap<SetKey, WantedSet>| {
+                sets.get(&key).map_or_else(|| none.clone(), |set| set.data.clone())
+            };
             let (old, new) = (data(&before.sets), data(&self.wish.sets));
             for data in &new {
                 self.released.remove(&(key.clone(), data.clone()));
@@ -250,7 +252,8 @@ impl ZoneState {
         if self.strays.len() <= FEW_STRAYS || self.leaving {
             return true;
         }
-        let ours = self.rows.iter().flat_map(|(key, rows)| rows.iter().filter(|row| self.is_ours(key, row, eyes))).count();
+        let ours =
+            self.rows.iter().flat_map(|(key, rows)| rows.iter().filter(|row| self.is_ours(key, row, eyes))).count();
         self.strays.len() * 100 <= ours * STRAY_SHARE
     }
 
@@ -275,8 +278,12 @@ impl ZoneState {
             );
             return;
         }
-        let due: Vec<(SetKey, String)> =
-            self.strays.iter().filter(|(_, since)| **since + STRAY_AGE <= eyes.now).map(|(known, _)| known.clone()).collect();
+        let due: Vec<(SetKey, String)> = self
+            .strays
+            .iter()
+            .filter(|(_, since)| **since + STRAY_AGE <= eyes.now)
+            .map(|(known, _)| known.clone())
+            .collect();
         for known in due {
             self.strays.remove(&known);
             self.queue.insert(known.0.clone());
@@ -366,9 +373,8 @@ impl ZoneState {
             }
         }
         let rows = self.rows.get(key).map(Vec::as_slice).unwrap_or_default();
-        self.released.retain(|(set, data)| {
-            set != key || rows.iter().any(|row| same_data(&row.kind, &row.data) == *data)
-        });
+        self.released
+            .retain(|(set, data)| set != key || rows.iter().any(|row| same_data(&row.kind, &row.data) == *data));
         self.tell(key, Some(eyes));
     }
 
@@ -401,7 +407,8 @@ impl ZoneState {
             None => (before.map(|sight| sight.found.clone()).unwrap_or_default(), self.duplicates.contains(key)),
         };
         let empty = wanted.is_none() && found.is_empty();
-        let (purpose, data) = wanted.map_or((Purpose::Leftover, BTreeSet::new()), |set| (set.purpose.clone(), set.data.clone()));
+        let (purpose, data) =
+            wanted.map_or((Purpose::Leftover, BTreeSet::new()), |set| (set.purpose.clone(), set.data.clone()));
         let sight = RecordSight { wanted: data, found, purpose };
         if twice {
             self.duplicates.insert(key.clone());

@@ -47,7 +47,8 @@ impl MicrodnsClient {
             };
             for row in rows {
                 // A row that cannot be read is not passed over in silence: it could be one of ours.
-                let value = read(row).ok_or_else(|| NameFault::Unknown("a row of a list has no id or name".to_owned()))?;
+                let value =
+                    read(row).ok_or_else(|| NameFault::Unknown("a row of a list has no id or name".to_owned()))?;
                 if seen.insert(row["id"].as_str().unwrap_or_default().to_owned()) {
                     all.push(value);
                 }

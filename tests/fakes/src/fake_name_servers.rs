@@ -136,6 +136,11 @@ impl FakeNameServers {
         self.inner().insert(endpoint.to_owned(), server);
     }
 
+    /// Whether there is such a server.
+    pub fn has(&self, endpoint: &str) -> bool {
+        self.inner().contains_key(endpoint)
+    }
+
     /// The `nth` call (from 1, counted from now) of an operation goes wrong. Operations are named as the methods are.
     pub fn at_nth(&self, endpoint: &str, operation: &str, nth: usize, cue: Cue) {
         self.with(endpoint, |server| server.cues.nth(operation, nth, cue));
@@ -190,13 +195,7 @@ impl FakeNameServers {
             let known = server.contents.zones.iter().find(|(_, (known, _))| known == zone).map(|(id, _)| id.clone());
             let id = known.unwrap_or_else(|| server.make_zone(zone).id);
             let kind = if data.ends_with('.') { "PTR" } else { "A" };
-            let new = NewRecord {
-                name: name.to_owned(),
-                kind,
-                data: data.to_owned(),
-                ttl: 300,
-                origin: String::new(),
-            };
+            let new = NewRecord { name: name.to_owned(), kind, data: data.to_owned(), ttl: 300, origin: String::new() };
             server.make(&id, &new, at).id
         })
     }

@@ -12,6 +12,7 @@ use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progre
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceReader;
+use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -151,6 +152,7 @@ impl World {
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
+            names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
         };
@@ -162,6 +164,7 @@ impl World {
                 delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network()?],
+                namespace_mode: None,
                 plan: PlanSettings {
                     volumes_base: "/disk1/volumes".to_owned(),
                     host_ip: "10.90.0.1".to_owned(),

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
-use mkube_fakes::{Answer, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb};
+use mkube_fakes::{
+    Answer, FakeClock, FakeDisk, FakeNameServers, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb,
+};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
@@ -187,6 +189,7 @@ impl World {
             disk_map: DiskMap::default(),
             logs: Arc::new(|_| Arc::new(NoLogs)),
             prober: self.prober.clone(),
+            names: Arc::new(FakeNameServers::default()),
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
         };
@@ -194,6 +197,7 @@ impl World {
             delivery: DeliveryWay::Shared,
             kinds: KindTable::builtin(),
             networks: vec![network()],
+            namespace_mode: None,
             plan: PlanSettings {
                 images_base: "/images".into(),
                 volumes_base: "/volumes".into(),

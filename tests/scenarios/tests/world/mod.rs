@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
-use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, relay};
+use mkube_dns::{DnsActor, DnsParts};
+use mkube_fakes::{
+    Crossings, FakeClock, FakeDisk, FakeNameServers, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Release, relay,
+};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_jobs::{JobsActor, JobsParts};
@@ -15,11 +18,12 @@ use mkube_messages::consistency::{
     ConsistencyReader, ConsistencyReport, RepairFault, RepairNow, Repaired, consistency_view,
 };
 use mkube_messages::deployments::EvictPod;
+use mkube_messages::dns::{NamesReader, names_view};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
-use mkube_messages::ipam::leases_view;
+use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{
     FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
 };
@@ -31,6 +35,7 @@ use mkube_messages::volumes::volumes_view;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::network::Network;
+use mkube_model::settings::DnsSettings;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_order::{OrderActor, OrderParts};
@@ -49,6 +54,9 @@ use tokio::time::{Instant, sleep};
 /// Longer than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// The name server of network `gt`.
+pub const NAME_SERVER: &str = "http://10.90.0.252:8080";
+
 /// What outlives mkube: device, store, cache, disk.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -61,6 +69,8 @@ pub struct Surroundings {
     /// There is a network for thousands of pods too, `wide`.
     pub wide: bool,
     pub prober: Arc<FakeProber>,
+    /// Name servers: that of network `gt` is `NAME_SERVER`, if there is one.
+    pub servers: Arc<FakeNameServers>,
     /// How repairs go about it.
     pub repairs: mkube_consistency::Rules,
 }
@@ -70,6 +80,12 @@ impl Surroundings {
     pub fn new() -> Self {
         tokio::time::pause();
         Self::another()
+    }
+
+    /// Network `gt` has names from now on.
+    pub fn with_name_server(self, release: Release) -> Self {
+        self.servers.add(NAME_SERVER, release);
+        self
     }
 
     /// A further one.
@@ -87,6 +103,7 @@ impl Surroundings {
             crossings: Crossings::default(),
             wide: false,
             prober: Arc::default(),
+            servers: Arc::default(),
             repairs: mkube_consistency::Rules::default(),
             device,
         }
@@ -103,6 +120,7 @@ pub struct World {
     redeploy: Door<RedeployImage>,
     pushed: Door<ImagePushed>,
     evict: Door<EvictPod>,
+    names: NamesReader,
     consistency: ConsistencyReader,
     repair: Door<RepairNow>,
     reader: ObjectsReader,
@@ -156,8 +174,8 @@ impl World {
         let kind = |name: &str| kinds.named(name).expect("a kind").id();
         let (publisher, reader) = objects_view(kinds.clone());
         let (publish, picture) = device_picture();
-        let [store, router, objects, ipam, images, pods] =
-            ["store", "router", "objects", "ipam", "images", "pods"].map(|name| Doorway::new(name, 256));
+        let [store, router, objects, ipam, images, dns, pods] =
+            ["store", "router", "objects", "ipam", "images", "dns", "pods"].map(|name| Doorway::new(name, 256));
         let crossings = around.crossings.clone();
         let gate = RouterParts { router: around.device.router(), picture: publish, tick: Duration::from_secs(10) };
         let one_way = ObjectsParts {
@@ -170,6 +188,32 @@ impl World {
             node_name: "rose1".into(),
         };
         let (publish_leases, leases) = leases_view();
+        let mut named = network();
+        if around.servers.has(NAME_SERVER) {
+            named.names = DnsSettings {
+                zone: "gt.lo".into(),
+                server: Some("10.90.0.252".parse().expect("a literal")),
+                endpoint: NAME_SERVER.into(),
+                ..DnsSettings::default()
+            };
+        }
+        let (publish_networks, networks) = networks_view(&[named, other_network()]);
+        publish_networks.send_modify(|view| Arc::make_mut(view).loaded = true);
+        let (publish_names, names) = names_view();
+        let names_keeper = DnsParts {
+            pods: kind("Pod"),
+            namespaces: kind("Namespace"),
+            entries: kind("DnsEntry"),
+            objects: reader.clone(),
+            networks,
+            servers: around.servers.clone(),
+            write: relay(objects.door(), "WriteObject of names", &crossings),
+            event: objects.door(),
+            publish: publish_names,
+            clock: around.clock.clone(),
+            origin: "mkube/rose1".into(),
+            mode: None,
+        };
         let addresses = IpamParts {
             publisher: publish_leases,
             networks: [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect(),
@@ -180,6 +224,7 @@ impl World {
             describe_networks: relay(router.door(), "DescribeNetworks", &crossings),
         };
         let doors = PodDoors {
+            withdraw: relay(dns.door(), "WithdrawNames", &crossings),
             lease: relay(ipam.door(), "LeaseAddress", &crossings),
             release: relay(ipam.door(), "ReleaseAddress", &crossings),
             tarball: relay(images.door(), "EnsureTarball", &crossings),
@@ -334,6 +379,7 @@ impl World {
         let repair = consistency.door();
         let consistency_spec =
             ChildSpec::actor("consistency", permanent, consistency, move |_| ConsistencyActor::new(comparer.clone()));
+        let dns_spec = ChildSpec::actor("dns", permanent, dns, move |_| DnsActor::new(names_keeper.clone()));
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
@@ -356,6 +402,7 @@ impl World {
                 Child::Actor(mkube_objects::answers(objects_spec).done()),
                 Child::Actor(mkube_ipam::answers(ipam_spec).done()),
                 Child::Actor(mkube_images::answers(images_spec).done()),
+                Child::Actor(mkube_dns::answers(dns_spec).done()),
                 Child::Supervisor(SupervisorSpec {
                     intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
                     ..supervisor("pods", OnLimit::HoldChild, vec![])
@@ -386,6 +433,7 @@ impl World {
             redeploy,
             pushed,
             evict,
+            names,
             consistency: report_reader,
             repair,
             reader,
@@ -396,6 +444,11 @@ impl World {
     /// What is stored.
     pub fn reader(&self) -> &ObjectsReader {
         &self.reader
+    }
+
+    /// What is told of names.
+    pub fn names(&self) -> &NamesReader {
+        &self.names
     }
 
     /// mkube ends; device and store stay.
