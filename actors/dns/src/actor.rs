@@ -247,6 +247,7 @@ fn nobodys() -> ZoneWish {
         reverse: false,
         sets: BTreeMap::new(),
         claimed: BTreeSet::new(),
+        awaited: BTreeSet::new(),
     }
 }
 

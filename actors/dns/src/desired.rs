@@ -54,6 +54,8 @@ pub struct ZoneWish {
     pub sets: BTreeMap<SetKey, WantedSet>,
     /// Names that some object there is has a right to, whether or not it has an address for them now.
     pub claimed: BTreeSet<String>,
+    /// Names and data that will be wanted when somebody is ready.
+    pub awaited: BTreeSet<(String, String)>,
 }
 
 /// Endpoint and zone. An empty endpoint: nobody's server is spoken to.
@@ -183,6 +185,7 @@ impl<'a> Work<'a> {
             reverse: false,
             sets: BTreeMap::new(),
             claimed: BTreeSet::new(),
+            awaited: BTreeSet::new(),
         });
         key
     }
@@ -209,9 +212,10 @@ impl<'a> Work<'a> {
         wanted.purpose = weightier(&wanted.purpose, &purpose);
     }
 
-    fn claim(&mut self, key: &ZoneKey, name: &str) {
+    fn claim(&mut self, key: &ZoneKey, name: &str, address: Option<IpAddr>) {
         if let Some(zone) = self.out.zones.get_mut(key) {
             zone.claimed.insert(name.to_owned());
+            zone.awaited.extend(address.map(|address| (name.to_owned(), address.to_string())));
         }
     }
 
@@ -343,7 +347,7 @@ impl<'a> Work<'a> {
                     Some(address) => {
                         self.add(&key, name, address, SHORT, Purpose::Pods([pod.key.clone()].into()));
                     }
-                    None => self.claim(&key, name),
+                    None => self.claim(&key, name, *address),
                 }
             }
         }
@@ -366,6 +370,7 @@ impl<'a> Work<'a> {
             let Some(wish) = self.out.zones.get_mut(&key) else { continue };
             let set = (name, RecordType::Ptr);
             wish.claimed.insert(set.0.clone());
+            wish.awaited.insert((set.0.clone(), target.clone()));
             if up && !wish.sets.contains_key(&set) {
                 self.add_data(&key, set, target.clone(), SHORT, Purpose::Reverse);
             }
@@ -385,7 +390,7 @@ impl<'a> Work<'a> {
         let pods: Vec<&PodSight> = self.facts.pods.iter().copied().filter(|pod| service.selects(pod)).collect();
         for pod in pods {
             let up = (pod.ready || service.unready_too) && !pod.deleting && !self.facts.withdrawn.contains(&pod.uid);
-            let address = pod.address(None).filter(|_| up);
+            let address = pod.address(None);
             let network = self.network_of(pod);
             let network = network.map(|network| (network.names.endpoint.clone(), folded(&network.names.zone)));
             let mut zones: BTreeSet<ZoneKey> = network.into_iter().chain(own_zone.clone()).collect();
@@ -395,9 +400,9 @@ impl<'a> Work<'a> {
                     if self.pod_names.contains(&(key.clone(), name.clone())) || !is_name(name, &key.1) {
                         continue;
                     }
-                    match address {
+                    match address.filter(|_| up) {
                         Some(address) => self.add(key, name, address, SHORT, purpose.clone()),
-                        None => self.claim(key, name),
+                        None => self.claim(key, name, address),
                     }
                 }
             }

@@ -149,7 +149,8 @@ impl ZoneState {
     /// Nobody wants it any more.
     pub fn leave(&mut self) {
         self.leaving = true;
-        let wish = ZoneWish { sets: BTreeMap::new(), claimed: BTreeSet::new(), ..self.wish.clone() };
+        let wish =
+            ZoneWish { sets: BTreeMap::new(), claimed: BTreeSet::new(), awaited: BTreeSet::new(), ..self.wish.clone() };
         self.want(wish);
     }
 
@@ -384,12 +385,14 @@ impl ZoneState {
         self.refused.insert(key.clone(), (now + REFUSED_PAUSE, why));
     }
 
-    /// Whether a record stands at the server, or is to.
+    /// Whether a record stands at the server, or is to, now or when somebody is ready: readiness that comes and goes is no matter
+    /// for the store.
     pub fn needs_entry(&self, name: &str, kind: &str, data: &str) -> bool {
         let Some(kind) = type_named(kind) else { return true };
         let key = (name.to_owned(), kind);
+        let awaited = self.wish.awaited.contains(&(name.to_owned(), data.to_owned()));
         let rows = self.rows.get(&key).into_iter().flatten();
-        self.is_wanted(&key, data) || rows.into_iter().any(|row| same_data(&row.kind, &row.data) == data)
+        awaited || self.is_wanted(&key, data) || rows.into_iter().any(|row| same_data(&row.kind, &row.data) == data)
     }
 
     /// The entry a record of this data needs.

@@ -109,7 +109,7 @@ impl OneServer {
 pub struct FakeNameServers(Mutex<BTreeMap<String, OneServer>>);
 
 /// Times as the servers write them; tests may plant others.
-const NOW: &str = "2026-03-01T10:00:00.000000+00:00";
+const NOW: &str = "2026-01-01T00:00:00.000000+00:00";
 
 impl FakeNameServers {
     fn inner(&self) -> MutexGuard<'_, BTreeMap<String, OneServer>> {
