@@ -191,11 +191,21 @@ impl FakeNameServers {
 
     /// The same, at a time.
     pub fn plant_at(&self, endpoint: &str, zone: &str, name: &str, data: &str, at: &str) -> String {
+        self.plant_as(endpoint, zone, name, data, at, "")
+    }
+
+    /// Another program makes a record, and says so.
+    pub fn plant_of(&self, endpoint: &str, zone: &str, name: &str, data: &str, origin: &str) -> String {
+        self.plant_as(endpoint, zone, name, data, NOW, origin)
+    }
+
+    fn plant_as(&self, endpoint: &str, zone: &str, name: &str, data: &str, at: &str, origin: &str) -> String {
         self.with(endpoint, |server| {
             let known = server.contents.zones.iter().find(|(_, (known, _))| known == zone).map(|(id, _)| id.clone());
             let id = known.unwrap_or_else(|| server.make_zone(zone).id);
             let kind = if data.ends_with('.') { "PTR" } else { "A" };
-            let new = NewRecord { name: name.to_owned(), kind, data: data.to_owned(), ttl: 300, origin: String::new() };
+            let new =
+                NewRecord { name: name.to_owned(), kind, data: data.to_owned(), ttl: 300, origin: origin.to_owned() };
             server.make(&id, &new, at).id
         })
     }

@@ -267,3 +267,26 @@ async fn a_record_the_server_refuses_is_told_and_keeps_none_of_the_others_away()
     bench.settle().await;
     assert_eq!(bench.servers.rows(GT, "gt.lo").len(), 4);
 }
+
+#[actix_rt::test]
+async fn a_record_of_another_mkube_is_not_ours() {
+    let mut bench = Bench::new(Release::Current);
+    bench.servers.plant_of(GT, "gt.lo", "web", "10.0.1.88", "mkube/other");
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.start().await;
+    bench.settle().await;
+    assert_eq!(bench.data("web"), ["10.0.1.5", "10.0.1.88"]);
+}
+
+#[actix_rt::test]
+async fn a_forwarder_of_somebody_else_stays_as_it_is() {
+    let mut bench = Bench::with(vec![network("gt", 1, GT), network("g10", 2, G10)]);
+    bench.servers.add(GT, Release::Current);
+    bench.servers.add(G10, Release::Current);
+    bench.servers.plant_forwarder(GT, "g10.lo", "192.0.2.53");
+    bench.start().await;
+    let others = |bench: &Bench| bench.servers.forwarder_table(GT).contains_key("2.0.10.in-addr.arpa");
+    bench.until("the others are there", others).await;
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(bench.servers.forwarder_table(GT)["g10.lo"], ["192.0.2.53"]);
+}
