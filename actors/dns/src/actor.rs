@@ -264,8 +264,8 @@ impl Handler<WithdrawNames> for DnsActor {
     type Result = ResponseActFuture<Self, Result<(), NamesFault>>;
 
     fn handle(&mut self, order: WithdrawNames, ctx: &mut Self::Context) -> Self::Result {
-        if !self.parts.objects.view().loaded {
-            let fault = NamesFault::NotReady("the store is being read".into());
+        if !self.parts.objects.view().loaded || !self.parts.networks.borrow().loaded {
+            let fault = NamesFault::NotReady("store and networks are being read".into());
             return Box::pin(actix::fut::ready(Err(fault)));
         }
         let now = Instant::now();

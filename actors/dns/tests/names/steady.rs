@@ -265,3 +265,15 @@ async fn an_alias_that_is_no_name_is_told_once_and_a_zone_without_a_server_says_
     let wanted = bench.zone("gt.lo").records.keys().any(|(name, _)| name == "fine");
     assert!(wanted, "what would be there is told");
 }
+
+#[actix_rt::test]
+async fn before_the_networks_are_known_nobody_is_kept_from_stopping() {
+    let mut bench = Bench::new(Release::Current);
+    bench.networks.send_modify(|view| Arc::make_mut(view).loaded = false);
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.start().await;
+    let before = Instant::now();
+    assert!(bench.withdraw("web", Duration::from_secs(3)).await.is_err());
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+    assert!(bench.servers.calls(GT).is_empty(), "nothing is decided yet");
+}
