@@ -11,6 +11,7 @@ use mkube_messages::dns::NamesReader;
 use mkube_messages::forwards::{ForwardSight, ForwardsPublisher, ForwardsView};
 use mkube_model::neighbours::resolver::Resolver;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_supervision::follow;
 
 use crate::plan::{Question, questions};
 
@@ -96,19 +97,6 @@ impl ForwardsActor {
             actor.look(ctx);
         }));
     }
-
-    fn follow_names(&mut self, ctx: &mut Context<Self>) {
-        let mut names = self.parts.names.clone();
-        names.mark_unchanged();
-        let waiting = async move { names.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_names(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
 }
 
 async fn answer(resolver: &dyn Resolver, question: &Question) -> Result<BTreeSet<IpAddr>, String> {
@@ -126,6 +114,6 @@ impl Actor for ForwardsActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_names(ctx);
+        follow(self.parts.names.clone(), self, ctx, Self::look);
     }
 }

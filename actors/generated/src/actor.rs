@@ -12,6 +12,7 @@ use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
 use mkube_model::status::Status;
+use mkube_supervision::follow;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -192,38 +193,13 @@ impl GeneratedActor {
         });
         self.timer = Some((timer, at));
     }
-
-    fn follow_objects(&mut self, ctx: &mut Context<Self>) {
-        let mut notices = self.parts.objects.notices();
-        notices.mark_unchanged();
-        let waiting = async move { notices.changed().await.is_ok() };
-        // The notice is armed before the look, so that nothing falls in between.
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_objects(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
-
-    fn follow_networks(&mut self, ctx: &mut Context<Self>) {
-        let mut networks = self.parts.networks.clone();
-        networks.mark_unchanged();
-        let waiting = async move { networks.changed().await.is_ok() };
-        ctx.spawn(waiting.into_actor(self).map(|alive, actor, ctx| {
-            if alive {
-                actor.follow_networks(ctx);
-            }
-        }));
-        self.look(ctx);
-    }
 }
 
 impl Actor for GeneratedActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.follow_networks(ctx);
-        self.follow_objects(ctx);
+        follow(self.parts.networks.clone(), self, ctx, Self::look);
+        follow(self.parts.objects.notices(), self, ctx, Self::look);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use mkube_messages::dns::WithdrawNames;
 use mkube_messages::door::{CallError, NotAnswered};
 use mkube_messages::images::EnsureTarball;
 use mkube_messages::ipam::{AddressLease, IpamFault, LeaseAddress, ReleaseAddress};
@@ -152,6 +153,7 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
             doors.start.ask(order).await.map(|()| Learnt::Nothing).map_err(|error| named("RunContainerError", error))
         }
         Step::Stop(_) => {
+            withdraw_names(&job).await;
             let order = StopContainer { context: device(), name: row };
             doors.stop.ask(order).await.map(|()| Learnt::Nothing).map_err(device_fault)
         }
@@ -178,6 +180,18 @@ pub async fn carry_out(step: Step, job: Job) -> Result<Learnt, Failed> {
         | Step::Held
         | Step::Settled
         | Step::Gone => Ok(Learnt::Nothing),
+    }
+}
+
+/// Nobody is sent to a container that is about to go. A name server that does not answer is no reason to keep it.
+async fn withdraw_names(job: &Job) {
+    let order = WithdrawNames {
+        context: RequestContext::new("pod names", patience::WITHDRAW),
+        pod: ObjectKey::new(job.pod.namespace.clone(), job.pod.name.clone()),
+        uid: job.pod.uid.clone(),
+    };
+    if let Err(error) = job.doors.withdraw.ask(order).await {
+        tracing::debug!(%error, "names were not taken out before a container stops");
     }
 }
 

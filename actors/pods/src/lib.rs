@@ -7,7 +7,7 @@
 //!
 //! PodActor
 //! Owns     the walk of one pod from stored to running to gone.
-//! Asks     RouterActor, IpamActor, ImageActor, ObjectsActor.   Answers  DesiredChanged, DeviceChanged.
+//! Asks     RouterActor, IpamActor, ImageActor, DnsActor, ObjectsActor.   Answers  DesiredChanged, DeviceChanged.
 //! Tells    RecordEvent.   Ticks  when a retry or a restart is due, and every 10 s.
 //! Rebuilds from the device's picture and the pod's own status.
 //!

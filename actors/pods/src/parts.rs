@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mkube_messages::dns::WithdrawNames;
 use mkube_messages::door::Door;
 use mkube_messages::gates::GatesReader;
 use mkube_messages::health::HealthReader;
@@ -29,6 +30,7 @@ const PODS_AT_WORK: usize = 16;
 pub struct PodDoors {
     pub lease: Door<LeaseAddress>,
     pub release: Door<ReleaseAddress>,
+    pub withdraw: Door<WithdrawNames>,
     pub tarball: Door<EnsureTarball>,
     pub ensure_veth: Door<EnsureVeth>,
     pub remove_veth: Door<RemoveVeth>,

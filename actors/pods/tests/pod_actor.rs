@@ -62,6 +62,7 @@ async fn a_pod_whose_image_is_missing_tries_again_with_growing_pauses() {
     let doors = PodDoors {
         lease: addresses.door(),
         release: nobody.door(),
+        withdraw: nobody.door(),
         tarball: images.door(),
         ensure_veth: nobody.door(),
         remove_veth: nobody.door(),

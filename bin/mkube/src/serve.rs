@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 
 use mkube_boot::Document;
 use mkube_desired_store::EmbeddedStore;
+use mkube_dns::Mode;
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
+use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::StoreFault;
@@ -116,6 +118,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         logs: Arc::new(logs),
         prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
         resolver: Arc::new(NetworkResolver::default()),
+        names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),
         clock: Arc::new(SystemClock),
         randomness: Arc::new(SystemRandomness),
     };
@@ -124,6 +127,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         kinds,
         networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),
         config_file: extras.config_file,
+        namespace_mode: namespace_mode(settings),
         plan: plan_settings(settings),
         boot_manifest,
         manifests: extras.manifests,
@@ -278,6 +282,13 @@ fn config_files(settings: &Settings) -> PathBuf {
         return "/data/configmaps".into();
     }
     settings.store.path.parent().unwrap_or(Path::new("/")).join("configmaps")
+}
+
+/// Namespaces that say nothing have zones only where zones are made on demand.
+fn namespace_mode(settings: &Settings) -> Option<Mode> {
+    let (own, usual) = (&settings.namespace.default_mode, &settings.dzo.default_mode);
+    let mode = Mode::named(own).or_else(|| Mode::named(usual)).unwrap_or(Mode::Nested);
+    settings.dzo.enabled.then_some(mode)
 }
 
 fn plan_settings(settings: &Settings) -> PlanSettings {

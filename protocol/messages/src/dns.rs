@@ -12,8 +12,9 @@ use crate::objects::ObjectKey;
 use crate::request::{Floor, Request, RequestContext};
 
 /// Takes a pod's names out of every zone. Sent by PodActor before it stops a container, so that nobody is sent to one that is
-/// about to go. They come back when the pod is seen ready again after it was not. Safe to repeat; a name server that is away
-/// is no reason to wait: the names are taken out when it is back.
+/// about to go. They come back when the pod is seen ready again after it was not, or when nobody asked again for a minute: then
+/// the container was not stopped after all. Answered when the names are gone from every server that can be reached. Safe to
+/// repeat; a name server that is away is no reason to wait: the names are taken out when it is back.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), NamesFault>")]
 pub struct WithdrawNames {
@@ -107,7 +108,7 @@ impl RecordType {
 pub struct RecordSight {
     /// Data that is to be there.
     pub wanted: BTreeSet<String>,
-    /// Data of ours that is there.
+    /// Data that is there: ours, and what somebody else put there that is wanted.
     pub found: BTreeSet<String>,
     /// What it is for.
     pub purpose: Purpose,

@@ -12,6 +12,8 @@ pub const DEVICE: Duration = Duration::from_secs(30);
 pub const CREATE_CONTAINER: Duration = Duration::from_secs(90);
 /// An image archive.
 pub const IMAGE: Duration = Duration::from_secs(600);
+/// Names of a pod that is to be stopped: one request to each name server. A server that does not answer holds up no stop.
+pub const WITHDRAW: Duration = Duration::from_secs(3);
 /// What a registry has under a tag: a few requests, and redirects of slow ones.
 pub const RESOLVE: Duration = Duration::from_secs(30);
 /// A redeployment: a question to the registry, and a write for each pod that has something to forget.

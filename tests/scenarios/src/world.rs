@@ -12,6 +12,7 @@ use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progre
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceReader;
+use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -152,6 +153,7 @@ impl World {
             logs: Arc::new(move |device| container_logs(&router, device)),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             resolver: Arc::new(NetworkResolver::default()),
+            names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
         };
@@ -164,6 +166,7 @@ impl World {
                 kinds: setup.kinds,
                 networks: vec![network()?],
                 config_file: "/etc/mkube/config.yaml".to_owned(),
+                namespace_mode: None,
                 plan: PlanSettings {
                     volumes_base: "/disk1/volumes".to_owned(),
                     host_ip: "10.90.0.1".to_owned(),
@@ -188,9 +191,8 @@ impl World {
         let world = Self { directory, host, controller, api: Api::new(address)? };
         world.until("the permanent namespaces", |view| view.loaded && has_namespace(view, "default")).await?;
         let mut device = world.controller.device.clone();
-        tokio::time::timeout(PATIENCE, device.wait_for(|picture| picture.complete))
-            .await
-            .context("the device was never read")??;
+        let read = device.wait_for(|picture| picture.complete);
+        drop(tokio::time::timeout(PATIENCE, read).await.context("the device was never read")??);
         let has_node =
             |view: &ObjectsView| view.kinds.iter().any(|(id, kind)| id.plural == "nodes" && !kind.objects.is_empty());
         world.until("the node", has_node).await?;

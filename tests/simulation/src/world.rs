@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
 use mkube_fakes::{
-    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb,
+    Answer, FakeClock, FakeDisk, FakeNameServers, FakeProber, FakeResolver, FakeRouter, FakeTarballs, MemoryStore,
+    Reading, Verb,
 };
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
@@ -192,6 +193,7 @@ impl World {
             logs: Arc::new(|_| Arc::new(NoLogs)),
             prober: self.prober.clone(),
             resolver: Arc::new(FakeResolver::default()),
+            names: Arc::new(FakeNameServers::default()),
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
         };
@@ -200,6 +202,7 @@ impl World {
             kinds: KindTable::builtin(),
             networks: vec![network()],
             config_file: "config.yaml".into(),
+            namespace_mode: None,
             plan: PlanSettings {
                 images_base: "/images".into(),
                 volumes_base: "/volumes".into(),

@@ -57,6 +57,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "services/image-pull",
             "services/oci-registry",
             "services/probing",
+            "services/microdns-client",
             "bin/",
             "tests/scenarios",
         ],

@@ -30,6 +30,7 @@ pub fn roster(wires: &Wires, disk: Arc<dyn SharedDisk>, restarts: RestartRules) 
         doors: PodDoors {
             lease: door(Floor::Pod, &wires.ways.ipam),
             release: door(Floor::Pod, &wires.ways.ipam),
+            withdraw: door(Floor::Pod, &wires.ways.dns),
             tarball: door(Floor::Pod, &wires.ways.images),
             ensure_veth: door(Floor::Pod, &wires.ways.router),
             remove_veth: door(Floor::Pod, &wires.ways.router),

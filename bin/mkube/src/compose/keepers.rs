@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_dns::{DnsActor, DnsParts, Mode};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
 use mkube_messages::request::Floor;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::neighbours::desired_store::DesiredStore;
+use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -18,7 +20,7 @@ use mkube_store::StoreActor;
 use mkube_supervision::{ChildSpec, RestartRule};
 
 use super::DeliveryWay;
-use super::wires::{Wires, door};
+use super::wires::{Wires, bell, door};
 
 pub fn store(wires: &Wires, store: Arc<dyn DesiredStore>) -> ChildSpec {
     let spec = ChildSpec::actor("store", RestartRule::Permanent, wires.ways.store.clone(), move |_| {
@@ -72,6 +74,26 @@ pub fn ipam(wires: &Wires, networks: Vec<Network>, config_file: String) -> Child
         IpamActor::new(parts.clone())
     });
     mkube_ipam::answers(spec).done()
+}
+
+pub fn dns(wires: &Wires, servers: Arc<dyn NameServers>, mode: Option<Mode>) -> ChildSpec {
+    let parts = DnsParts {
+        pods: wires.kind("Pod"),
+        namespaces: wires.kind("Namespace"),
+        entries: wires.kind("DnsEntry"),
+        objects: wires.objects(),
+        networks: wires.views.networks.1.clone(),
+        servers,
+        write: door(Floor::Keeper, &wires.ways.objects),
+        event: bell(&wires.ways.objects),
+        publish: wires.views.names.0.clone(),
+        clock: wires.clock.clone(),
+        origin: format!("mkube/{}", wires.plan.node_name),
+        mode,
+    };
+    let spec =
+        ChildSpec::actor("dns", RestartRule::Permanent, wires.ways.dns.clone(), move |_| DnsActor::new(parts.clone()));
+    mkube_dns::answers(spec).done()
 }
 
 pub fn images(

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_boot::Document;
+use mkube_dns::Mode;
+use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
 use mkube_messages::health::HealthReader;
 use mkube_messages::images::ImagesReader;
@@ -22,6 +24,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::DesiredStore;
+use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
 use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::randomness::Randomness;
@@ -63,6 +66,8 @@ pub struct Neighbours {
     pub prober: Arc<dyn Prober>,
     /// Who asks name servers for names.
     pub resolver: Arc<dyn Resolver>,
+    /// Name servers.
+    pub names: Arc<dyn NameServers>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
     /// Where uids and made-up names come from.
@@ -94,6 +99,8 @@ pub struct ControllerSettings {
     pub networks: Vec<Network>,
     /// Where these stand, for people.
     pub config_file: String,
+    /// The mode of namespaces that say none; none: they have no zone of their own.
+    pub namespace_mode: Option<Mode>,
     /// What shapes every pod.
     pub plan: PlanSettings,
     /// Documents brought in once in the life of the store.
@@ -143,13 +150,16 @@ pub struct Controller {
     pub rollouts: RolloutsReader,
     /// What probes say.
     pub health: HealthReader,
+    /// What is told of names.
+    pub names: NamesReader,
     /// Files offered to the device.
     pub offers: Offers,
 }
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, clock, randomness } = neighbours;
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, names, clock, randomness } =
+        neighbours;
     let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -184,6 +194,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                     vec![
                         keepers::ipam(&wires, settings.networks, settings.config_file),
                         keepers::images(&wires, tarballs, disk_map, settings.delivery, settings.gc_interval),
+                        keepers::dns(&wires, names, settings.namespace_mode),
                     ],
                 ),
                 Child::Supervisor(pods),
@@ -219,6 +230,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         images: wires.views.images.1,
         rollouts: wires.views.rollouts.1,
         health: wires.views.health.1,
+        names: wires.views.names.1,
         offers: wires.offers,
     }
 }

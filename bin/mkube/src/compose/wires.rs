@@ -33,6 +33,8 @@ pub mod bounds {
     pub const IPAM: usize = 32;
     // Each pod waits for at most one archive, and a slow one must not keep the others from asking.
     pub const IMAGES: usize = 1024;
+    // Each pod waits for at most one answer, and a slow name server must not keep the others from asking.
+    pub const DNS: usize = 1024;
     // Notices of registries; one that is refused is told again.
     pub const ROLLOUTS: usize = 64;
     // Pods to be evicted; clients repeat what is refused.
@@ -49,6 +51,7 @@ pub struct Ways {
     pub objects: Doorway,
     pub ipam: Doorway,
     pub images: Doorway,
+    pub dns: Doorway,
     pub rollouts: Doorway,
     pub deployments: Doorway,
     pub consistency: Doorway,
@@ -91,6 +94,7 @@ impl Wires {
                 objects: Doorway::new("objects", bounds::OBJECTS),
                 ipam: Doorway::new("ipam", bounds::IPAM),
                 images: Doorway::new("images", bounds::IMAGES),
+                dns: Doorway::new("dns", bounds::DNS),
                 rollouts: Doorway::new("rollouts", bounds::ROLLOUTS),
                 deployments: Doorway::new("deployments", bounds::DEPLOYMENTS),
                 consistency: Doorway::new("consistency", bounds::CONSISTENCY),

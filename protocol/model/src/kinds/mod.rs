@@ -3,6 +3,7 @@
 mod config_map;
 mod cron_job;
 mod deployment;
+mod dns_entry;
 mod event;
 mod job;
 mod namespace;
@@ -172,6 +173,7 @@ impl KindTable {
             job::JOB,
             cron_job::CRON_JOB,
             network::NETWORK,
+            dns_entry::DNS_ENTRY,
         ]))
     }
 

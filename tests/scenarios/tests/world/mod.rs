@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
-use mkube_fakes::{Crossings, FakeClock, FakeDisk, FakeProber, FakeRouter, FakeTarballs, MemoryStore, relay};
+use mkube_dns::{DnsActor, DnsParts};
+use mkube_fakes::{
+    Crossings, FakeClock, FakeDisk, FakeNameServers, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Release, relay,
+};
 use mkube_generated::{GeneratedActor, GeneratedParts};
 use mkube_images::{Delivery, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
@@ -16,7 +19,7 @@ use mkube_messages::consistency::{
     ConsistencyReader, ConsistencyReport, RepairFault, RepairNow, Repaired, consistency_view,
 };
 use mkube_messages::deployments::EvictPod;
-use mkube_messages::dns::names_view;
+use mkube_messages::dns::{NamesReader, names_view};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::gates::{boot_plan, gates_view};
 use mkube_messages::health::health_view;
@@ -34,6 +37,7 @@ use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::network::Network;
+use mkube_model::settings::DnsSettings;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
 use mkube_order::{OrderActor, OrderParts};
@@ -51,6 +55,9 @@ use tokio::time::{Instant, sleep};
 /// Longer than anything takes that is not broken.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// The name server of network `gt`.
+pub const NAME_SERVER: &str = "http://10.90.0.252:8080";
+
 /// What outlives mkube: device, store, cache, disk.
 #[derive(Clone)]
 pub struct Surroundings {
@@ -65,6 +72,8 @@ pub struct Surroundings {
     pub prober: Arc<FakeProber>,
     /// Which networks there are, as whoever keeps them tells.
     pub networks: (NetworksPublisher, NetworksReader),
+    /// Name servers: that of network `gt` is `NAME_SERVER`, if there is one.
+    pub servers: Arc<FakeNameServers>,
     /// How repairs go about it.
     pub repairs: mkube_consistency::Rules,
 }
@@ -74,6 +83,12 @@ impl Surroundings {
     pub fn new() -> Self {
         tokio::time::pause();
         Self::another()
+    }
+
+    /// Network `gt` has names from now on.
+    pub fn with_name_server(self, release: Release) -> Self {
+        self.servers.add(NAME_SERVER, release);
+        self
     }
 
     /// A further one.
@@ -92,6 +107,7 @@ impl Surroundings {
             wide: false,
             prober: Arc::default(),
             networks: networks_view(&[network(), other_network()]),
+            servers: Arc::default(),
             repairs: mkube_consistency::Rules::default(),
             device,
         }
@@ -108,6 +124,7 @@ pub struct World {
     redeploy: Door<RedeployImage>,
     pushed: Door<ImagePushed>,
     evict: Door<EvictPod>,
+    names: NamesReader,
     consistency: ConsistencyReader,
     repair: Door<RepairNow>,
     reader: ObjectsReader,
@@ -161,8 +178,8 @@ impl World {
         let kind = |name: &str| kinds.named(name).expect("a kind").id();
         let (publisher, reader) = objects_view(kinds.clone());
         let (publish, picture) = device_picture();
-        let [store, router, objects, ipam, images, pods] =
-            ["store", "router", "objects", "ipam", "images", "pods"].map(|name| Doorway::new(name, 256));
+        let [store, router, objects, ipam, images, dns, pods] =
+            ["store", "router", "objects", "ipam", "images", "dns", "pods"].map(|name| Doorway::new(name, 256));
         let crossings = around.crossings.clone();
         let gate = RouterParts { router: around.device.router(), picture: publish, tick: Duration::from_secs(10) };
         let one_way = ObjectsParts {
@@ -175,8 +192,32 @@ impl World {
             node_name: "rose1".into(),
         };
         let (publish_leases, leases) = leases_view();
-        let networks: Vec<_> = [network(), other_network()].into_iter().chain(around.wide.then(wide_network)).collect();
+        let mut named = network();
+        if around.servers.has(NAME_SERVER) {
+            named.names = DnsSettings {
+                zone: "gt.lo".into(),
+                server: Some("10.90.0.252".parse().expect("a literal")),
+                endpoint: NAME_SERVER.into(),
+                ..DnsSettings::default()
+            };
+        }
+        let networks: Vec<_> = [named, other_network()].into_iter().chain(around.wide.then(wide_network)).collect();
         let (publish_networks, networks_reader) = networks_view(&networks);
+        let (publish_names, names) = names_view();
+        let names_keeper = DnsParts {
+            pods: kind("Pod"),
+            namespaces: kind("Namespace"),
+            entries: kind("DnsEntry"),
+            objects: reader.clone(),
+            networks: networks_reader.clone(),
+            servers: around.servers.clone(),
+            write: relay(objects.door(), "WriteObject of names", &crossings),
+            event: objects.door(),
+            publish: publish_names,
+            clock: around.clock.clone(),
+            origin: "mkube/rose1".into(),
+            mode: None,
+        };
         let addresses = IpamParts {
             publisher: publish_leases,
             networks_publisher: publish_networks,
@@ -194,6 +235,7 @@ impl World {
             describe_networks: relay(router.door(), "DescribeNetworks", &crossings),
         };
         let doors = PodDoors {
+            withdraw: relay(dns.door(), "WithdrawNames", &crossings),
             lease: relay(ipam.door(), "LeaseAddress", &crossings),
             release: relay(ipam.door(), "ReleaseAddress", &crossings),
             tarball: relay(images.door(), "EnsureTarball", &crossings),
@@ -364,6 +406,7 @@ impl World {
         let repair = consistency.door();
         let consistency_spec =
             ChildSpec::actor("consistency", permanent, consistency, move |_| ConsistencyActor::new(comparer.clone()));
+        let dns_spec = ChildSpec::actor("dns", permanent, dns, move |_| DnsActor::new(names_keeper.clone()));
         let images_spec = ChildSpec::actor("images", permanent, images, move |_| ImageActor::new(keeper.clone()));
         let rollouts_spec =
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
@@ -386,6 +429,7 @@ impl World {
                 Child::Actor(mkube_objects::answers(objects_spec).done()),
                 Child::Actor(mkube_ipam::answers(ipam_spec).done()),
                 Child::Actor(mkube_images::answers(images_spec).done()),
+                Child::Actor(mkube_dns::answers(dns_spec).done()),
                 Child::Supervisor(SupervisorSpec {
                     intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
                     ..supervisor("pods", OnLimit::HoldChild, vec![])
@@ -417,6 +461,7 @@ impl World {
             redeploy,
             pushed,
             evict,
+            names,
             consistency: report_reader,
             repair,
             reader,
@@ -427,6 +472,11 @@ impl World {
     /// What is stored.
     pub fn reader(&self) -> &ObjectsReader {
         &self.reader
+    }
+
+    /// What is told of names.
+    pub fn names(&self) -> &NamesReader {
+        &self.names
     }
 
     /// mkube ends; device and store stay.

@@ -1,0 +1,104 @@
+//! Pods whose names were taken back before their containers stop, and whoever waits for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use mkube_messages::objects::ObjectKey;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::desired::SetKey;
+use crate::server::{Reach, Server};
+use crate::sources::Sources;
+
+/// A pod that is still ready after so long was not stopped after all.
+const LAPSE: Duration = Duration::from_secs(60);
+/// For so long a pod that was not ready when it was withdrawn is not believed to be: what its actor reported may be under way.
+const LATE_NEWS: Duration = Duration::from_secs(2);
+
+/// One pod.
+#[derive(Debug, Clone)]
+struct Withdrawal {
+    pod: ObjectKey,
+    since: Instant,
+    was_ready: bool,
+}
+
+/// Pods whose names are out, by uid.
+#[derive(Debug, Default)]
+pub struct Withdrawn(BTreeMap<String, Withdrawal>);
+
+impl Withdrawn {
+    /// Takes the names of a pod back; whether that is news.
+    pub fn add(&mut self, pod: &ObjectKey, uid: &str, sources: &Sources, now: Instant) -> bool {
+        let ready = sources.pod(pod).is_some_and(|seen| seen.uid == uid && seen.ready);
+        let before = self.0.get(uid).is_some_and(|before| before.was_ready);
+        let withdrawal = Withdrawal { pod: pod.clone(), since: now, was_ready: ready || before };
+        self.0.insert(uid.to_owned(), withdrawal).is_none()
+    }
+
+    /// Those that are over are forgotten; whether there were any.
+    pub fn review(&mut self, sources: &Sources, now: Instant) -> bool {
+        let before = self.0.len();
+        self.0.retain(|uid, one| {
+            let Some(pod) = sources.pod(&one.pod).filter(|pod| pod.uid == *uid) else { return false };
+            let went = one.was_ready && !pod.ready;
+            let late = !one.was_ready && now >= one.since + LATE_NEWS;
+            !(went || late || now >= one.since + LAPSE)
+        });
+        self.0.len() != before
+    }
+
+    /// When to review them again.
+    pub fn due(&self) -> Option<Instant> {
+        self.0.values().map(|one| one.since + if one.was_ready { LAPSE } else { LATE_NEWS }).min()
+    }
+
+    /// Their uids.
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect()
+    }
+}
+
+/// Somebody who waits until names are gone.
+pub struct Waiter {
+    pending: BTreeSet<(String, String, SetKey)>,
+    reply: oneshot::Sender<()>,
+}
+
+impl Waiter {
+    /// For everything that is to be taken away now.
+    pub fn new(servers: &BTreeMap<String, Server>, reply: oneshot::Sender<()>) -> Self {
+        let mut pending = BTreeSet::new();
+        for (endpoint, server) in servers {
+            for (zone, state) in &server.zones {
+                pending.extend(state.withdrawals().map(|key| (endpoint.clone(), zone.clone(), key.clone())));
+            }
+        }
+        Self { pending, reply }
+    }
+
+    /// Whether there is still something to wait for. A server that is away is not waited for.
+    fn waits(&mut self, servers: &BTreeMap<String, Server>) -> bool {
+        self.pending.retain(|(endpoint, zone, key)| {
+            let Some(server) = servers.get(endpoint).filter(|server| !matches!(server.reach, Reach::Away(_))) else {
+                return false;
+            };
+            let there = |state: &crate::zone_state::ZoneState| state.id.is_some() || server.listed.is_none();
+            server.zones.get(zone).is_some_and(|state| there(state) && state.is_withdrawing(key))
+        });
+        !self.pending.is_empty() && !self.reply.is_closed()
+    }
+}
+
+/// Answers those for whom there is nothing left to wait for.
+pub fn answer(waiters: &mut Vec<Waiter>, servers: &BTreeMap<String, Server>) {
+    for mut waiter in std::mem::take(waiters) {
+        if waiter.waits(servers) {
+            waiters.push(waiter);
+        } else {
+            // Whoever asked may have left.
+            let _ = waiter.reply.send(());
+        }
+    }
+}

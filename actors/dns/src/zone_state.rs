@@ -1,0 +1,455 @@
+//! One zone at one server: what is wanted, what was found, and what is next. No I/O: calls are named here and carried out
+//! elsewhere, and what came of them is told here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use imbl::OrdMap;
+use mkube_messages::dns::{Purpose, RecordSight, RecordType};
+use mkube_model::neighbours::name_servers::{Origin, RecordRow};
+use tokio::time::Instant;
+
+use crate::desired::{SetKey, WantedSet, ZoneWish};
+use crate::ledger::{EntryKey, Ledger};
+use crate::names::{folded, same_data};
+use crate::plan::{Change, Owner, plan, there};
+
+/// How long a record of ours is left of which nobody knows any more what it was for.
+pub const STRAY_AGE: Duration = Duration::from_secs(600);
+/// Of our records in a zone, so many in a hundred may be strays; else it is the store that is doubted.
+const STRAY_SHARE: usize = 75;
+/// So few strays are believed whatever the share.
+const FEW_STRAYS: usize = 10;
+/// Pause after a server refused a record.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+/// What decisions rest on beside the zone itself.
+#[derive(Clone, Copy)]
+pub struct Eyes<'a> {
+    /// Now.
+    pub now: Instant,
+    /// What was put into servers that do not keep whose things are.
+    pub ledger: &'a Ledger,
+    /// What we call ourselves.
+    pub origin: &'a str,
+    /// The store has pods: one that has none is not believed.
+    pub pods_known: bool,
+}
+
+/// See the module.
+pub struct ZoneState {
+    pub endpoint: String,
+    pub zone: String,
+    /// What is wanted.
+    pub wish: ZoneWish,
+    /// Nobody wants the zone any more: what is ours is taken out of it.
+    pub leaving: bool,
+    /// Its id at the server.
+    pub id: Option<String>,
+    /// Serial at the last reading.
+    pub serial: u64,
+    /// The records are those of the server, as far as we know.
+    pub listed: bool,
+    /// They are being read.
+    pub listing: bool,
+    /// Not to be read before.
+    pub list_due: Instant,
+    pub list_failures: u32,
+    /// Something was written since they were read.
+    pub wrote: bool,
+    /// What keeps the zone as a whole from being as wanted.
+    pub fault: Option<String>,
+    /// Records of types we write, whosever.
+    rows: BTreeMap<SetKey, Vec<RecordRow>>,
+    /// Records that are not ours, at the last reading.
+    foreign: usize,
+    /// Sets to be looked at.
+    queue: BTreeSet<SetKey>,
+    /// Those of them from which something is to be taken: they come first.
+    urgent: BTreeSet<SetKey>,
+    /// Sets for which something is under way.
+    pub busy: BTreeSet<SetKey>,
+    /// Sets the server refused, until when they rest, and why.
+    refused: BTreeMap<SetKey, (Instant, String)>,
+    /// Data that was wanted in this incarnation and is not any more: nobody has to guess what it was for.
+    released: BTreeSet<(SetKey, String)>,
+    /// Sets with a call of which nobody knows what came.
+    pub doubted: BTreeSet<SetKey>,
+    /// Records that look like ours, and were there before us.
+    disowned: BTreeSet<(SetKey, String)>,
+    /// Records of ours of which nobody knows what they were for, and since when.
+    strays: BTreeMap<(SetKey, String), Instant>,
+    /// What is published of each set.
+    sights: OrdMap<SetKey, RecordSight>,
+    duplicates: BTreeSet<SetKey>,
+}
+
+impl ZoneState {
+    /// Nothing known.
+    pub fn new(endpoint: &str, zone: &str, wish: ZoneWish, now: Instant) -> Self {
+        let mut state = Self {
+            endpoint: endpoint.to_owned(),
+            zone: zone.to_owned(),
+            wish: ZoneWish { sets: BTreeMap::new(), ..wish.clone() },
+            leaving: false,
+            id: None,
+            serial: 0,
+            listed: false,
+            listing: false,
+            list_due: now,
+            list_failures: 0,
+            wrote: false,
+            fault: None,
+            rows: BTreeMap::new(),
+            foreign: 0,
+            queue: BTreeSet::new(),
+            urgent: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            refused: BTreeMap::new(),
+            released: BTreeSet::new(),
+            doubted: BTreeSet::new(),
+            disowned: BTreeSet::new(),
+            strays: BTreeMap::new(),
+            sights: OrdMap::new(),
+            duplicates: BTreeSet::new(),
+        };
+        state.want(wish);
+        state
+    }
+
+    /// Something else is wanted. Only sets that differ are looked at again.
+    pub fn want(&mut self, wish: ZoneWish) {
+        let before = std::mem::replace(&mut self.wish, wish);
+        let (old, new) = (&before.sets, &self.wish.sets);
+        let changed = old.iter().filter(|(key, set)| new.get(key) != Some(set)).map(|(key, _)| key);
+        let added = new.keys().filter(|key| !old.contains_key(key));
+        let keys: Vec<SetKey> = changed.chain(added).cloned().collect();
+        for key in keys {
+            let none = BTreeSet::new();
+            let data = |sets: &BTreeMap<SetKey, WantedSet>| {
+                sets.get(&key).map_or_else(|| none.clone(), |set| set.data.clone())
+            };
+            let (old, new) = (data(&before.sets), data(&self.wish.sets));
+            for data in &new {
+                self.released.remove(&(key.clone(), data.clone()));
+            }
+            if !old.is_subset(&new) {
+                self.released.extend(old.difference(&new).map(|data| (key.clone(), data.clone())));
+                self.urgent.insert(key.clone());
+            }
+            self.refused.remove(&key);
+            self.queue.insert(key.clone());
+            self.tell(&key, None);
+        }
+        // An object came that has a right to a name: what stands there of ours is explained.
+        let explained = self.strays.keys().map(|(key, _)| key).filter(|key| self.wish.claimed.contains(&key.0));
+        self.queue.extend(explained.cloned().collect::<Vec<_>>());
+    }
+
+    /// Nobody wants it any more.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+        let wish =
+            ZoneWish { sets: BTreeMap::new(), claimed: BTreeSet::new(), awaited: BTreeSet::new(), ..self.wish.clone() };
+        self.want(wish);
+    }
+
+    /// What is known of the server's records is not to be relied on.
+    pub fn doubt(&mut self, due: Instant) {
+        self.listed = false;
+        self.list_due = self.list_due.max(due);
+    }
+
+    /// The records as they are.
+    pub fn found(&mut self, rows: Vec<RecordRow>, eyes: Eyes<'_>) {
+        let (all, mut ours) = (rows.len(), 0);
+        self.rows.clear();
+        for row in rows {
+            let Some(kind) = type_named(&row.kind) else { continue };
+            let key = (folded(&row.name), kind);
+            ours += usize::from(self.is_ours(&key, &row, eyes));
+            self.rows.entry(key).or_default().push(row);
+        }
+        self.foreign = all - ours;
+        (self.listed, self.listing, self.list_failures) = (true, false, 0);
+        self.sights = OrdMap::new();
+        self.duplicates.clear();
+        let keys: BTreeSet<SetKey> = self.wish.sets.keys().chain(self.rows.keys()).cloned().collect();
+        for key in &keys {
+            if self.wish.sets.contains_key(key) || self.has_ours(key, eyes) {
+                self.queue.insert(key.clone());
+            }
+        }
+        self.see_strays(eyes);
+        let all: Vec<SetKey> = self.queue.iter().cloned().collect();
+        all.iter().for_each(|key| self.tell(key, Some(eyes)));
+        let rows = &self.rows;
+        let is_there = |(key, data): &(SetKey, String)| {
+            rows.get(key).into_iter().flatten().any(|row| same_data(&row.kind, &row.data) == *data)
+        };
+        self.released.retain(is_there);
+    }
+
+    fn see_strays(&mut self, eyes: Eyes<'_>) {
+        let mut strays = BTreeMap::new();
+        for (key, rows) in &self.rows {
+            for row in rows.iter().filter(|row| self.is_ours(key, row, eyes)) {
+                let known = (key.clone(), same_data(&row.kind, &row.data));
+                if !self.is_wanted(key, &known.1) && !self.is_explained(&known) {
+                    let since = self.strays.get(&known).copied().unwrap_or(eyes.now);
+                    strays.insert(known, since);
+                }
+            }
+        }
+        self.strays = strays;
+    }
+
+    fn is_wanted(&self, key: &SetKey, data: &str) -> bool {
+        self.wish.sets.get(key).is_some_and(|set| set.data.contains(data))
+    }
+
+    fn is_explained(&self, known: &(SetKey, String)) -> bool {
+        self.released.contains(known) || self.wish.claimed.contains(&known.0.0)
+    }
+
+    fn is_ours(&self, key: &SetKey, row: &RecordRow, eyes: Eyes<'_>) -> bool {
+        match &row.origin {
+            Origin::Named(origin) => origin == eyes.origin,
+            // Also where the release keeps it now: it may have been another one when the record was made.
+            Origin::Unsaid | Origin::NotKept => {
+                let known = (key.clone(), same_data(&row.kind, &row.data));
+                !self.disowned.contains(&known) && eyes.ledger.owns(&self.endpoint, &self.zone, key, row)
+            }
+        }
+    }
+
+    /// We wanted to make a record and it was there: it is somebody else's, unless it came of an earlier try.
+    pub fn disown_unless_doubted(&mut self, key: &SetKey, row: &RecordRow) {
+        if !self.doubted.contains(key) {
+            self.disowned.insert((key.clone(), same_data(&row.kind, &row.data)));
+        }
+    }
+
+    /// An entry of the ledger that is about a record of somebody else.
+    pub fn next_disowned(&mut self, eyes: Eyes<'_>) -> Option<EntryKey> {
+        let entries = self.disowned.iter().map(|(key, data)| self.entry(key, data));
+        let entries: Vec<EntryKey> = entries.collect();
+        let next = entries.into_iter().find(|entry| eyes.ledger.get(entry).is_some());
+        if next.is_none() {
+            self.disowned.clear();
+        }
+        next
+    }
+
+    fn has_ours(&self, key: &SetKey, eyes: Eyes<'_>) -> bool {
+        self.rows.get(key).into_iter().flatten().any(|row| self.is_ours(key, row, eyes))
+    }
+
+    /// Strays that may go now. A store that has nothing, or that lost most of what it had, is not believed.
+    fn strays_may_go(&self, eyes: Eyes<'_>) -> bool {
+        if !eyes.pods_known {
+            return false;
+        }
+        if self.strays.len() <= FEW_STRAYS || self.leaving {
+            return true;
+        }
+        let ours =
+            self.rows.iter().flat_map(|(key, rows)| rows.iter().filter(|row| self.is_ours(key, row, eyes))).count();
+        self.strays.len() * 100 <= ours * STRAY_SHARE
+    }
+
+    /// When strays are old enough to be looked at again.
+    pub fn strays_due(&self) -> Option<Instant> {
+        self.strays.values().min().map(|since| *since + STRAY_AGE)
+    }
+
+    /// Looks at strays that are old enough.
+    pub fn wake_strays(&mut self, eyes: Eyes<'_>) {
+        if !self.listed || self.strays_due().is_none_or(|due| due > eyes.now) {
+            return;
+        }
+        self.strays.retain(|known, _| !self.wish.claimed.contains(&known.0.0));
+        if !self.strays_may_go(eyes) {
+            // Looked at again later: the store may be whole by then.
+            let count = self.strays.len();
+            self.strays.values_mut().for_each(|since| *since = eyes.now);
+            tracing::warn!(
+                zone = %self.zone, count,
+                "records of ours that nobody wants are left: too many of all there are, or there are no pods at all"
+            );
+            return;
+        }
+        let due: Vec<(SetKey, String)> = self
+            .strays
+            .iter()
+            .filter(|(_, since)| **since + STRAY_AGE <= eyes.now)
+            .map(|(known, _)| known.clone())
+            .collect();
+        for known in due {
+            self.strays.remove(&known);
+            self.queue.insert(known.0.clone());
+            self.released.insert(known);
+        }
+    }
+
+    fn owner(&self, key: &SetKey, row: &RecordRow, eyes: Eyes<'_>) -> Owner {
+        if !self.is_ours(key, row, eyes) {
+            return Owner::Theirs;
+        }
+        let known = (key.clone(), same_data(&row.kind, &row.data));
+        if self.is_wanted(key, &known.1) || self.is_explained(&known) { Owner::Ours } else { Owner::OursToKeep }
+    }
+
+    fn changes(&self, key: &SetKey, eyes: Eyes<'_>) -> Vec<Change> {
+        let rows = self.rows.get(key).map(Vec::as_slice).unwrap_or_default();
+        plan(key.1, self.wish.sets.get(key), rows, |row| self.owner(key, row, eyes))
+    }
+
+    /// The next set for which something is to be done, and what. The caller marks it busy.
+    pub fn next_change(&mut self, eyes: Eyes<'_>) -> Option<(SetKey, Change)> {
+        if !self.listed || self.listing {
+            return None;
+        }
+        self.refused.retain(|_, (until, _)| *until > eyes.now);
+        loop {
+            let is_free = |key: &&SetKey| !self.busy.contains(*key) && !self.refused.contains_key(*key);
+            let key = self.urgent.iter().find(is_free).or_else(|| self.queue.iter().find(is_free)).cloned()?;
+            if let Some(change) = self.changes(&key, eyes).into_iter().next() {
+                return Some((key, change));
+            }
+            self.queue.remove(&key);
+            self.urgent.remove(&key);
+            self.tell(&key, Some(eyes));
+        }
+    }
+
+    /// Everything is as wanted.
+    pub fn is_settled(&self) -> bool {
+        self.listed && self.queue.is_empty() && self.urgent.is_empty() && self.busy.is_empty()
+    }
+
+    /// Nothing was ever read from it or written to it.
+    pub fn is_untouched(&self) -> bool {
+        !self.listed && !self.listing && self.busy.is_empty() && self.rows.is_empty()
+    }
+
+    /// Nothing of ours is left in it.
+    pub fn is_empty_of_ours(&self, eyes: Eyes<'_>) -> bool {
+        self.is_settled() && !self.rows.keys().any(|key| self.has_ours(key, eyes))
+    }
+
+    /// When a set that was refused is tried again.
+    pub fn refused_due(&self) -> Option<Instant> {
+        self.refused.values().map(|(until, _)| *until).min()
+    }
+
+    /// Sets from which something is still to be taken.
+    pub fn withdrawals(&self) -> impl Iterator<Item = &SetKey> {
+        self.urgent.iter()
+    }
+
+    /// Whether something is still to be taken from a set.
+    pub fn is_withdrawing(&self, key: &SetKey) -> bool {
+        self.urgent.contains(key)
+    }
+
+    /// A record was made or changed.
+    pub fn put(&mut self, key: &SetKey, row: RecordRow, eyes: Eyes<'_>) {
+        self.wrote = true;
+        let rows = self.rows.entry(key.clone()).or_default();
+        match rows.iter_mut().find(|one| one.id == row.id) {
+            Some(one) => *one = row,
+            None => rows.push(row),
+        }
+        self.tell(key, Some(eyes));
+    }
+
+    /// A record is gone.
+    pub fn removed(&mut self, key: &SetKey, id: &str, eyes: Eyes<'_>) {
+        self.wrote = true;
+        if let Some(rows) = self.rows.get_mut(key) {
+            rows.retain(|row| row.id != id);
+            if rows.is_empty() {
+                self.rows.remove(key);
+            }
+        }
+        let rows = self.rows.get(key).map(Vec::as_slice).unwrap_or_default();
+        self.released
+            .retain(|(set, data)| set != key || rows.iter().any(|row| same_data(&row.kind, &row.data) == *data));
+        self.tell(key, Some(eyes));
+    }
+
+    /// The server does not take it.
+    pub fn was_refused(&mut self, key: &SetKey, why: String, now: Instant) {
+        self.urgent.remove(key);
+        self.refused.insert(key.clone(), (now + REFUSED_PAUSE, why));
+    }
+
+    /// Whether a record stands at the server, or is to, now or when somebody is ready: readiness that comes and goes is no matter
+    /// for the store.
+    pub fn needs_entry(&self, name: &str, kind: &str, data: &str) -> bool {
+        let Some(kind) = type_named(kind) else { return true };
+        let key = (name.to_owned(), kind);
+        let awaited = self.wish.awaited.contains(&(name.to_owned(), data.to_owned()));
+        let rows = self.rows.get(&key).into_iter().flatten();
+        awaited || self.is_wanted(&key, data) || rows.into_iter().any(|row| same_data(&row.kind, &row.data) == data)
+    }
+
+    /// The entry a record of this data needs.
+    pub fn entry(&self, key: &SetKey, data: &str) -> EntryKey {
+        EntryKey::record(&self.endpoint, &self.zone, key, data)
+    }
+
+    /// Brings up to date what is published of a set. Before the records were read nothing is found.
+    fn tell(&mut self, key: &SetKey, eyes: Option<Eyes<'_>>) {
+        let wanted = self.wish.sets.get(key);
+        let rows = self.rows.get(key).map(Vec::as_slice).unwrap_or_default();
+        let before = self.sights.get(key);
+        let (found, twice) = match eyes {
+            Some(eyes) => there(wanted, rows, |row| self.is_ours(key, row, eyes)),
+            None => (before.map(|sight| sight.found.clone()).unwrap_or_default(), self.duplicates.contains(key)),
+        };
+        let empty = wanted.is_none() && found.is_empty();
+        let (purpose, data) =
+            wanted.map_or((Purpose::Leftover, BTreeSet::new()), |set| (set.purpose.clone(), set.data.clone()));
+        let sight = RecordSight { wanted: data, found, purpose };
+        if twice {
+            self.duplicates.insert(key.clone());
+        } else {
+            self.duplicates.remove(key);
+        }
+        if empty {
+            self.sights.remove(key);
+        } else if before != Some(&sight) {
+            self.sights.insert(key.clone(), sight);
+        }
+    }
+
+    /// What is wanted and what is there.
+    pub fn sights(&self) -> &OrdMap<SetKey, RecordSight> {
+        &self.sights
+    }
+
+    /// Names of ours with the same data more than once.
+    pub fn duplicates(&self) -> BTreeSet<String> {
+        self.duplicates.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Records that are not ours, at the last reading.
+    pub fn foreign(&self) -> usize {
+        self.foreign
+    }
+
+    /// Why not all is as wanted.
+    pub fn trouble(&self) -> Option<String> {
+        let refused = || {
+            let ((name, kind), (_, why)) = self.refused.iter().next()?;
+            Some(format!("{name} {}: {why}", kind.word()))
+        };
+        self.fault.clone().or_else(refused)
+    }
+}
+
+fn type_named(word: &str) -> Option<RecordType> {
+    [RecordType::A, RecordType::Aaaa, RecordType::Ptr].into_iter().find(|kind| kind.word() == word)
+}
