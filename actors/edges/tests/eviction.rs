@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpParts};
+use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_fakes::FakeClock;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
@@ -16,6 +16,7 @@ use mkube_messages::door::Doorway;
 use mkube_messages::forwards::forwards_view;
 use mkube_messages::gates::boot_plan;
 use mkube_messages::images::images_view;
+use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{ObjectKey, StoredObject, Written, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::rollouts::rollouts_view;
@@ -103,6 +104,7 @@ impl Bench {
             },
             boot_plan: boot_plan().1,
             consistency: HttpConsistency { report: consistency_view().1, repair: rollouts_way.door() },
+            networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
             volumes: volumes_view().1,
             names: HttpNames { names: names_view().1, forwards: forwards_view().1 },
             offers: Offers::default(),

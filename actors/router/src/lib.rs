@@ -15,6 +15,7 @@
 
 mod file_orders;
 mod hands;
+mod network_orders;
 mod picture;
 mod router_actor;
 mod turns;

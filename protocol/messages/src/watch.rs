@@ -1,7 +1,8 @@
-//! The last word of somebody, for everybody who wants to follow it: `tokio::sync::watch`, with one difference. There, whoever
+//! The last word of somebody, for everybody who wants to follow it: the `watch` of tokio, with one difference. There, whoever
 //! waits takes one of several queues by lot; here there is one queue, so that the same events wake the same readers in the same
 //! order. What happens must not depend on luck, or a run could not be repeated.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -16,6 +17,18 @@ pub struct Sender<T>(Arc<Shared<T>>);
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     seen: u64,
+}
+
+/// A look at a value. No await may lie between taking it and letting it go.
+#[derive(Debug)]
+pub struct Ref<'a, T>(RwLockReadGuard<'a, T>);
+
+impl<T> Deref for Ref<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
 }
 
 /// The writing ends are gone: there will be no other value.
@@ -45,8 +58,8 @@ pub fn channel<T>(first: T) -> (Sender<T>, Receiver<T>) {
 }
 
 impl<T> Shared<T> {
-    fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.value.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> Ref<'_, T> {
+        Ref(self.value.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn version(&self) -> u64 {
@@ -84,8 +97,8 @@ impl<T> Sender<T> {
         true
     }
 
-    /// The present value. No await may lie between taking it and letting it go.
-    pub fn borrow(&self) -> RwLockReadGuard<'_, T> {
+    /// The present value.
+    pub fn borrow(&self) -> Ref<'_, T> {
         self.0.read()
     }
 
@@ -121,13 +134,13 @@ impl<T> Clone for Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The present value. No await may lie between taking it and letting it go.
-    pub fn borrow(&self) -> RwLockReadGuard<'_, T> {
+    /// The present value.
+    pub fn borrow(&self) -> Ref<'_, T> {
         self.shared.read()
     }
 
     /// The present value, which is no news from now on.
-    pub fn borrow_and_update(&mut self) -> RwLockReadGuard<'_, T> {
+    pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
         let value = self.shared.read();
         self.seen = self.shared.version();
         value
@@ -164,7 +177,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`Closed`], when the last value was none.
-    pub async fn wait_for(&mut self, mut is_it: impl FnMut(&T) -> bool) -> Result<RwLockReadGuard<'_, T>, Closed> {
+    pub async fn wait_for(&mut self, mut is_it: impl FnMut(&T) -> bool) -> Result<Ref<'_, T>, Closed> {
         loop {
             self.mark_unchanged();
             if is_it(&self.shared.read()) {

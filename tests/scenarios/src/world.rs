@@ -191,8 +191,9 @@ impl World {
         let world = Self { directory, host, controller, api: Api::new(address)? };
         world.until("the permanent namespaces", |view| view.loaded && has_namespace(view, "default")).await?;
         let mut device = world.controller.device.clone();
-        let read = device.wait_for(|picture| picture.complete);
-        drop(tokio::time::timeout(PATIENCE, read).await.context("the device was never read")??);
+        tokio::time::timeout(PATIENCE, device.wait_for(|picture| picture.complete))
+            .await
+            .context("the device was never read")??;
         let has_node =
             |view: &ObjectsView| view.kinds.iter().any(|(id, kind)| id.plural == "nodes" && !kind.objects.is_empty());
         world.until("the node", has_node).await?;

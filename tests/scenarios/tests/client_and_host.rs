@@ -265,7 +265,7 @@ async fn certificates_and_plain_http_are_not_mixed_up() {
     ask(format!("http://{tls}/rest"), false).await.expect_err("TLS there");
     assert!(router.bridges().await.expect("bridges").is_empty());
     ask(format!("https://{tls}/rest"), true).await.expect("any certificate will do");
-    assert_eq!(bridges(&router).await, ["br"]);
+    assert_eq!(bridges(router).await, ["br"]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpParts};
+use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_fakes::{FakeClock, MemoryStore};
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::dns::{NamesPublisher, NamesView, Purpose, RecordSight, RecordType, ZoneSight, names_view};
@@ -15,10 +15,12 @@ use mkube_messages::door::Doorway;
 use mkube_messages::forwards::forwards_view;
 use mkube_messages::gates::boot_plan;
 use mkube_messages::images::images_view;
+use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{ObjectKey, ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::rollouts::rollouts_view;
 use mkube_messages::volumes::volumes_view;
+use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
 use mkube_model::neighbours::randomness::SystemRandomness;
@@ -30,7 +32,7 @@ use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 struct NoLogs;
 
@@ -78,6 +80,7 @@ impl Bench {
             boot_plan: boot_plan().1,
             consistency: HttpConsistency { report: consistency_view().1, repair: others.door() },
             volumes: volumes_view().1,
+            networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
             names: HttpNames { names: names_reader, forwards: forwards_view().1 },
             offers: Offers::default(),
             health: HealthChecks(vec![]),
