@@ -94,7 +94,9 @@ fn a_push_ends_in_new_containers_and_a_bad_one_leaves_all_but_the_first_alone_an
         let refused = pod["metadata"]["annotations"]["vkube.io/image-refused"].as_str().unwrap_or_default();
         dev::http::is_running(pod) && digest(pod) == new && refused.starts_with(&image)
     });
-    assert!(has_event(&api, "a", "RolloutFailed"));
+    eventually("the failure is told", LATER, || {
+        if has_event(&api, "a", "RolloutFailed") { Ok(()) } else { Err("not yet".into()) }
+    });
     assert_eq!(machine.process(&api.pod("b"), "main"), other, "the second pod never stopped");
 
     // Better luck next time: the next push is another digest.
