@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
@@ -71,6 +71,7 @@ impl Drop for Task {
 
 struct Held {
     actual: Arc<Mutex<Option<SocketAddr>>>,
+    stop: oneshot::Sender<()>,
     task: Task,
 }
 
@@ -106,15 +107,20 @@ impl Listeners {
             }
             Err(error) => (None, Bound::Later(error)),
         };
+        let (stop, mut stopped) = oneshot::channel();
         let task = Task(tokio::spawn(async move {
             let sockets = match sockets {
                 Some(sockets) => sockets,
-                None => until_bound(address).await,
+                None => tokio::select! {
+                    biased;
+                    _ = &mut stopped => return,
+                    sockets = until_bound(address) => sockets,
+                },
             };
             *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(sockets.address);
-            serve(sockets, service).await;
+            serve(sockets, service, stopped).await;
         }));
-        self.held().insert(address, Held { actual, task });
+        self.held().insert(address, Held { actual, stop, task });
         bound
     }
 
@@ -141,10 +147,11 @@ impl Listeners {
     }
 }
 
-async fn ended(mut held: Held) {
-    held.task.0.abort();
-    // Aborted is what it is to be.
-    let _ = (&mut held.task.0).await;
+async fn ended(held: Held) {
+    let Held { stop, mut task, .. } = held;
+    // A task that is gone needs no telling.
+    let _ = stop.send(());
+    let _ = (&mut task.0).await;
 }
 
 /// The sockets of an address.
@@ -180,7 +187,8 @@ async fn until_bound(address: SocketAddr) -> Sockets {
     }
 }
 
-async fn serve(sockets: Sockets, service: Arc<Service>) {
+/// Serves until it is told to stop; when it returns the sockets are closed.
+async fn serve(sockets: Sockets, service: Arc<Service>, mut stopped: oneshot::Receiver<()>) {
     let mut tasks = JoinSet::new();
     let udp = Arc::new(sockets.udp);
     let shares = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(SHARES));
@@ -188,8 +196,17 @@ async fn serve(sockets: Sockets, service: Arc<Service>) {
         tasks.spawn(datagrams(udp.clone(), service.clone()));
     }
     tasks.spawn(connections(sockets.tcp, service));
-    // They end only when they are aborted, with this set.
-    while tasks.join_next().await.is_some() {}
+    tokio::select! {
+        biased;
+        _ = &mut stopped => {}
+        // They do not end by themselves.
+        _ = tasks.join_next() => {}
+    }
+    tasks.shutdown().await;
+    // An answer that is just being sent, which takes no time, holds it too.
+    while Arc::strong_count(&udp) > 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn datagrams(socket: Arc<UdpSocket>, service: Arc<Service>) {
@@ -218,11 +235,14 @@ async fn datagrams(socket: Arc<UdpSocket>, service: Arc<Service>) {
                         send(&socket, &reply, from).await;
                         continue;
                     };
-                    let (service, socket, packet) = (service.clone(), socket.clone(), packet.to_vec());
+                    // Who waits for others must not keep the address from being given up.
+                    let (service, socket, packet) = (service.clone(), Arc::downgrade(&socket), packet.to_vec());
                     let mut reply = std::mem::replace(&mut reply, Vec::with_capacity(4096));
                     asking.spawn(async move {
                         from_others(&service, &packet, &ask, Transport::Udp, &mut reply, room).await;
-                        send(&socket, &reply, from).await;
+                        if let Some(socket) = socket.upgrade() {
+                            send(&socket, &reply, from).await;
+                        }
                     });
                     continue;
                 }

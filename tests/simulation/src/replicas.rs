@@ -104,7 +104,9 @@ impl Replicas {
                 full: None,
             };
             let before = before.get(name).filter(|before| before.uid == now.uid && before.wanted == now.wanted);
-            for (pod, value) in pods_of(sight, &now.uid).filter(|(_, pod)| is_ready(pod)) {
+            // What stands in the status of a pod while its device has no power says nothing: afterwards everybody begins anew.
+            let counts = |pod: &str, value: &Value| is_ready(value) && runs(sight, pod);
+            for (pod, value) in pods_of(sight, &now.uid).filter(|(pod, value)| counts(pod, value)) {
                 let uid = metadata::uid(value).to_owned();
                 let since = before.and_then(|before| before.ready.get(pod)).filter(|(of, _)| *of == uid);
                 let since = since.map_or(world.now(), |(_, since)| *since);
