@@ -160,6 +160,7 @@ async fn of_a_server_that_is_put_back_to_an_old_state_what_was_ours_is_known() {
 async fn a_young_server_that_is_put_back_to_an_old_state_is_noticed_at_the_next_look_at_its_health() {
     let mut bench = Bench::new(Release::Current);
     bench.put_pod("old", "10.0.1.5", true);
+    bench.put_pod("web", "10.0.1.6", true);
     bench.start().await;
     bench.settle().await;
     let old = bench.servers.backup(GT);
