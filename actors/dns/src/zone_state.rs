@@ -318,7 +318,12 @@ impl ZoneState {
         self.refused.retain(|_, (until, _)| *until > eyes.now);
         loop {
             let is_free = |key: &&SetKey| !self.busy.contains(*key) && !self.refused.contains_key(*key);
-            let key = self.urgent.iter().find(is_free).or_else(|| self.queue.iter().find(is_free)).cloned()?;
+            let is_calling = |key: &&SetKey| self.wish.callings.contains(&key.0);
+            let urgent = self.urgent.iter().find(is_free);
+            let other = || self.queue.iter().find(|key| is_free(key) && !is_calling(key));
+            let calling =
+                || self.queue.iter().find(|key| is_free(key) && is_calling(key) && !self.has_names_on_the_way(key));
+            let key = urgent.or_else(other).or_else(calling).cloned()?;
             if let Some(change) = self.changes(&key, eyes).into_iter().next() {
                 return Some((key, change));
             }
@@ -326,6 +331,13 @@ impl ZoneState {
             self.urgent.remove(&key);
             self.tell(&key, Some(eyes));
         }
+    }
+
+    /// Whether another name of the same addresses is being written, which would be written last.
+    fn has_names_on_the_way(&self, key: &SetKey) -> bool {
+        let Some(wanted) = self.wish.sets.get(key) else { return false };
+        let others = self.busy.iter().filter(|other| !self.wish.callings.contains(&other.0));
+        others.filter_map(|other| self.wish.sets.get(other)).any(|other| !other.data.is_disjoint(&wanted.data))
     }
 
     /// Everything is as wanted.

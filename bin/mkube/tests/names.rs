@@ -84,8 +84,8 @@ impl Site {
     /// Two replicas and their service, all ready; the addresses of the two.
     #[track_caller]
     fn deploy(&self) -> [String; 2] {
-        self.api.post(DEPLOYMENTS, &deployment());
         self.api.post(SERVICES, &service());
+        self.api.post(DEPLOYMENTS, &deployment());
         ["web-0", "web-1"].map(|name| {
             eventually("the pod is there", SOON, || self.api.page(&format!("/api/v1/namespaces/default/pods/{name}")));
             address(&self.api.wait_running(name))
@@ -187,8 +187,8 @@ fn pods_and_services_are_found_by_name_while_they_are_ready() {
         });
     }
     assert_eq!(site.dig(&["+tcp", "web-1.gt.lo"]), [second.as_str()]);
-    eprintln!("PTR {:?}", site.dig(&["-x", &first]));
-    eprintln!("PTR {:?}", site.dig(&["-x", &second]));
+    assert_eq!(site.dig(&["-x", &first]), ["web-0.gt.lo."]);
+    assert_eq!(site.dig(&["-x", &second]), ["web-1.gt.lo."]);
     assert_eq!(site.dig(&["nobody.gt.lo"]), Vec::<String>::new());
 
     // A pod asks its own resolver, which is the gateway.
