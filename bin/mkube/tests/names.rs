@@ -4,6 +4,7 @@ mod dev;
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use dev::http::Http;
@@ -294,6 +295,15 @@ fn names_survive_kill_9_and_no_record_is_written_again() {
         assert_eq!(serials(&now), before, "nothing was written");
         assert_eq!(["web-0", "web-1"].map(|name| machine.process(&now.api.pod(name), "main")), processes);
     }
+    // Somebody else has the port of its REST surface now: it gets another one, and is the same server all the same.
+    now.dev.kill();
+    let taken = TcpListener::bind(endpoint.trim_start_matches("http://")).expect("the port is free");
+    now = site(&machine);
+    assert_eq!(now.dig(&["web-0.gt.lo"]), [first.as_str()]);
+    now.validated();
+    assert_ne!(now.rest().1, endpoint);
+    assert_eq!(serials(&now), before, "nothing was written");
+    drop(taken);
     // What is theirs stays when ours goes.
     now.api.good("DELETE", &format!("{DEPLOYMENTS}/web"), None);
     now.until("www.gt.lo", &[&printer]);
