@@ -221,6 +221,7 @@ fn nobodys() -> ZoneWish {
         parent: String::new(),
         namespace: None,
         reverse: false,
+        callings: BTreeSet::new(),
         sets: BTreeMap::new(),
         claimed: BTreeSet::new(),
         awaited: BTreeSet::new(),

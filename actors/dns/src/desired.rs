@@ -50,6 +50,8 @@ pub struct ZoneWish {
     pub namespace: Option<String>,
     /// Names of addresses: only kept where the server does not do so itself.
     pub reverse: bool,
+    /// Names pods are called by. Servers that keep names of addresses by themselves take the one written last: these are.
+    pub callings: BTreeSet<String>,
     /// What is to be there.
     pub sets: BTreeMap<SetKey, WantedSet>,
     /// Names that some object there is has a right to, whether or not it has an address for them now.
@@ -183,6 +185,7 @@ impl<'a> Work<'a> {
             parent: String::new(),
             namespace: None,
             reverse: false,
+            callings: BTreeSet::new(),
             sets: BTreeMap::new(),
             claimed: BTreeSet::new(),
             awaited: BTreeSet::new(),
@@ -342,6 +345,9 @@ impl<'a> Work<'a> {
             for (at, (name, address)) in names.iter().enumerate().filter(|(_, (name, _))| is_name(name, &zone)) {
                 if at < own_names {
                     self.pod_names.insert((key.clone(), name.clone()));
+                }
+                if let Some(wish) = self.out.zones.get_mut(&key).filter(|_| at == 0) {
+                    wish.callings.insert(name.clone());
                 }
                 match address.filter(|_| up) {
                     Some(address) => {

@@ -16,6 +16,8 @@ use crate::zone_state::{Eyes, ZoneState};
 const DOUBT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// First pause after a server could not be reached; the longest is that between two questions.
 const AWAY: Duration = Duration::from_secs(1);
+/// A server that was up for less than it should be by more than this was started anew: seconds are whole, and answers take their time.
+const UPTIME_SLACK: Duration = Duration::from_secs(3);
 
 /// What came of a call that went well.
 #[derive(Debug, Clone)]
@@ -69,8 +71,14 @@ impl Server {
         match result {
             Ok(Learnt::Health(health)) => {
                 let before = std::mem::replace(&mut self.health, health);
+                let since = self.health_at.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+                // One that is younger than the pause between two questions may have as much uptime as it had the last time.
                 let restarted = match (before.uptime, self.health.uptime) {
-                    (Some(before), Some(now)) => now < before,
+                    (Some(before), Some(now)) => {
+                        now < before
+                            || Duration::from_secs(now) + UPTIME_SLACK
+                                < Duration::from_secs(before).saturating_add(since)
+                    }
                     _ => false,
                 } || before.version != self.health.version;
                 if self.reach != Reach::Up || restarted {

@@ -66,6 +66,8 @@ pub struct Server {
     pub reach: Reach,
     pub zones: BTreeMap<String, ZoneState>,
     pub(crate) health: ServerHealth,
+    /// When it was last well.
+    pub(crate) health_at: Option<Instant>,
     pub(crate) health_due: Instant,
     pub(crate) asking: bool,
     pub(crate) failures: u32,
@@ -100,6 +102,7 @@ impl Server {
             reach: Reach::Unknown,
             zones: BTreeMap::new(),
             health: ServerHealth::default(),
+            health_at: None,
             health_due: now,
             asking: false,
             failures: 0,

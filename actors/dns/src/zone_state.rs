@@ -20,6 +20,8 @@ pub const STRAY_AGE: Duration = Duration::from_secs(600);
 const STRAY_SHARE: usize = 75;
 /// So few strays are believed whatever the share.
 const FEW_STRAYS: usize = 10;
+/// So much of what was given up is remembered although it is not there any more.
+const REMEMBERED: usize = 1000;
 /// Pause after a server refused a record.
 const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 
@@ -71,7 +73,8 @@ pub struct ZoneState {
     pub busy: BTreeSet<SetKey>,
     /// Sets the server refused, until when they rest, and why.
     refused: BTreeMap<SetKey, (Instant, String)>,
-    /// Data that was wanted in this incarnation and is not any more: nobody has to guess what it was for.
+    /// Data that was wanted in this incarnation and is not any more: nobody has to guess what it was for, also when a server
+    /// that was put back to an old state has it again.
     released: BTreeSet<(SetKey, String)>,
     /// Sets with a call of which nobody knows what came.
     pub doubted: BTreeSet<SetKey>,
@@ -183,11 +186,13 @@ impl ZoneState {
         self.see_strays(eyes);
         let all: Vec<SetKey> = self.queue.iter().cloned().collect();
         all.iter().for_each(|key| self.tell(key, Some(eyes)));
-        let rows = &self.rows;
-        let is_there = |(key, data): &(SetKey, String)| {
-            rows.get(key).into_iter().flatten().any(|row| same_data(&row.kind, &row.data) == *data)
-        };
-        self.released.retain(is_there);
+        if self.released.len() > REMEMBERED {
+            let rows = &self.rows;
+            let is_there = |(key, data): &(SetKey, String)| {
+                rows.get(key).into_iter().flatten().any(|row| same_data(&row.kind, &row.data) == *data)
+            };
+            self.released.retain(is_there);
+        }
     }
 
     fn see_strays(&mut self, eyes: Eyes<'_>) {
@@ -313,7 +318,12 @@ impl ZoneState {
         self.refused.retain(|_, (until, _)| *until > eyes.now);
         loop {
             let is_free = |key: &&SetKey| !self.busy.contains(*key) && !self.refused.contains_key(*key);
-            let key = self.urgent.iter().find(is_free).or_else(|| self.queue.iter().find(is_free)).cloned()?;
+            let is_calling = |key: &&SetKey| self.wish.callings.contains(&key.0);
+            let urgent = self.urgent.iter().find(is_free);
+            let other = || self.queue.iter().find(|key| is_free(key) && !is_calling(key));
+            let calling =
+                || self.queue.iter().find(|key| is_free(key) && is_calling(key) && !self.has_names_on_the_way(key));
+            let key = urgent.or_else(other).or_else(calling).cloned()?;
             if let Some(change) = self.changes(&key, eyes).into_iter().next() {
                 return Some((key, change));
             }
@@ -321,6 +331,13 @@ impl ZoneState {
             self.urgent.remove(&key);
             self.tell(&key, Some(eyes));
         }
+    }
+
+    /// Whether another name of the same addresses is being written, which would be written last.
+    fn has_names_on_the_way(&self, key: &SetKey) -> bool {
+        let Some(wanted) = self.wish.sets.get(key) else { return false };
+        let others = self.busy.iter().filter(|other| !self.wish.callings.contains(&other.0));
+        others.filter_map(|other| self.wish.sets.get(other)).any(|other| !other.data.is_disjoint(&wanted.data))
     }
 
     /// Everything is as wanted.
@@ -373,9 +390,6 @@ impl ZoneState {
                 self.rows.remove(key);
             }
         }
-        let rows = self.rows.get(key).map(Vec::as_slice).unwrap_or_default();
-        self.released
-            .retain(|(set, data)| set != key || rows.iter().any(|row| same_data(&row.kind, &row.data) == *data));
         self.tell(key, Some(eyes));
     }
 

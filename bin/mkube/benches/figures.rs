@@ -4,6 +4,8 @@
 //! `cargo bench --bench figures -- scale ready`.
 #![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
+#[path = "figures/dns.rs"]
+mod dns;
 #[path = "figures/images.rs"]
 mod images;
 #[path = "figures/limits.rs"]
@@ -53,6 +55,9 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("registry") {
             registry::run().await?;
+        }
+        if asked("dns") {
+            dns::run().await?;
         }
         if asked("names") {
             names::run().await?;

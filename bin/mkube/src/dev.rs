@@ -60,7 +60,8 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         timings: Timings::default(),
     })?;
     let registry = registry::beside(registry_settings(&args, &place)?)?;
-    let names = NamesBeside::start(place.0.join("names.redb"), args.dns)?;
+    let names = NamesBeside::start(place.0.join("names.redb"), place.names_rest(), args.dns)?;
+    place.keep_names_rest(names.server.address)?;
     let settings = settings(
         &args,
         &place,
@@ -171,7 +172,7 @@ fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
         return Err(Failure::text(FAILED, text));
     }
     host::clean(&data_dir.join("host"), engine)?;
-    for own in ["state.redb", "names.redb", "kubeconfig", "host-password", "configmaps", "registry"] {
+    for own in ["state.redb", "names.redb", "names-address", "kubeconfig", "host-password", "configmaps", "registry"] {
         let path = data_dir.join(own);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed
@@ -203,6 +204,20 @@ impl Place {
     /// What the host calls `disk1`.
     fn disk(&self) -> PathBuf {
         self.host().join("disk1")
+    }
+
+    /// Where the name server's REST surface was the last time, or any port of this machine. Names were written to a server at an
+    /// address: at another one it would be another server.
+    fn names_rest(&self) -> SocketAddr {
+        let kept = std::fs::read_to_string(self.0.join("names-address")).unwrap_or_default();
+        let kept = kept.trim().parse().ok().filter(|address: &SocketAddr| address.ip().is_loopback());
+        kept.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn keep_names_rest(&self, address: SocketAddr) -> Result<(), Failure> {
+        let path = self.0.join("names-address");
+        std::fs::write(&path, address.to_string())
+            .map_err(|error| Failure::text(FAILED, format!("{}: {error}", path.display())))
     }
 
     /// The host's password: random, made once, readable by its owner only.

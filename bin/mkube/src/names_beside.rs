@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mkube_messages::ipam::NetworksReader;
-use mkube_name_server::{Bound, NameServer, Options, Running};
+use mkube_name_server::{Bound, NameServer, Options, Running, StartFault};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -31,17 +31,24 @@ pub struct NamesBeside {
 pub struct Gateways(watch::Sender<BTreeSet<SocketAddr>>);
 
 impl NamesBeside {
-    /// Starts it over its file, and answers questions at `dns`.
+    /// Starts it over its file, and answers questions at `dns`. Its REST surface is at `rest`, or at another port if somebody else
+    /// has that one.
     ///
     /// # Errors
     /// An address or the file that others use.
-    pub fn start(data: PathBuf, dns: SocketAddr) -> Result<Self, Failure> {
+    pub fn start(data: PathBuf, rest: SocketAddr, dns: SocketAddr) -> Result<Self, Failure> {
         let (gateways, wanted) = watch::channel(BTreeSet::new());
         let (told, answers_at) = std::sync::mpsc::channel();
         let start = async move || {
-            let rest = SocketAddr::from(([127, 0, 0, 1], 0));
-            let options = Options { dns: vec![dns], only_here: true, ..Options::new(data, rest) };
-            let server = Arc::new(NameServer::start(options).await.map_err(|fault| {
+            let options = |rest| Options { dns: vec![dns], only_here: true, ..Options::new(data.clone(), rest) };
+            let started = match NameServer::start(options(rest)).await {
+                Err(StartFault::Listen { address, cause }) if address == rest && rest.port() != 0 => {
+                    tracing::warn!(%address, %cause, "the name server's REST surface gets another port: names are compared anew");
+                    NameServer::start(options(SocketAddr::new(rest.ip(), 0))).await
+                }
+                started => started,
+            };
+            let server = Arc::new(started.map_err(|fault| {
                 dns::failure(fault).hint("is another mkube running? --dns names another address for the name server")
             })?);
             // Nobody listens only when the whole process is ending.

@@ -1,6 +1,6 @@
 //! Starting and stopping everything.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
-use mkube_model::settings::{self, Architecture, ImageRegistry, Overrides};
+use mkube_model::settings::{self, Architecture, DnsSettings, ImageRegistry, Overrides};
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
@@ -63,6 +63,8 @@ pub struct Setup {
     pub images: Vec<&'static str>,
     /// Objects brought in at every start.
     pub manifests: Vec<serde_json::Value>,
+    /// REST address of the server of the names of its network, zone `gt.lo`; none: it has no names.
+    pub name_server: Option<String>,
 }
 
 impl Default for Setup {
@@ -79,6 +81,7 @@ impl Default for Setup {
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
             manifests: Vec::new(),
+            name_server: None,
         }
     }
 }
@@ -164,7 +167,7 @@ impl World {
             ControllerSettings {
                 delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
-                networks: vec![network()?],
+                networks: vec![network(setup.name_server)?],
                 config_file: "/etc/mkube/config.yaml".to_owned(),
                 namespace_mode: None,
                 plan: PlanSettings {
@@ -278,8 +281,15 @@ fn has_namespace(view: &ObjectsView, name: &str) -> bool {
         .any(|(id, kind)| id.plural == "namespaces" && kind.objects.contains_key(&ObjectKey::new("", name)))
 }
 
-fn network() -> anyhow::Result<Network> {
-    Ok(Network { managed: true, ..Network::plain("gt", "10.90.0.0/24".parse()?, "bridge-gt") })
+fn network(name_server: Option<String>) -> anyhow::Result<Network> {
+    let names = name_server.map(|endpoint| DnsSettings {
+        zone: "gt.lo".to_owned(),
+        server: Some(IpAddr::from([10, 90, 0, 1])),
+        endpoint,
+        ..DnsSettings::default()
+    });
+    let plain = Network::plain("gt", "10.90.0.0/24".parse()?, "bridge-gt");
+    Ok(Network { managed: true, names: names.unwrap_or_default(), ..plain })
 }
 
 fn container_logs(router: &Arc<RestRouter>, device: DeviceReader) -> Arc<dyn PodLogs> {

@@ -47,7 +47,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
     ("serde_yaml", &["protocol/manifests"], "one crate knows YAML"),
     ("redb", &["services/desired-store", "services/name-server"], "one crate knows each file"),
     ("hickory-proto", &["services/"], "names are asked and answered in services"),
-    ("toml", &["services/name-server"], "the one file that is TOML"),
+    ("toml", &["services/name-server", "actors/generated"], "who reads and who writes the one file that is TOML"),
     (
         "reqwest",
         // A host fetches files as a router does.

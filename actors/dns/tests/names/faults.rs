@@ -157,6 +157,29 @@ async fn of_a_server_that_is_put_back_to_an_old_state_what_was_ours_is_known() {
 }
 
 #[actix_rt::test]
+async fn a_young_server_that_is_put_back_to_an_old_state_is_noticed_at_the_next_look_at_its_health() {
+    let mut bench = Bench::new(Release::Current);
+    bench.put_pod("old", "10.0.1.5", true);
+    bench.put_pod("web", "10.0.1.6", true);
+    bench.start().await;
+    bench.settle().await;
+    // It starts anew just before it is asked how it is, and soon after that once more: it is up for longer at the next look than
+    // it was at this one.
+    sleep(Duration::from_secs(28)).await;
+    let old = bench.servers.backup(GT);
+    bench.servers.restore(GT, bench.servers.backup(GT));
+    sleep(Duration::from_secs(4)).await;
+    bench.remove_pod("old");
+    bench.until("old is out", |bench| bench.data("old").is_empty()).await;
+    bench.servers.restore(GT, old);
+    assert_eq!(bench.data("old"), ["10.0.1.5"]);
+    let before = Instant::now();
+    bench.until("what nobody wants goes", |bench| bench.data("old").is_empty()).await;
+    assert!(before.elapsed() <= Duration::from_secs(16), "{:?}", before.elapsed());
+    bench.stop().await;
+}
+
+#[actix_rt::test]
 async fn a_store_that_has_nothing_takes_no_name_away() {
     for release in [Release::Current, Release::Early] {
         let mut bench = Bench::new(release);

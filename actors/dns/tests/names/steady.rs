@@ -136,6 +136,19 @@ async fn replicas_share_an_alias_and_none_takes_the_address_of_another() {
 }
 
 #[actix_rt::test]
+async fn an_address_that_the_server_names_by_itself_is_called_by_its_pod() {
+    let mut bench = Bench::new(Release::Current);
+    bench.servers.set_latency(GT, Duration::from_millis(5));
+    for (pod, address) in [("web-0", "10.0.1.5"), ("web-1", "10.0.1.6")] {
+        bench.put_pod_with(pod, address, true, json!({"vkube.io/aliases": "all,www,x=app"}));
+    }
+    bench.start().await;
+    bench.settle().await;
+    let called = |bench: &Bench, name: &str| bench.servers.data(GT, "1.0.10.in-addr.arpa", name);
+    assert_eq!((called(&bench, "5"), called(&bench, "6")), (vec!["web-0.gt.lo.".into()], vec!["web-1.gt.lo.".into()]));
+}
+
+#[actix_rt::test]
 async fn what_others_put_there_is_left_alone_whatever_we_want() {
     for release in [Release::Current, Release::Early] {
         let mut bench = Bench::new(release);
