@@ -250,6 +250,11 @@ impl Handler<WithdrawNames> for DnsActor {
         if self.withdrawn.add(&order.pod, &order.uid, &self.sources, now) {
             self.decide(now);
         }
+        if let Some(pod) = self.sources.pod(&order.pod).filter(|pod| pod.uid == order.uid) {
+            let addresses = pod.addresses.values().map(ToString::to_string).collect();
+            let states = self.servers.values_mut().flat_map(|server| server.zones.values_mut());
+            states.for_each(|state| state.hurry(&addresses));
+        }
         let (reply, answered) = oneshot::channel();
         self.waiters.push(Waiter::new(&self.servers, reply));
         self.look(ctx);

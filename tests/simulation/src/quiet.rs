@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::deployed::workloads;
 use crate::identity::{containers, lasts, map_of, unlike};
 use crate::invariants::{KINDS, Sight, Violation, Watch, fields};
+use crate::names::names_lead_to_pods;
 use crate::rest::rest;
 use crate::steps::{ALIVE, NAMES, READY};
 use crate::world::World;
@@ -34,6 +35,7 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     world.device.set_timings(Timings::default());
     world.device.come_back();
     world.store.clear_cues();
+    world.names.recover();
     [ALIVE, READY, NAMES].into_iter().for_each(|port| world.prober.set(port, Answer::Good));
     if world.was_misled() {
         world.tell("the controller is started again over a store that answers truly");
@@ -64,10 +66,14 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     // What was under way when everything was well already may end.
     world.pass(Duration::from_secs(15)).await;
     watch.look(world)?;
-    let before = commands(world);
+    let (before, named) = (commands(world), world.names.changes().len());
     world.pass(STILL).await;
     watch.look(world)?;
     settled(world, &Sight::of(world)).map_err(|what| Violation { invariant: STAYS, what })?;
+    if let Some(call) = world.names.changes().get(named) {
+        let what = format!("the name server was called, such as {call}");
+        return Err(Violation { invariant: STAYS, what });
+    }
     let after = commands(world);
     if after == before {
         return Ok(());
@@ -129,6 +135,7 @@ pub fn settled(world: &World, sight: &Sight) -> Result<(), String> {
         }
     }
     workloads(sight)?;
+    names_lead_to_pods(world, sight)?;
     nothing_is_left(world, sight)
 }
 

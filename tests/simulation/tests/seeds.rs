@@ -67,7 +67,7 @@ fn another_seed_is_another_run() {
 }
 
 fn a_pod() -> Shape {
-    Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None }
+    Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None, aliases: None }
 }
 
 fn deployment(replicas: u8, strategy: Strategy) -> Template {

@@ -193,6 +193,23 @@ async fn a_pod_that_is_withdrawn_has_no_name_when_that_is_answered_and_is_named_
 }
 
 #[actix_rt::test]
+async fn a_pod_that_was_deleted_while_nobody_looked_is_stopped_after_its_names_are_gone() {
+    for release in [Release::Current, Release::Early] {
+        let mut bench = Bench::new(release);
+        bench.put_pod("web", "10.0.1.5", true);
+        bench.start().await;
+        bench.settle().await;
+        bench.stop().await;
+        bench.delete_pod("web");
+        bench.servers.set_latency(GT, Duration::from_millis(200));
+        bench.start().await;
+        bench.withdraw("web", Duration::from_secs(3)).await.expect("answered");
+        assert!(bench.data("web").is_empty() && bench.data("app.web").is_empty(), "{release:?}");
+        bench.stop().await;
+    }
+}
+
+#[actix_rt::test]
 async fn servers_get_forwarders_for_what_they_do_not_have_and_only_ours_are_taken_away() {
     let mut bench = Bench::with(vec![network("gt", 1, GT), network("g10", 2, G10)]);
     bench.servers.add(GT, Release::Current);
