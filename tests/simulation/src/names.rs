@@ -308,13 +308,16 @@ pub fn names_lead_to_pods(world: &World, sight: &Sight) -> Result<(), String> {
                 wanted.may.insert(one)
             };
         };
+        // A pod that cannot be made anew, and lost its interface, says what it had.
+        let said = |index: usize| pod.pointer(&format!("/status/podIPs/{index}/ip")).and_then(Value::as_str);
+        let address = |index| address(sight, name, index).or_else(|| said(index).filter(|_| !surely));
         for (alias, index) in names_of(name, pod) {
-            if let Some(address) = address(sight, name, index) {
+            if let Some(address) = address(index) {
                 choose(&mut forward, (alias, address.to_owned()));
             }
         }
         for index in 0..containers(pod).len() {
-            let last = address(sight, name, index).and_then(|address| address.rsplit('.').next());
+            let last = address(index).and_then(|address| address.rsplit('.').next());
             if let Some(last) = last.filter(|last| !taken.contains(*last)) {
                 choose(&mut back, (last.to_owned(), format!("{name}.{ZONE}.")));
             }

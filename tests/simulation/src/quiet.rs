@@ -13,7 +13,7 @@ use crate::identity::{containers, lasts, map_of, unlike};
 use crate::invariants::{KINDS, Sight, Violation, Watch, fields};
 use crate::names::names_lead_to_pods;
 use crate::rest::rest;
-use crate::steps::{ALIVE, NAMES, READY};
+use crate::steps::{ALIVE, Image, NAMES, READY};
 use crate::world::World;
 
 /// Everything is as wanted within this time after the last trouble: pauses between restarts grow to five minutes.
@@ -232,9 +232,10 @@ fn nothing_is_left(world: &World, sight: &Sight) -> Result<(), String> {
     };
     left("the container", &sight.containers, "name", &rows)?;
     left("the interface", &sight.veths, "name", &veths)?;
-    // A pod that waits for its ConfigMap is not made whole before it comes: its dead ports wait with it.
+    // A pod that waits for its ConfigMap or its image is not made whole before it comes: its dead ports wait with it.
+    let lacks = |pod: &Value| containers(pod).iter().any(|one| one["image"] == Image::Missing.name().as_str());
     let waits = |row: &Value| {
-        let mut pods = sight.of_kind("Pod").filter(|(_, pod)| !has_its_map(sight, pod));
+        let mut pods = sight.of_kind("Pod").filter(|(_, pod)| !has_its_map(sight, pod) || lacks(pod));
         pods.any(|(name, _)| row["comment"] == format!("mkube default/{name}"))
     };
     let ports: Vec<Value> = sight.ports.iter().filter(|row| !waits(row)).cloned().collect();
