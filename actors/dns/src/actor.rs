@@ -248,18 +248,26 @@ impl Handler<WithdrawNames> for DnsActor {
         let now = Instant::now();
         // What the pod was a moment ago is known before it is taken back.
         self.look(ctx);
-        if self.withdrawn.add(&order.pod, &order.uid, &self.sources, now) {
+        let patience = order.context.remaining();
+        if self.withdrawn.add(&order.pod, &order.uid, &self.sources, now + patience) {
             self.decide(now);
+        }
+        if let Some(pod) = self.sources.pod(&order.pod).filter(|pod| pod.uid == order.uid) {
+            let addresses = pod.addresses.values().map(ToString::to_string).collect();
+            let states = self.servers.values_mut().flat_map(|server| server.zones.values_mut());
+            states.for_each(|state| state.hurry(&addresses));
         }
         let (reply, answered) = oneshot::channel();
         self.waiters.push(Waiter::new(&self.servers, reply));
         self.look(ctx);
-        let patience = order.context.remaining();
         let waiting = async move {
             // Whoever asks waits no longer; the names go when the server can be reached.
             let _ = tokio::time::timeout(patience, answered).await;
             Ok(())
         };
-        Box::pin(waiting.into_actor(self))
+        Box::pin(waiting.into_actor(self).map(move |answer, actor, _| {
+            actor.withdrawn.stops_now(&order.uid, Instant::now());
+            answer
+        }))
     }
 }

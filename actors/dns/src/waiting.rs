@@ -20,6 +20,7 @@ const LATE_NEWS: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 struct Withdrawal {
     pod: ObjectKey,
+    /// When it is stopped, at the latest.
     since: Instant,
     was_ready: bool,
 }
@@ -29,12 +30,19 @@ struct Withdrawal {
 pub struct Withdrawn(BTreeMap<String, Withdrawal>);
 
 impl Withdrawn {
-    /// Takes the names of a pod back; whether that is news.
-    pub fn add(&mut self, pod: &ObjectKey, uid: &str, sources: &Sources, now: Instant) -> bool {
+    /// Takes the names of a pod back, for whoever waits for that until then; whether that is news.
+    pub fn add(&mut self, pod: &ObjectKey, uid: &str, sources: &Sources, until: Instant) -> bool {
         let ready = sources.pod(pod).is_some_and(|seen| seen.uid == uid && seen.ready);
         let before = self.0.get(uid).is_some_and(|before| before.was_ready);
-        let withdrawal = Withdrawal { pod: pod.clone(), since: now, was_ready: ready || before };
+        let withdrawal = Withdrawal { pod: pod.clone(), since: until, was_ready: ready || before };
         self.0.insert(uid.to_owned(), withdrawal).is_none()
+    }
+
+    /// Whoever took the names of a pod back waits no longer, and is about to stop it.
+    pub fn stops_now(&mut self, uid: &str, now: Instant) {
+        if let Some(withdrawal) = self.0.get_mut(uid) {
+            withdrawal.since = now;
+        }
     }
 
     /// Those that are over are forgotten; whether there were any.
@@ -67,11 +75,11 @@ pub struct Waiter {
 }
 
 impl Waiter {
-    /// For everything that is to be taken away now.
+    /// For everything that is to be taken away now. The name of an address sends nobody there.
     pub fn new(servers: &BTreeMap<String, Server>, reply: oneshot::Sender<()>) -> Self {
         let mut pending = BTreeSet::new();
         for (endpoint, server) in servers {
-            for (zone, state) in &server.zones {
+            for (zone, state) in server.zones.iter().filter(|(_, state)| !state.wish.reverse) {
                 pending.extend(state.withdrawals().map(|key| (endpoint.clone(), zone.clone(), key.clone())));
             }
         }

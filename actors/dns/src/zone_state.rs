@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::desired::{SetKey, WantedSet, ZoneWish};
 use crate::ledger::{EntryKey, Ledger};
-use crate::names::{folded, same_data};
+use crate::names::{folded, same_data, type_of};
 use crate::plan::{Change, Owner, plan, there};
 
 /// How long a record of ours is left of which nobody knows any more what it was for.
@@ -358,6 +358,18 @@ impl ZoneState {
     /// When a set that was refused is tried again.
     pub fn refused_due(&self) -> Option<Instant> {
         self.refused.values().map(|(until, _)| *until).min()
+    }
+
+    /// A pod is about to stop. What stands under names that lead to its addresses is looked at first, also where nobody has read yet
+    /// what stands there.
+    pub fn hurry(&mut self, addresses: &BTreeSet<String>) {
+        let leads = |(key, data): (&SetKey, &String)| addresses.contains(data) && !self.is_wanted(key, data);
+        let awaited = self.wish.awaited.iter().filter_map(|(name, data)| {
+            let key = (name.clone(), type_of(data.parse().ok()?));
+            leads((&key, data)).then_some(key)
+        });
+        let keys: Vec<SetKey> = awaited.collect();
+        self.urgent.extend(keys);
     }
 
     /// Sets from which something is still to be taken.

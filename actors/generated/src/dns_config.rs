@@ -222,12 +222,11 @@ fn pool(network: &Network, zone: &str, server: IpAddr) -> Option<Pool> {
     })
 }
 
-/// The zone of the network's addresses: as many numbers as all of them have in common, three at most.
+/// The zone in which servers and mkube itself keep the names of addresses is that of a /24. The file has room for one: of a larger
+/// network it is the one in which leases begin.
 fn reverse_zone(network: &Network) -> String {
-    let whole = usize::from(network.cidr.prefix_len() / 8).clamp(1, 3);
-    let numbers = network.cidr.network().octets();
-    let reversed = numbers[..whole].iter().rev().map(u8::to_string).collect::<Vec<_>>().join(".");
-    format!("{reversed}.in-addr.arpa")
+    let [a, b, c, _] = network.dhcp.range_start.unwrap_or(network.cidr.network()).octets();
+    format!("{c}.{b}.{a}.in-addr.arpa")
 }
 
 #[cfg(test)]
@@ -397,14 +396,16 @@ default_ttl = 300
     }
 
     #[test]
-    fn the_reverse_zone_holds_the_whole_network() {
+    fn the_reverse_zone_is_that_in_which_the_names_of_addresses_are_kept() {
         for (cidr, zone) in [
             ("10.1.2.0/24", "2.1.10.in-addr.arpa"),
             ("10.1.2.128/25", "2.1.10.in-addr.arpa"),
-            ("10.1.0.0/20", "1.10.in-addr.arpa"),
-            ("10.0.0.0/8", "10.in-addr.arpa"),
+            ("10.1.0.0/20", "0.1.10.in-addr.arpa"),
+            ("10.0.0.0/8", "0.0.10.in-addr.arpa"),
         ] {
             assert_eq!(reverse_zone(&network("n", cidr, "10.0.0.2")), zone, "{cidr}");
         }
+        let large = with_dhcp(network("n", "10.1.0.0/20", "10.1.0.2"), "10.1.7.10", "10.1.7.99", "");
+        assert_eq!(reverse_zone(&large), "7.1.10.in-addr.arpa", "where leases are");
     }
 }

@@ -50,6 +50,11 @@ impl Cues {
         self.0.push(Waiting { operation: operation.to_owned(), pass: None, cue });
     }
 
+    /// Whether nothing waits to go wrong.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

@@ -1,14 +1,15 @@
 //! Name servers in memory, of an early or a current release, that fail on cue, lose what they had, and come back with what
 //! they had once.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use mkube_model::neighbours::name_servers::{
     CreatedRecord, ForwarderRow, NameFault, NameServers, NewRecord, Origin, RecordRow, ServerHealth, ZoneRow,
 };
+use mkube_model::neighbours::wall_clock::WallClock;
 use tokio::time::{Instant, sleep};
 
 use crate::cue::{Cue, Cues};
@@ -23,29 +24,64 @@ pub enum Release {
 }
 
 /// What a server has. Kept by tests as a backup.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Contents {
     zones: BTreeMap<String, (String, u64)>,
     records: BTreeMap<String, RecordRow>,
     forwarders: BTreeMap<String, Vec<String>>,
 }
 
-#[derive(Debug)]
+impl Contents {
+    /// Records of all zones, in order of their ids.
+    pub fn records(&self) -> impl Iterator<Item = &RecordRow> {
+        self.records.values()
+    }
+
+    /// Whom it asks for other zones.
+    pub fn forwarders(&self) -> &BTreeMap<String, Vec<String>> {
+        &self.forwarders
+    }
+
+    /// The name of a zone.
+    pub fn zone_name(&self, id: &str) -> Option<&str> {
+        self.zones.get(id).map(|(name, _)| name.as_str())
+    }
+}
+
 struct OneServer {
     release: Release,
     contents: Contents,
     cues: Cues,
     away: bool,
+    away_until: Option<Instant>,
     latency: Duration,
     made: u64,
     started: Instant,
-    calls: Vec<String>,
+    calls: Vec<(Instant, String)>,
+    /// Addresses that were written or taken away: when, the record, its name and what it says from then on.
+    turns: Vec<(Instant, String, Option<(String, String)>)>,
+    clock: Option<Arc<dyn WallClock>>,
 }
 
 impl OneServer {
     fn id(&mut self, what: &str) -> String {
         self.made += 1;
         format!("{what}-{:06}", self.made)
+    }
+
+    /// The time of day, as the servers write it.
+    fn today(&self) -> String {
+        self.clock.as_ref().map_or_else(|| NOW.to_owned(), |clock| clock.now().to_string())
+    }
+
+    fn turned(&mut self, id: &str) {
+        let row = self.contents.records.get(id).filter(|row| row.kind == "A" && row.enabled);
+        let says = row.map(|row| (row.name.clone(), row.data.clone()));
+        self.turns.push((Instant::now(), id.to_owned(), says));
+    }
+
+    fn is_away(&self) -> bool {
+        self.away || self.away_until.is_some_and(|until| Instant::now() < until)
     }
 
     fn bump(&mut self, zone_id: &str) {
@@ -81,7 +117,8 @@ impl OneServer {
             source: current.then(|| "manual".to_owned()),
             created_at: at.to_owned(),
         };
-        self.contents.records.insert(id, row.clone());
+        self.contents.records.insert(id.clone(), row.clone());
+        self.turned(&id);
         self.bump(zone_id);
         if current && new.kind == "A" {
             self.name_the_address(zone_id, new, at);
@@ -105,7 +142,7 @@ impl OneServer {
 }
 
 /// Name servers, by endpoint.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FakeNameServers(Mutex<BTreeMap<String, OneServer>>);
 
 /// Times as the servers write them; tests may plant others.
@@ -128,10 +165,13 @@ impl FakeNameServers {
             contents: Contents::default(),
             cues: Cues::default(),
             away: false,
+            away_until: None,
             latency: Duration::ZERO,
             made: 0,
             started: Instant::now(),
             calls: Vec::new(),
+            turns: Vec::new(),
+            clock: None,
         };
         self.inner().insert(endpoint.to_owned(), server);
     }
@@ -161,6 +201,26 @@ impl FakeNameServers {
         self.with(endpoint, |server| server.away = away);
     }
 
+    /// Nobody answers for so long.
+    pub fn go_away_for(&self, endpoint: &str, time: Duration) {
+        self.with(endpoint, |server| server.away_until = server.away_until.max(Some(Instant::now() + time)));
+    }
+
+    /// It answers again.
+    pub fn come_back(&self, endpoint: &str) {
+        self.with(endpoint, |server| (server.away, server.away_until) = (false, None));
+    }
+
+    /// Whether somebody answers there, and no call is to go wrong.
+    pub fn is_well(&self, endpoint: &str) -> bool {
+        self.with(endpoint, |server| !server.is_away() && server.cues.is_empty())
+    }
+
+    /// It writes the time of this clock beside what is made there.
+    pub fn set_clock(&self, endpoint: &str, clock: Arc<dyn WallClock>) {
+        self.with(endpoint, |server| server.clock = Some(clock));
+    }
+
     /// Every answer takes so long.
     pub fn set_latency(&self, endpoint: &str, latency: Duration) {
         self.with(endpoint, |server| server.latency = latency);
@@ -174,7 +234,10 @@ impl FakeNameServers {
     /// It is started again with that.
     pub fn restore(&self, endpoint: &str, contents: Contents) {
         self.with(endpoint, |server| {
-            server.contents = contents;
+            let before = std::mem::replace(&mut server.contents, contents);
+            let ids: BTreeSet<String> =
+                before.records.into_keys().chain(server.contents.records.keys().cloned()).collect();
+            ids.iter().for_each(|id| server.turned(id));
             server.started = Instant::now();
         });
     }
@@ -248,12 +311,34 @@ impl FakeNameServers {
 
     /// Calls so far but those after its health: the operation, and what it was about.
     pub fn calls(&self, endpoint: &str) -> Vec<String> {
-        self.with(endpoint, |server| server.calls.iter().filter(|call| *call != "health").cloned().collect())
+        self.with(endpoint, |server| {
+            let calls = server.calls.iter().map(|(_, call)| call);
+            calls.filter(|call| *call != "health").cloned().collect()
+        })
+    }
+
+    /// All calls so far, and when they came.
+    pub fn journal(&self, endpoint: &str) -> Vec<(Instant, String)> {
+        self.with(endpoint, |server| server.calls.clone())
+    }
+
+    /// The names that had this address at a moment, when everything was done that happened at it.
+    pub fn names_of(&self, endpoint: &str, address: &str, at: Instant) -> BTreeMap<String, String> {
+        self.with(endpoint, |server| {
+            let mut names = BTreeMap::new();
+            for (_, id, says) in server.turns.iter().take_while(|(when, ..)| *when <= at) {
+                match says.as_ref().filter(|(_, data)| data == address) {
+                    Some((name, _)) => drop(names.insert(id.clone(), name.clone())),
+                    None => drop(names.remove(id)),
+                }
+            }
+            names
+        })
     }
 
     /// Questions after its health so far.
     pub fn health_calls(&self, endpoint: &str) -> usize {
-        self.with(endpoint, |server| server.calls.iter().filter(|call| *call == "health").count())
+        self.with(endpoint, |server| server.calls.iter().filter(|(_, call)| call == "health").count())
     }
 
     /// Forgets the calls so far.
@@ -271,8 +356,8 @@ impl FakeNameServers {
     ) -> Result<T, NameFault> {
         let found = self.inner().get_mut(endpoint).map(|server| {
             let text = if about.is_empty() { operation.to_owned() } else { format!("{operation} {about}") };
-            server.calls.push(text);
-            (server.cues.take(operation), server.away, server.latency)
+            server.calls.push((Instant::now(), text));
+            (server.cues.take(operation), server.is_away(), server.latency)
         });
         let Some((cue, away, latency)) = found else { return Err(NameFault::Away("no such host".into())) };
         if !latency.is_zero() {
@@ -365,7 +450,8 @@ impl NameServers for FakeNameServers {
             if let Some(row) = server.contents.records.values().find(equal) {
                 return Ok(CreatedRecord { row: row.clone(), new: false });
             }
-            Ok(CreatedRecord { row: server.make(zone_id, new, NOW), new: true })
+            let today = server.today();
+            Ok(CreatedRecord { row: server.make(zone_id, new, &today), new: true })
         })
         .await
     }
@@ -378,6 +464,7 @@ impl NameServers for FakeNameServers {
             };
             (known.data, known.ttl, known.enabled) = (row.data.clone(), row.ttl, row.enabled);
             let known = known.clone();
+            server.turned(&known.id);
             server.bump(&known.zone_id);
             Ok(known)
         })
@@ -388,6 +475,7 @@ impl NameServers for FakeNameServers {
         self.call(endpoint, "delete_record", id, |server| {
             server.bump(zone_id);
             let removed = server.contents.records.remove(id);
+            server.turned(id);
             removed.map(drop).ok_or_else(|| NameFault::NotFound("record not found".into()))
         })
         .await

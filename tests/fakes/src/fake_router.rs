@@ -180,6 +180,11 @@ impl FakeRouter {
         self.inner().calls.clone()
     }
 
+    /// Requests after the first so many.
+    pub fn calls_since(&self, count: usize) -> Vec<Call> {
+        self.inner().calls.get(count..).map(<[Call]>::to_vec).unwrap_or_default()
+    }
+
     /// Number of requests of one operation so far.
     pub fn count(&self, operation: &str) -> usize {
         self.inner().calls.iter().filter(|call| call.operation == operation).count()

@@ -7,6 +7,7 @@ use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_supervision::CrashHow;
 
 use crate::dice::Dice;
+use crate::names::Trouble;
 use crate::steps::{ALIVE, Image, MAPS, NAMES, PODS, Place, READY, Shape, Step};
 use crate::workloads::{Change, DEPLOYMENTS, JOBS, PROPAGATIONS, Strategy, Template, Turn, Work};
 
@@ -31,13 +32,19 @@ const LISTS: [&str; 5] = [
     "GET /container/envs",
     "GET /container/mounts",
 ];
+/// Calls of the name server that can go wrong one by one.
+const NAMING: [&str; 7] =
+    ["create_record", "create_record", "delete_record", "update_record", "records", "zones", "create_zone"];
+/// More names of pods; the first one is that of several.
+const OTHER_NAMES: [&str; 4] = ["www", "www", "db=side,mail", "www,api=c"];
 /// Actors that are always there.
-const ACTORS: [&str; 14] = [
+const ACTORS: [&str; 15] = [
     "mkube/gates/store",
     "mkube/gates/router",
     "mkube/object-layer/objects",
     "mkube/keepers/ipam",
     "mkube/keepers/images",
+    "mkube/keepers/dns",
     "mkube/deciders/roster",
     "mkube/deciders/node",
     "mkube/deciders/boot",
@@ -70,6 +77,7 @@ struct Weather {
     probes: bool,
     pauses: bool,
     node: bool,
+    names: bool,
 }
 
 impl Weather {
@@ -92,6 +100,7 @@ impl Weather {
             probes: some(),
             pauses: some(),
             node: some(),
+            names: some(),
         }
     }
 }
@@ -153,6 +162,7 @@ fn shape(dice: &mut Dice, weather: &Weather) -> Shape {
             let (number, other) = (dice.below(4) as u8, dice.one_of(&PODS));
             if dice.once_in(2) { Place::Priority(number) } else { Place::After(other) }
         }),
+        aliases: dice.once_in(3).then(|| dice.one_of(&OTHER_NAMES)),
     }
 }
 
@@ -219,7 +229,7 @@ fn by_user(dice: &mut Dice, weather: &Weather) -> Step {
         return step;
     }
     let pod = dice.one_of(&PODS);
-    match dice.below(16) {
+    match dice.below(17) {
         0..=4 => Step::Create(pod, shape(dice, weather)),
         5..=7 => Step::SetImage(pod, image(dice, weather)),
         8 => Step::SetEnv(pod),
@@ -227,7 +237,29 @@ fn by_user(dice: &mut Dice, weather: &Weather) -> Step {
         10..=11 => Step::Delete(pod, dice.once_in(3).then(|| dice.below(20) as u8)),
         12..=13 => Step::WriteMap(dice.one_of(&MAPS)),
         14 => Step::DeleteMap(dice.one_of(&MAPS)),
+        15 => Step::Alias(pod, dice.one_of(&OTHER_NAMES)),
         _ => Step::AnnotateNamespace,
+    }
+}
+
+fn with_names(dice: &mut Dice) -> Trouble {
+    match dice.below(8) {
+        0..=1 => Trouble::Away(span(dice)),
+        2 => Trouble::Kept,
+        3 => Trouble::PutBack,
+        4 => Trouble::Wiped,
+        _ => {
+            let cue = dice.one_of(&[
+                Cue::LoseReply,
+                Cue::LoseRequest,
+                Cue::Unreachable,
+                Cue::DoneYet500,
+                Cue::Refuse("409: busy"),
+                Cue::Late(Duration::from_secs(2)),
+                Cue::Late(Duration::from_secs(7)),
+            ]);
+            Trouble::Call(dice.one_of(&NAMING), 1 + dice.below(3) as u8, cue)
+        }
     }
 }
 
@@ -238,7 +270,7 @@ fn how(dice: &mut Dice) -> CrashHow {
 /// Something that goes wrong; nothing when the weather has nothing of the kind that was drawn.
 fn trouble(dice: &mut Dice, weather: &Weather) -> Option<Step> {
     let pod = dice.one_of(if weather.deployments { &VICTIMS } else { &PODS });
-    let (there, step) = match dice.below(16) {
+    let (there, step) = match dice.below(19) {
         0..=1 => (weather.commands, {
             let cue = dice.one_of(&[
                 Cue::LoseReply,
@@ -292,6 +324,7 @@ fn trouble(dice: &mut Dice, weather: &Weather) -> Option<Step> {
                 _ => Step::LoseVeth(pod),
             },
         ),
+        15..=17 => (weather.names, Step::Names(with_names(dice))),
         _ => (weather.clock, Step::SetClock(dice.one_of(&[-86_400, -600, -5, 5, 600, 86_400]))),
     };
     there.then_some(step)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::identity::Identities;
 use crate::ledger::Name;
+use crate::names::{Withdrawals, of_others};
 use crate::paused::Paused;
 use crate::replicas::{Replicas, of_jobs};
 use crate::steps::Step;
@@ -75,6 +76,8 @@ pub struct Watch {
     replicas: Replicas,
     /// Pods that are paused.
     paused: Paused,
+    /// Names of pods that are stopped.
+    withdrawals: Withdrawals,
 }
 
 type Check = fn(&mut Watch, &World, &Sight) -> Result<(), String>;
@@ -91,6 +94,8 @@ const ALL: &[(&str, Check)] = &[
     ("never fewer replicas than allowed", enough_replicas),
     ("a Job has no more pods than it may", few_pods),
     ("paused pods are not touched", hands_off),
+    ("records of others are left as they are", foreign_names),
+    ("names are gone before their container is stopped", names_go_first),
 ];
 
 impl Watch {
@@ -101,6 +106,7 @@ impl Watch {
             identities: Identities::default(),
             replicas: Replicas::default(),
             paused: Paused::default(),
+            withdrawals: Withdrawals::default(),
         }
     }
 
@@ -109,6 +115,7 @@ impl Watch {
         self.identities.step(step);
         self.replicas.step(step);
         self.paused.step(step);
+        self.withdrawals.step(step);
     }
 
     /// Looks whether everything holds.
@@ -219,4 +226,12 @@ fn few_pods(_watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), Stri
 
 fn hands_off(watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), String> {
     watch.paused.look(world, sight)
+}
+
+fn foreign_names(_watch: &mut Watch, world: &World, _sight: &Sight) -> Result<(), String> {
+    of_others(world)
+}
+
+fn names_go_first(watch: &mut Watch, world: &World, sight: &Sight) -> Result<(), String> {
+    watch.withdrawals.look(world, sight)
 }

@@ -14,6 +14,7 @@ pub mod history;
 pub mod identity;
 pub mod invariants;
 pub mod ledger;
+pub mod names;
 pub mod paused;
 pub mod perform;
 pub mod quiet;

@@ -11,6 +11,7 @@ use mkube_model::workloads::{BOOT_PRIORITY, DEPENDS_ON};
 use serde_json::{Value, json};
 
 use crate::ledger::{Answered, EDIT, Found, Ledger, Name};
+use crate::names::ALIASES;
 use crate::steps::{ALIVE, Place, Shape, Step};
 use crate::world::World;
 
@@ -42,6 +43,9 @@ fn body_of(pod: &str, shape: &Shape, edit: u64) -> Value {
         Some(Place::Priority(number)) => annotations[BOOT_PRIORITY] = json!(number.to_string()),
         Some(Place::After(other)) => annotations[DEPENDS_ON] = json!(other),
         None => {}
+    }
+    if let Some(aliases) = shape.aliases {
+        annotations[ALIASES] = json!(aliases);
     }
     if let Some((policy, after, code)) = shape.ends {
         first["command"] = json!(["sleep"]);
@@ -80,6 +84,10 @@ impl World {
             Step::Annotate(pod) => {
                 self.write(("Pod", (*pod).into()), |edit| (edited(edit, vec![]), Found::Edited(edit)));
             }
+            Step::Alias(pod, aliases) => self.write(("Pod", (*pod).into()), |edit| {
+                let body = json!({"metadata": {"annotations": {EDIT: edit.to_string(), ALIASES: aliases}}});
+                (Verb::Patch { patch: PatchType::Merge, body }, Found::Edited(edit))
+            }),
             Step::Delete(pod, grace) => self.write(("Pod", (*pod).into()), |_| {
                 let options = grace.map_or(Value::Null, |grace| json!({"gracePeriodSeconds": grace}));
                 (Verb::Delete { options }, Found::Going)
@@ -128,6 +136,7 @@ impl World {
             Step::StoreAway(time) => self.store.go_away_for(*time),
             Step::Crash(path, how) => self.crash((*path).to_owned(), *how).await,
             Step::CrashPod(pod, how) => self.crash(format!("mkube/pods/pod/default/{pod}"), *how).await,
+            Step::Names(trouble) => self.names.suffer(trouble),
             Step::Kill => {
                 self.kill();
                 self.start();

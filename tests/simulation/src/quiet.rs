@@ -11,8 +11,9 @@ use serde_json::Value;
 use crate::deployed::workloads;
 use crate::identity::{containers, lasts, map_of, unlike};
 use crate::invariants::{KINDS, Sight, Violation, Watch, fields};
+use crate::names::names_lead_to_pods;
 use crate::rest::rest;
-use crate::steps::{ALIVE, NAMES, READY};
+use crate::steps::{ALIVE, Image, NAMES, READY};
 use crate::world::World;
 
 /// Everything is as wanted within this time after the last trouble: pauses between restarts grow to five minutes.
@@ -34,6 +35,7 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     world.device.set_timings(Timings::default());
     world.device.come_back();
     world.store.clear_cues();
+    world.names.recover();
     [ALIVE, READY, NAMES].into_iter().for_each(|port| world.prober.set(port, Answer::Good));
     if world.was_misled() {
         world.tell("the controller is started again over a store that answers truly");
@@ -64,10 +66,14 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     // What was under way when everything was well already may end.
     world.pass(Duration::from_secs(15)).await;
     watch.look(world)?;
-    let before = commands(world);
+    let (before, named) = (commands(world), world.names.changes().len());
     world.pass(STILL).await;
     watch.look(world)?;
     settled(world, &Sight::of(world)).map_err(|what| Violation { invariant: STAYS, what })?;
+    if let Some(call) = world.names.changes().get(named) {
+        let what = format!("the name server was called, such as {call}");
+        return Err(Violation { invariant: STAYS, what });
+    }
     let after = commands(world);
     if after == before {
         return Ok(());
@@ -129,6 +135,7 @@ pub fn settled(world: &World, sight: &Sight) -> Result<(), String> {
         }
     }
     workloads(sight)?;
+    names_lead_to_pods(world, sight)?;
     nothing_is_left(world, sight)
 }
 
@@ -225,9 +232,10 @@ fn nothing_is_left(world: &World, sight: &Sight) -> Result<(), String> {
     };
     left("the container", &sight.containers, "name", &rows)?;
     left("the interface", &sight.veths, "name", &veths)?;
-    // A pod that waits for its ConfigMap is not made whole before it comes: its dead ports wait with it.
+    // A pod that waits for its ConfigMap or its image is not made whole before it comes: its dead ports wait with it.
+    let lacks = |pod: &Value| containers(pod).iter().any(|one| one["image"] == Image::Missing.name().as_str());
     let waits = |row: &Value| {
-        let mut pods = sight.of_kind("Pod").filter(|(_, pod)| !has_its_map(sight, pod));
+        let mut pods = sight.of_kind("Pod").filter(|(_, pod)| !has_its_map(sight, pod) || lacks(pod));
         pods.any(|(name, _)| row["comment"] == format!("mkube default/{name}"))
     };
     let ports: Vec<Value> = sight.ports.iter().filter(|row| !waits(row)).cloned().collect();

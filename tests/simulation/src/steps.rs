@@ -6,6 +6,7 @@ use std::time::Duration;
 use mkube_fakes::{Answer, Cue, LoadCue, StoreCue};
 use mkube_supervision::CrashHow;
 
+use crate::names::Trouble;
 use crate::workloads::{Change, Template, Turn, Work};
 
 /// Pods of a run.
@@ -82,6 +83,8 @@ pub struct Shape {
     pub probes: Vec<u16>,
     /// When it starts.
     pub place: Option<Place>,
+    /// More names for it.
+    pub aliases: Option<&'static str>,
 }
 
 /// One step of a history.
@@ -97,6 +100,8 @@ pub enum Step {
     SetEnv(&'static str),
     /// A user writes a note on a pod, which changes nothing of it.
     Annotate(&'static str),
+    /// A user gives a pod other names beside its own.
+    Alias(&'static str, &'static str),
     /// A user deletes a pod.
     Delete(&'static str, Option<u8>),
     /// A user creates a ConfigMap or changes it.
@@ -147,6 +152,8 @@ pub enum Step {
     Crash(&'static str, CrashHow),
     /// The actor of a pod dies.
     CrashPod(&'static str, CrashHow),
+    /// Something goes wrong with the name server.
+    Names(Trouble),
     /// The controller is killed and started again.
     Kill,
     /// The controller is stopped in order and started again.
@@ -175,6 +182,9 @@ impl fmt::Display for Step {
                     Some(Place::After(other)) => write!(out, ", after {other}")?,
                     None => {}
                 }
+                if let Some(aliases) = shape.aliases {
+                    write!(out, ", also called {aliases}")?;
+                }
                 match shape.ends {
                     Some((policy, after, code)) => write!(out, ", ends after {after} s with {code}, restarts {policy}"),
                     None => Ok(()),
@@ -183,6 +193,7 @@ impl fmt::Display for Step {
             Self::SetImage(pod, image) => write!(out, "user: set image of pod {pod} to {}", image.name()),
             Self::SetEnv(pod) => write!(out, "user: change the environment of pod {pod}"),
             Self::Annotate(pod) => write!(out, "user: annotate pod {pod}"),
+            Self::Alias(pod, aliases) => write!(out, "user: call pod {pod} {aliases:?} too"),
             Self::Delete(pod, None) => write!(out, "user: delete pod {pod}"),
             Self::Delete(pod, Some(grace)) => write!(out, "user: delete pod {pod} within {grace} s"),
             Self::WriteMap(map) => write!(out, "user: write ConfigMap {map}"),
@@ -210,6 +221,7 @@ impl fmt::Display for Step {
             Self::StoreAway(time) => write!(out, "store: away for {time:?}"),
             Self::Crash(actor, how) => write!(out, "crash: {actor}: {how:?}"),
             Self::CrashPod(pod, how) => write!(out, "crash: the actor of pod {pod}: {how:?}"),
+            Self::Names(trouble) => write!(out, "name server: {trouble}"),
             Self::Kill => write!(out, "crash: the process is killed and starts again"),
             Self::Restart => write!(out, "the process stops and starts again"),
             Self::SetClock(seconds) => write!(out, "somebody sets the clock by {seconds} s"),

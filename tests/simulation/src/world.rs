@@ -9,13 +9,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
 use mkube_fakes::{
-    Answer, FakeClock, FakeDisk, FakeNameServers, FakeProber, FakeResolver, FakeRouter, FakeTarballs, MemoryStore,
-    Reading, Verb,
+    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb,
 };
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
 use mkube_model::network::Network;
+use mkube_model::settings::DnsSettings;
 use mkube_model::status::Status;
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_rollouts::Rules;
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::dice::SeededRandomness;
 use crate::ledger::Ledger;
+use crate::names::{ENDPOINT, NameServer, ZONE};
 use crate::steps::{ALIVE, Image, NAME_SERVERS, NAMES, READY};
 
 /// How long an ordered stop may take.
@@ -60,6 +61,8 @@ pub struct World {
     pub clock: Arc<FakeClock>,
     /// How containers answer their probes.
     pub prober: Arc<FakeProber>,
+    /// The name server.
+    pub names: NameServer,
     /// What users asked for, and what they were told.
     pub ledger: Arc<Mutex<Ledger>>,
     randomness: Arc<SeededRandomness>,
@@ -86,7 +89,8 @@ fn network() -> Network {
     let last = "10.90.0.120".parse().expect("a literal");
     let dns = NAME_SERVERS.map(|address| address.parse().expect("a literal")).to_vec();
     let plain = Network::plain("gt", "10.90.0.0/24".parse().expect("a literal"), "bridge-gt");
-    Network { managed: true, last, dns, ..plain }
+    let names = DnsSettings { zone: ZONE.into(), endpoint: ENDPOINT.into(), ..DnsSettings::default() };
+    Network { managed: true, last, dns, names, ..plain }
 }
 
 /// What is on the device and not ours: like what we make, as far as the device lets it be.
@@ -127,11 +131,13 @@ impl World {
         device.forget_calls();
         let prober = Arc::new(FakeProber::default());
         [ALIVE, READY, NAMES].into_iter().for_each(|port| prober.set(port, Answer::Good));
+        let clock = Arc::new(FakeClock::default());
         Self {
             images,
             disk: Arc::new(FakeDisk::shared_with(&device)),
             store: Arc::new(MemoryStore::default()),
-            clock: Arc::new(FakeClock::default()),
+            names: NameServer::new(seed, clock.clone()),
+            clock,
             prober,
             ledger: Arc::default(),
             randomness: Arc::new(SeededRandomness::new(seed)),
@@ -157,6 +163,11 @@ impl World {
         self.born.elapsed()
     }
 
+    /// An instant as time since the run began.
+    pub fn time_of(&self, at: Instant) -> Duration {
+        at.duration_since(self.born)
+    }
+
     /// Writes a line of the trace.
     pub fn tell(&mut self, line: impl std::fmt::Display) {
         let now = self.now();
@@ -164,12 +175,15 @@ impl World {
         let _ = writeln!(self.told, "{:>10.3} {line}", now.as_secs_f64());
     }
 
-    /// What was told, every call of the device, and every commit.
+    /// What was told, every call of the device and of the name server, and every commit.
     pub fn trace(&self) -> String {
         let mut text = self.told.clone();
         for call in self.device.calls() {
             let at = call.at.duration_since(self.born).as_secs_f64();
             let _ = writeln!(text, "{at:>10.3} {} {}", call.operation, call.body);
+        }
+        for (at, call) in self.names.servers.journal(ENDPOINT) {
+            let _ = writeln!(text, "{:>10.3} names: {call}", self.time_of(at).as_secs_f64());
         }
         for (at, changes) in self.store.batches() {
             let at = at.duration_since(self.born).as_secs_f64();
@@ -193,7 +207,7 @@ impl World {
             logs: Arc::new(|_| Arc::new(NoLogs)),
             prober: self.prober.clone(),
             resolver: Arc::new(FakeResolver::default()),
-            names: Arc::new(FakeNameServers::default()),
+            names: self.names.servers.clone(),
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
         };

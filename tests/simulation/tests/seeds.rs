@@ -7,6 +7,7 @@ use std::time::Duration;
 use mkube_fakes::{Answer, Cue};
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
+use mkube_simulation::names::Trouble;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
 use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, READY, Shape, Step};
@@ -67,7 +68,7 @@ fn another_seed_is_another_run() {
 }
 
 fn a_pod() -> Shape {
-    Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None }
+    Shape { image: Image::Good(1), side: None, map: None, ends: None, probes: vec![], place: None, aliases: None }
 }
 
 fn deployment(replicas: u8, strategy: Strategy) -> Template {
@@ -176,6 +177,36 @@ fn a_pod_that_takes_a_name_is_not_taken_for_a_row_nobody_saw_yet() {
         Step::Reboot(Duration::from_secs(90)),
     ];
     assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_replica_that_is_replaced_is_stopped_after_its_names_are_gone() {
+    // Seed 11: at a current name server, which keeps the names of addresses by itself.
+    let steps = [
+        Step::Deploy("site", deployment(1, Strategy::Rolling(0, 1))),
+        Step::Wait(Duration::from_millis(5_957)),
+        Step::Deployment("site", Change::Restart),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_name_server_that_lost_everything_or_got_an_old_copy_back_has_every_name_in_the_end() {
+    for trouble in [Trouble::Wiped, Trouble::PutBack] {
+        let steps = [
+            Step::Create("alpha", Shape { aliases: Some("www"), ..a_pod() }),
+            seconds(20),
+            Step::Names(Trouble::Kept),
+            Step::Create("beta", Shape { aliases: Some("www"), ..a_pod() }),
+            Step::Delete("alpha", None),
+            seconds(20),
+            Step::Names(trouble),
+        ];
+        for seed in 0..4 {
+            die_quietly();
+            assert_eq!(run(seed, &steps, false).violation, None, "seed {seed}");
+        }
+    }
 }
 
 #[test]

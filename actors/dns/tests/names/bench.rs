@@ -225,6 +225,15 @@ impl Bench {
         self.stored().put(kind("Pod"), ObjectKey::new("default", name), pod);
     }
 
+    /// A user deletes a pod; it is there until it has stopped.
+    pub fn delete_pod(&self, name: &str) {
+        let mut stored = self.stored();
+        let key = ObjectKey::new("default", name);
+        let (mut pod, _) = stored.objects[&(kind("Pod"), key.clone())].clone();
+        metadata::of_mut(&mut pod).insert("deletionTimestamp".into(), json!("2026-03-01T11:00:00Z"));
+        stored.put(kind("Pod"), key, pod);
+    }
+
     pub fn remove_pod(&self, name: &str) {
         let mut stored = self.stored();
         stored.objects.remove(&(kind("Pod"), ObjectKey::new("default", name)));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::Release;
+use mkube_messages::dns::RecordType;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -203,6 +204,64 @@ async fn a_pod_that_is_withdrawn_has_no_name_when_that_is_answered_and_is_named_
     assert!(bench.data("web").is_empty());
     sleep(Duration::from_secs(40)).await;
     assert_eq!(bench.data("web"), ["10.0.1.5"]);
+}
+
+#[actix_rt::test]
+async fn a_pod_that_was_deleted_while_nobody_looked_is_stopped_after_its_names_are_gone() {
+    for release in [Release::Current, Release::Early] {
+        let mut bench = Bench::new(release);
+        bench.put_pod("web", "10.0.1.5", true);
+        bench.start().await;
+        bench.settle().await;
+        bench.stop().await;
+        bench.delete_pod("web");
+        bench.servers.set_latency(GT, Duration::from_millis(200));
+        bench.start().await;
+        bench.withdraw("web", Duration::from_secs(3)).await.expect("answered");
+        assert!(bench.data("web").is_empty() && bench.data("app.web").is_empty(), "{release:?}");
+        bench.stop().await;
+    }
+}
+
+#[actix_rt::test]
+async fn no_stop_waits_for_the_names_of_addresses_that_a_server_keeps_by_itself() {
+    let mut bench = Bench::new(Release::Current);
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.start().await;
+    bench.settle().await;
+    // By now the zone that the server made for them is known.
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(bench.servers.zone_names(GT), ["1.0.10.in-addr.arpa", "gt.lo"]);
+    let before = Instant::now();
+    bench.withdraw("web", Duration::from_secs(3)).await.expect("answered");
+    assert!(bench.data("web").is_empty());
+    assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());
+}
+
+#[actix_rt::test]
+async fn news_that_were_late_name_no_pod_that_is_about_to_stop_however_long_its_stop_had_to_wait() {
+    let mut bench = Bench::new(Release::Current);
+    bench.put_pod("web", "10.0.1.5", false);
+    bench.put_pod("db", "10.0.1.6", true);
+    bench.start().await;
+    bench.settle().await;
+    bench.servers.set_latency(GT, Duration::from_secs(10));
+    bench.remove_pod("db");
+    sleep(Duration::from_millis(10)).await;
+    let before = Instant::now();
+    let _ = bench.withdraw("web", Duration::from_secs(3)).await;
+    assert!(before.elapsed() >= Duration::from_secs(3), "it had to wait");
+    let wanted = |bench: &Bench| {
+        let zone = bench.zone("gt.lo");
+        let found = zone.records.get(&("web".to_owned(), RecordType::A));
+        found.is_some_and(|record| !record.wanted.is_empty())
+    };
+    // It was ready a moment ago, as somebody says who did not know of the stop.
+    bench.put_pod("web", "10.0.1.5", true);
+    sleep(Duration::from_secs(1)).await;
+    assert!(!wanted(&bench));
+    sleep(Duration::from_secs(2)).await;
+    assert!(wanted(&bench), "it is ready all the same");
 }
 
 #[actix_rt::test]
