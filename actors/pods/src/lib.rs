@@ -24,6 +24,7 @@ mod gating;
 mod health;
 mod held;
 mod ladder;
+mod leavers;
 mod memory;
 mod naming;
 mod next_step;

@@ -28,11 +28,10 @@ use crate::health::paused;
 use crate::memory::Memory;
 use crate::next_step::{Step, next_step, next_teardown};
 use crate::parts::{Desired, PodParts};
-use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours, owner_in_mark, plan};
+use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours, plan};
 use crate::pull;
 use crate::sight::{
-    address_of, event_reason, leaver, previous_address, rows_of_pod, seen, short_pause, sources_of, was_changed,
-    without_shared,
+    address_of, event_reason, previous_address, seen, short_pause, sources_of, was_changed, without_shared,
 };
 use crate::status::{Trouble, ran_before_boot, recorded_health, recorded_run};
 use crate::telling::FIRST_WORD;
@@ -54,7 +53,7 @@ pub struct PodActor {
     /// What is remembered of each container, by the name of its row.
     pub(crate) memories: BTreeMap<String, Box<Memory>>,
     /// Containers that left the spec and are not gone yet, by the name of their row.
-    leaving: BTreeMap<String, ContainerPlan>,
+    pub(crate) leaving: BTreeMap<String, ContainerPlan>,
     /// What keeps a container from running, by the name of its row.
     pub(crate) troubles: BTreeMap<String, Trouble>,
     /// Pace of tries to finish a deletion.
@@ -254,22 +253,6 @@ impl PodActor {
         }
     }
 
-    /// Containers that left the spec and are gone now.
-    fn forget_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
-        let Self { leaving, memories, troubles, .. } = self;
-        leaving.retain(|row, container| {
-            let memory = memories.get(row);
-            let container = without_shared(container, plan);
-            let seen = seen(device, &container);
-            let left = memory.is_none_or(|memory| next_teardown(&container, seen, memory) != Step::Gone);
-            if !left {
-                troubles.remove(row);
-                memories.remove(row);
-            }
-            left
-        });
-    }
-
     /// Learns what the device shows: first sights, exits, containers that left the spec.
     fn remember(&mut self, status: &Value, plan: &PodPlan, device: &DeviceSnapshot) {
         let now = Instant::now();
@@ -301,20 +284,6 @@ impl PodActor {
             }
         }
         self.find_leavers(plan, device);
-    }
-
-    /// Rows of this pod whose container is not in the spec any more.
-    fn find_leavers(&mut self, plan: &PodPlan, device: &DeviceSnapshot) {
-        let wanted = |row: &str| plan.containers.iter().any(|container| container.row == row);
-        let owner = format!("{}/{}", plan.namespace, plan.name);
-        for row in rows_of_pod(device, &plan.namespace, &plan.name) {
-            // The mark decides: names of different pods can begin alike.
-            let ours = owner_in_mark(&row.comment) == Some(&owner);
-            if ours && !wanted(&row.name) && !self.leaving.contains_key(&row.name) {
-                self.leaving.insert(row.name.clone(), leaver(row, &owner));
-            }
-        }
-        self.leaving.retain(|row, _| !wanted(row));
     }
 
     fn take(
