@@ -186,14 +186,9 @@ async fn a_server_that_lost_everything_gets_everything_again() -> anyhow::Result
 async fn what_pods_became_while_the_server_was_away_it_learns_when_it_is_back() -> anyhow::Result<()> {
     let mut names = Names::start().await?;
     let world = world(&names).await?;
-    let (stays, _) = (pod(&world, "stays").await?, pod(&world, "goes").await?);
+    let (stays, goes) = (pod(&world, "stays").await?, pod(&world, "goes").await?);
     names.write(&names.zone().await?, "all", "10.90.0.250").await?;
-    names
-        .until(
-            "goes.gt.lo",
-            &[&world.api().get(&path("goes")).await?.body["status"]["podIP"].as_str().unwrap_or_default()],
-        )
-        .await?;
+    names.until("goes.gt.lo", &[&goes]).await?;
     names.away().await;
     // Nobody waits for it: pods start and end without it.
     delete(&world, "goes").await?;

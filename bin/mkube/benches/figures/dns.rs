@@ -35,12 +35,12 @@ async fn measure(words: &[&str], listen: &str, persist: &Path) -> anyhow::Result
     let running = Running::start(words)?;
     let line = running.printed.iter().find_map(|line| line.trim().strip_prefix("names "));
     let server = line.and_then(|line| line.split_whitespace().next()).context("it says where names are")?.to_owned();
-    let http = Http::new()?;
+    let (http, watching) = (Http::new()?, reqwest::Client::builder().no_proxy().build()?);
     let pods = format!("http://{listen}/api/v1/namespaces/default/pods");
     let (mut named, mut withdrawn, mut ahead) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..PODS {
         let name = format!("bench-{number}");
-        let mut events = reqwest::get(format!("{pods}?watch=true&fieldSelector=metadata.name%3D{name}")).await?;
+        let mut events = watching.get(format!("{pods}?watch=true&fieldSelector=metadata.name%3D{name}")).send().await?;
         let asking = Asking::until(&server, &name, true, None)?;
         http.post(&pods, &pod(&name, "hello:latest", &["httpd", "-f", "-p", "80"])).await?;
         let (ready, status) = until_ready(&mut events).await?;
@@ -97,7 +97,8 @@ async fn until_ready(events: &mut reqwest::Response) -> anyhow::Result<(Instant,
 /// Where the kernel shows the pod's process.
 fn process_of(pod: &Value, persist: &Path) -> anyhow::Result<PathBuf> {
     let id = pod.pointer("/status/containerStatuses/0/containerID").and_then(Value::as_str);
-    let id = id.and_then(|id| id.strip_prefix("routeros://*")).context("a container's id")?;
+    let id = id.and_then(|id| id.strip_prefix("routeros://")).context("a container's id")?;
+    let id = id.trim_start_matches('*');
     let pid = std::fs::read_to_string(persist.join(format!("c{}", id.to_ascii_lowercase())).join("pid"))?;
     Ok(Path::new("/proc").join(pid.trim()))
 }
