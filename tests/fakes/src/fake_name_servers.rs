@@ -48,6 +48,9 @@ impl Contents {
     }
 }
 
+/// An address was written or taken away: when, the record, its name and what it says from then on.
+type Turn = (Instant, String, Option<(String, String)>);
+
 struct OneServer {
     release: Release,
     contents: Contents,
@@ -58,8 +61,7 @@ struct OneServer {
     made: u64,
     started: Instant,
     calls: Vec<(Instant, String)>,
-    /// Addresses that were written or taken away: when, the record, its name and what it says from then on.
-    turns: Vec<(Instant, String, Option<(String, String)>)>,
+    turns: Vec<Turn>,
     clock: Option<Arc<dyn WallClock>>,
 }
 
