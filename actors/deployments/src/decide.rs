@@ -184,9 +184,10 @@ fn roll_one(case: &Case<'_>, surge: bool) -> Option<Action> {
     if case.staying().any(on_trial) {
         return None;
     }
-    // Those that are broken first: nothing is lost with them. One that somebody works on waits until it is given back.
+    // Those that are broken first: nothing is lost with them. Then those that nobody knows to last, such as the first pod of a
+    // version that was given up a moment later. One that somebody works on waits until it is given back.
     let free = case.old().filter(|member| !member.pod.paused);
-    let next = free.min_by_key(|member| (member.live.available, member.index))?;
+    let next = free.min_by_key(|member| (member.live.available, member.live.proven, member.index))?;
     let index = next.index?;
     let available = case.available();
     if !next.live.available || available > case.deployment.least() {

@@ -267,6 +267,9 @@ fn what_is_broken_is_replaced_first() {
     }
     model.pods.get_mut("web-2").expect("it").1 = broken();
     assert_eq!(model.decide(), Some(Action::Replace { index: 2 }));
+    model.pods.get_mut("web-2").expect("it").1 = works();
+    model.pods.get_mut("web-1").expect("it").1.proven = false;
+    assert_eq!(model.decide(), Some(Action::Replace { index: 1 }), "before those that were proven");
 }
 
 #[test]

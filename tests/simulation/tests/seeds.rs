@@ -223,3 +223,16 @@ fn name_servers_that_fall_silent_are_restarted_in_a_run_and_all_others_go_on() {
     let restarted = NAME_SERVERS.into_iter().filter(|server| told(server)).count();
     assert_eq!(restarted, 1, "one is restarted, and the other one waits for it");
 }
+
+#[test]
+fn a_version_given_up_on_its_first_pod_costs_none_that_was_proven() {
+    // Seed 7245.
+    let steps = [
+        Step::Deploy("site", deployment(1, Strategy::Usual)),
+        Step::Wait(Duration::from_millis(11_674)),
+        Step::Deployment("site", Change::Image(Image::Crashing)),
+        Step::Wait(Duration::from_millis(982)),
+        Step::Deployment("site", Change::Image(Image::Missing)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
