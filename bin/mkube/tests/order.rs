@@ -116,6 +116,15 @@ fn what_boots_in_order_is_drained_in_reverse_and_comes_back_in_order_also_after_
     });
     machine.faults(&json!([]));
     api.wait_ready();
+    let running = |machine: &Machine| -> Vec<Value> {
+        let rows = machine.host_api().get("/container");
+        rows.as_array().into_iter().flatten().filter(|row| row["running"] == "true").cloned().collect()
+    };
+    // What the pods say may still be of before the boot.
+    eventually("every container runs again", LATER, || match running(machine).len() {
+        4 => Ok(()),
+        count => Err(format!("{count} of 4")),
+    });
     for name in ALL {
         api.wait_pod(name, "running again", LATER, dev::http::is_running);
     }
@@ -130,10 +139,6 @@ fn what_boots_in_order_is_drained_in_reverse_and_comes_back_in_order_also_after_
     machine.faults(&json!([]));
     let told = done(machine, &["drain", "--yes", "--timeout", "60s"]);
     assert!(told.contains("0 of 4 pods run") && told.trim_end().ends_with("in boot order"), "{told}");
-    let running = |machine: &Machine| -> Vec<Value> {
-        let rows = machine.host_api().get("/container");
-        rows.as_array().into_iter().flatten().filter(|row| row["running"] == "true").cloned().collect()
-    };
     assert!(running(machine).is_empty());
     assert_eq!(machine.rows("/container", "start-on-boot", "false"), 4, "the device starts none of them either");
     for name in ALL {
