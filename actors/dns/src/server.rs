@@ -90,6 +90,8 @@ pub struct Server {
     pub(crate) released: BTreeSet<String>,
     pub(crate) born: Instant,
     pub(crate) in_flight: usize,
+    /// Not before this is written down what is gone: the store took the last one badly.
+    pub(crate) upkeep_due: Instant,
 }
 
 impl Server {
@@ -118,6 +120,7 @@ impl Server {
             released: BTreeSet::new(),
             born: now,
             in_flight: 0,
+            upkeep_due: now,
         }
     }
 
@@ -170,7 +173,8 @@ impl Server {
             self.asking = true;
             return Some(Work::Health);
         }
-        if matches!(self.reach, Reach::Away(_)) && !self.at_work && self.is_given_up(eyes.now) {
+        let rests = self.at_work || self.upkeep_due > eyes.now;
+        if matches!(self.reach, Reach::Away(_)) && !rests && self.is_given_up(eyes.now) {
             let Some(write) = self.last_entry(eyes) else {
                 self.zones.clear();
                 return None;
@@ -302,7 +306,7 @@ impl Server {
 
     /// Brings the ledger up to date, once everything else is done.
     fn next_upkeep(&mut self, eyes: Eyes<'_>) -> Option<Work> {
-        if self.at_work || self.in_flight > 0 {
+        if self.at_work || self.in_flight > 0 || self.upkeep_due > eyes.now {
             return None;
         }
         if let Some(entry) = self.zones.values_mut().find_map(|state| state.next_disowned(eyes)) {
@@ -358,6 +362,7 @@ impl Server {
         consider(self.compare_due);
         consider(self.list_due);
         consider(self.forwarders_due);
+        consider(self.upkeep_due);
         for state in self.zones.values() {
             consider(state.list_due);
             state.strays_due().into_iter().chain(state.refused_due()).for_each(&mut consider);
