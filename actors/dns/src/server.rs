@@ -310,8 +310,7 @@ impl Server {
             return None;
         }
         if let Some(entry) = self.zones.values_mut().find_map(|state| state.next_disowned(eyes)) {
-            self.at_work = true;
-            return Some(Work::Ledger(LedgerWrite::Forget(entry), None));
+            return Some(self.write_down(LedgerWrite::Forget(entry)));
         }
         let listed = self.listed.is_some();
         for (zone, state) in &self.zones {
@@ -325,12 +324,28 @@ impl Server {
                 None
             };
             if let Some(write) = write {
-                self.at_work = true;
-                return Some(Work::Ledger(write, None));
+                return Some(self.write_down(write));
             }
         }
         self.zones.retain(|_, state| !state.leaving || !(listed && state.id.is_none() || state.is_empty_of_ours(eyes)));
         None
+    }
+
+    /// Nothing is made of a set while it is being written down that something of it is gone: what comes about meanwhile would be
+    /// taken for somebody else's.
+    fn write_down(&mut self, write: LedgerWrite) -> Work {
+        let (LedgerWrite::Note(entry) | LedgerWrite::MarkGone(entry) | LedgerWrite::Forget(entry)) = &write;
+        match (entry.set(), self.zones.get_mut(&entry.zone)) {
+            (Some(key), Some(state)) => {
+                state.busy.insert(key.clone());
+                let zone = entry.zone.clone();
+                Work::Ledger(write, Some((zone, key)))
+            }
+            _ => {
+                self.at_work = true;
+                Work::Ledger(write, None)
+            }
+        }
     }
 
     /// A server that only has to lose what is ours, and that nobody has reached for so long, is looked for no more.

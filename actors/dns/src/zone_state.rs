@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::desired::{SetKey, WantedSet, ZoneWish};
 use crate::ledger::{EntryKey, Ledger};
-use crate::names::{folded, same_data, type_of};
+use crate::names::{folded, same_data, type_named, type_of};
 use crate::plan::{Change, Owner, plan, there};
 
 /// How long a record of ours is left of which nobody knows any more what it was for.
@@ -460,8 +460,4 @@ impl ZoneState {
         };
         self.fault.clone().or_else(refused)
     }
-}
-
-fn type_named(word: &str) -> Option<RecordType> {
-    [RecordType::A, RecordType::Aaaa, RecordType::Ptr].into_iter().find(|kind| kind.word() == word)
 }
