@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use imbl::OrdMap;
-use mkube_messages::dns::{Purpose, RecordSight, RecordType};
+use mkube_messages::dns::{Purpose, RecordSight};
 use mkube_model::neighbours::name_servers::{Origin, RecordRow};
 use tokio::time::Instant;
 
