@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mkube_messages::dns::RecordType;
 use mkube_model::neighbours::name_servers::{ForwarderRow, NewRecord, RecordRow, ServerHealth, ZoneRow};
 use tokio::time::Instant;
 
 use crate::desired::{SetKey, ZoneWish};
 use crate::ledger::{EntryKey, LedgerWrite};
+use crate::names::same_data;
 use crate::plan::Change;
 use crate::zone_state::{Eyes, STRAY_AGE, ZoneState};
 
@@ -254,11 +256,14 @@ impl Server {
             let zone = state.zone.clone();
             return Some(match change {
                 Change::Create { data, ttl } => {
-                    let data = if key.1.word() == "PTR" { format!("{data}.") } else { data };
+                    let data = as_sent(key.1, data);
                     let (name, kind) = (key.0.clone(), key.1.word());
                     Work::Create(zone, id, key, NewRecord { name, kind, data, ttl, origin: eyes.origin.to_owned() })
                 }
-                Change::Update { row } => Work::Update(zone, key, row),
+                Change::Update { row } => {
+                    let data = as_sent(key.1, same_data(&row.kind, &row.data));
+                    Work::Update(zone, key, RecordRow { data, ..row })
+                }
                 Change::Delete { id, zone_id } => Work::Delete(zone, key, zone_id, id),
             });
         }
@@ -384,4 +389,9 @@ impl Server {
         }
         due
     }
+}
+
+/// Names in data are whole ones, with their final dot.
+fn as_sent(kind: RecordType, data: String) -> String {
+    if kind == RecordType::Ptr { format!("{data}.") } else { data }
 }
