@@ -14,7 +14,7 @@ use mkube_model::neighbours::name_servers::RecordRow;
 use serde_json::{Value, json};
 
 use crate::desired::SetKey;
-use crate::names::same_data;
+use crate::names::{same_data, type_named};
 
 /// Entries of things that are gone, kept for each zone; beyond that the oldest go.
 const KEPT: usize = 1000;
@@ -56,6 +56,14 @@ impl EntryKey {
     /// A forwarder.
     pub fn forwarder(endpoint: &str, zone: &str) -> Self {
         Self { endpoint: endpoint.to_owned(), zone: zone.to_owned(), what: What::Forwarder }
+    }
+
+    /// The set it is about, if it is about one.
+    pub fn set(&self) -> Option<SetKey> {
+        match &self.what {
+            What::Record(name, kind, _) => Some((name.clone(), type_named(kind)?)),
+            What::Zone | What::Forwarder => None,
+        }
     }
 
     /// Name of the object: something to read, and a word that tells them apart.

@@ -55,6 +55,11 @@ pub fn type_of(address: IpAddr) -> RecordType {
     }
 }
 
+/// The type of that name; none for those that mkube does not write.
+pub fn type_named(word: &str) -> Option<RecordType> {
+    [RecordType::A, RecordType::Aaaa, RecordType::Ptr].into_iter().find(|kind| kind.word() == word)
+}
+
 /// Data as it compares: addresses in their shortest form, names folded.
 pub fn same_data(kind: &str, data: &str) -> String {
     match kind {

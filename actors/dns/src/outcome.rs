@@ -258,6 +258,7 @@ impl Server {
                 // The store is away for a moment; nothing is made without an entry.
                 self.list_due = self.list_due.max(now + AWAY);
                 self.forwarders_due = self.forwarders_due.max(now + AWAY);
+                self.upkeep_due = now + AWAY;
                 if let Some(state) = self.zone_of(work) {
                     state.doubt(now + AWAY);
                 }

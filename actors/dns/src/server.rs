@@ -5,11 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mkube_messages::dns::RecordType;
 use mkube_model::neighbours::name_servers::{ForwarderRow, NewRecord, RecordRow, ServerHealth, ZoneRow};
 use tokio::time::Instant;
 
 use crate::desired::{SetKey, ZoneWish};
 use crate::ledger::{EntryKey, LedgerWrite};
+use crate::names::same_data;
 use crate::plan::Change;
 use crate::zone_state::{Eyes, STRAY_AGE, ZoneState};
 
@@ -92,6 +94,8 @@ pub struct Server {
     pub(crate) released: BTreeSet<String>,
     pub(crate) born: Instant,
     pub(crate) in_flight: usize,
+    /// Not before this is written down what is gone: the store took the last one badly.
+    pub(crate) upkeep_due: Instant,
 }
 
 impl Server {
@@ -121,6 +125,7 @@ impl Server {
             released: BTreeSet::new(),
             born: now,
             in_flight: 0,
+            upkeep_due: now,
         }
     }
 
@@ -173,7 +178,8 @@ impl Server {
             self.asking = true;
             return Some(Work::Health);
         }
-        if matches!(self.reach, Reach::Away(_)) && !self.at_work && self.is_given_up(eyes.now) {
+        let rests = self.at_work || self.upkeep_due > eyes.now;
+        if matches!(self.reach, Reach::Away(_)) && !rests && self.is_given_up(eyes.now) {
             let Some(write) = self.last_entry(eyes) else {
                 self.zones.clear();
                 return None;
@@ -253,11 +259,14 @@ impl Server {
             let zone = state.zone.clone();
             return Some(match change {
                 Change::Create { data, ttl } => {
-                    let data = if key.1.word() == "PTR" { format!("{data}.") } else { data };
+                    let data = as_sent(key.1, data);
                     let (name, kind) = (key.0.clone(), key.1.word());
                     Work::Create(zone, id, key, NewRecord { name, kind, data, ttl, origin: eyes.origin.to_owned() })
                 }
-                Change::Update { row } => Work::Update(zone, key, row),
+                Change::Update { row } => {
+                    let data = as_sent(key.1, same_data(&row.kind, &row.data));
+                    Work::Update(zone, key, RecordRow { data, ..row })
+                }
                 Change::Delete { id, zone_id } => Work::Delete(zone, key, zone_id, id),
             });
         }
@@ -305,12 +314,11 @@ impl Server {
 
     /// Brings the ledger up to date, once everything else is done.
     fn next_upkeep(&mut self, eyes: Eyes<'_>) -> Option<Work> {
-        if self.at_work || self.in_flight > 0 {
+        if self.at_work || self.in_flight > 0 || self.upkeep_due > eyes.now {
             return None;
         }
         if let Some(entry) = self.zones.values_mut().find_map(|state| state.next_disowned(eyes)) {
-            self.at_work = true;
-            return Some(Work::Ledger(LedgerWrite::Forget(entry), None));
+            return Some(self.write_down(LedgerWrite::Forget(entry)));
         }
         let listed = self.listed.is_some();
         for (zone, state) in &self.zones {
@@ -324,12 +332,28 @@ impl Server {
                 None
             };
             if let Some(write) = write {
-                self.at_work = true;
-                return Some(Work::Ledger(write, None));
+                return Some(self.write_down(write));
             }
         }
         self.zones.retain(|_, state| !state.leaving || !(listed && state.id.is_none() || state.is_empty_of_ours(eyes)));
         None
+    }
+
+    /// Nothing is made of a set while it is being written down that something of it is gone: what comes about meanwhile would be
+    /// taken for somebody else's.
+    fn write_down(&mut self, write: LedgerWrite) -> Work {
+        let (LedgerWrite::Note(entry) | LedgerWrite::MarkGone(entry) | LedgerWrite::Forget(entry)) = &write;
+        match (entry.set(), self.zones.get_mut(&entry.zone)) {
+            (Some(key), Some(state)) => {
+                state.busy.insert(key.clone());
+                let zone = entry.zone.clone();
+                Work::Ledger(write, Some((zone, key)))
+            }
+            _ => {
+                self.at_work = true;
+                Work::Ledger(write, None)
+            }
+        }
     }
 
     /// A server that only has to lose what is ours, and that nobody has reached for so long, is looked for no more.
@@ -361,10 +385,16 @@ impl Server {
         consider(self.compare_due);
         consider(self.list_due);
         consider(self.forwarders_due);
+        consider(self.upkeep_due);
         for state in self.zones.values() {
             consider(state.list_due);
             state.strays_due().into_iter().chain(state.refused_due()).for_each(&mut consider);
         }
         due
     }
+}
+
+/// Names in data are whole ones, with their final dot.
+fn as_sent(kind: RecordType, data: String) -> String {
+    if kind == RecordType::Ptr { format!("{data}.") } else { data }
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use imbl::OrdMap;
-use mkube_messages::dns::{Purpose, RecordSight, RecordType};
+use mkube_messages::dns::{Purpose, RecordSight};
 use mkube_model::neighbours::name_servers::{Origin, RecordRow};
 use tokio::time::Instant;
 
 use crate::desired::{SetKey, WantedSet, ZoneWish};
 use crate::ledger::{EntryKey, Ledger};
-use crate::names::{folded, same_data, type_of};
+use crate::names::{folded, same_data, type_named, type_of};
 use crate::plan::{Change, Owner, plan, there};
 
 /// How long a record of ours is left of which nobody knows any more what it was for.
@@ -474,8 +474,4 @@ impl ZoneState {
         };
         self.fault.clone().or_else(refused)
     }
-}
-
-fn type_named(word: &str) -> Option<RecordType> {
-    [RecordType::A, RecordType::Aaaa, RecordType::Ptr].into_iter().find(|kind| kind.word() == word)
 }

@@ -191,6 +191,37 @@ fn a_replica_that_is_replaced_is_stopped_after_its_names_are_gone() {
 }
 
 #[test]
+fn a_name_that_is_wanted_again_while_it_is_written_down_as_gone_stays_ours() {
+    // Seed 6480: at an early name server, which does not keep whose a record is.
+    let steps = [
+        Step::Deploy("site", deployment(1, Strategy::Rolling(1, 0))),
+        Step::Wait(Duration::from_millis(25_432)),
+        Step::Deployment("site", Change::Image(Image::Missing)),
+        Step::Wait(Duration::from_millis(27_742)),
+        Step::Deployment("site", Change::Delete("Background")),
+        Step::Wait(Duration::from_millis(225)),
+    ];
+    die_quietly();
+    assert_eq!(run(6480, &steps, false).violation, None);
+}
+
+#[test]
+fn the_name_of_an_address_that_another_pod_has_now_is_a_whole_name() {
+    // Seed 10374.
+    let steps = [
+        Step::Create("gamma", Shape { image: Image::Good(2), ..a_pod() }),
+        Step::Wait(Duration::from_millis(3_563)),
+        Step::Names(Trouble::Away(Duration::from_secs(90))),
+        Step::Delete("gamma", None),
+        Step::Wait(Duration::from_millis(1_016)),
+        Step::Crash("mkube/keepers/ipam", CrashHow::Error),
+        Step::Create("alpha", Shape { image: Image::Good(2), ..a_pod() }),
+    ];
+    die_quietly();
+    assert_eq!(run(10_374, &steps, false).violation, None);
+}
+
+#[test]
 fn a_name_server_that_lost_everything_or_got_an_old_copy_back_has_every_name_in_the_end() {
     for trouble in [Trouble::Wiped, Trouble::PutBack] {
         let steps = [

@@ -44,6 +44,8 @@ pub struct Stored {
     pub loaded: bool,
     /// Writes so far.
     pub writes: usize,
+    /// So many writes are refused, as while the store is away.
+    pub refused: usize,
 }
 
 impl Stored {
@@ -70,6 +72,10 @@ impl Stored {
 
     fn write(&mut self, order: &WriteObject) -> Result<Written, Status> {
         self.writes += 1;
+        if self.refused > 0 {
+            self.refused -= 1;
+            return Err(Status::new(503, "ServiceUnavailable", "the store is away"));
+        }
         let at = (order.kind, order.key.clone());
         let kinds = KindTable::builtin();
         let of = kinds.get(&order.kind).expect("a kind");
@@ -137,7 +143,7 @@ impl Bench {
             tokio::time::pause();
         }
         let (publisher, objects) = objects_view(KindTable::builtin());
-        let stored = Stored { objects: BTreeMap::new(), revision: 1, publisher, loaded: true, writes: 0 };
+        let stored = Stored { objects: BTreeMap::new(), revision: 1, publisher, loaded: true, writes: 0, refused: 0 };
         stored.publish();
         let stored = Arc::new(Mutex::new(stored));
         let writer = stored.clone();

@@ -315,3 +315,23 @@ async fn a_forwarder_of_somebody_else_stays_as_it_is() {
     sleep(Duration::from_secs(60)).await;
     assert_eq!(bench.servers.forwarder_table(GT)["g10.lo"], ["192.0.2.53"]);
 }
+
+#[actix_rt::test]
+async fn a_store_that_refuses_what_is_to_be_written_down_is_asked_once_a_second() {
+    let mut bench = Bench::new(Release::Early);
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.put_pod("db", "10.0.1.6", true);
+    bench.start().await;
+    bench.settle().await;
+    let before = {
+        let mut stored = bench.stored();
+        stored.refused = 1000;
+        stored.writes
+    };
+    bench.remove_pod("db");
+    sleep(Duration::from_secs(20)).await;
+    let asked = bench.stored().writes - before;
+    assert!((5..=21).contains(&asked), "{asked} writes");
+    bench.stored().refused = 0;
+    bench.until("it is written down", |bench| bench.entries().contains(&"Record gt.lo db 10.0.1.6 gone".into())).await;
+}
