@@ -13,13 +13,14 @@ use crate::pod_actor::PodActor;
 use crate::status::Trouble;
 
 /// The step, as far as the gate lets it through. A closed gate keeps a process from being started and ends none.
-pub fn gated(step: Step, gate: &Gate, row: Option<&ContainerRow>) -> Step {
+pub fn gated(step: Step, gate: &Gate, container: &ContainerPlan, row: Option<&ContainerRow>) -> Step {
+    let is_ours = row.is_some_and(|row| is_ours(row, container));
     match (gate, row.map(|row| row.state)) {
         (Gate::Open, _) => step,
         (Gate::Closed { .. }, _) if step == Step::Start => Step::Gated,
         (Gate::Closed { .. }, _) => step,
         // What is not ours, and what ran to its end, is as it is.
-        (Gate::Stop { .. }, _) if matches!(step, Step::Blocked(_)) => step,
+        (Gate::Stop { .. }, _) if matches!(step, Step::Blocked(_)) && !is_ours => step,
         (Gate::Stop { .. }, Some(ContainerState::Running | ContainerState::Starting)) => Step::Stop(Why::Drained),
         (Gate::Stop { .. }, Some(ContainerState::Stopped)) if step == Step::Settled => step,
         (Gate::Stop { .. }, Some(ContainerState::Stopped | ContainerState::Failed) | None) => Step::Gated,
@@ -108,8 +109,8 @@ mod tests {
     #[test]
     fn a_closed_gate_keeps_from_starting_and_from_nothing_else() {
         let row = a_row(ContainerState::Stopped);
-        assert_eq!(gated(Step::Start, &closed(), Some(&row)), Step::Gated);
-        assert_eq!(gated(Step::Start, &Gate::Open, Some(&row)), Step::Start);
+        assert_eq!(gated(Step::Start, &closed(), &a_plan(), Some(&row)), Step::Gated);
+        assert_eq!(gated(Step::Start, &Gate::Open, &a_plan(), Some(&row)), Step::Start);
         for step in [
             Step::LeaseAddress,
             Step::EnsureTarball,
@@ -119,16 +120,16 @@ mod tests {
             Step::ReadExit,
             Step::ScheduleRestart,
         ] {
-            assert_eq!(gated(step.clone(), &closed(), Some(&row)), step);
+            assert_eq!(gated(step.clone(), &closed(), &a_plan(), Some(&row)), step);
         }
         let running = a_row(ContainerState::Running);
-        assert_eq!(gated(Step::Settled, &closed(), Some(&running)), Step::Settled);
+        assert_eq!(gated(Step::Settled, &closed(), &a_plan(), Some(&running)), Step::Settled);
     }
 
     #[test]
     fn on_a_drained_node_processes_are_stopped_and_nothing_is_made() {
         let stop = Gate::drained();
-        let at = |state, step| gated(step, &stop, Some(&a_row(state)));
+        let at = |state, step| gated(step, &stop, &a_plan(), Some(&a_row(state)));
         assert_eq!(at(ContainerState::Running, Step::Settled), Step::Stop(Why::Drained));
         assert_eq!(at(ContainerState::Starting, Step::Wait), Step::Stop(Why::Drained));
         assert_eq!(at(ContainerState::Stopping, Step::Wait), Step::Wait);
@@ -136,9 +137,11 @@ mod tests {
             assert_eq!(at(ContainerState::Stopped, step), Step::Gated);
         }
         assert_eq!(at(ContainerState::Stopped, Step::Settled), Step::Settled);
-        assert_eq!(gated(Step::LeaseAddress, &stop, None), Step::Gated);
-        let foreign = Step::Blocked("somebody else's".into());
-        assert_eq!(at(ContainerState::Running, foreign.clone()), foreign);
+        assert_eq!(gated(Step::LeaseAddress, &stop, &a_plan(), None), Step::Gated);
+        let blocked = Step::Blocked("ConfigMap \"settings\" is not there".into());
+        assert_eq!(at(ContainerState::Running, blocked.clone()), Step::Stop(Why::Drained), "it runs all the same");
+        let theirs = ContainerRow { comment: "theirs".into(), interfaces: vec![], ..a_row(ContainerState::Running) };
+        assert_eq!(gated(blocked.clone(), &stop, &a_plan(), Some(&theirs)), blocked, "what is not ours is as it is");
     }
 
     #[test]

@@ -185,7 +185,7 @@ impl PodActor {
                 }
                 let step = next_step(container, plan.restart, seen, memory, now);
                 let on_boot = starts_on_boot(&plan, &gate);
-                or_start_on_boot(gated(step, &gate, seen.row), on_boot, container, seen.row)
+                or_start_on_boot(gated(step, &gate, container, seen.row), on_boot, container, seen.row)
             };
             if step != Step::Gated && self.troubles.get(&container.row).is_some_and(|one| is_of_gate(&one.reason)) {
                 self.troubles.remove(&container.row);

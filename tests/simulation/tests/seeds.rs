@@ -10,8 +10,8 @@ use mkube_simulation::invariants::Violation;
 use mkube_simulation::names::Trouble;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
-use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, READY, Shape, Step};
-use mkube_simulation::workloads::{Change, Strategy, Template, Work};
+use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, Place, READY, Shape, Step};
+use mkube_simulation::workloads::{Change, Strategy, Template, Turn, Work};
 use mkube_supervision::CrashHow;
 
 /// Does something with each of these seeds, on all cores; answers what was said about them, by seed.
@@ -264,6 +264,26 @@ fn a_version_given_up_on_its_first_pod_costs_none_that_was_proven() {
         Step::Deployment("site", Change::Image(Image::Crashing)),
         Step::Wait(Duration::from_millis(982)),
         Step::Deployment("site", Change::Image(Image::Missing)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_drain_stops_a_pod_too_whose_config_map_went_while_it_started() {
+    // Seed 6883.
+    let both = Shape {
+        image: Image::Good(3),
+        side: Some(Image::Good(1)),
+        map: Some("settings"),
+        place: Some(Place::Priority(1)),
+        ..a_pod()
+    };
+    let steps = [
+        Step::Create("beta", both),
+        Step::WriteMap("settings"),
+        Step::Wait(Duration::from_millis(545)),
+        Step::DeleteMap("settings"),
+        Step::Node(Turn::Drain),
     ];
     assert_eq!(violated(&steps), None);
 }
