@@ -1,9 +1,9 @@
 //! The name server: zones in a file, answers from memory, the REST surface of microdns.
 //!
-//! A packet is read with hickory's decoder ([`question`]), answered from an immutable picture of all zones ([`index`], [`answers`],
-//! [`reply`]), or from what others told ([`forwarding`], [`cache`]). A write comes over [`rest`], is checked and done in one
-//! transaction ([`changes`], [`store`]), and is in the next picture before it is answered ([`desk`]). [`running`] puts it together,
-//! [`config`] reads the configuration file.
+//! A packet is read with hickory's decoder (`question`), answered from an immutable picture of all zones (`index`, `answers`,
+//! `reply`), or from what others told (`forwarding`, `cache`). A write comes over `rest`, is checked and done in one
+//! transaction (`changes`, `store`), and is in the next picture before it is answered (`desk`). `running` puts it together,
+//! `config` reads the configuration file.
 //!
 //! DHCP, address management, probing, mDNS and clusters are not here: their routes answer as those of a server where nobody set
 //! them up.
