@@ -1,4 +1,4 @@
-//! `mkube dev`: host, registry, store and controller in one process on this Linux machine. The controller reaches the host only over
+//! `mkube dev`: host, registry, name server, store and controller in one process on this Linux machine. The controller reaches the host only over
 //! loopback HTTP, as it would reach a router.
 
 use std::io::Write;

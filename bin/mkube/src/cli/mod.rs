@@ -64,7 +64,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Everything in one process on this Linux machine: host, registry, store and controller
+    /// Everything in one process on this Linux machine: host, registry, name server, store and controller
     #[command(
         after_help = "Example:\n  mkube dev\n  skopeo copy --dest-tls-verify=false docker-archive:.mkube/host/disk1/cache/hello-latest.tar docker://127.0.0.1:5000/hello:latest\n  mkube apply -f deploy/examples/hello.yaml\n  kubectl --kubeconfig .mkube/kubeconfig get pods"
     )]
