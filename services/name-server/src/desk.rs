@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -20,9 +20,12 @@ use crate::store::{Reading, Store, StoreFault, Tables};
 /// Events that may wait for a watcher; one that is slower misses some.
 const EVENTS: usize = 256;
 
+/// The file until it is closed. Whoever works with it keeps it open so long.
+type Shelf = RwLock<Option<Store>>;
+
 /// The file and the picture of it.
 pub struct Desk {
-    store: Arc<Store>,
+    shelf: Arc<Shelf>,
     index: Arc<ArcSwap<Index>>,
     /// Names of the zones in the picture, and whose turn it is to write.
     turn: Arc<Mutex<BTreeMap<u128, Zone>>>,
@@ -50,7 +53,7 @@ impl Desk {
         })
         .await?;
         Ok(Self {
-            store: Arc::new(store),
+            shelf: Arc::new(RwLock::new(Some(store))),
             index: Arc::new(ArcSwap::from_pointee(index)),
             turn: Arc::new(Mutex::new(zones)),
             events: broadcast::channel(EVENTS).0,
@@ -74,8 +77,8 @@ impl Desk {
         T: Send + 'static,
         E: From<StoreFault> + Send + 'static,
     {
-        let store = self.store.clone();
-        blocking(move || look(&store.read()?)).await
+        let shelf = self.shelf.clone();
+        blocking(move || with(&shelf, |store| look(&store.read()?))).await
     }
 
     /// Does a write. The turn goes with the work: a caller that leaves does not end it half way.
@@ -84,9 +87,9 @@ impl Desk {
         work: impl FnOnce(&mut Change<'_, '_>) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, Refusal> {
         let mut zones = self.turn.clone().lock_owned().await;
-        let (store, index, events, now) =
-            (self.store.clone(), self.index.clone(), self.events.clone(), self.clock.now());
-        blocking(move || {
+        let (shelf, index, events, now) =
+            (self.shelf.clone(), self.index.clone(), self.events.clone(), self.clock.now());
+        let write = move |store: &Store| {
             let (done, difference, transfer) = store.write(|tables| {
                 let mut change = Change::new(tables, now);
                 let done = work(&mut change)?;
@@ -107,9 +110,26 @@ impl Desk {
                 let _ = events.send(event);
             }
             Ok(done)
-        })
-        .await
+        };
+        blocking(move || with(&shelf, write)).await
     }
+
+    /// Closes the file once all work on it has ended: when this returns another process may have it. Work that comes later is
+    /// refused; the picture stays.
+    pub async fn close(&self) {
+        let shelf = self.shelf.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            shelf.write().unwrap_or_else(PoisonError::into_inner).take();
+        });
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the file of the name server was not closed well");
+        }
+    }
+}
+
+fn with<T, E: From<StoreFault>>(shelf: &Shelf, work: impl FnOnce(&Store) -> Result<T, E>) -> Result<T, E> {
+    let held = shelf.read().unwrap_or_else(PoisonError::into_inner);
+    work(held.as_ref().ok_or(StoreFault::Closed)?)
 }
 
 /// Runs work that waits for the disk where it keeps nobody waiting.
@@ -242,4 +262,23 @@ fn read_all(store: &Store) -> Result<(Index, BTreeMap<u128, Zone>), StoreFault> 
     index.forwarders = forwarders_of(&reading.forwarders()?);
     index.transfer = ranges(reading.transfer()?);
     Ok((index, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use mkube_model::neighbours::wall_clock::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_closed_file_is_free_while_somebody_still_holds_the_desk() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("names.redb");
+        let desk = Desk::open(&path, Arc::new(SystemClock)).await.expect("it opens");
+        desk.close().await;
+        let again = Desk::open(&path, Arc::new(SystemClock)).await.map(drop);
+        again.expect("another may have it");
+        let late = desk.read(|file| file.is_seeded()).await;
+        assert!(matches!(late, Err(StoreFault::Closed)), "{late:?}");
+    }
 }

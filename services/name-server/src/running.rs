@@ -101,6 +101,8 @@ pub struct NameServer;
 /// A name server that runs. Dropping it ends it at once; what was acknowledged is on the disk.
 pub struct Running {
     rest: SocketAddr,
+    /// Requests hold it too, on threads that end in their own time.
+    desk: Arc<Desk>,
     server: ServerHandle,
     serving: Option<JoinHandle<()>>,
     listeners: Listeners,
@@ -134,7 +136,7 @@ impl NameServer {
         }
         let (stopping, told) = watch::channel(false);
         let rest = Rest {
-            desk,
+            desk: desk.clone(),
             forwarding,
             api_key: options.api_key,
             instance: options.instance,
@@ -149,7 +151,7 @@ impl NameServer {
                 tracing::error!(%error, "the REST server of the name server ended");
             }
         });
-        Ok(Running { rest: rest_address, server: handle, serving: Some(serving), listeners, stopping })
+        Ok(Running { rest: rest_address, desk, server: handle, serving: Some(serving), listeners, stopping })
     }
 }
 
@@ -205,6 +207,7 @@ impl Running {
             // A server that panicked has nothing more to end.
             let _ = serving.await;
         }
+        self.desk.close().await;
     }
 }
 

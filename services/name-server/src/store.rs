@@ -53,6 +53,9 @@ pub enum StoreFault {
         /// Cause in words.
         cause: String,
     },
+    /// It was closed, because the name server ends.
+    #[error("the name server is ending")]
+    Closed,
     /// Reading or writing failed.
     #[error("the database failed: {0}")]
     Failed(String),
