@@ -75,6 +75,8 @@ pub struct PodActor {
     turn: Option<OwnedSemaphorePermit>,
     /// It waits for its turn.
     queued: bool,
+    /// The row of a container that is about to be stopped: nobody is to be sent there any more.
+    pub(crate) stopping: Option<String>,
     /// The device's last known start, and what the clock on the wall said of it.
     pub(crate) boot: Cell<Option<(Instant, Timestamp)>>,
 }
@@ -97,6 +99,7 @@ impl PodActor {
             stamped: None,
             turn: None,
             queued: false,
+            stopping: None,
             boot: Cell::new(None),
         }
     }
@@ -234,6 +237,10 @@ impl PodActor {
             next_moment = next_moment.into_iter().chain(due).min();
         }
         self.forget_leavers(&plan, &device);
+        self.stopping = match &action {
+            Some((Step::Stop(_), container)) if self.turn.is_some() => Some(container.row.clone()),
+            _ => None,
+        };
         self.report(&desired.pod.key, &pod["status"], &plan, &device, ctx);
         if plan.deleting && gone == all.len() {
             return self.finish(&plan, ctx);

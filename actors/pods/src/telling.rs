@@ -266,7 +266,7 @@ impl PodActor {
                 None => device.complete && device.read_at.is_some_and(|read| memory.is_older_than(read)),
             },
             up,
-            ready,
+            ready: ready && self.stopping.as_ref() != Some(&container.row),
             by_reboot: memory.by_reboot,
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mkube_fakes::{Answer, Cue};
+use mkube_fakes::{Answer, Cue, StoreCue};
+use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
 use mkube_simulation::names::Trouble;
@@ -286,4 +287,21 @@ fn a_drain_stops_a_pod_too_whose_config_map_went_while_it_started() {
         Step::Node(Turn::Drain),
     ];
     assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_container_whose_stop_waits_for_the_device_is_led_to_by_no_name_meanwhile() {
+    // Seed 13849.
+    let away = StoreCue::Fail(StoreFault::Away("connection reset".to_owned()));
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Wait(Duration::from_millis(314)),
+        Step::Deployment("site", Change::Image(Image::Good(2))),
+        Step::Device("POST /container/start", 1, Cue::Late(Duration::from_secs(7))),
+        Step::Wait(Duration::from_millis(1)),
+        Step::Commit(away),
+        Step::Wait(Duration::from_millis(4_798)),
+    ];
+    die_quietly();
+    assert_eq!(run(13_849, &steps, false).violation, None);
 }
