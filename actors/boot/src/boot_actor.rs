@@ -155,6 +155,7 @@ async fn write(parts: &BootParts, kind: KindId, key: ObjectKey, verb: Verb) -> R
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Warn,
+        behind: false,
     };
     parts.write.ask(order).await.map(|written| {
         for warning in &written.warnings {

@@ -181,6 +181,7 @@ async fn delete_pod(parts: &ConsistencyParts, orphan: &Orphan) -> Result<(), Str
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
+        behind: false,
     };
     parts.doors.write.ask(order).await.map(|_| ()).map_err(|error| format!("it could not be deleted: {error}"))
 }

@@ -83,6 +83,7 @@ impl Handler<EvictPod> for DeploymentsActor {
             subresource: "",
             dry_run: order.dry_run,
             field_validation: FieldValidation::Ignore,
+            behind: false,
         };
         if !order.dry_run {
             self.evicting.insert(order.pod.clone());

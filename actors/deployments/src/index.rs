@@ -167,8 +167,8 @@ mod tests {
 
     /// Puts an object into the view, or takes it out.
     fn write(view: &mut ObjectsView, kind: KindId, name: &str, value: Option<Value>) {
-        view.revision += 1;
-        let (key, revision) = (ObjectKey::new("default", name), view.revision);
+        view.number += 1;
+        let (key, revision) = (ObjectKey::new("default", name), view.number);
         let mut of_kind = (*view.kind(&kind)).clone();
         let is_there = value.is_some();
         let object = Arc::new(StoredObject::new(kind, key.clone(), &value.unwrap_or_default(), revision));

@@ -71,6 +71,7 @@ impl DeploymentsActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            behind: false,
         };
         let door = self.parts.write.clone();
         let (telling, makes, uid) = (step.telling, step.makes, case.deployment.uid.clone());

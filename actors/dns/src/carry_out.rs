@@ -98,6 +98,7 @@ async fn one_write(hands: &Hands, name: &str, verb: Verb) -> Result<(), u16> {
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
+        behind: false,
     };
     match hands.write.ask(order).await {
         Ok(_) => Ok(()),

@@ -27,13 +27,14 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
     registry.register("http_watches", "Open watches", ConstGauge::new(watches));
     let objects = Family::<Labels, Gauge<i64, AtomicI64>>::default();
     let view = parts.objects.view();
+    let revisions = Family::<Labels, Gauge<i64, AtomicI64>>::default();
     for (id, kind) in &view.kinds {
         let labels = vec![("kind".to_owned(), id.plural.to_owned())];
         objects.get_or_create(&labels).set(kind.objects.len() as i64);
+        revisions.get_or_create(&labels).set(i64::try_from(kind.revision).unwrap_or(i64::MAX));
     }
     registry.register("objects", "Objects stored, by kind", objects);
-    let revision = i64::try_from(view.revision).unwrap_or(i64::MAX);
-    registry.register("revision", "Revision of the last published change", ConstGauge::new(revision));
+    registry.register("revision", "Revision of the last published change, by kind", revisions);
     if let Some(tree) = parts.tree.borrow().clone() {
         actors(&mut registry, &tree.status());
     }

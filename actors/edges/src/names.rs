@@ -296,6 +296,7 @@ async fn ask(parts: &HttpParts, kind: Kind, key: ObjectKey, verb: Verb, dry_run:
         subresource: "",
         dry_run,
         field_validation: FieldValidation::Ignore,
+        behind: false,
     };
     parts.write.ask(order).await.map(drop).map_err(respond::status_of)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use base64::Engine as _;
-use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
+use mkube_messages::objects::{KindView, ObjectKey, ObjectsView, StoredObject};
 use mkube_model::kinds::Kind;
 use mkube_model::problem::Problem;
 use mkube_model::selectors::{FieldSelector, LabelSelector};
@@ -118,11 +118,11 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
         Some(limit) => limit.parse().map_err(|_| Status::bad_request(format!("limit {limit:?} is not a number")))?,
         None => 0,
     };
-    check_version(&view, query)?;
-    let after = query.get("continue").filter(|token| !token.is_empty()).map(|token| parse_token(token)).transpose()?;
     let kind = view.kind(&target.kind.id());
+    check_version(&kind, query)?;
+    let after = query.get("continue").filter(|token| !token.is_empty()).map(|token| parse_token(token)).transpose()?;
     // A list that took so long that no watch can continue from it must begin again.
-    if after.as_ref().is_some_and(|(version, _)| *version < kind.history_after || *version > view.revision) {
+    if after.as_ref().is_some_and(|(version, _)| *version < kind.history_after || *version > kind.revision) {
         return Err(Status::expired(
             "The provided continue parameter is too old: please start the list again without it",
         ));
@@ -148,7 +148,7 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
         found.push(object);
     }
     // Every page carries the version of the first: a watch from it sees what changed while the pages were read.
-    let version = after.as_ref().map_or(view.revision, |(version, _)| *version);
+    let version = after.as_ref().map_or(kind.revision, |(version, _)| *version);
     let mut meta = json!({"resourceVersion": version.to_string()});
     if let (true, Some(last)) = (more, found.last()) {
         meta["continue"] = json!(token(version, &last.key));
@@ -187,7 +187,7 @@ fn list_option(problem: &Problem) -> Status {
 }
 
 /// A version from the future is one this server never gave.
-fn check_version(view: &ObjectsView, query: &Query) -> Result<(), Status> {
+fn check_version(kind: &KindView, query: &Query) -> Result<(), Status> {
     let how = query.get("resourceVersionMatch").map(String::as_str).unwrap_or_default();
     if !["", "Exact", "NotOlderThan"].contains(&how) {
         let problem = Problem::not_supported("resourceVersionMatch", how, &["Exact", "NotOlderThan"]);
@@ -205,10 +205,10 @@ fn check_version(view: &ObjectsView, query: &Query) -> Result<(), Status> {
     };
     let version: u64 =
         version.parse().map_err(|_| Status::bad_request(format!("resourceVersion {version:?} is not a number")))?;
-    if version > view.revision {
-        return Err(Status::too_new(version, view.revision));
+    if version > kind.revision {
+        return Err(Status::too_new(version, kind.revision));
     }
-    if query.get("resourceVersionMatch").is_some_and(|how| how == "Exact") && version != view.revision {
+    if query.get("resourceVersionMatch").is_some_and(|how| how == "Exact") && version != kind.revision {
         return Err(Status::expired(format!("The provided resource version is too old: {version}")));
     }
     Ok(())

@@ -68,8 +68,9 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
             .map_err(|_| Status::bad_request(format!("timeoutSeconds {text:?} is not a number of seconds")))?,
     };
     let life = if seconds == 0 { LIFE } else { Duration::from_secs(seconds).min(LIFE * 4) };
-    if let Some(version) = from.filter(|version| asks_initial && *version > view.revision) {
-        return Err(Status::too_new(version, view.revision));
+    let newest = view.kind(&target.kind.id()).revision;
+    if let Some(version) = from.filter(|version| asks_initial && *version > newest) {
+        return Err(Status::too_new(version, newest));
     }
     let initial = if asks_initial { flag("sendInitialEvents") } else { from.is_none() };
     let mut watch = Watch {
@@ -80,7 +81,7 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
         bookmarks: flag("allowWatchBookmarks"),
         headings_sent: false,
         clock: parts.clock.clone(),
-        sent: from.unwrap_or(view.revision),
+        sent: from.unwrap_or(newest),
         until: Instant::now() + life,
     };
     if parts.figures.watches.fetch_add(1, Ordering::Relaxed) >= WATCHES {
@@ -92,7 +93,7 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
     if initial {
         let kind = view.kind(&target.kind.id());
         first.extend(kind.objects.values().filter(|object| watch.selection.matches(object)).cloned());
-        watch.sent = view.revision;
+        watch.sent = kind.revision;
     } else if let Err(status) = watch.check_history(&view) {
         // An old version is told inside the stream, where clients look for it.
         let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
@@ -180,10 +181,11 @@ impl Watch {
 
     fn check_history(&self, view: &ObjectsView) -> Result<(), Status> {
         // A version this server has not given out came from another store: clients list again when it is called expired.
-        if self.sent > view.revision {
-            return Err(Status::expired(format!("too large resource version: {} ({})", self.sent, view.revision)));
+        let kind = view.kind(&self.kind.id());
+        if self.sent > kind.revision {
+            return Err(Status::expired(format!("too large resource version: {} ({})", self.sent, kind.revision)));
         }
-        let oldest = view.kind(&self.kind.id()).history_after;
+        let oldest = kind.history_after;
         if self.sent < oldest {
             return Err(Status::expired(format!("too old resource version: {} ({oldest})", self.sent)));
         }
@@ -217,7 +219,7 @@ impl Watch {
             };
             news.push((word, object));
         }
-        self.sent = view.revision;
+        self.sent = kind.revision;
         Ok(news)
     }
 

@@ -59,6 +59,7 @@ async fn ask(
         },
         dry_run,
         field_validation,
+        behind: false,
     };
     let mut written = parts.write.ask(order).await.map_err(respond::status_of)?;
     if field_validation == FieldValidation::Warn {
@@ -322,7 +323,7 @@ pub async fn delete_collection(
         200,
         &json!({
             "kind": format!("{}List", target.kind.kind), "apiVersion": target.kind.api_version(),
-            "metadata": {"resourceVersion": parts.objects.view().revision.to_string()}, "items": items,
+            "metadata": {"resourceVersion": parts.objects.view().kind(&target.kind.id()).revision.to_string()}, "items": items,
         }),
     ))
 }

@@ -151,6 +151,7 @@ impl GeneratedActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            behind: false,
         };
         self.busy = true;
         let door = self.parts.write.clone();

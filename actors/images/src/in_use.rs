@@ -170,7 +170,7 @@ mod tests {
             object: object(&pod),
             previous: Some(object(&before)),
         }));
-        ObjectsView { revision: 1, loaded: true, not_loaded_because: None, kinds: [(PODS, Arc::new(kind))].into() }
+        ObjectsView { loaded: true, kinds: [(PODS, Arc::new(kind))].into(), ..ObjectsView::default() }
     }
 
     fn map() -> DiskMap {

@@ -198,7 +198,7 @@ async fn whoever_waits_in_line_leaves_it_at_the_deadline() {
 async fn nothing_is_collected_before_store_and_device_were_read() {
     let images = Images::start();
     let read = Arc::new(DeviceSnapshot { complete: true, reachable: true, ..DeviceSnapshot::default() });
-    let loaded = ObjectsView { revision: 1, loaded: true, ..ObjectsView::default() };
+    let loaded = ObjectsView { loaded: true, ..ObjectsView::default() };
     sleep(INTERVAL * 3).await;
     assert_eq!(images.source.collections(), []);
     images.device.send_replace(read.clone());

@@ -106,6 +106,7 @@ impl IpamActor {
             subresource: CONFIGURATION,
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            behind: false,
         };
         match care {
             Care::Show(object, verb) => {

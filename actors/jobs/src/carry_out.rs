@@ -99,6 +99,7 @@ impl JobsActor {
             subresource,
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            behind: false,
         };
         self.busy.insert(whom.subject.clone());
         let door = self.parts.write.clone();

@@ -51,12 +51,7 @@ impl Stored {
             kinds.entry(*kind).or_default().objects.insert(key.clone(), object);
         }
         let kinds = kinds.into_iter().map(|(kind, view)| (kind, Arc::new(view))).collect();
-        self.publisher.publish(ObjectsView {
-            revision: self.revision,
-            loaded: self.loaded,
-            kinds,
-            ..ObjectsView::default()
-        });
+        self.publisher.publish(ObjectsView { loaded: self.loaded, kinds, ..ObjectsView::default() });
     }
 
     fn write(&mut self, order: &WriteObject) -> Result<Written, Status> {

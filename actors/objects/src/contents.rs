@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_model::kinds::{Kind, KindId, KindTable};
 use mkube_model::metadata;
-use mkube_model::neighbours::desired_store::{StoreContents, StoreFault, StoreKey};
+use mkube_model::neighbours::desired_store::{ForeignChange, StoreContents, StoreFault, StoreKey};
 use serde_json::Value;
 
 use crate::admission::without_version;
@@ -51,11 +51,48 @@ pub fn catch_up(kinds: &KindTable, view: &ObjectsView, contents: &StoreContents)
     }
     for (id, kind) in &view.kinds {
         for key in kind.objects.keys().filter(|key| !present.contains(&(*id, (*key).clone()))) {
-            changes.push(Change { kind: *id, key: key.clone(), value: None, revision: contents.revision });
+            let bucket = kinds.get(id).map_or("", |kind| kind.bucket);
+            changes.push(Change { kind: *id, key: key.clone(), value: None, revision: contents.revision_of(bucket) });
         }
     }
     changes.sort_by_key(|change| change.revision);
     Ok(changes)
+}
+
+/// What changes by others mean to a view. What it knows already is left out; so is what is no object, after a word about it: the last
+/// one that was stays.
+pub fn by_others(kinds: &KindTable, view: &ObjectsView, changes: Vec<ForeignChange>) -> Vec<Change> {
+    let by_bucket: BTreeMap<&str, &Kind> = kinds.iter().map(|kind| (kind.bucket, kind)).collect();
+    let mut found = Vec::with_capacity(changes.len());
+    for change in changes {
+        let Some(kind) = by_bucket.get(change.at.bucket.as_str()) else { continue };
+        let value: Option<Value> = match change.value.as_deref().map(serde_json::from_slice::<Value>).transpose() {
+            Ok(value) => value,
+            Err(error) => {
+                tracing::warn!(bucket = kind.bucket, key = %change.at.key, %error, "somebody stored what is no object; what was there before stays");
+                continue;
+            }
+        };
+        let key = match &value {
+            Some(value) => {
+                let namespace = if kind.namespaced { metadata::namespace(value) } else { "" };
+                ObjectKey::new(namespace, metadata::name(value))
+            }
+            None => match change.at.key.split_once('.').filter(|_| kind.namespaced) {
+                Some((namespace, name)) => ObjectKey::new(namespace, name),
+                None => ObjectKey::new("", change.at.key.clone()),
+            },
+        };
+        if value.is_some() && store_key(kind, &key) != change.at {
+            tracing::warn!(bucket = kind.bucket, key = %change.at.key, "somebody stored an object under the name of another; it is left out");
+            continue;
+        }
+        if view.get(&kind.id(), &key).is_none_or(|known| known.revision < change.revision) {
+            let value = value.map(|value| without_version(&value));
+            found.push(Change { kind: kind.id(), key, value, revision: change.revision });
+        }
+    }
+    found
 }
 
 /// Why a reading is not believed at once: objects that were there are not in it, and nobody here tried to delete them.

@@ -5,6 +5,8 @@
 //! Answers  WriteObject, ReportStatus, FinishDeletion, RecordEvent (told).   Tells  nobody: readers watch the view.
 //! Ticks    while status reports or events wait to be merged.    Rebuilds  from StoreActor, before it admits anything.
 //!
+//! Others may write the store too: what they did is taken in between two commits.
+//!
 //! One commit is in flight at a time; writes that arrive meanwhile form the next one, so a burst costs few syncs.
 //!
 //! An owner that is deleted is marked, its dependents are deleted or released, then it goes; each step is a write of its own. What
@@ -12,10 +14,12 @@
 
 mod admission;
 mod admit;
+mod batch;
 mod collecting;
 mod contents;
 mod dependents;
 mod event_book;
+mod following;
 mod objects_actor;
 mod outcome;
 mod publish;

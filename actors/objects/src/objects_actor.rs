@@ -7,31 +7,32 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::objects::{
-    FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, StoredObject,
-    WriteObject, Written,
+    FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, WriteObject,
+    Written,
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
-use mkube_messages::store::{CommitChanges, LoadContents};
+use mkube_messages::store::{CommitChanges, Committed, LoadContents, NewsNotices, TakeNews};
+
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
-use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::{StoreChange, StoreContents, StoreFault};
 use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::status::Status;
-use mkube_supervision::ChildSpecBuilder;
+use mkube_supervision::{ChildSpecBuilder, follow};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission::{self, Circumstances};
-use crate::contents::{catch_up, doubt, store_key, to_bytes};
+use crate::batch::{Owners, Ready};
+use crate::contents::{by_others, catch_up, doubt, store_key, to_bytes};
 use crate::dependents::{Dependents, Place};
 use crate::event_book::EventBook;
 use crate::outcome::Outcome;
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
-use crate::refusals::{not_loaded, not_stored, owner_gone};
+use crate::refusals::{changed_behind, not_loaded, not_stored, owner_gone};
 
 /// Writes that may wait for a commit.
 const QUEUE: usize = 1024;
@@ -56,6 +57,10 @@ pub struct ObjectsParts {
     pub load: Door<LoadContents>,
     /// To make a batch durable.
     pub commit: Door<CommitChanges>,
+    /// To hear what others did to the store.
+    pub news: Door<TakeNews>,
+    /// When there is something to hear.
+    pub notices: NewsNotices,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
     /// Where uids and made-up names come from.
@@ -75,9 +80,11 @@ pub struct ObjectsActor {
     /// Waiting, in order of arrival.
     pub(crate) queue: VecDeque<(Task, Answer)>,
     /// A commit or a reading of the store is in flight.
-    busy: bool,
+    pub(crate) busy: bool,
     /// The view is what the store holds.
     pub(crate) in_step: bool,
+    /// The bell rang and nothing was taken since.
+    pub(crate) rung: bool,
     /// Objects whose deletion was sent to the store, with an outcome nobody told.
     deleting: BTreeSet<(KindId, ObjectKey)>,
     /// The last reading missed objects and was not believed.
@@ -97,39 +104,6 @@ pub struct ObjectsActor {
     pub(crate) dependents: Dependents,
 }
 
-/// An admitted write on its way to the store.
-struct Ready {
-    change: StoreChange,
-    kind: KindId,
-    key: ObjectKey,
-    value: Option<Value>,
-    warnings: Vec<String>,
-    answer: Answer,
-}
-
-/// What the writes of one batch say about owners: none goes in the same batch as something that begins to depend on it.
-#[derive(Default)]
-struct Owners {
-    /// Uids that are named as owners for the first time.
-    named: BTreeSet<String>,
-    /// Uids of objects that go.
-    gone: BTreeSet<String>,
-}
-
-impl Owners {
-    /// A write of the batch; refused with the uid of an owner that goes with it.
-    fn note(&mut self, before: Option<&StoredObject>, after: Option<&Value>) -> Result<(), String> {
-        let new: Vec<&str> = after.map(|after| admission::new_owners(before, after).collect()).unwrap_or_default();
-        if let Some(gone) = new.iter().find(|uid| self.gone.contains(**uid)) {
-            return Err((*gone).to_owned());
-        }
-        self.named.extend(new.into_iter().map(str::to_owned));
-        let uid = after.map(metadata::uid).unwrap_or_default();
-        self.gone.extend(before.map(StoredObject::uid).filter(|before| *before != uid).map(str::to_owned));
-        Ok(())
-    }
-}
-
 impl ObjectsActor {
     /// A new incarnation; readers keep what was published before.
     pub fn new(parts: ObjectsParts) -> Self {
@@ -138,6 +112,7 @@ impl ObjectsActor {
             queue: VecDeque::new(),
             busy: false,
             in_step: false,
+            rung: false,
             deleting: BTreeSet::new(),
             doubted: false,
             events: EventBook::default(),
@@ -166,7 +141,7 @@ impl ObjectsActor {
 
     // Reading the store.
 
-    fn load(&mut self, ctx: &mut Context<Self>) {
+    pub(crate) fn load(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
         let load = self.parts.load.clone();
         let loading =
@@ -205,7 +180,10 @@ impl ObjectsActor {
 
     fn loaded(&mut self, contents: &StoreContents) -> Result<(), StoreFault> {
         let view = self.view();
-        let changes = catch_up(&self.parts.kinds, &view, contents)?;
+        let mut changes = catch_up(&self.parts.kinds, &view, contents)?;
+        if contents.stale.is_some() {
+            changes.retain(|change| change.value.is_some());
+        }
         let first_time = !view.loaded;
         if !first_time && !std::mem::replace(&mut self.doubted, true) {
             doubt(&changes, &self.deleting)?;
@@ -213,19 +191,25 @@ impl ObjectsActor {
         self.doubted = false;
         self.deleting.clear();
         let (mut next, _) = apply(&view, changes);
-        next.revision = next.revision.max(contents.revision);
         next.loaded = true;
         next.not_loaded_because = None;
+        next.stale = contents.stale.clone();
+        for row in self.parts.kinds.iter() {
+            let kind = Arc::make_mut(next.kinds.entry(row.id()).or_default());
+            let revision = contents.revision_of(row.bucket);
+            if kind.revision > revision {
+                // Revisions were handed out that the store knows nothing of: whoever continues from one begins anew.
+                kind.history.clear();
+                kind.history_after = revision;
+            }
+            kind.revision = revision;
+        }
         if first_time {
             // What was there before this process is no news to anybody.
             for kind in next.kinds.values_mut() {
                 let kind = Arc::make_mut(kind);
                 kind.history.clear();
-                kind.history_after = contents.revision;
-            }
-            for kind in self.parts.kinds.iter() {
-                let entry = next.kinds.entry(kind.id()).or_default();
-                Arc::make_mut(entry).history_after = contents.revision;
+                kind.history_after = kind.revision;
             }
         }
         self.in_step = true;
@@ -287,6 +271,9 @@ impl ObjectsActor {
         if self.busy || !self.in_step {
             return;
         }
+        if std::mem::take(&mut self.rung) {
+            return self.listen(ctx);
+        }
         self.take_due_reports();
         if self.queue.is_empty() {
             return;
@@ -312,6 +299,7 @@ impl ObjectsActor {
                 later.push_back((task, answer));
                 continue;
             }
+            let behind = task.may_wait_for_the_store();
             let reported = if let Task::Status { uid, .. } = &task { Some(uid.clone()) } else { None };
             match self.admit(&view, task) {
                 Outcome::Refused(status) => reply(answer, Err(status)),
@@ -331,7 +319,7 @@ impl ObjectsActor {
                     if let Some(uid) = reported {
                         self.reported.insert((kind, key.clone()), (uid, Instant::now()));
                     }
-                    let change = StoreChange { at, value: value.as_ref().map(to_bytes), expected };
+                    let change = StoreChange { at, value: value.as_ref().map(to_bytes), expected, behind };
                     batch.push(Ready { change, kind, key, value, warnings, answer });
                 }
             }
@@ -351,8 +339,8 @@ impl ObjectsActor {
         ctx.spawn(committing.into_actor(self).map(move |result, actor, ctx| {
             actor.busy = false;
             match result {
-                Ok(revisions) => {
-                    actor.committed(batch, &revisions);
+                Ok(committed) => {
+                    actor.committed(batch, committed, ctx);
                     actor.pump(ctx);
                 }
                 Err(error) => actor.not_committed(batch, &error, ctx),
@@ -360,23 +348,36 @@ impl ObjectsActor {
         }));
     }
 
-    fn committed(&mut self, batch: Vec<Ready>, revisions: &[u64]) {
-        let mut answers = Vec::with_capacity(batch.len());
+    fn committed(&mut self, batch: Vec<Ready>, committed: Committed, ctx: &mut Context<Self>) {
+        let mut answers = BTreeMap::new();
         let mut changes = Vec::with_capacity(batch.len());
-        for (ready, revision) in batch.into_iter().zip(revisions) {
-            let gone = ready.value.is_none();
-            answers.push((ready.answer, gone, ready.warnings));
-            changes.push(Change { kind: ready.kind, key: ready.key, value: ready.value, revision: *revision });
+        let mut missed = committed.news.reload;
+        for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
+            match outcome {
+                Ok(revision) => {
+                    let gone = ready.value.is_none();
+                    answers.insert((ready.kind, ready.key.clone(), revision), (ready.answer, gone, ready.warnings));
+                    changes.push(Change { kind: ready.kind, key: ready.key, value: ready.value, revision });
+                }
+                Err(conflict) => {
+                    // Who changed it is among the news, or it is not and has to be found out.
+                    missed |= !committed.news.changes.iter().any(|change| change.at == conflict.at);
+                    reply(ready.answer, Err(changed_behind(&conflict)));
+                }
+            }
         }
-        let before = self.view();
-        let (view, published) = apply(&before, changes);
-        for object in &published {
-            let after = view.get(&object.kind, &object.key);
-            self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
+        let others = by_others(&self.parts.kinds, &self.view(), committed.news.changes);
+        changes.extend(others);
+        let published = self.take_in(changes, committed.news.stale);
+        for object in published {
+            let at = (object.kind, object.key.clone(), object.revision);
+            if let Some((answer, gone, warnings)) = answers.remove(&at) {
+                reply(answer, Ok(Written { object, changed: true, gone, warnings }));
+            }
         }
-        self.parts.publisher.publish(view);
-        for ((answer, gone, warnings), object) in answers.into_iter().zip(published) {
-            reply(answer, Ok(Written { object, changed: true, gone, warnings }));
+        if missed {
+            self.in_step = false;
+            return self.load(ctx);
         }
         self.sweep();
     }
@@ -384,11 +385,16 @@ impl ObjectsActor {
     fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
         tracing::error!(%error, writes = batch.len(), "a commit failed");
         let status = not_stored(error);
+        // Nothing was done, and everybody knows it.
+        let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
         for ready in batch {
-            if ready.value.is_none() {
+            if ready.value.is_none() && !untouched {
                 self.deleting.insert((ready.kind, ready.key));
             }
             reply(ready.answer, Err(status.clone()));
+        }
+        if untouched {
+            return self.pump(ctx);
         }
         // Whatever happened, the store knows: read it before anything else is admitted.
         self.in_step = false;
@@ -408,6 +414,7 @@ impl Actor for ObjectsActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.load(ctx);
+        follow(self.parts.notices.clone(), self, ctx, Self::ring);
     }
 }
 

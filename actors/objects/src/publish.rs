@@ -37,8 +37,8 @@ pub fn apply(view: &ObjectsView, changes: Vec<Change>) -> (ObjectsView, Vec<Arc<
     let mut published = Vec::with_capacity(changes.len());
     let mut touched: BTreeMap<KindId, KindView> = BTreeMap::new();
     for change in changes {
-        next.revision = next.revision.max(change.revision);
         let kind = touched.entry(change.kind).or_insert_with(|| (*view.kind(&change.kind)).clone());
+        kind.revision = kind.revision.max(change.revision);
         let mut previous = kind.objects.get(&change.key).cloned();
         let (what, object) = match change.value {
             Some(value) => {
@@ -105,7 +105,7 @@ mod tests {
         use ChangeType::{Added, Deleted, Modified};
         assert_eq!(told, [(Added, 1), (Modified, 2), (Added, 3), (Deleted, 4)]);
         assert_eq!(deleted[0].value()["metadata"]["resourceVersion"], "4");
-        assert_eq!((view.revision, kind.objects.len(), kind.history_after), (4, 1, 0));
+        assert_eq!((kind.revision, kind.objects.len(), kind.history_after), (4, 1, 0));
         let many = (0..HISTORY as u64).map(|n| change("b", Some(json!({"n": n})), 5 + n)).collect();
         let (view, _) = apply(&view, many);
         assert_eq!(view.kind(&PODS).history.len(), HISTORY);

@@ -71,6 +71,16 @@ pub enum Task {
 }
 
 impl Task {
+    /// Whether it may be kept safe elsewhere while the store is away: what we say about objects, and what is needed for the store to
+    /// come back. What users ask for is refused then, unless they chose otherwise.
+    pub fn may_wait_for_the_store(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Put { .. } | Self::Remove { .. } => true,
+            Self::Write(write) => write.behind,
+            Self::Finish { .. } | Self::Collect { .. } | Self::Settle { .. } => false,
+        }
+    }
+
     /// What it writes to; `None` for a name that is not known before admission.
     pub fn target(&self) -> Option<(KindId, ObjectKey)> {
         match self {

@@ -2,7 +2,7 @@
 
 use mkube_messages::door::{CallError, NotAnswered};
 use mkube_model::kinds::Kind;
-use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::neighbours::desired_store::{Conflict, StoreFault};
 use mkube_model::status::Status;
 
 /// What the writers of a batch hear when its commit failed.
@@ -11,8 +11,8 @@ pub fn not_stored(error: &CallError<StoreFault>) -> Status {
         CallError::Fault(StoreFault::Unwritable(why)) => {
             Status::unavailable(format!("the store cannot be written: {why}"), 5)
         }
-        CallError::Fault(StoreFault::Conflict { .. }) => {
-            Status::new(409, "Conflict", "the object was changed in the store by somebody else; please try again")
+        CallError::Fault(StoreFault::Absent(why)) => {
+            Status::unavailable(format!("the store is not there ({why}); nothing was changed"), 5)
         }
         CallError::Fault(StoreFault::Unreadable(why)) => {
             Status::unavailable(format!("the store cannot be read: {why}"), 5)
@@ -24,6 +24,13 @@ pub fn not_stored(error: &CallError<StoreFault>) -> Status {
             Status::timeout("the store did not answer; the outcome of the write is unknown")
         }
     }
+}
+
+/// Somebody else wrote the object between the look at it and the write.
+pub fn changed_behind(conflict: &Conflict) -> Status {
+    let at = &conflict.at;
+    let text = format!("{}/{} was changed in the store by somebody else; please try again", at.bucket, at.key);
+    Status::new(409, "Conflict", text)
 }
 
 /// The object went meanwhile.

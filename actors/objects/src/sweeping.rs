@@ -88,6 +88,7 @@ impl ObjectsActor {
                         subresource: "",
                         dry_run: false,
                         field_validation: FieldValidation::Ignore,
+                        behind: false,
                     };
                     self.queue.push_back((Task::Write(Box::new(write)), None));
                 }

@@ -55,7 +55,7 @@ impl Bench {
 
     /// Publishes pods, and a node with these annotations.
     async fn store(&self, pods: &[Value], node: Value) {
-        let revision = self.publisher.view().revision + 1;
+        let revision = self.publisher.view().number + 1;
         let view = |kind: KindId, objects: &[Value]| {
             let mut view = KindView::default();
             for object in objects {
@@ -67,7 +67,7 @@ impl Bench {
         };
         let node = json!({"metadata": {"name": "rose1", "annotations": node}});
         let kinds = [view(PODS, pods), view(NODES, &[node])].into();
-        self.publisher.publish(ObjectsView { revision, loaded: true, not_loaded_because: None, kinds });
+        self.publisher.publish(ObjectsView { loaded: true, kinds, ..ObjectsView::default() });
         sleep(Duration::from_millis(30)).await;
     }
 

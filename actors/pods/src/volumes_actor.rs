@@ -72,7 +72,7 @@ impl VolumesActor {
             // A store that was not read says nothing about what is wanted.
             return self.look_later(ctx);
         }
-        let changed = self.told != Some(view.revision);
+        let changed = self.told != Some(view.number);
         self.changed |= changed;
         // What pods mount is told at once; a walk takes its time.
         if self.told.is_none() {
@@ -105,7 +105,7 @@ impl VolumesActor {
     }
 
     fn tell(&mut self, view: Arc<ObjectsView>, ctx: &mut Context<Self>) {
-        self.told = Some(view.revision);
+        self.told = Some(view.number);
         let (parts, found) = (self.parts.clone(), self.found.clone());
         let device = self.parts.device.borrow().clone();
         let reading = async move { rows_of(&parts, &view, &device, &found).await };

@@ -123,16 +123,16 @@ fn names_of(row: &str, veth: &str) -> mkube_pods::ContainerNames {
 async fn the_node_is_made_once_and_says_when_the_device_goes_and_comes() {
     tokio::time::pause();
     let (publisher, objects) = objects_view(KindTable::builtin());
-    publisher.publish(ObjectsView { revision: 1, loaded: true, ..ObjectsView::default() });
+    publisher.publish(ObjectsView { loaded: true, ..ObjectsView::default() });
     let publish = publisher.clone();
     let store = move |value: Value| {
         let key = ObjectKey::new("", "rose1");
-        let revision = publish.view().revision + 1;
+        let revision = publish.view().number + 1;
         let object = Arc::new(StoredObject::new(NODES, key.clone(), &value, revision));
         let mut kind = KindView::default();
         kind.objects.insert(key, object.clone());
         let kinds = [(NODES, Arc::new(kind))].into();
-        publish.publish(ObjectsView { revision, loaded: true, not_loaded_because: None, kinds });
+        publish.publish(ObjectsView { loaded: true, kinds, ..ObjectsView::default() });
         object
     };
     let made = store.clone();

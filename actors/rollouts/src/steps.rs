@@ -365,6 +365,7 @@ fn patch(
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
+        behind: false,
     };
     let door = parts.write.clone();
     async move { door.ask(order).await.map(drop) }

@@ -63,12 +63,7 @@ impl Stored {
         };
         let pods = KindView { objects: self.pods.iter().map(stored).collect(), ..KindView::default() };
         let kinds = [(kind("Pod"), Arc::new(pods))].into_iter().collect();
-        self.publisher.publish(ObjectsView {
-            revision: self.revision,
-            loaded: self.loaded,
-            kinds,
-            ..ObjectsView::default()
-        });
+        self.publisher.publish(ObjectsView { loaded: self.loaded, kinds, ..ObjectsView::default() });
     }
 
     fn write(&mut self, order: &WriteObject) -> Result<Written, Status> {

@@ -1,37 +1,51 @@
 //! StoreActor: sole owner of the durable store.
 //!
 //! Owns     the store.                          Asks   nobody.
-//! Answers  LoadContents, CommitChanges.        Tells  nobody.
+//! Answers  LoadContents, CommitChanges, TakeNews.   Tells  nobody; rings a bell when others wrote.
 //! Ticks    every hour: gives unused space back.  Rebuilds  nothing: the store is the state.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use mkube_messages::store::{CommitChanges, LoadContents};
-use mkube_model::neighbours::desired_store::{DesiredStore, Revision, StoreContents, StoreFault};
+use mkube_messages::store::{CommitChanges, Committed, LoadContents, NewsBell, TakeNews};
+use mkube_model::neighbours::desired_store::{DesiredStore, StoreContents, StoreFault, StoreNews};
 use mkube_supervision::ChildSpecBuilder;
 use tokio::sync::Semaphore;
 
+/// Pause between two ringings of the bell: news that come together are taken together.
+const BREATH: Duration = Duration::from_millis(5);
 /// Pause between two compactions.
 const COMPACT: Duration = Duration::from_secs(3600);
 
 /// See the room's card.
 pub struct StoreActor {
     store: Arc<dyn DesiredStore>,
+    bell: NewsBell,
     /// Orders follow one another: whoever reads sees what was asked to be written before, also when who asked is gone.
     turn: Arc<Semaphore>,
 }
 
 /// Registers everything the actor answers.
 pub fn answers(spec: ChildSpecBuilder<StoreActor>) -> ChildSpecBuilder<StoreActor> {
-    spec.answers::<LoadContents>().answers::<CommitChanges>()
+    spec.answers::<LoadContents>().answers::<CommitChanges>().answers::<TakeNews>()
 }
 
 impl StoreActor {
     /// A new incarnation.
-    pub fn new(store: Arc<dyn DesiredStore>) -> Self {
-        Self { store, turn: Arc::new(Semaphore::new(1)) }
+    pub fn new(store: Arc<dyn DesiredStore>, bell: NewsBell) -> Self {
+        Self { store, bell, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Rings whenever there is news.
+    fn listen(&self, ctx: &mut Context<Self>) {
+        let store = self.store.clone();
+        let hearing = async move { store.changed().await }.into_actor(self).map(|(), actor, ctx| {
+            actor.bell.send_modify(|rung| *rung += 1);
+            // Until it was taken there is news all the time.
+            ctx.run_later(BREATH, |actor, ctx| actor.listen(ctx));
+        });
+        ctx.spawn(hearing);
     }
 
     fn compact_later(&self, ctx: &mut Context<Self>) {
@@ -53,6 +67,7 @@ impl Actor for StoreActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.compact_later(ctx);
+        self.listen(ctx);
     }
 }
 
@@ -69,14 +84,22 @@ impl Handler<LoadContents> for StoreActor {
 }
 
 impl Handler<CommitChanges> for StoreActor {
-    type Result = ResponseActFuture<Self, Result<Vec<Revision>, StoreFault>>;
+    type Result = ResponseActFuture<Self, Result<Committed, StoreFault>>;
     fn handle(&mut self, order: CommitChanges, _ctx: &mut Self::Context) -> Self::Result {
         let (store, turn) = (self.store.clone(), self.turn.clone());
         let context = order.context.clone();
         let committing = async move {
             let _turn = turn.acquire().await;
-            store.commit(order.changes).await
+            let outcomes = store.commit(order.changes).await?;
+            Ok(Committed { outcomes, news: store.take_news() })
         };
         Box::pin(context.answered_by("store", committing).into_actor(self))
+    }
+}
+
+impl Handler<TakeNews> for StoreActor {
+    type Result = Result<StoreNews, StoreFault>;
+    fn handle(&mut self, _question: TakeNews, _ctx: &mut Self::Context) -> Self::Result {
+        Ok(self.store.take_news())
     }
 }

@@ -146,22 +146,32 @@ pub struct KindView {
     pub history: Vector<Arc<ObjectChange>>,
     /// Every change after this revision is in `history`; a watch from before it gets 410.
     pub history_after: Revision,
-}
-
-/// Everything, at one revision. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct ObjectsView {
     /// The revision of the last change contained.
     pub revision: Revision,
+}
+
+/// Everything, at one moment. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectsView {
+    /// Counts publications.
+    pub number: u64,
     /// False until the store was read completely: nobody may conclude absence before.
     pub loaded: bool,
     /// Why it is not loaded, for `/readyz`.
     pub not_loaded_because: Option<String>,
+    /// Why this is what was last known, and perhaps not what the store holds now; none: it is. Nobody may conclude absence from
+    /// what is stale.
+    pub stale: Option<String>,
     /// One view per kind of the table.
     pub kinds: BTreeMap<KindId, Arc<KindView>>,
 }
 
 impl ObjectsView {
+    /// Whether what is not here is not there: the store was read completely and is followed.
+    pub fn is_complete(&self) -> bool {
+        self.loaded && self.stale.is_none()
+    }
+
     /// One object.
     pub fn get(&self, kind: &KindId, key: &ObjectKey) -> Option<Arc<StoredObject>> {
         self.kinds.get(kind)?.objects.get(key).cloned()
@@ -178,7 +188,7 @@ impl ObjectsView {
 pub struct ObjectsReader {
     kinds: KindTable,
     view: Arc<ArcSwap<ObjectsView>>,
-    changed: watch::Receiver<Revision>,
+    changed: watch::Receiver<u64>,
 }
 
 impl ObjectsReader {
@@ -193,7 +203,7 @@ impl ObjectsReader {
     }
 
     /// The notification that something was published; mark it unchanged, look, then wait for it.
-    pub fn notices(&self) -> watch::Receiver<Revision> {
+    pub fn notices(&self) -> watch::Receiver<u64> {
         self.changed.clone()
     }
 }
@@ -202,15 +212,16 @@ impl ObjectsReader {
 #[derive(Clone)]
 pub struct ObjectsPublisher {
     view: Arc<ArcSwap<ObjectsView>>,
-    changed: Arc<watch::Sender<Revision>>,
+    changed: Arc<watch::Sender<u64>>,
 }
 
 impl ObjectsPublisher {
     /// Replaces the published view, then wakes the readers.
-    pub fn publish(&self, view: ObjectsView) {
-        let revision = view.revision;
+    pub fn publish(&self, mut view: ObjectsView) {
+        let number = self.view.load().number + 1;
+        view.number = number;
         self.view.store(Arc::new(view));
-        self.changed.send_replace(revision);
+        self.changed.send_replace(number);
     }
 
     /// What is published now.
@@ -311,6 +322,8 @@ pub struct WriteObject {
     pub dry_run: bool,
     /// What to do with unknown fields.
     pub field_validation: FieldValidation,
+    /// While the store is away the write may be kept safe elsewhere, and be told to the store when it is back.
+    pub behind: bool,
 }
 
 /// A write that was done (or, dry, would have been).

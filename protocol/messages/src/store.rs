@@ -1,9 +1,12 @@
 //! What StoreActor answers; only ObjectsActor asks.
 
+use std::sync::Arc;
+
 use actix::Message;
-use mkube_model::neighbours::desired_store::{Revision, StoreChange, StoreContents, StoreFault};
+use mkube_model::neighbours::desired_store::{Outcome, StoreChange, StoreContents, StoreFault, StoreNews};
 
 use crate::request::{Floor, Request, RequestContext};
+use crate::watch;
 
 /// Reads everything. A question.
 #[derive(Debug, Clone, Message)]
@@ -22,10 +25,19 @@ impl Request for LoadContents {
     }
 }
 
-/// Applies all changes or none; answered when they survive power loss. Not safe to repeat blindly: the conditions of the
-/// changes decide.
+/// What came of a batch.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// One outcome per change.
+    pub outcomes: Vec<Outcome>,
+    /// As [`TakeNews`] answers it. Every change by others that is older than one of the batch, in its bucket, is here or was told before.
+    pub news: StoreNews,
+}
+
+/// Applies each change whose condition holds; answered when they survive power loss. Not safe to repeat blindly: the conditions of
+/// the changes decide.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<Vec<Revision>, StoreFault>")]
+#[rtype(result = "Result<Committed, StoreFault>")]
 pub struct CommitChanges {
     /// Id, deadline, span.
     pub context: RequestContext,
@@ -34,10 +46,39 @@ pub struct CommitChanges {
 }
 
 impl Request for CommitChanges {
-    type Reply = Vec<Revision>;
+    type Reply = Committed;
     type Fault = StoreFault;
     const FLOOR: Floor = Floor::Gate;
     fn context(&self) -> &RequestContext {
         &self.context
     }
+}
+
+/// What happened to the store without us since it was asked last. A question that is asked once: what is told is not told again. Who
+/// loses an answer loads everything.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<StoreNews, StoreFault>")]
+pub struct TakeNews {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+}
+
+impl Request for TakeNews {
+    type Reply = StoreNews;
+    type Fault = StoreFault;
+    const FLOOR: Floor = Floor::Gate;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+/// That there is something to take with [`TakeNews`]: a number that grows.
+pub type NewsNotices = watch::Receiver<u64>;
+/// Its other end, kept outside the actor so that readers survive its restarts.
+pub type NewsBell = Arc<watch::Sender<u64>>;
+
+/// A connected pair.
+pub fn news_bell() -> (NewsBell, NewsNotices) {
+    let (sender, receiver) = watch::channel(0);
+    (Arc::new(sender), receiver)
 }

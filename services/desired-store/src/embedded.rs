@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{
-    DesiredStore, Expected, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
+    Conflict, DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
 };
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -141,15 +141,15 @@ impl EmbeddedStore {
                     value: Bytes::copy_from_slice(value),
                 });
             }
-            Ok(StoreContents { values, revision })
+            Ok(StoreContents { values, revision, ..StoreContents::default() })
         })
     }
 
-    fn commit_now(&self, changes: &[StoreChange]) -> Result<Vec<Revision>, StoreFault> {
+    fn commit_now(&self, changes: &[StoreChange]) -> Result<Vec<Outcome>, StoreFault> {
         self.with(|database| {
             let mut write = database.begin_write().map_err(|error| self.unwritable(error))?;
             write.set_durability(Durability::Immediate).map_err(|error| self.unwritable(error))?;
-            let mut revisions = Vec::with_capacity(changes.len());
+            let mut outcomes = Vec::with_capacity(changes.len());
             {
                 let mut meta = write.open_table(META).map_err(|error| self.unwritable(error))?;
                 let mut table = write.open_table(VALUES).map_err(|error| self.unwritable(error))?;
@@ -170,8 +170,8 @@ impl EmbeddedStore {
                         Expected::At(expected) => found == Some(expected),
                     };
                     if !fits {
-                        // Dropping the transaction undoes what the batch did so far.
-                        return Err(StoreFault::Conflict { at: change.at.clone(), expected: change.expected, found });
+                        outcomes.push(Err(Conflict { at: change.at.clone(), expected: change.expected, found }));
+                        continue;
                     }
                     revision += 1;
                     match &change.value {
@@ -183,12 +183,12 @@ impl EmbeddedStore {
                             table.remove(at).map_err(|error| self.unwritable(error))?;
                         }
                     }
-                    revisions.push(revision);
+                    outcomes.push(Ok(revision));
                 }
                 meta.insert("revision", revision).map_err(|error| self.unwritable(error))?;
             }
             write.commit().map_err(|error| self.unwritable(error))?;
-            Ok(revisions)
+            Ok(outcomes)
         })
     }
 }
@@ -236,7 +236,7 @@ impl DesiredStore for EmbeddedStore {
         .await
     }
 
-    async fn commit(&self, changes: Vec<StoreChange>) -> Result<Vec<Revision>, StoreFault> {
+    async fn commit(&self, changes: Vec<StoreChange>) -> Result<Vec<Outcome>, StoreFault> {
         let (store, turn) = (self.clone(), self.turn.clone().lock_owned().await);
         blocking(move || {
             let committed = store.commit_now(&changes);

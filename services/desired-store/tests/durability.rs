@@ -20,7 +20,7 @@ async fn writer() {
     for number in from.. {
         let at = StoreKey { bucket: "PODS".into(), key: format!("k{number}") };
         let value = Some(Bytes::from(vec![b'x'; 900]));
-        store.commit(vec![StoreChange { at, value, expected: Expected::Absent }]).await.expect("room");
+        store.commit(vec![StoreChange { at, value, expected: Expected::Absent, behind: false }]).await.expect("room");
         let mut out = std::io::stdout().lock();
         writeln!(out, "acknowledged k{number}").and_then(|()| out.flush()).expect("a reader");
     }
@@ -92,7 +92,8 @@ async fn a_damaged_store_is_refused_rather_than_started_empty() {
     {
         let store = EmbeddedStore::open(&path).await.expect("new");
         let at = StoreKey { bucket: "PODS".into(), key: "a".into() };
-        let change = StoreChange { at, value: Some(Bytes::from(vec![1; 20_000])), expected: Expected::Any };
+        let change =
+            StoreChange { at, value: Some(Bytes::from(vec![1; 20_000])), expected: Expected::Any, behind: false };
         store.commit(vec![change]).await.expect("room");
     }
     let whole = std::fs::read(&path).expect("there");

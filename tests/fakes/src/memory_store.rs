@@ -7,8 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{
-    DesiredStore, Expected, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
+    Conflict, DesiredStore, Expected, ForeignChange, Outcome, PROVISIONAL, Revision, StoreChange, StoreContents,
+    StoreFault, StoreKey, StoreNews, StoredValue,
 };
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::relay::Crossings;
@@ -62,15 +64,47 @@ struct Inner {
     /// What became of each reading, oldest first.
     outcomes: Vec<Reading>,
     crossings: Option<Crossings>,
+    /// What others did is told.
+    followed: bool,
+    news: StoreNews,
+    has_news: bool,
+    /// It is away and known to be: what was last known is served, and what may wait is kept safe.
+    stale: Option<String>,
+    /// Changes that wait, oldest first.
+    waiting: Vec<StoreChange>,
+    provisional: Revision,
 }
 
 /// Keeps values in memory. A commit takes 1 ms.
 #[derive(Default)]
-pub struct MemoryStore(Mutex<Inner>);
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+    bell: Notify,
+}
 
 impl MemoryStore {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on what others do is told as it happens.
+    pub fn tell_what_others_do(&self) {
+        self.inner().followed = true;
+    }
+
+    /// It is away from now on, and knows it; or with `None` back again. What was kept safe meanwhile is told to it then, where it
+    /// still fits.
+    pub fn set_stale(&self, why: Option<&str>) {
+        let mut inner = self.inner();
+        inner.stale = why.map(str::to_owned);
+        if why.is_none() {
+            let waiting = std::mem::take(&mut inner.waiting);
+            inner.news.reload |= !waiting.is_empty();
+            inner.apply(&waiting);
+        }
+        inner.has_news = true;
+        drop(inner);
+        self.bell.notify_one();
     }
 
     /// Every call passes these crossings too.
@@ -128,8 +162,20 @@ impl MemoryStore {
             at,
             value: value.map(|text| Bytes::copy_from_slice(text.as_bytes())),
             expected: Expected::Any,
+            behind: false,
         };
-        self.inner().apply(&[change]);
+        let mut inner = self.inner();
+        let revisions = inner.apply(std::slice::from_ref(&change));
+        if inner.followed {
+            inner.news.changes.extend(revisions.into_iter().map(|revision| ForeignChange {
+                at: change.at.clone(),
+                value: change.value.clone(),
+                revision,
+            }));
+            inner.has_news = true;
+        }
+        drop(inner);
+        self.bell.notify_one();
     }
 
     /// A stored value as text.
@@ -189,25 +235,55 @@ impl Inner {
                 }
             }
         }
-        Ok(StoreContents { values, revision: self.revision })
+        let mut contents =
+            StoreContents { values, revision: self.revision, stale: self.stale.clone(), ..StoreContents::default() };
+        for (number, change) in self.waiting.iter().enumerate() {
+            contents.values.retain(|value| value.at != change.at);
+            contents.revision = PROVISIONAL + number as Revision + 1;
+            contents.values.extend(change.value.clone().map(|value| StoredValue {
+                at: change.at.clone(),
+                revision: contents.revision,
+                value,
+            }));
+        }
+        contents.values.sort_by(|one, other| one.at.cmp(&other.at));
+        Ok(contents)
     }
 
-    fn check(&self, changes: &[StoreChange]) -> Result<(), StoreFault> {
-        for change in changes {
+    /// Which changes fit.
+    fn check(&self, changes: &[StoreChange]) -> Vec<Result<(), Conflict>> {
+        let fits = |change: &StoreChange| {
             let found = self.values.get(&change.at).map(|(revision, _)| *revision);
             let holds = match change.expected {
                 Expected::Any => true,
                 Expected::Absent => found.is_none(),
                 Expected::At(revision) => found == Some(revision),
             };
-            if !holds {
-                return Err(StoreFault::Conflict { at: change.at.clone(), expected: change.expected, found });
-            }
+            if holds { Ok(()) } else { Err(Conflict { at: change.at.clone(), expected: change.expected, found }) }
+        };
+        changes.iter().map(fits).collect()
+    }
+
+    /// Keeps changes safe until the store is back.
+    fn keep(&mut self, changes: Vec<StoreChange>) -> Result<Vec<Outcome>, StoreFault> {
+        let why = self.stale.clone().unwrap_or_default();
+        if changes.iter().any(|change| !change.behind) {
+            return Err(StoreFault::Absent(why));
         }
-        Ok(())
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for change in changes {
+            self.waiting.retain(|waiting| waiting.at != change.at);
+            self.waiting.push(change);
+            self.provisional = self.provisional.max(PROVISIONAL) + 1;
+            outcomes.push(Ok(self.provisional));
+        }
+        Ok(outcomes)
     }
 
     fn apply(&mut self, changes: &[StoreChange]) -> Vec<Revision> {
+        if changes.is_empty() {
+            return Vec::new();
+        }
         self.batches.push((Instant::now(), changes.to_vec()));
         let mut revisions = Vec::with_capacity(changes.len());
         for change in changes {
@@ -248,7 +324,7 @@ impl DesiredStore for MemoryStore {
         Ok(contents)
     }
 
-    async fn commit(&self, changes: Vec<StoreChange>) -> Result<Vec<Revision>, StoreFault> {
+    async fn commit(&self, changes: Vec<StoreChange>) -> Result<Vec<Outcome>, StoreFault> {
         self.pass("before commit").await;
         let cue = self.inner().commits.pop_front();
         let delay = if let Some(StoreCue::Late(delay)) = &cue { *delay } else { Duration::from_millis(1) };
@@ -257,19 +333,37 @@ impl DesiredStore for MemoryStore {
             return Err(fault);
         }
         self.inner().check_away()?;
-        let revisions = {
+        let outcomes = {
             let mut inner = self.inner();
-            inner.check(&changes)?;
-            inner.apply(&changes)
+            if inner.stale.is_some() {
+                return inner.keep(changes);
+            }
+            let checked = inner.check(&changes);
+            let fitting: Vec<StoreChange> =
+                changes.into_iter().zip(&checked).filter(|(_, fits)| fits.is_ok()).map(|(change, _)| change).collect();
+            let mut revisions = inner.apply(&fitting).into_iter();
+            checked.into_iter().map(|fits| fits.map(|()| revisions.next().unwrap_or_default())).collect()
         };
         self.pass("after commit").await;
         if let Some(StoreCue::LoseReply) = cue {
             return Err(StoreFault::Away("the reply was lost".to_owned()));
         }
-        Ok(revisions)
+        Ok(outcomes)
     }
 
     async fn compact(&self) -> Result<(), StoreFault> {
         Ok(())
+    }
+
+    async fn changed(&self) {
+        while !self.inner().has_news {
+            self.bell.notified().await;
+        }
+    }
+
+    fn take_news(&self) -> StoreNews {
+        let mut inner = self.inner();
+        inner.has_news = false;
+        StoreNews { stale: inner.stale.clone(), ..std::mem::take(&mut inner.news) }
     }
 }

@@ -104,7 +104,7 @@ impl Bench {
             kind.objects.insert(key, Arc::new(object));
         }
         let kinds = [(PODS, Arc::new(kind))].into();
-        self.objects.publish(ObjectsView { revision: 1, loaded: true, not_loaded_because: None, kinds });
+        self.objects.publish(ObjectsView { loaded: true, kinds, ..ObjectsView::default() });
     }
 
     async fn ask<M: Request>(&self, message: M) -> Result<M::Reply, CallError<M::Fault>> {

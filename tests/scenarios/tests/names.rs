@@ -19,6 +19,7 @@ use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{ObjectKey, ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::rollouts::rollouts_view;
+use mkube_messages::store::news_bell;
 use mkube_messages::volumes::volumes_view;
 use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
@@ -90,18 +91,22 @@ impl Bench {
             version: "test",
             figures: Arc::new(Figures::default()),
         };
+        let (bell, heard) = news_bell();
         let layer = ObjectsParts {
             kinds,
             publisher,
             load: store.door(),
             commit: store.door(),
+            news: store.door(),
+            notices: heard,
             clock: Arc::new(FakeClock::default()),
             randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
         };
         let permanent = RestartRule::Permanent;
         let kept = Arc::new(MemoryStore::default());
-        let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
+        let store_spec =
+            ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone(), bell.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, way, move |_| ObjectsActor::new(layer.clone()));
         let edge_spec = ChildSpec::actor("http", permanent, Doorway::new("http", 1), move |incarnation| {
             HttpEdge::new(edge.clone(), incarnation)

@@ -226,6 +226,7 @@ impl World {
             subresource,
             dry_run: false,
             field_validation: FieldValidation::Strict,
+            behind: false,
         };
         let ledger = self.ledger.clone();
         tokio::spawn(async move {

@@ -63,7 +63,6 @@ impl Stored {
             kinds.entry(*kind).or_default().objects.insert(key.clone(), stored);
         }
         self.publisher.publish(ObjectsView {
-            revision: self.revision,
             loaded: self.loaded,
             kinds: kinds.into_iter().map(|(kind, view)| (kind, Arc::new(view))).collect(),
             ..ObjectsView::default()

@@ -23,8 +23,9 @@ use super::DeliveryWay;
 use super::wires::{Wires, bell, door};
 
 pub fn store(wires: &Wires, store: Arc<dyn DesiredStore>) -> ChildSpec {
+    let bell = wires.views.news.0.clone();
     let spec = ChildSpec::actor("store", RestartRule::Permanent, wires.ways.store.clone(), move |_| {
-        StoreActor::new(store.clone())
+        StoreActor::new(store.clone(), bell.clone())
     });
     mkube_store::answers(spec).done()
 }
@@ -43,6 +44,8 @@ pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>) -> ChildSpec {
         publisher: wires.views.objects.0.clone(),
         load: door(Floor::Objects, &wires.ways.store),
         commit: door(Floor::Objects, &wires.ways.store),
+        news: door(Floor::Objects, &wires.ways.store),
+        notices: wires.views.news.1.clone(),
         clock: wires.clock.clone(),
         randomness,
         node_name: wires.plan.node_name.clone(),

@@ -1,5 +1,6 @@
 //! ObjectsActor with a real StoreActor over a store in memory, under paused time.
 
+mod others;
 mod owners;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use mkube_messages::objects::{
     WriteObject, Written, objects_view,
 };
 use mkube_messages::request::{Request, RequestContext};
+use mkube_messages::store::news_bell;
 use mkube_model::kinds::{Kind, KindTable};
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::randomness::SystemRandomness;
@@ -24,7 +26,7 @@ use mkube_supervision::{
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-struct Bench {
+pub(crate) struct Bench {
     store: Arc<MemoryStore>,
     reader: ObjectsReader,
     objects: Doorway,
@@ -35,17 +37,21 @@ fn over(store: Arc<MemoryStore>) -> Bench {
     let kinds = KindTable::builtin();
     let (publisher, reader) = objects_view(kinds.clone());
     let (gate, objects) = (Doorway::new("store", 64), Doorway::new("objects", 4096));
+    let (bell, heard) = news_bell();
     let parts = ObjectsParts {
         kinds,
         publisher,
         load: gate.door(),
         commit: gate.door(),
+        news: gate.door(),
+        notices: heard,
         clock: Arc::new(FakeClock::default()),
         randomness: Arc::new(SystemRandomness),
         node_name: "rose1".into(),
     };
     let kept = store.clone();
-    let gate = ChildSpec::actor("store", RestartRule::Permanent, gate, move |_| StoreActor::new(kept.clone()));
+    let gate =
+        ChildSpec::actor("store", RestartRule::Permanent, gate, move |_| StoreActor::new(kept.clone(), bell.clone()));
     let room =
         ChildSpec::actor("objects", RestartRule::Permanent, objects.clone(), move |_| ObjectsActor::new(parts.clone()));
     let root = SupervisorSpec {
@@ -99,6 +105,7 @@ impl Bench {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Strict,
+            behind: false,
         }
     }
 

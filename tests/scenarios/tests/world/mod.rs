@@ -32,6 +32,7 @@ use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
 };
+use mkube_messages::store::news_bell;
 use mkube_messages::volumes::volumes_view;
 use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
@@ -181,12 +182,15 @@ impl World {
         let [store, router, objects, ipam, images, dns, pods] =
             ["store", "router", "objects", "ipam", "images", "dns", "pods"].map(|name| Doorway::new(name, 256));
         let crossings = around.crossings.clone();
+        let (bell, heard) = news_bell();
         let gate = RouterParts { router: around.device.router(), picture: publish, tick: Duration::from_secs(10) };
         let one_way = ObjectsParts {
             kinds: kinds.clone(),
             publisher,
             load: relay(store.door(), "LoadContents", &crossings),
             commit: relay(store.door(), "CommitChanges", &crossings),
+            news: relay(store.door(), "TakeNews", &crossings),
+            notices: heard,
             clock: around.clock.clone(),
             randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
@@ -412,7 +416,8 @@ impl World {
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
         let watchdog_spec =
             ChildSpec::actor("watchdog", permanent, watchdog, move |_| WatchdogActor::new(judge.clone())).done();
-        let store_spec = ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone()));
+        let store_spec =
+            ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone(), bell.clone()));
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
         let ipam_spec = ChildSpec::actor("ipam", permanent, ipam, move |_| IpamActor::new(addresses.clone()));
@@ -512,6 +517,7 @@ impl World {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Strict,
+            behind: false,
         };
         Self::ask(&self.write, order).await.map_err(|error| match error {
             CallError::Fault(status) => status,

@@ -1,0 +1,61 @@
+//! What others do to the store is taken in between two commits of ours.
+
+use std::sync::Arc;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use mkube_messages::objects::StoredObject;
+use mkube_messages::patience;
+use mkube_messages::request::RequestContext;
+use mkube_messages::store::TakeNews;
+use mkube_model::neighbours::desired_store::StoreNews;
+
+use crate::contents::by_others;
+use crate::objects_actor::ObjectsActor;
+use crate::publish::{Change, apply};
+
+impl ObjectsActor {
+    /// Publishes changes, of ours and of others; answers each changed object as published.
+    pub(crate) fn take_in(&mut self, mut changes: Vec<Change>, stale: Option<String>) -> Vec<Arc<StoredObject>> {
+        changes.sort_by_key(|change| change.revision);
+        let before = self.view();
+        let (mut view, published) = apply(&before, changes);
+        view.stale = stale;
+        for object in &published {
+            let after = view.get(&object.kind, &object.key);
+            self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
+        }
+        self.parts.publisher.publish(view);
+        published
+    }
+
+    /// There is news.
+    pub(crate) fn ring(&mut self, ctx: &mut Context<Self>) {
+        self.rung = true;
+        self.pump(ctx);
+    }
+
+    /// Takes the news; no commit is in flight meanwhile, so that each kind's history stays in order.
+    pub(crate) fn listen(&mut self, ctx: &mut Context<Self>) {
+        self.busy = true;
+        let door = self.parts.news.clone();
+        let order = TakeNews { context: RequestContext::new("news", patience::WRITE) };
+        let hearing = async move { door.ask(order).await };
+        ctx.spawn(hearing.into_actor(self).map(|news, actor, ctx| {
+            actor.busy = false;
+            match news {
+                Ok(StoreNews { reload: false, changes, stale }) => {
+                    let changes = by_others(&actor.parts.kinds, &actor.view(), changes);
+                    if !changes.is_empty() || stale != actor.view().stale {
+                        actor.take_in(changes, stale);
+                        actor.sweep();
+                    }
+                    actor.pump(ctx);
+                }
+                Ok(_) | Err(_) => {
+                    actor.in_step = false;
+                    actor.load(ctx);
+                }
+            }
+        }));
+    }
+}

@@ -1,0 +1,137 @@
+//! What others do to the store, and what is left to do while it is away and known to be.
+
+use std::time::Duration;
+
+use mkube_messages::objects::ChangeType;
+use mkube_model::neighbours::desired_store::PROVISIONAL;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::{Bench, bench, pod};
+
+const A_MOMENT: Duration = Duration::from_millis(100);
+
+fn map(name: &str, value: &str) -> serde_json::Value {
+    json!({"metadata": {"name": name, "namespace": "default", "uid": name}, "data": {"k": value}})
+}
+
+async fn followed() -> Bench {
+    let bench = bench().await;
+    bench.store.tell_what_others_do();
+    bench
+}
+
+#[actix::test]
+async fn what_others_write_and_delete_is_published_as_it_happens_and_nothing_is_read_again() {
+    let bench = followed().await;
+    let put = |value: Option<&str>| {
+        bench.store.put_behind("CONFIGMAPS", "default.m", value.map(|value| map("m", value).to_string()).as_deref());
+    };
+    put(Some("1"));
+    sleep(A_MOMENT).await;
+    assert_eq!(bench.get("ConfigMap", "m").map(|map| map["data"]["k"].clone()), Some(json!("1")));
+    put(Some("2"));
+    put(None);
+    sleep(A_MOMENT).await;
+    assert_eq!((bench.get("ConfigMap", "m"), bench.store.loads()), (None, 1));
+    let maps = bench.reader.view().kind(&bench.kind("ConfigMap").id());
+    let told: Vec<ChangeType> = maps.history.iter().map(|change| change.change).collect();
+    assert_eq!(told, [ChangeType::Added, ChangeType::Modified, ChangeType::Deleted]);
+    assert_eq!(maps.history.last().map(|change| change.revision), Some(maps.revision));
+}
+
+#[actix::test]
+async fn changes_of_others_and_our_own_stand_in_the_history_in_the_order_of_the_store() {
+    let bench = followed().await;
+    bench.create("ConfigMap", json!({"metadata": {"name": "ours"}})).await.expect("made");
+    for number in 0..20 {
+        bench.store.put_behind("CONFIGMAPS", "default.theirs", Some(&map("theirs", &number.to_string()).to_string()));
+        bench
+            .merge("ConfigMap", "ours", json!({"data": {"k": number.to_string()}}))
+            .await
+            .expect("nobody else writes it");
+    }
+    let maps = bench.reader.view().kind(&bench.kind("ConfigMap").id());
+    let told: Vec<u64> = maps.history.iter().map(|change| change.revision).collect();
+    assert!(told.is_sorted() && told.len() == 41, "{told:?}");
+    assert_eq!(bench.store.loads(), 1);
+}
+
+#[actix::test]
+async fn a_conflict_with_a_change_that_is_told_refuses_that_write_alone_and_reads_nothing_again() {
+    let bench = followed().await;
+    for name in ["m", "n"] {
+        bench.create("ConfigMap", json!({"metadata": {"name": name}})).await.expect("made");
+    }
+    bench.store.put_behind("CONFIGMAPS", "default.m", Some(&map("m", "theirs").to_string()));
+    let (refused, done) = tokio::join!(
+        bench.merge("ConfigMap", "m", json!({"data": {"k": "ours"}})),
+        bench.merge("ConfigMap", "n", json!({"data": {"k": "ours"}})),
+    );
+    assert_eq!(refused.expect_err("it changed").code, 409);
+    assert!(done.expect("it stands for itself").changed);
+    assert_eq!(bench.get("ConfigMap", "m").map(|map| map["data"]["k"].clone()), Some(json!("theirs")));
+    assert_eq!(bench.store.loads(), 1);
+}
+
+#[actix::test]
+async fn what_somebody_stored_that_is_no_object_changes_nothing() {
+    let bench = followed().await;
+    bench.create("ConfigMap", json!({"metadata": {"name": "m"}, "data": {"k": "good"}})).await.expect("made");
+    for bad in ["{not json", "[]", "{}", &map("other", "x").to_string()] {
+        bench.store.put_behind("CONFIGMAPS", "default.m", Some(bad));
+    }
+    sleep(A_MOMENT).await;
+    assert_eq!(bench.get("ConfigMap", "m").map(|map| map["data"]["k"].clone()), Some(json!("good")));
+    assert_eq!(bench.get("ConfigMap", "other"), None);
+    assert!(bench.reader.view().loaded);
+}
+
+#[actix::test]
+async fn while_the_store_is_away_reads_go_on_writes_are_refused_at_once_and_reports_are_kept() {
+    let bench = followed().await;
+    bench.create("Pod", pod("a")).await.expect("made");
+    let before = bench.reader.view().kind(&bench.kind("Pod").id()).revision;
+    bench.store.set_stale(Some("nobody answers"));
+    sleep(A_MOMENT).await;
+    let view = bench.reader.view();
+    assert!(view.loaded && !view.is_complete());
+    let refused = bench.create("Pod", pod("b")).await.expect_err("nobody can keep it");
+    assert_eq!((refused.code, refused.details["retryAfterSeconds"].clone()), (503, json!(5)));
+    assert!(refused.message.contains("nothing was changed"), "{}", refused.message);
+    bench.report("a", json!({"phase": "Running"})).await;
+    sleep(A_MOMENT).await;
+    let told = bench.get("Pod", "a").expect("it is there");
+    assert_eq!(told["status"]["phase"], "Running");
+    assert!(
+        told["metadata"]["resourceVersion"]
+            .as_str()
+            .is_some_and(|text| text.parse::<u64>().expect("a number") > PROVISIONAL)
+    );
+    assert_eq!((bench.get("Pod", "b"), bench.store.loads()), (None, 1));
+
+    bench.store.set_stale(None);
+    sleep(A_MOMENT).await;
+    let view = bench.reader.view();
+    let pods = view.kind(&bench.kind("Pod").id());
+    assert!(view.is_complete());
+    assert_eq!(bench.get("Pod", "a").expect("it is there")["status"]["phase"], "Running");
+    // Whoever watched from a revision that was never the store's begins anew.
+    assert!(before < pods.revision && pods.revision < PROVISIONAL && pods.history_after == pods.revision);
+    bench.create("Pod", pod("b")).await.expect("the store is back");
+}
+
+#[actix::test]
+async fn what_is_missing_in_what_was_last_known_is_not_taken_for_deleted() {
+    let bench = bench().await;
+    bench.create("Pod", pod("a")).await.expect("made");
+    bench.store.forget(|at| at.bucket == "PODS", 0);
+    bench.store.set_stale(Some("nobody answers"));
+    for _ in 0..3 {
+        let loads = bench.store.loads();
+        bench.tree.crash("mkube/objects", mkube_supervision::CrashHow::Panic).await.expect("running");
+        sleep(Duration::from_secs(20)).await;
+        assert!(bench.store.loads() > loads, "it was read again");
+    }
+    assert!(bench.get("Pod", "a").is_some());
+}
