@@ -6,7 +6,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::objects::StoredObject;
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
-use mkube_messages::store::TakeNews;
+use mkube_messages::store::LoadNews;
 use mkube_model::neighbours::desired_store::StoreNews;
 
 use crate::contents::by_others;
@@ -38,7 +38,7 @@ impl ObjectsActor {
     pub(crate) fn listen(&mut self, ctx: &mut Context<Self>) {
         self.busy = true;
         let door = self.parts.news.clone();
-        let order = TakeNews { context: RequestContext::new("news", patience::WRITE) };
+        let order = LoadNews { context: RequestContext::new("news", patience::WRITE) };
         let hearing = async move { door.ask(order).await };
         ctx.spawn(hearing.into_actor(self).map(|news, actor, ctx| {
             actor.busy = false;

@@ -12,7 +12,7 @@ use mkube_messages::objects::{
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
-use mkube_messages::store::{CommitChanges, Committed, LoadContents, NewsNotices, TakeNews};
+use mkube_messages::store::{CommitChanges, Committed, LoadContents, LoadNews, NewsNotices};
 
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::{StoreChange, StoreContents, StoreFault};
@@ -58,7 +58,7 @@ pub struct ObjectsParts {
     /// To make a batch durable.
     pub commit: Door<CommitChanges>,
     /// To hear what others did to the store.
-    pub news: Door<TakeNews>,
+    pub news: Door<LoadNews>,
     /// When there is something to hear.
     pub notices: NewsNotices,
     /// Time of day.

@@ -1,14 +1,14 @@
 //! StoreActor: sole owner of the durable store.
 //!
 //! Owns     the store.                          Asks   nobody.
-//! Answers  LoadContents, CommitChanges, TakeNews.   Tells  nobody; rings a bell when others wrote.
+//! Answers  LoadContents, CommitChanges, LoadNews.   Tells  nobody; rings a bell when others wrote.
 //! Ticks    every hour: gives unused space back.  Rebuilds  nothing: the store is the state.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use mkube_messages::store::{CommitChanges, Committed, LoadContents, NewsBell, TakeNews};
+use mkube_messages::store::{CommitChanges, Committed, LoadContents, LoadNews, NewsBell};
 use mkube_model::neighbours::desired_store::{DesiredStore, StoreContents, StoreFault, StoreNews};
 use mkube_supervision::ChildSpecBuilder;
 use tokio::sync::Semaphore;
@@ -28,7 +28,7 @@ pub struct StoreActor {
 
 /// Registers everything the actor answers.
 pub fn answers(spec: ChildSpecBuilder<StoreActor>) -> ChildSpecBuilder<StoreActor> {
-    spec.answers::<LoadContents>().answers::<CommitChanges>().answers::<TakeNews>()
+    spec.answers::<LoadContents>().answers::<CommitChanges>().answers::<LoadNews>()
 }
 
 impl StoreActor {
@@ -97,9 +97,9 @@ impl Handler<CommitChanges> for StoreActor {
     }
 }
 
-impl Handler<TakeNews> for StoreActor {
+impl Handler<LoadNews> for StoreActor {
     type Result = Result<StoreNews, StoreFault>;
-    fn handle(&mut self, _question: TakeNews, _ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _question: LoadNews, _ctx: &mut Self::Context) -> Self::Result {
         Ok(self.store.take_news())
     }
 }

@@ -30,7 +30,7 @@ impl Request for LoadContents {
 pub struct Committed {
     /// One outcome per change.
     pub outcomes: Vec<Outcome>,
-    /// As [`TakeNews`] answers it. Every change by others that is older than one of the batch, in its bucket, is here or was told before.
+    /// As [`LoadNews`] answers it. Every change by others that is older than one of the batch, in its bucket, is here or was told before.
     pub news: StoreNews,
 }
 
@@ -58,12 +58,12 @@ impl Request for CommitChanges {
 /// loses an answer loads everything.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<StoreNews, StoreFault>")]
-pub struct TakeNews {
+pub struct LoadNews {
     /// Id, deadline, span.
     pub context: RequestContext,
 }
 
-impl Request for TakeNews {
+impl Request for LoadNews {
     type Reply = StoreNews;
     type Fault = StoreFault;
     const FLOOR: Floor = Floor::Gate;
@@ -72,7 +72,7 @@ impl Request for TakeNews {
     }
 }
 
-/// That there is something to take with [`TakeNews`]: a number that grows.
+/// That there is something to take with [`LoadNews`]: a number that grows.
 pub type NewsNotices = watch::Receiver<u64>;
 /// Its other end, kept outside the actor so that readers survive its restarts.
 pub type NewsBell = Arc<watch::Sender<u64>>;

@@ -189,7 +189,7 @@ impl World {
             publisher,
             load: relay(store.door(), "LoadContents", &crossings),
             commit: relay(store.door(), "CommitChanges", &crossings),
-            news: relay(store.door(), "TakeNews", &crossings),
+            news: relay(store.door(), "LoadNews", &crossings),
             notices: heard,
             clock: around.clock.clone(),
             randomness: Arc::new(SystemRandomness),
