@@ -18,6 +18,14 @@ pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result
     let key = key_of(target);
     let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
     let pod = object.value();
+    if !parts.objects.is_here(&target.kind.id(), &key) {
+        let node = target.kind.home.of(&pod).unwrap_or("that is not known yet");
+        let why = format!(
+            "pod {} runs on node {node}: its containers' output is read through the API of that node",
+            key.name
+        );
+        return Err(Status::bad_request(why));
+    }
     let containers: Vec<&str> = pod
         .pointer("/spec/containers")
         .and_then(Value::as_array)

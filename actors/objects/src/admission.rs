@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use mkube_messages::objects::{FieldValidation, PatchType, StoredObject};
-use mkube_model::kinds::{self, Kind, SCALE, prune, scale_of, unknown_fields};
+use mkube_model::kinds::{self, Home, Kind, SCALE, prune, scale_of, unknown_fields};
 use mkube_model::metadata;
 use mkube_model::patch;
 use mkube_model::problem::Problem;
@@ -15,6 +15,8 @@ pub struct Circumstances {
     pub now: Timestamp,
     /// Name of the node new objects are placed on.
     pub node: String,
+    /// Whether controllers of other nodes use the same store.
+    pub shared: bool,
     /// A fresh uid.
     pub uid: String,
     /// A random number, for `generateName`.
@@ -63,8 +65,16 @@ pub fn create(kind: &Kind, namespace: &str, mut body: Value, given: &Circumstanc
         fields.remove("status");
     }
     (kind.default)(&mut body);
-    (kind.place)(&mut body, &given.node);
+    settle(kind, &mut body, None, given);
     finish(kind, &name, body, None, warnings)
+}
+
+/// A new object is at home here, unless it says otherwise; one that is there stays where it is.
+fn settle(kind: &Kind, body: &mut Value, old: Option<&Value>, given: &Circumstances) {
+    if kind.home != Home::Annotation || given.shared {
+        let node = old.and_then(|old| kind.home.of(old)).unwrap_or(&given.node).to_owned();
+        kind.home.settle(body, &node);
+    }
 }
 
 /// Admits a replacement. `current` is as published.
@@ -123,7 +133,7 @@ pub fn update(
         return Err(Status::invalid(kind, &name, &[problem]));
     }
     (kind.default)(&mut body);
-    (kind.place)(&mut body, &given.node);
+    settle(kind, &mut body, Some(&current), given);
     if what_is_wanted(&body) != what_is_wanted(&current) {
         let generation = old.get("generation").and_then(Value::as_u64).unwrap_or(0) + 1;
         metadata::of_mut(&mut body).insert("generation".into(), json!(generation));
@@ -390,7 +400,7 @@ mod tests {
 
     fn given(field_validation: FieldValidation) -> Circumstances {
         let now = "2026-01-02T03:04:05Z".parse().expect("a literal");
-        Circumstances { now, node: "n".into(), uid: "u1".into(), random: 7, field_validation }
+        Circumstances { now, node: "n".into(), shared: false, uid: "u1".into(), random: 7, field_validation }
     }
 
     fn pod(name: &str) -> Value {

@@ -68,6 +68,18 @@ impl ObjectsActor {
                 self.admit_collect(view, kind, key, &owner).unwrap_or_else(Outcome::Refused)
             }
             Task::Settle { kind, key, uid } => self.admit_settle(view, kind, key, &uid),
+            Task::Claim { kind, key } => {
+                let (Some(current), Some(row)) = (view.get(&kind, &key), self.parts.kinds.get(&kind)) else {
+                    return Outcome::Refused(gone());
+                };
+                let mut value = admission::without_version(&current.value());
+                if row.home.of(&value).is_some() {
+                    return unchanged(current, vec![]);
+                }
+                row.home.settle(&mut value, &self.parts.node_name);
+                let expected = Expected::At(current.revision);
+                Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
+            }
         }
     }
 

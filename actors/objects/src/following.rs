@@ -11,20 +11,21 @@ use mkube_model::neighbours::desired_store::StoreNews;
 
 use crate::contents::by_others;
 use crate::objects_actor::ObjectsActor;
-use crate::publish::{Change, apply};
+use crate::publish::Change;
 
 impl ObjectsActor {
     /// Publishes changes, of ours and of others; answers each changed object as published.
     pub(crate) fn take_in(&mut self, mut changes: Vec<Change>, stale: Option<String>) -> Vec<Arc<StoredObject>> {
         changes.sort_by_key(|change| change.revision);
         let before = self.view();
-        let (mut view, published) = apply(&before, changes);
+        let (mut view, mut here, published) = self.homes.apply(&self.parts.publisher, changes);
+        here.stale.clone_from(&stale);
         view.stale = stale;
         for object in &published {
             let after = view.get(&object.kind, &object.key);
             self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
         }
-        self.parts.publisher.publish(view);
+        self.parts.publisher.publish_both(view, here);
         published
     }
 

@@ -20,6 +20,7 @@ mod contents;
 mod dependents;
 mod event_book;
 mod following;
+mod homes;
 mod objects_actor;
 mod outcome;
 mod publish;

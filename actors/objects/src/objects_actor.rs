@@ -29,8 +29,9 @@ use crate::batch::{Owners, Ready};
 use crate::contents::{by_others, catch_up, doubt, store_key, to_bytes};
 use crate::dependents::{Dependents, Place};
 use crate::event_book::EventBook;
+use crate::homes::Homes;
 use crate::outcome::Outcome;
-use crate::publish::{Change, apply};
+use crate::publish::Change;
 use crate::queue::{Answer, Task};
 use crate::refusals::{changed_behind, not_loaded, not_stored, owner_gone};
 
@@ -65,8 +66,10 @@ pub struct ObjectsParts {
     pub clock: Arc<dyn WallClock>,
     /// Where uids and made-up names come from.
     pub randomness: Arc<dyn Randomness>,
-    /// Name of this node, in events.
+    /// Name of this node.
     pub node_name: String,
+    /// Whether controllers of other nodes use the same store.
+    pub shared: bool,
 }
 
 /// Registers everything the actor answers.
@@ -102,12 +105,15 @@ pub struct ObjectsActor {
     pub(crate) event_timer: bool,
     /// Who depends on whom, in step with the view.
     pub(crate) dependents: Dependents,
+    pub(crate) homes: Homes,
 }
 
 impl ObjectsActor {
     /// A new incarnation; readers keep what was published before.
     pub fn new(parts: ObjectsParts) -> Self {
+        let homes = Homes::new(parts.kinds.clone(), parts.shared.then(|| parts.node_name.clone()));
         Self {
+            homes,
             parts,
             queue: VecDeque::new(),
             busy: false,
@@ -126,13 +132,14 @@ impl ObjectsActor {
     }
 
     pub(crate) fn view(&self) -> Arc<ObjectsView> {
-        self.parts.publisher.view()
+        self.parts.publisher.everywhere()
     }
 
     pub(crate) fn circumstances(&mut self, field_validation: FieldValidation) -> Circumstances {
         Circumstances {
             now: self.parts.clock.now(),
             node: self.parts.node_name.clone(),
+            shared: self.parts.shared,
             uid: self.parts.randomness.uid(),
             random: self.parts.randomness.number(),
             field_validation,
@@ -170,9 +177,9 @@ impl ObjectsActor {
 
     fn out_of_step(&mut self, why: &str) {
         self.in_step = false;
-        let mut view = (*self.view()).clone();
-        view.not_loaded_because = Some(why.to_owned());
-        self.parts.publisher.publish(view);
+        let publisher = &self.parts.publisher;
+        let without = |view: &ObjectsView| ObjectsView { not_loaded_because: Some(why.to_owned()), ..view.clone() };
+        publisher.publish_both(without(&publisher.everywhere()), without(&publisher.view()));
         for (_, answer) in self.queue.drain(..) {
             reply(answer, Err(not_loaded(why)));
         }
@@ -190,27 +197,12 @@ impl ObjectsActor {
         }
         self.doubted = false;
         self.deleting.clear();
-        let (mut next, _) = apply(&view, changes);
-        next.loaded = true;
-        next.not_loaded_because = None;
-        next.stale = contents.stale.clone();
-        for row in self.parts.kinds.iter() {
-            let kind = Arc::make_mut(next.kinds.entry(row.id()).or_default());
-            let revision = contents.revision_of(row.bucket);
-            if kind.revision > revision {
-                // Revisions were handed out that the store knows nothing of: whoever continues from one begins anew.
-                kind.history.clear();
-                kind.history_after = revision;
-            }
-            kind.revision = revision;
-        }
-        if first_time {
-            // What was there before this process is no news to anybody.
-            for kind in next.kinds.values_mut() {
-                let kind = Arc::make_mut(kind);
-                kind.history.clear();
-                kind.history_after = kind.revision;
-            }
+        let (mut next, mut here, _) = self.homes.apply(&self.parts.publisher, changes);
+        for view in [&mut next, &mut here] {
+            self.parts.kinds.iter().for_each(|row| in_step(view, row, contents, first_time));
+            view.loaded = true;
+            view.not_loaded_because = None;
+            view.stale = contents.stale.clone();
         }
         self.in_step = true;
         if let Some(kind) = self.parts.kinds.named("Event") {
@@ -227,7 +219,8 @@ impl ObjectsActor {
             None => Vec::new(),
         };
         self.dependents = Dependents::of_all(&next);
-        self.parts.publisher.publish(next);
+        self.homes.look(&next);
+        self.parts.publisher.publish_both(next, here);
         for name in missing {
             self.make_namespace(name);
         }
@@ -400,6 +393,18 @@ impl ObjectsActor {
         self.in_step = false;
         self.load(ctx);
     }
+}
+
+/// A kind's revision is the store's. What was there before this process is no news to anybody; and where revisions were handed out
+/// that the store knows nothing of, whoever continues from one begins anew.
+fn in_step(view: &mut ObjectsView, row: &Kind, contents: &StoreContents, first_time: bool) {
+    let kind = Arc::make_mut(view.kinds.entry(row.id()).or_default());
+    let revision = contents.revision_of(row.bucket);
+    if first_time || kind.revision > revision {
+        kind.history.clear();
+        kind.history_after = revision;
+    }
+    kind.revision = revision;
 }
 
 fn reply(answer: Answer, result: Result<Written, Status>) {

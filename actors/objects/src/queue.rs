@@ -61,6 +61,13 @@ pub enum Task {
         /// Of the owner.
         uid: String,
     },
+    /// Our own: nobody's yet, and gets this node.
+    Claim {
+        /// Kind.
+        kind: KindId,
+        /// Key.
+        key: ObjectKey,
+    },
     /// Our own: gone without ceremony.
     Remove {
         /// Kind.
@@ -77,7 +84,7 @@ impl Task {
         match self {
             Self::Status { .. } | Self::Put { .. } | Self::Remove { .. } => true,
             Self::Write(write) => write.behind,
-            Self::Finish { .. } | Self::Collect { .. } | Self::Settle { .. } => false,
+            Self::Finish { .. } | Self::Collect { .. } | Self::Settle { .. } | Self::Claim { .. } => false,
         }
     }
 
@@ -97,6 +104,7 @@ impl Task {
             | Self::Put { kind, key, .. }
             | Self::Collect { kind, key, .. }
             | Self::Settle { kind, key, .. }
+            | Self::Claim { kind, key }
             | Self::Remove { kind, key } => Some((*kind, key.clone())),
         }
     }

@@ -23,6 +23,16 @@ impl ObjectsActor {
     pub(crate) fn sweep(&mut self) {
         self.sweep_dependents();
         self.sweep_namespaces();
+        self.sweep_homeless();
+    }
+
+    /// Gives this node to objects that have none. Controllers of other nodes do the same; the store decides who was first.
+    fn sweep_homeless(&mut self) {
+        let is_claim = |task: &Task| matches!(task, Task::Claim { .. });
+        let waiting: BTreeSet<Place> =
+            self.queue.iter().filter(|(task, _)| is_claim(task)).filter_map(|(task, _)| task.target()).collect();
+        let new: Vec<Place> = self.homes.nobodys().filter(|place| !waiting.contains(*place)).cloned().collect();
+        self.queue.extend(new.into_iter().map(|(kind, key)| (Task::Claim { kind, key }, None)));
     }
 
     /// Deletes or releases what depends on owners that are being deleted, then lets the owners go.

@@ -123,6 +123,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         randomness: Arc::new(SystemRandomness),
     };
     let controller_settings = ControllerSettings {
+        shared_store: settings.store.kind == StoreKind::Nats,
         delivery,
         kinds,
         networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),

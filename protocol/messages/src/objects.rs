@@ -188,6 +188,8 @@ impl ObjectsView {
 pub struct ObjectsReader {
     kinds: KindTable,
     view: Arc<ArcSwap<ObjectsView>>,
+    here: Arc<ArcSwap<ObjectsView>>,
+    everywhere: Arc<ArcSwap<ObjectsView>>,
     changed: watch::Receiver<u64>,
 }
 
@@ -197,9 +199,19 @@ impl ObjectsReader {
         &self.kinds
     }
 
-    /// The last published view.
+    /// The last published view: what is at home on this node, or everybody's.
     pub fn view(&self) -> Arc<ObjectsView> {
         self.view.load_full()
+    }
+
+    /// A reader of all there is, also what controllers of other nodes act on.
+    pub fn everywhere(&self) -> Self {
+        Self { view: self.everywhere.clone(), ..self.clone() }
+    }
+
+    /// Whether an object is at home on this node, or everybody's.
+    pub fn is_here(&self, kind: &KindId, key: &ObjectKey) -> bool {
+        self.here.load().kinds.get(kind).is_some_and(|kind| kind.objects.contains_key(key))
     }
 
     /// The notification that something was published; mark it unchanged, look, then wait for it.
@@ -212,19 +224,31 @@ impl ObjectsReader {
 #[derive(Clone)]
 pub struct ObjectsPublisher {
     view: Arc<ArcSwap<ObjectsView>>,
+    everywhere: Arc<ArcSwap<ObjectsView>>,
     changed: Arc<watch::Sender<u64>>,
 }
 
 impl ObjectsPublisher {
-    /// Replaces the published view, then wakes the readers.
-    pub fn publish(&self, mut view: ObjectsView) {
+    /// Replaces what is published, where all is at home on this node, then wakes the readers.
+    pub fn publish(&self, view: ObjectsView) {
+        self.publish_both(view.clone(), view);
+    }
+
+    /// Replaces what is published, then wakes the readers: all there is, and what is at home on this node or everybody's.
+    pub fn publish_both(&self, mut everywhere: ObjectsView, mut here: ObjectsView) {
         let number = self.view.load().number + 1;
-        view.number = number;
-        self.view.store(Arc::new(view));
+        (everywhere.number, here.number) = (number, number);
+        self.everywhere.store(Arc::new(everywhere));
+        self.view.store(Arc::new(here));
         self.changed.send_replace(number);
     }
 
-    /// What is published now.
+    /// All there is, as published now.
+    pub fn everywhere(&self) -> Arc<ObjectsView> {
+        self.everywhere.load_full()
+    }
+
+    /// What is at home on this node or everybody's, as published now.
     pub fn view(&self) -> Arc<ObjectsView> {
         self.view.load_full()
     }
@@ -233,10 +257,11 @@ impl ObjectsPublisher {
 /// A connected pair, empty and not loaded.
 pub fn objects_view(kinds: KindTable) -> (ObjectsPublisher, ObjectsReader) {
     let view = Arc::new(ArcSwap::from_pointee(ObjectsView::default()));
+    let everywhere = Arc::new(ArcSwap::from_pointee(ObjectsView::default()));
     let (sender, receiver) = watch::channel(0);
     (
-        ObjectsPublisher { view: view.clone(), changed: Arc::new(sender) },
-        ObjectsReader { kinds, view, changed: receiver },
+        ObjectsPublisher { view: view.clone(), everywhere: everywhere.clone(), changed: Arc::new(sender) },
+        ObjectsReader { kinds, view: view.clone(), here: view, everywhere, changed: receiver },
     )
 }
 

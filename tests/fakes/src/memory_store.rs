@@ -1,7 +1,7 @@
 //! A durable store that is neither on disk nor durable, and fails on cue.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -64,10 +64,8 @@ struct Inner {
     /// What became of each reading, oldest first.
     outcomes: Vec<Reading>,
     crossings: Option<Crossings>,
-    /// What others did is told.
-    followed: bool,
-    news: StoreNews,
-    has_news: bool,
+    /// Who uses it, by number.
+    users: Vec<User>,
     /// It is away and known to be: what was last known is served, and what may wait is kept safe.
     stale: Option<String>,
     /// Changes that wait, oldest first.
@@ -76,10 +74,27 @@ struct Inner {
 }
 
 /// Keeps values in memory. A commit takes 1 ms.
-#[derive(Default)]
 pub struct MemoryStore {
-    inner: Mutex<Inner>,
-    bell: Notify,
+    inner: Arc<Mutex<Inner>>,
+    /// Which of its users this is.
+    number: usize,
+}
+
+/// One that uses it.
+#[derive(Default)]
+struct User {
+    /// It is told what others do.
+    follows: bool,
+    news: StoreNews,
+    has_news: bool,
+    bell: Arc<Notify>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        let inner = Inner { users: vec![User::default()], ..Inner::default() };
+        Self { inner: Arc::new(Mutex::new(inner)), number: 0 }
+    }
 }
 
 impl MemoryStore {
@@ -89,7 +104,16 @@ impl MemoryStore {
 
     /// From now on what others do is told as it happens.
     pub fn tell_what_others_do(&self) {
-        self.inner().followed = true;
+        self.inner().users[self.number].follows = true;
+    }
+
+    /// Another user of the same store; both are told what the other one does from now on.
+    #[must_use]
+    pub fn sharing(&self) -> Self {
+        self.tell_what_others_do();
+        let mut inner = self.inner();
+        inner.users.push(User { follows: true, ..User::default() });
+        Self { inner: self.inner.clone(), number: inner.users.len() - 1 }
     }
 
     /// It is away from now on, and knows it; or with `None` back again. What was kept safe meanwhile is told to it then, where it
@@ -99,12 +123,10 @@ impl MemoryStore {
         inner.stale = why.map(str::to_owned);
         if why.is_none() {
             let waiting = std::mem::take(&mut inner.waiting);
-            inner.news.reload |= !waiting.is_empty();
-            inner.apply(&waiting);
+            inner.users[self.number].news.reload |= !waiting.is_empty();
+            inner.apply(&waiting, Some(self.number));
         }
-        inner.has_news = true;
-        drop(inner);
-        self.bell.notify_one();
+        inner.users[self.number].ring();
     }
 
     /// Every call passes these crossings too.
@@ -164,18 +186,7 @@ impl MemoryStore {
             expected: Expected::Any,
             behind: false,
         };
-        let mut inner = self.inner();
-        let revisions = inner.apply(std::slice::from_ref(&change));
-        if inner.followed {
-            inner.news.changes.extend(revisions.into_iter().map(|revision| ForeignChange {
-                at: change.at.clone(),
-                value: change.value.clone(),
-                revision,
-            }));
-            inner.has_news = true;
-        }
-        drop(inner);
-        self.bell.notify_one();
+        self.inner().apply(&[change], None);
     }
 
     /// A stored value as text.
@@ -206,6 +217,13 @@ impl MemoryStore {
         if let Some(crossings) = crossings {
             crossings.pass(what).await;
         }
+    }
+}
+
+impl User {
+    fn ring(&mut self) {
+        self.has_news = true;
+        self.bell.notify_one();
     }
 }
 
@@ -280,7 +298,8 @@ impl Inner {
         Ok(outcomes)
     }
 
-    fn apply(&mut self, changes: &[StoreChange]) -> Vec<Revision> {
+    /// Writes, and tells everybody but the writer.
+    fn apply(&mut self, changes: &[StoreChange], by: Option<usize>) -> Vec<Revision> {
         if changes.is_empty() {
             return Vec::new();
         }
@@ -292,6 +311,12 @@ impl Inner {
             match &change.value {
                 Some(value) => drop(self.values.insert(change.at.clone(), (self.revision, value.clone()))),
                 None => drop(self.values.remove(&change.at)),
+            }
+            let told = ForeignChange { at: change.at.clone(), value: change.value.clone(), revision: self.revision };
+            let users = self.users.iter_mut().enumerate().filter(|(number, user)| user.follows && Some(*number) != by);
+            for (_, user) in users {
+                user.news.changes.push(told.clone());
+                user.ring();
             }
         }
         revisions
@@ -341,7 +366,7 @@ impl DesiredStore for MemoryStore {
             let checked = inner.check(&changes);
             let fitting: Vec<StoreChange> =
                 changes.into_iter().zip(&checked).filter(|(_, fits)| fits.is_ok()).map(|(change, _)| change).collect();
-            let mut revisions = inner.apply(&fitting).into_iter();
+            let mut revisions = inner.apply(&fitting, Some(self.number)).into_iter();
             checked.into_iter().map(|fits| fits.map(|()| revisions.next().unwrap_or_default())).collect()
         };
         self.pass("after commit").await;
@@ -356,14 +381,17 @@ impl DesiredStore for MemoryStore {
     }
 
     async fn changed(&self) {
-        while !self.inner().has_news {
-            self.bell.notified().await;
+        let bell = self.inner().users[self.number].bell.clone();
+        while !self.inner().users[self.number].has_news {
+            bell.notified().await;
         }
     }
 
     fn take_news(&self) -> StoreNews {
         let mut inner = self.inner();
-        inner.has_news = false;
-        StoreNews { stale: inner.stale.clone(), ..std::mem::take(&mut inner.news) }
+        let stale = inner.stale.clone();
+        let user = &mut inner.users[self.number];
+        user.has_news = false;
+        StoreNews { stale, ..std::mem::take(&mut user.news) }
     }
 }

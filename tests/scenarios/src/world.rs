@@ -165,6 +165,7 @@ impl World {
         let controller = start(
             neighbours,
             ControllerSettings {
+                shared_store: false,
                 delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network(setup.name_server)?],

@@ -102,6 +102,7 @@ impl Bench {
             clock: Arc::new(FakeClock::default()),
             randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
+            shared: false,
         };
         let permanent = RestartRule::Permanent;
         let kept = Arc::new(MemoryStore::default());

@@ -212,6 +212,7 @@ impl World {
             randomness: self.randomness.clone(),
         };
         let settings = ControllerSettings {
+            shared_store: false,
             delivery: DeliveryWay::Shared,
             kinds: KindTable::builtin(),
             networks: vec![network()],

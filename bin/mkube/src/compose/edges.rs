@@ -26,7 +26,7 @@ pub struct HttpSettings {
 pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
     let parts = HttpParts {
         listener: Arc::new(settings.listener),
-        objects: wires.objects(),
+        objects: wires.objects().everywhere(),
         write: door(Floor::Edge, &wires.ways.objects),
         evict: door(Floor::Edge, &wires.ways.deployments),
         tree: wires.tree.1.clone(),

@@ -38,7 +38,7 @@ pub fn router(wires: &Wires, router: Arc<dyn Router>, tick: Duration) -> ChildSp
     mkube_router::answers(spec).done()
 }
 
-pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>) -> ChildSpec {
+pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>, shared: bool) -> ChildSpec {
     let parts = ObjectsParts {
         kinds: wires.kinds.clone(),
         publisher: wires.views.objects.0.clone(),
@@ -49,6 +49,7 @@ pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>) -> ChildSpec {
         clock: wires.clock.clone(),
         randomness,
         node_name: wires.plan.node_name.clone(),
+        shared,
     };
     let spec = ChildSpec::actor("objects", RestartRule::Permanent, wires.ways.objects.clone(), move |_| {
         ObjectsActor::new(parts.clone())

@@ -91,6 +91,8 @@ pub enum DeliveryWay {
 
 /// What shapes the controller.
 pub struct ControllerSettings {
+    /// Whether controllers of other nodes use the same store.
+    pub shared_store: bool,
     /// How archives come to the device.
     pub delivery: DeliveryWay,
     /// The kinds there are.
@@ -188,7 +190,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             "mkube",
             vec![
                 under("gates", vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)]),
-                under("object-layer", vec![keepers::objects(&wires, randomness)]),
+                under("object-layer", vec![keepers::objects(&wires, randomness, settings.shared_store)]),
                 under(
                     "keepers",
                     vec![

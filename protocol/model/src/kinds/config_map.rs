@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-use super::{AGE, Kind, NAME, by_itself, column, config_key_problem, no_default, no_warnings, nowhere, typed};
+use super::{AGE, Home, Kind, NAME, by_itself, column, config_key_problem, no_default, no_warnings, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 
@@ -28,7 +28,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default: no_default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate,
     among: by_itself,
     typed: typed::<ConfigMap>,

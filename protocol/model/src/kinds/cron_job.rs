@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use serde_json::{Value, json};
 
 use super::job::{set, spec_problems};
-use super::{AGE, Kind, NAME, age, at, by_itself, column, nowhere, pod_template, template_wire, typed};
+use super::{AGE, Home, Kind, NAME, age, at, by_itself, column, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::schedule::{Schedule, time_zone};
@@ -44,7 +44,7 @@ pub(super) const CRON_JOB: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default,
-    place: nowhere,
+    home: Home::Annotation,
     validate,
     among: by_itself,
     typed: |object: &Value| {

@@ -6,7 +6,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, by_itself, column, nowhere, pod_template, template_wire, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
@@ -43,7 +43,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default,
-    place: nowhere,
+    home: Home::Annotation,
     validate,
     among: by_itself,
     typed: typed_with_template,

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, nowhere};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings};
 
 pub(super) const DNS_ENTRY: Kind = Kind {
     group: "vkube.io",
@@ -33,7 +33,7 @@ pub(super) const DNS_ENTRY: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default: no_default,
-    place: nowhere,
+    home: Home::Annotation,
     validate: no_problems,
     among: by_itself,
     typed,

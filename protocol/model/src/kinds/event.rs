@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 
-use super::{Kind, age, at, by_itself, column, no_default, no_warnings, nowhere, typed};
+use super::{Home, Kind, age, at, by_itself, column, no_default, no_warnings, typed};
 
 pub(super) const EVENT: Kind = Kind {
     group: "",
@@ -51,7 +51,7 @@ pub(super) const EVENT: Kind = Kind {
     ],
     dotted_names: true,
     default: no_default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate,
     among: by_itself,
     typed: typed::<Event>,

@@ -8,7 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, at, by_itself, column, human_duration, nowhere, pod_template, template_wire, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, human_duration, pod_template, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::selectors::LabelSelector;
@@ -51,7 +51,7 @@ pub(super) const JOB: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default,
-    place: nowhere,
+    home: Home::Annotation,
     validate,
     among: by_itself,
     typed: typed_with_counts,

@@ -5,6 +5,7 @@ mod cron_job;
 mod deployment;
 mod dns_entry;
 mod event;
+mod home;
 mod job;
 mod namespace;
 mod network;
@@ -32,6 +33,7 @@ use crate::protobuf::Field;
 pub use cron_job::{SCHEDULED_AT, schedule_of};
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
+pub use home::{Home, NODE_ANNOTATION};
 pub use network::{
     CONFIGURED_IN, NETWORKS, configured_in, network_clashes, network_holders, network_object, network_of,
 };
@@ -92,8 +94,8 @@ pub struct Kind {
     pub dotted_names: bool,
     /// Fills in what the user left out.
     pub default: fn(&mut Value),
-    /// Assigns a new object to the node of this name, if the kind has such a thing.
-    pub place: fn(&mut Value, &str),
+    /// Where an object says on which node it is at home.
+    pub home: Home,
     /// What is wrong with a new or (given the old) changed object.
     pub validate: fn(&Value, Option<&Value>) -> Vec<Problem>,
     /// What is wrong with a new or changed object among the others of its kind, whose texts these are.
@@ -314,9 +316,6 @@ fn config_key_problem(field: &str, key: &str) -> Option<Problem> {
 
 /// No defaults.
 pub fn no_default(_object: &mut Value) {}
-
-/// Not a thing that lives on a node.
-pub fn nowhere(_object: &mut Value, _node: &str) {}
 
 /// Nothing to validate.
 pub fn no_problems(_new: &Value, _old: Option<&Value>) -> Vec<Problem> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::protobuf::{Field, METADATA, Wire};
 
-use super::{AGE, Kind, NAME, at, by_itself, column, no_problems, no_warnings, nowhere, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_problems, no_warnings, typed};
 
 pub(super) const NAMESPACE: Kind = Kind {
     group: "",
@@ -25,7 +25,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     selectable: &["status.phase"],
     dotted_names: false,
     default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate: no_problems,
     among: by_itself,
     typed: typed::<Namespace>,

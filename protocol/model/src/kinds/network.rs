@@ -9,7 +9,7 @@ use crate::network::Network;
 use crate::problem::Problem;
 use crate::settings::{NetworkSettings, SettingsProblem, network_among, read_network_spec};
 
-use super::{AGE, Kind, KindId, NAME, at, column, no_default, nowhere, typed};
+use super::{AGE, Home, Kind, KindId, NAME, at, column, no_default, typed};
 
 /// The key of the kind.
 pub const NETWORKS: KindId = KindId { group: "vkube.io", plural: "networks" };
@@ -49,7 +49,7 @@ pub(super) const NETWORK: Kind = Kind {
     selectable: &["spec.bridge"],
     dotted_names: false,
     default: no_default,
-    place: nowhere,
+    home: Home::Annotation,
     validate,
     among,
     typed: typed::<NetworkObject>,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use super::{AGE, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, nowhere, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, typed};
 
 pub(super) const NODE: Kind = Kind {
     group: "",
@@ -39,7 +39,7 @@ pub(super) const NODE: Kind = Kind {
     selectable: &["spec.unschedulable"],
     dotted_names: true,
     default: no_default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate: no_problems,
     among: by_itself,
     typed: typed::<Node>,

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::pod_columns::{or_none, ready_cell, restarts_cell, status_word};
-use super::{AGE, Kind, NAME, at, column, pod_images, pod_probes, typed};
+use super::{AGE, Home, Kind, NAME, at, column, pod_images, pod_probes, typed};
 use crate::boot_order;
 use crate::metadata;
 use crate::problem::Problem;
@@ -52,7 +52,7 @@ pub(super) const POD: Kind = Kind {
     ],
     dotted_names: true,
     default,
-    place,
+    home: Home::Spec,
     validate,
     among,
     typed: |object| {
@@ -63,13 +63,6 @@ pub(super) const POD: Kind = Kind {
     warnings,
     protobuf: &[],
 };
-
-/// There is one node: every pod is on it.
-fn place(object: &mut Value, node: &str) {
-    if object["spec"].is_object() && at(object, "/spec/nodeName").is_empty() {
-        object["spec"]["nodeName"] = json!(node);
-    }
-}
 
 /// Numbers and quantities as the types of Kubernetes spell them.
 pub(super) fn spelled_as_types(object: &mut Value) {

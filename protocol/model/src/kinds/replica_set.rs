@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::Value;
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, by_itself, column, no_default, no_problems, no_warnings, nowhere, pod_template, typed};
+use super::{AGE, Home, Kind, NAME, by_itself, column, no_default, no_problems, no_warnings, pod_template, typed};
 
 pub(super) const REPLICA_SET: Kind = Kind {
     group: "apps",
@@ -33,7 +33,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default: no_default,
-    place: nowhere,
+    home: Home::Annotation,
     validate: no_problems,
     among: by_itself,
     typed: |object: &Value| {

@@ -5,7 +5,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Kind, NAME, by_itself, column, no_default, no_warnings, nowhere, typed};
+use super::{AGE, Home, Kind, NAME, by_itself, column, no_default, no_warnings, typed};
 use crate::metadata;
 use crate::problem::Problem;
 
@@ -33,7 +33,7 @@ pub const SCALE: Kind = Kind {
     selectable: &[],
     dotted_names: true,
     default: no_default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate: |scale, _| problems(scale),
     among: by_itself,
     typed: typed::<Scale>,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-use super::{AGE, Kind, NAME, at, by_itself, column, config_key_problem, no_warnings, nowhere, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, config_key_problem, no_warnings, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 use crate::pull_secrets;
@@ -38,7 +38,7 @@ pub(super) const SECRET: Kind = Kind {
     selectable: &["type"],
     dotted_names: true,
     default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate,
     among: by_itself,
     typed: checked,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
-use super::{AGE, Kind, NAME, at, by_itself, column, nowhere, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
@@ -45,7 +45,7 @@ pub(super) const SERVICE: Kind = Kind {
     selectable: &["spec.clusterIP", "spec.type"],
     dotted_names: false,
     default,
-    place: nowhere,
+    home: Home::Everywhere,
     validate,
     among: by_itself,
     typed: typed::<Service>,

@@ -1,6 +1,6 @@
 //! A kind is a row of the table: one that is made up here gets every verb without another line of code.
 
-use mkube_model::kinds::{AGE, Kind, KindTable, NAME, by_itself, column, no_problems, no_warnings, nowhere, typed};
+use mkube_model::kinds::{AGE, Home, Kind, KindTable, NAME, by_itself, column, no_problems, no_warnings, typed};
 use mkube_scenarios::{Setup, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ const LAMP: Kind = Kind {
             object["spec"]["watts"] = json!(5);
         }
     },
-    place: nowhere,
+    home: Home::Everywhere,
     validate: no_problems,
     among: by_itself,
     typed: typed::<Lamp>,

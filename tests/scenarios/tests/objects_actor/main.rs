@@ -1,5 +1,6 @@
 //! ObjectsActor with a real StoreActor over a store in memory, under paused time.
 
+mod nodes;
 mod others;
 mod owners;
 
@@ -34,6 +35,11 @@ pub(crate) struct Bench {
 }
 
 fn over(store: Arc<MemoryStore>) -> Bench {
+    on_node(store, "rose1", false)
+}
+
+/// The objects of a node, whose store may be shared by others.
+fn on_node(store: Arc<MemoryStore>, node: &str, shared: bool) -> Bench {
     let kinds = KindTable::builtin();
     let (publisher, reader) = objects_view(kinds.clone());
     let (gate, objects) = (Doorway::new("store", 64), Doorway::new("objects", 4096));
@@ -47,7 +53,8 @@ fn over(store: Arc<MemoryStore>) -> Bench {
         notices: heard,
         clock: Arc::new(FakeClock::default()),
         randomness: Arc::new(SystemRandomness),
-        node_name: "rose1".into(),
+        node_name: node.into(),
+        shared,
     };
     let kept = store.clone();
     let gate =

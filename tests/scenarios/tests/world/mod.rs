@@ -194,6 +194,7 @@ impl World {
             clock: around.clock.clone(),
             randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
+            shared: false,
         };
         let (publish_leases, leases) = leases_view();
         let mut named = network();
