@@ -59,6 +59,8 @@ pub enum Doubt {
     NoContainers,
     /// There were interfaces, and there are none.
     NoInterfaces,
+    /// There were bridge ports, and there are none.
+    NoPorts,
     /// This interface is missing, and a container has it.
     Torn(String),
 }
@@ -266,6 +268,7 @@ impl Picture {
                 (Doubt::NoContainers, "containers", self.snapshot.containers.values().filter(staying).count())
             }
             Learned::Veths(rows) if rows.is_empty() => (Doubt::NoInterfaces, "interfaces", self.snapshot.veths.len()),
+            Learned::Ports(rows) if rows.is_empty() => (Doubt::NoPorts, "bridge ports", self.snapshot.ports.len()),
             _ => return None,
         };
         (had > 0).then(|| (doubt, format!("the device shows no {what}, and had {had}")))
@@ -430,6 +433,13 @@ mod tests {
             ..ContainerRow::default()
         };
         let going = ContainerRow { state: ContainerState::Deleting, ..web.clone() };
+        let port = BridgePortRow {
+            id: RowId("*1".into()),
+            bridge: "bridge".into(),
+            interface: "first".into(),
+            dynamic: false,
+            comment: String::new(),
+        };
         let (none, no_veths) = (|| Learned::Containers(vec![]), || Learned::Veths(vec![]));
         let mut picture = Picture::default();
         assert_eq!(doubts(&picture, &[none(), no_veths()]), [], "there never were any");
@@ -444,6 +454,8 @@ mod tests {
         );
         let both = [Doubt::NoInterfaces, torn[0].clone(), torn[1].clone()];
         assert_eq!(doubts(&picture, &[Learned::Containers(vec![web]), no_veths()]), both);
+        picture.learn(1, Learned::Port(port));
+        assert_eq!(doubts(&picture, &[Learned::Ports(vec![])]), [Doubt::NoPorts]);
         picture.learn(2, Learned::Containers(vec![going]));
         assert_eq!(doubts(&picture, &[none()]), [], "it was going");
     }
