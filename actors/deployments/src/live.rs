@@ -73,6 +73,8 @@ pub struct Liveness {
     pub available: bool,
     /// Ready long enough that the next one may be replaced, and seen so on the device.
     pub proven: bool,
+    /// Since when it is ready without a gap.
+    pub since: Option<Instant>,
     /// Why it does not work, if it is known not to.
     pub failing: Option<String>,
     /// When to look again, if nothing happens before.
@@ -107,6 +109,7 @@ pub fn judge(
     if let Some(since) = seen.pulls_since.filter(|_| found.failing.is_none()) {
         found.wake = Some(since + PULLS);
     }
+    found.since = since;
     let Some(since) = since else { return found };
     let (counts, settled) = (since + min_ready, since + min_ready.max(SETTLE));
     found.available = now >= counts;
