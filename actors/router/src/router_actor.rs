@@ -413,10 +413,19 @@ impl Handler<EnsureContainer> for RouterActor {
     fn handle(&mut self, order: EnsureContainer, _ctx: &mut Self::Context) -> Self::Result {
         let context = order.context.clone();
         let name = order.container.name.clone();
+        let (mounts, envs) = (order.container.mount_list.clone(), order.container.env_list.clone());
         let step = async move |router, seen, mut doubt: bool| {
             (hands::ensure_container(router, seen, order.container, &mut doubt).await, doubt)
         };
-        self.carry_out(context, |actor| &mut actor.containers, name, step, true)
+        let made = self.carry_out(context, |actor| &mut actor.containers, name, step, true);
+        Box::pin(made.map(move |result, actor: &mut Self, _ctx| {
+            if result.is_err() {
+                // It may have been refused for lists that are no longer as we know them.
+                mounts.iter().for_each(|list| *actor.mounts.kept(list) = None);
+                envs.iter().for_each(|list| *actor.envs.kept(list) = None);
+            }
+            result
+        }))
     }
 }
 

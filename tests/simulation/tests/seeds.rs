@@ -326,3 +326,59 @@ fn two_readings_that_are_strange_each_in_its_own_way_stop_nobody() {
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn a_list_of_ports_that_is_suddenly_empty_is_doubted_too() {
+    // Seed 36387.
+    let steps = [
+        Step::Create("alpha", Shape { image: Image::Good(3), probes: vec![READY], ..a_pod() }),
+        Step::Wait(Duration::from_millis(9_936)),
+        Step::Device("GET /interface/bridge/port", 1, Cue::EmptyList),
+        Step::LoseVeth("alpha"),
+        Step::Wait(Duration::from_millis(9_472)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn the_first_pod_of_a_version_given_up_at_once_goes_before_the_one_that_ran_before_it() {
+    // Seed 28214.
+    let steps = [
+        Step::Deploy("site", deployment(1, Strategy::Usual)),
+        Step::Wait(Duration::from_millis(1_376)),
+        Step::Deployment("site", Change::Image(Image::Crashing)),
+        Step::Wait(Duration::from_millis(757)),
+        Step::Deployment("site", Change::Image(Image::Missing)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_row_that_is_listed_twice_is_not_removed_for_that() {
+    // Seed 18221.
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Device("GET /container/envs", 4, Cue::TwiceListed),
+        Step::Wait(Duration::from_millis(6_831)),
+        Step::Restart,
+        Step::RemoveBehind("site-1"),
+        Step::Wait(Duration::from_millis(37_106)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn what_was_removed_before_the_device_lost_power_is_not_missed_on_a_drained_node() {
+    // Seed 29669.
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Wait(Duration::from_millis(5_831)),
+        Step::Create("gamma", Shape { image: Image::Good(2), ..a_pod() }),
+        Step::Deployment("site", Change::Image(Image::Good(3))),
+        Step::Deployment("site", Change::Scale(1)),
+        Step::Wait(Duration::from_millis(209)),
+        Step::Reboot(Duration::from_secs(240)),
+        Step::Node(Turn::Drain),
+    ];
+    assert_eq!(violated(&steps), None);
+}
