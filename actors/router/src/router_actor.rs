@@ -1,6 +1,6 @@
 //! The actor: takes orders, runs them through `hands`, folds what was learnt into the picture, publishes it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,9 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 const ALERT: Duration = Duration::from_secs(5);
 /// Pause after a reading that failed: the first one; doubles up to a tick.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// What is strange is believed when so many readings in a row show it.
+const BELIEVED_AT: u32 = 3;
 
 /// Mount and environment lists are read at every so many ticks.
 const LISTS_EVERY: u64 = 6;
@@ -107,8 +110,8 @@ pub struct RouterActor {
     reading: bool,
     /// Counts full readings: bridge ports and figures take turns.
     ticks: u64,
-    /// For what the last reading was too strange to be believed; a next one that is strange in no other way is.
-    doubted: BTreeSet<Doubt>,
+    /// For what the last readings were too strange to be believed, and how many in a row.
+    doubted: BTreeMap<Doubt, u32>,
 }
 
 impl RouterActor {
@@ -131,7 +134,7 @@ impl RouterActor {
             timer: None,
             reading: false,
             ticks: 0,
-            doubted: BTreeSet::new(),
+            doubted: BTreeMap::new(),
         }
     }
 
@@ -236,16 +239,20 @@ impl RouterActor {
         ctx.spawn(folded);
     }
 
-    /// Whether a reading may be learnt from. A strange one only when the reading right before it was strange in each of the same
-    /// ways: two that go wrong one after the other, each in its own way, say nothing.
+    /// Whether a reading may be learnt from. A strange one only when each of its doubts has stood long enough without a gap:
+    /// readings that go wrong one after the other, each in its own way, say nothing.
     fn believe(&mut self, reading: Result<(), RouterFault>, learned: &[Learned]) -> Result<(), String> {
         let before = std::mem::take(&mut self.doubted);
         reading.map_err(|fault| fault.to_string())?;
-        let doubts = self.picture.doubts(learned);
-        let Some((_, why)) = doubts.iter().find(|(doubt, _)| !before.contains(doubt)) else { return Ok(()) };
-        let why = why.clone();
-        self.doubted = doubts.into_keys().collect();
-        Err(why)
+        let mut first = None;
+        for (doubt, why) in self.picture.doubts(learned) {
+            let times = before.get(&doubt).map_or(1, |times| times + 1);
+            if times < BELIEVED_AT {
+                first.get_or_insert(why);
+            }
+            self.doubted.insert(doubt, times);
+        }
+        first.map_or(Ok(()), Err)
     }
 
     fn tidy(&mut self) {
