@@ -382,3 +382,42 @@ fn what_was_removed_before_the_device_lost_power_is_not_missed_on_a_drained_node
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn two_old_lists_of_interfaces_in_a_row_stop_nobody() {
+    // Seed 50474.
+    let steps = [
+        Step::Device("GET /interface/veth", 2, Cue::StaleList),
+        Step::Wait(Duration::from_millis(2_289)),
+        Step::Deploy("site", deployment(3, Strategy::Rolling(1, 0))),
+        Step::Wait(Duration::from_millis(1_808)),
+        Step::Device("GET /interface/veth", 1, Cue::StaleList),
+        Step::Wait(Duration::from_millis(2_211)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_list_of_variables_that_is_read_as_empty_once_is_not_written_twice() {
+    // Seed 50513.
+    let steps = [
+        Step::Create("alpha", a_pod()),
+        Step::Wait(Duration::from_millis(33_393)),
+        Step::Restart,
+        Step::Device("GET /container/envs", 1, Cue::EmptyList),
+        Step::SetImage("alpha", Image::Good(3)),
+        Step::Wait(Duration::from_millis(388)),
+    ];
+    assert_eq!(violated(&steps), None);
+    // Seed 52148.
+    let steps = [
+        Step::Create("beta", Shape { probes: vec![READY], ..a_pod() }),
+        Step::Device("GET /container/envs", 2, Cue::EmptyList),
+        Step::Wait(Duration::from_millis(5_246)),
+        Step::EndProcess("beta", 0),
+        Step::Kill,
+        Step::SetEnv("beta"),
+        Step::Wait(Duration::from_millis(294)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
