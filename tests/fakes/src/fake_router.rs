@@ -164,6 +164,11 @@ impl FakeRouter {
         inner.away_until = inner.device.boots_at;
     }
 
+    /// When it was started last.
+    pub fn booted_at(&self) -> Instant {
+        self.inner().device.born
+    }
+
     /// How often the process of each container was started, by the row's id.
     pub fn starts(&self) -> BTreeMap<String, u64> {
         let inner = self.inner();

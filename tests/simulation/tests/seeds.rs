@@ -305,3 +305,19 @@ fn a_container_whose_stop_waits_for_the_device_is_led_to_by_no_name_meanwhile() 
     die_quietly();
     assert_eq!(run(13_849, &steps, false).violation, None);
 }
+
+#[test]
+fn a_device_that_boots_long_after_a_pod_was_paused_starts_its_containers_by_itself() {
+    // Seed 21968.
+    let both = Shape { side: Some(Image::Good(3)), probes: vec![READY], ..a_pod() };
+    let steps = [
+        Step::Create("delta", both),
+        Step::Wait(Duration::from_millis(327)),
+        Step::Reboot(Duration::from_secs(240)),
+        Step::Wait(Duration::from_millis(35_814)),
+        Step::PausePod("delta", true),
+        Step::Wait(Duration::from_millis(20_755)),
+    ];
+    die_quietly();
+    assert_eq!(run(21_968, &steps, false).violation, None);
+}
