@@ -321,3 +321,18 @@ fn a_device_that_boots_long_after_a_pod_was_paused_starts_its_containers_by_itse
     die_quietly();
     assert_eq!(run(21_968, &steps, false).violation, None);
 }
+
+#[test]
+fn a_name_that_the_server_refused_to_take_away_once_is_gone_a_moment_later() {
+    // Seed 19421.
+    let template = Template { probed: true, ..deployment(2, Strategy::Rolling(0, 1)) };
+    let steps = [
+        Step::Deploy("shop", template),
+        Step::Wait(Duration::from_millis(36_880)),
+        Step::Names(Trouble::Call("delete_record", 3, Cue::Refuse("409: busy"))),
+        Step::Deployment("shop", Change::Scale(0)),
+        Step::Wait(Duration::from_millis(2_631)),
+    ];
+    die_quietly();
+    assert_eq!(run(19_421, &steps, false).violation, None);
+}
