@@ -336,3 +336,18 @@ fn a_name_that_the_server_refused_to_take_away_once_is_gone_a_moment_later() {
     die_quietly();
     assert_eq!(run(19_421, &steps, false).violation, None);
 }
+
+#[test]
+fn a_record_of_others_that_comes_back_where_an_equal_one_of_ours_was_is_theirs() {
+    // Seed 26226: at an early name server.
+    let steps = [
+        Step::Create("alpha", Shape { image: Image::Good(3), place: Some(Place::After("gamma")), ..a_pod() }),
+        Step::Wait(Duration::from_millis(31)),
+        Step::Create("gamma", Shape { image: Image::Good(2), place: Some(Place::Priority(1)), ..a_pod() }),
+        Step::Names(Trouble::Wiped),
+        Step::Wait(Duration::from_millis(2_753)),
+        Step::Names(Trouble::PutBack),
+    ];
+    die_quietly();
+    assert_eq!(run(26_226, &steps, false).violation, None);
+}
