@@ -1,5 +1,6 @@
 //! The actor: takes orders, runs them through `hands`, folds what was learnt into the picture, publishes it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use mkube_supervision::ChildSpecBuilder;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
-use crate::picture::{Age, Learned, Picture, shows_an_end};
+use crate::picture::{Age, Doubt, Learned, Picture, shows_an_end};
 use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
@@ -106,8 +107,8 @@ pub struct RouterActor {
     reading: bool,
     /// Counts full readings: bridge ports and figures take turns.
     ticks: u64,
-    /// The last reading was too strange to be believed; if the next one says the same, it is.
-    doubted: bool,
+    /// For what the last reading was too strange to be believed; a next one that is strange in no other way is.
+    doubted: BTreeSet<Doubt>,
 }
 
 impl RouterActor {
@@ -130,7 +131,7 @@ impl RouterActor {
             timer: None,
             reading: false,
             ticks: 0,
-            doubted: false,
+            doubted: BTreeSet::new(),
         }
     }
 
@@ -204,8 +205,7 @@ impl RouterActor {
         };
         let folded = reading.into_actor(self).map(move |(learned, result, lists), actor, ctx| {
             actor.reading = false;
-            let result = result.map_err(|fault| fault.to_string()).and_then(|()| actor.believe(&learned));
-            let pause = match result {
+            let pause = match actor.believe(result, &learned) {
                 Ok(()) => {
                     if actor.picture.snapshot().fault.is_some() {
                         tracing::info!("the device answers again");
@@ -236,18 +236,16 @@ impl RouterActor {
         ctx.spawn(folded);
     }
 
-    /// Whether a reading may be learnt from; a strange one only when it comes twice.
-    fn believe(&mut self, learned: &[Learned]) -> Result<(), String> {
-        match self.picture.doubts(learned) {
-            Some(why) if !self.doubted => {
-                self.doubted = true;
-                Err(why)
-            }
-            _ => {
-                self.doubted = false;
-                Ok(())
-            }
-        }
+    /// Whether a reading may be learnt from. A strange one only when the reading right before it was strange in each of the same
+    /// ways: two that go wrong one after the other, each in its own way, say nothing.
+    fn believe(&mut self, reading: Result<(), RouterFault>, learned: &[Learned]) -> Result<(), String> {
+        let before = std::mem::take(&mut self.doubted);
+        reading.map_err(|fault| fault.to_string())?;
+        let doubts = self.picture.doubts(learned);
+        let Some((_, why)) = doubts.iter().find(|(doubt, _)| !before.contains(doubt)) else { return Ok(()) };
+        let why = why.clone();
+        self.doubted = doubts.into_keys().collect();
+        Err(why)
     }
 
     fn tidy(&mut self) {

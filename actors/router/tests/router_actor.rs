@@ -375,6 +375,31 @@ async fn a_list_that_is_suddenly_empty_is_believed_only_when_it_comes_twice() {
 }
 
 #[actix::test]
+async fn a_strange_reading_is_believed_only_right_after_one_that_was_strange_in_the_same_way() {
+    let bench = Bench::new().await;
+    bench.ask(bridge()).await.expect("made");
+    bench.ask(veth(VETH, "10.90.0.2/24")).await.expect("made");
+    bench.ask(container(NAME, VETH)).await.expect("made");
+    bench.until(Some(ContainerState::Stopped)).await;
+    let otherwise = [("GET /container", 1, Cue::EmptyList), ("GET /interface/veth", 2, Cue::EmptyList)];
+    let failed_between = [1, 2, 3].map(|nth| {
+        let cue = if nth == 2 { Cue::Unreachable } else { Cue::EmptyList };
+        ("GET /container", nth, cue)
+    });
+    for cues in [otherwise.as_slice(), failed_between.as_slice()] {
+        sleep(Duration::from_secs(15)).await;
+        cues.iter().for_each(|(operation, nth, cue)| bench.device.cue(operation, *nth, cue.clone()));
+        let mut picture = bench.picture.clone();
+        let until = Instant::now() + Duration::from_secs(30);
+        while tokio::time::timeout_at(until, picture.changed()).await.is_ok() {
+            let picture = picture.borrow_and_update();
+            assert!(picture.containers.contains_key(NAME) && picture.veths.contains_key(VETH), "{cues:?}");
+        }
+        assert!(bench.picture.borrow().reachable);
+    }
+}
+
+#[actix::test]
 async fn half_a_reading_is_never_published() {
     let bench = Bench::new().await;
     bench.ask(bridge()).await.expect("made");

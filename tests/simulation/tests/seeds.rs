@@ -351,3 +351,24 @@ fn a_record_of_others_that_comes_back_where_an_equal_one_of_ours_was_is_theirs()
     die_quietly();
     assert_eq!(run(26_226, &steps, false).violation, None);
 }
+
+#[test]
+fn two_readings_that_are_strange_each_in_its_own_way_stop_nobody() {
+    // Seed 26801: no containers, then no interfaces.
+    let steps = [
+        Step::Create("alpha", Shape { image: Image::Good(2), place: Some(Place::Priority(0)), ..a_pod() }),
+        Step::Wait(Duration::from_millis(6_855)),
+        Step::Device("GET /container", 2, Cue::EmptyList),
+        Step::Device("GET /interface/veth", 3, Cue::EmptyList),
+        Step::Wait(Duration::from_millis(34_751)),
+    ];
+    assert_eq!(violated(&steps), None);
+    // Seed 28004: interfaces of earlier, then none.
+    let steps = [
+        Step::Device("GET /interface/veth", 1, Cue::StaleList),
+        Step::Device("GET /interface/veth", 1, Cue::EmptyList),
+        Step::Create("gamma", Shape { image: Image::Deaf, ..a_pod() }),
+        Step::Wait(Duration::from_millis(9_881)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
