@@ -307,6 +307,52 @@ fn a_container_whose_stop_waits_for_the_device_is_led_to_by_no_name_meanwhile() 
 }
 
 #[test]
+fn a_device_that_boots_long_after_a_pod_was_paused_starts_its_containers_by_itself() {
+    // Seed 21968.
+    let both = Shape { side: Some(Image::Good(3)), probes: vec![READY], ..a_pod() };
+    let steps = [
+        Step::Create("delta", both),
+        Step::Wait(Duration::from_millis(327)),
+        Step::Reboot(Duration::from_secs(240)),
+        Step::Wait(Duration::from_millis(35_814)),
+        Step::PausePod("delta", true),
+        Step::Wait(Duration::from_millis(20_755)),
+    ];
+    die_quietly();
+    assert_eq!(run(21_968, &steps, false).violation, None);
+}
+
+#[test]
+fn a_name_that_the_server_refused_to_take_away_once_is_gone_a_moment_later() {
+    // Seed 19421.
+    let template = Template { probed: true, ..deployment(2, Strategy::Rolling(0, 1)) };
+    let steps = [
+        Step::Deploy("shop", template),
+        Step::Wait(Duration::from_millis(36_880)),
+        Step::Names(Trouble::Call("delete_record", 3, Cue::Refuse("409: busy"))),
+        Step::Deployment("shop", Change::Scale(0)),
+        Step::Wait(Duration::from_millis(2_631)),
+    ];
+    die_quietly();
+    assert_eq!(run(19_421, &steps, false).violation, None);
+}
+
+#[test]
+fn a_record_of_others_that_comes_back_where_an_equal_one_of_ours_was_is_theirs() {
+    // Seed 26226: at an early name server.
+    let steps = [
+        Step::Create("alpha", Shape { image: Image::Good(3), place: Some(Place::After("gamma")), ..a_pod() }),
+        Step::Wait(Duration::from_millis(31)),
+        Step::Create("gamma", Shape { image: Image::Good(2), place: Some(Place::Priority(1)), ..a_pod() }),
+        Step::Names(Trouble::Wiped),
+        Step::Wait(Duration::from_millis(2_753)),
+        Step::Names(Trouble::PutBack),
+    ];
+    die_quietly();
+    assert_eq!(run(26_226, &steps, false).violation, None);
+}
+
+#[test]
 fn two_readings_that_are_strange_each_in_its_own_way_stop_nobody() {
     // Seed 26801: no containers, then no interfaces.
     let steps = [
