@@ -194,8 +194,7 @@ fn roll_one(case: &Case<'_>, surge: bool) -> Option<Action> {
     let rank = |member: &&Member<'_>| (member.live.available, member.live.proven, latest(member.live), member.index);
     let next = free.min_by_key(rank)?;
     let index = next.index?;
-    let available = case.available();
-    if !next.live.available || available > case.deployment.least() {
+    if !next.live.available || case.serving() > case.deployment.least() {
         return Some(Action::Replace { index });
     }
     let extra = case.deployment.replicas;

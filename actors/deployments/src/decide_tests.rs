@@ -281,6 +281,20 @@ fn what_is_broken_is_replaced_first() {
 }
 
 #[test]
+fn nobody_is_taken_for_a_pod_that_is_down_before_its_status_tells() {
+    let mut model = Model::through(3, json!(0), json!(1));
+    model.edit("good-1");
+    while !matches!(model.decide(), Some(Action::Replace { .. })) {
+        let action = model.decide().expect("the record comes first");
+        model.apply(&action);
+    }
+    assert!(model.with(|case| may_go(case, "web-0", &BTreeSet::new())));
+    model.pods.get_mut("web-2").expect("it").1.down = true;
+    assert_eq!(model.decide(), None);
+    assert!(!model.with(|case| may_go(case, "web-0", &BTreeSet::new())));
+}
+
+#[test]
 fn a_bad_version_gets_one_pod_and_a_lost_pod_is_not_its_second() {
     let mut model = Model::through(3, json!(0), json!(1));
     model.edit("bad-1");

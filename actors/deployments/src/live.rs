@@ -71,6 +71,8 @@ pub struct Moment<'a> {
 pub struct Liveness {
     /// Ready for as long as the Deployment asks.
     pub available: bool,
+    /// The device shows that it does not run, which its status does not tell yet.
+    pub down: bool,
     /// Ready long enough that the next one may be replaced, and seen so on the device.
     pub proven: bool,
     /// Since when it is ready without a gap.
@@ -117,6 +119,9 @@ pub fn judge(
         found.wake = Some(counts);
         return found;
     }
+    let runs = pod.rows.iter().all(|row| (moment.runs)(row));
+    found.down = moment.read_at.is_some() && !runs;
+    found.wants_device = found.down;
     if restarted {
         found.wake = Some(since + STABLE);
         return found;
@@ -124,7 +129,7 @@ pub fn judge(
     if !seen.proven {
         if now < settled {
             found.wake = Some(settled);
-        } else if moment.read_at.is_some_and(|read| read >= settled) && pod.rows.iter().all(|row| (moment.runs)(row)) {
+        } else if moment.read_at.is_some_and(|read| read >= settled) && runs {
             seen.proven = true;
         } else {
             found.wants_device = true;
@@ -260,10 +265,13 @@ mod tests {
         assert!(!watch.at(5, &running(0), Some(5), true).available, "four seconds are not five");
         let counted = watch.at(6, &running(0), Some(5), true);
         assert!(counted.available && !counted.proven && counted.wants_device);
-        assert!(!watch.at(7, &running(0), Some(7), false).proven, "the device shows it stopped");
-        assert!(!watch.at(8, &running(0), None, true).proven, "the device is away");
+        let stopped = watch.at(7, &running(0), Some(7), false);
+        assert!(!stopped.proven && stopped.down && stopped.wants_device, "the device shows it stopped");
+        let unseen = watch.at(8, &running(0), None, false);
+        assert!(!unseen.proven && !unseen.down, "the device is away");
         assert!(watch.at(9, &running(0), Some(8), true).proven);
         assert!(watch.at(10, &running(0), None, true).proven, "what was proven stays so");
+        assert!(watch.at(11, &running(0), Some(11), false).down, "its status is a moment late");
     }
 
     #[tokio::test]
