@@ -190,7 +190,7 @@ fn roll_one(case: &Case<'_>, surge: bool) -> Option<Action> {
     // Those that are broken first: nothing is lost with them. Then those that nobody knows to last, the latest of them first, such
     // as the first pod of a version that was given up a moment later. One that somebody works on waits until it is given back.
     let free = case.old().filter(|member| !member.pod.paused);
-    let latest = |live: &Liveness| (!live.proven).then_some(Reverse(live.since));
+    let latest = |live: &Liveness| (!live.proven).then_some((live.since.is_some(), Reverse(live.since)));
     let rank = |member: &&Member<'_>| (member.live.available, member.live.proven, latest(member.live), member.index);
     let next = free.min_by_key(rank)?;
     let index = next.index?;

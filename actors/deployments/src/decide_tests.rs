@@ -278,6 +278,9 @@ fn what_is_broken_is_replaced_first() {
         (live.proven, live.since) = (false, now.checked_sub(Duration::from_secs(ago)));
     }
     assert_eq!(model.decide(), Some(Action::Replace { index: 2 }), "who is ready for longer is more likely to last");
+    model.pods.values_mut().for_each(|(_, live)| live.available = false);
+    model.pods.get_mut("web-1").expect("it").1.since = None;
+    assert_eq!(model.decide(), Some(Action::Replace { index: 1 }), "it is not even ready");
 }
 
 #[test]
