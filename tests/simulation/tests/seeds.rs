@@ -233,6 +233,21 @@ fn name_servers_that_fall_silent_are_restarted_in_a_run_and_all_others_go_on() {
 }
 
 #[test]
+fn a_replica_that_was_stopped_with_the_node_is_the_first_that_may_be_replaced() {
+    // Seed 34421.
+    let template = Template { probed: true, ..deployment(1, Strategy::Rolling(0, 1)) };
+    let steps = [
+        Step::Deploy("site", template),
+        Step::Wait(Duration::from_millis(28_947)),
+        Step::Node(Turn::Drain),
+        Step::Node(Turn::Undrain),
+        Step::Deployment("site", Change::Image(Image::Torn)),
+    ];
+    die_quietly();
+    assert_eq!(run(34_421, &steps, false).violation, None);
+}
+
+#[test]
 fn a_version_given_up_on_its_first_pod_costs_none_that_was_proven() {
     // Seed 7245.
     let steps = [
