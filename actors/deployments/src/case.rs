@@ -100,6 +100,12 @@ impl<'a> Case<'a> {
         self.staying().filter(|member| member.live.available).count()
     }
 
+    /// Members that are available, and run as far as the device shows: a status may be a second late, and meanwhile nobody else is
+    /// taken for it.
+    pub fn serving(&self) -> usize {
+        self.staying().filter(|member| member.live.available && !member.live.down).count()
+    }
+
     /// The one of this number.
     pub fn member(&self, index: usize) -> Option<&Member<'a>> {
         let at = self.members.binary_search_by_key(&(false, Some(index)), |one| (one.index.is_none(), one.index));

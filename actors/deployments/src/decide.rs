@@ -1,7 +1,10 @@
 //! What is to be done about one Deployment next, if anything. Pure: one step at a time, each of which may be repeated.
 
+use std::cmp::Reverse;
+
 use crate::case::{Case, Member};
 use crate::deployment_sight::{RolloutState, SetSight, Strategy};
+use crate::live::Liveness;
 use crate::records;
 
 /// Which template a new pod is made from.
@@ -184,13 +187,14 @@ fn roll_one(case: &Case<'_>, surge: bool) -> Option<Action> {
     if case.staying().any(on_trial) {
         return None;
     }
-    // Those that are broken first: nothing is lost with them. Then those that nobody knows to last, such as the first pod of a
-    // version that was given up a moment later. One that somebody works on waits until it is given back.
+    // Those that are broken first: nothing is lost with them. Then those that nobody knows to last, the latest of them first, such
+    // as the first pod of a version that was given up a moment later. One that somebody works on waits until it is given back.
     let free = case.old().filter(|member| !member.pod.paused);
-    let next = free.min_by_key(|member| (member.live.available, member.live.proven, member.index))?;
+    let latest = |live: &Liveness| (!live.proven).then_some((live.since.is_some(), Reverse(live.since)));
+    let rank = |member: &&Member<'_>| (member.live.available, member.live.proven, latest(member.live), member.index);
+    let next = free.min_by_key(rank)?;
     let index = next.index?;
-    let available = case.available();
-    if !next.live.available || available > case.deployment.least() {
+    if !next.live.available || case.serving() > case.deployment.least() {
         return Some(Action::Replace { index });
     }
     let extra = case.deployment.replicas;

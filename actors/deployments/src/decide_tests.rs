@@ -1,6 +1,7 @@
 //! The planner by itself: rows of a table, and random histories in which pods work, break and vanish.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::kinds::{Kind, KindTable};
@@ -8,6 +9,7 @@ use mkube_model::metadata;
 use mkube_model::patch::merge_patch;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::case::{Case, Look};
 use crate::decide::{Action, From, decide, set_of};
@@ -270,6 +272,29 @@ fn what_is_broken_is_replaced_first() {
     model.pods.get_mut("web-2").expect("it").1 = works();
     model.pods.get_mut("web-1").expect("it").1.proven = false;
     assert_eq!(model.decide(), Some(Action::Replace { index: 1 }), "before those that were proven");
+    let now = Instant::now();
+    for (pod, ago) in [("web-0", 3), ("web-1", 2), ("web-2", 1)] {
+        let live = &mut model.pods.get_mut(pod).expect("it").1;
+        (live.proven, live.since) = (false, now.checked_sub(Duration::from_secs(ago)));
+    }
+    assert_eq!(model.decide(), Some(Action::Replace { index: 2 }), "who is ready for longer is more likely to last");
+    model.pods.values_mut().for_each(|(_, live)| live.available = false);
+    model.pods.get_mut("web-1").expect("it").1.since = None;
+    assert_eq!(model.decide(), Some(Action::Replace { index: 1 }), "it is not even ready");
+}
+
+#[test]
+fn nobody_is_taken_for_a_pod_that_is_down_before_its_status_tells() {
+    let mut model = Model::through(3, json!(0), json!(1));
+    model.edit("good-1");
+    while !matches!(model.decide(), Some(Action::Replace { .. })) {
+        let action = model.decide().expect("the record comes first");
+        model.apply(&action);
+    }
+    assert!(model.with(|case| may_go(case, "web-0", &BTreeSet::new())));
+    model.pods.get_mut("web-2").expect("it").1.down = true;
+    assert_eq!(model.decide(), None);
+    assert!(!model.with(|case| may_go(case, "web-0", &BTreeSet::new())));
 }
 
 #[test]

@@ -24,8 +24,8 @@ pub fn may_go(case: &Case<'_>, pod: &str, asked: &BTreeSet<ObjectKey>) -> bool {
         return going < (case.deployment.replicas - case.deployment.least()).max(1);
     }
     let counts = case.staying().any(|member| member.pod.key.name == pod && member.live.available);
-    let (available, replicas) = (case.available(), case.deployment.replicas);
-    !counts || available > case.deployment.least() || available >= replicas
+    let (serving, replicas) = (case.serving(), case.deployment.replicas);
+    !counts || serving > case.deployment.least() || serving >= replicas
 }
 
 fn refused(case: &Case<'_>, pod: &str) -> Status {
@@ -36,7 +36,7 @@ fn refused(case: &Case<'_>, pod: &str) -> Status {
     let why = format!(
         "pod {pod} is needed: Deployment {} has {} of {} replicas available and at least {} must stay",
         deployment.key.name,
-        case.available(),
+        case.serving(),
         deployment.replicas,
         deployment.least(),
     );

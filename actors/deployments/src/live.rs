@@ -71,8 +71,12 @@ pub struct Moment<'a> {
 pub struct Liveness {
     /// Ready for as long as the Deployment asks.
     pub available: bool,
+    /// The device shows that it does not run, which its status does not tell yet.
+    pub down: bool,
     /// Ready long enough that the next one may be replaced, and seen so on the device.
     pub proven: bool,
+    /// Since when it is ready without a gap.
+    pub since: Option<Instant>,
     /// Why it does not work, if it is known not to.
     pub failing: Option<String>,
     /// When to look again, if nothing happens before.
@@ -107,6 +111,7 @@ pub fn judge(
     if let Some(since) = seen.pulls_since.filter(|_| found.failing.is_none()) {
         found.wake = Some(since + PULLS);
     }
+    found.since = since;
     let Some(since) = since else { return found };
     let (counts, settled) = (since + min_ready, since + min_ready.max(SETTLE));
     found.available = now >= counts;
@@ -114,6 +119,9 @@ pub fn judge(
         found.wake = Some(counts);
         return found;
     }
+    let runs = pod.rows.iter().all(|row| (moment.runs)(row));
+    found.down = moment.read_at.is_some() && !runs;
+    found.wants_device = found.down;
     if restarted {
         found.wake = Some(since + STABLE);
         return found;
@@ -121,7 +129,7 @@ pub fn judge(
     if !seen.proven {
         if now < settled {
             found.wake = Some(settled);
-        } else if moment.read_at.is_some_and(|read| read >= settled) && pod.rows.iter().all(|row| (moment.runs)(row)) {
+        } else if moment.read_at.is_some_and(|read| read >= settled) && runs {
             seen.proven = true;
         } else {
             found.wants_device = true;
@@ -257,10 +265,13 @@ mod tests {
         assert!(!watch.at(5, &running(0), Some(5), true).available, "four seconds are not five");
         let counted = watch.at(6, &running(0), Some(5), true);
         assert!(counted.available && !counted.proven && counted.wants_device);
-        assert!(!watch.at(7, &running(0), Some(7), false).proven, "the device shows it stopped");
-        assert!(!watch.at(8, &running(0), None, true).proven, "the device is away");
+        let stopped = watch.at(7, &running(0), Some(7), false);
+        assert!(!stopped.proven && stopped.down && stopped.wants_device, "the device shows it stopped");
+        let unseen = watch.at(8, &running(0), None, false);
+        assert!(!unseen.proven && !unseen.down, "the device is away");
         assert!(watch.at(9, &running(0), Some(8), true).proven);
         assert!(watch.at(10, &running(0), None, true).proven, "what was proven stays so");
+        assert!(watch.at(11, &running(0), Some(11), false).down, "its status is a moment late");
     }
 
     #[tokio::test]

@@ -193,7 +193,7 @@ impl DnsActor {
     }
 
     fn arm(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        let dues = self.servers.values().map(|server| server.due(now)).chain(self.withdrawn.due());
+        let dues = self.servers.values().map(|server| server.due(now)).chain(self.withdrawn.due(now));
         let at = dues.min().unwrap_or(now + LONGEST_PAUSE).min(now + LONGEST_PAUSE);
         if let Some((timer, due)) = self.timer.take() {
             if due == at {

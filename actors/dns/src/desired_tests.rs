@@ -50,6 +50,7 @@ fn pod(name: &str, address: &str) -> PodSight {
         containers: vec!["app".into()],
         addresses: [("app".to_owned(), address.parse().expect("an address"))].into(),
         ready: true,
+        observed: true,
         deleting: false,
     }
 }

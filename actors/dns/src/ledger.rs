@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use mkube_messages::objects::{KindView, ObjectKey, StoredObject};
 use mkube_model::names::fnv1a;
 use mkube_model::neighbours::desired_store::Revision;
@@ -18,6 +19,11 @@ use crate::names::{same_data, type_named};
 
 /// Entries of things that are gone, kept for each zone; beyond that the oldest go.
 const KEPT: usize = 1000;
+/// What was made longer than this before its entry was stored is not ours. Clocks of servers may be wrong, and those that somebody
+/// set are not by so much; what is younger cannot be told apart.
+const OLDER: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// A year before this is that of a clock nobody set, as of a device that has just been started.
+const NOBODY_SET: i16 = 2020;
 
 /// What an entry is of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +121,8 @@ impl EntryKey {
 pub struct Entry {
     /// When it was written last.
     pub revision: Revision,
+    /// When it was stored first: nothing of ours was there before.
+    pub noted_at: Option<Timestamp>,
     /// Since when the thing is known to be gone.
     pub gone_at: Option<String>,
 }
@@ -159,8 +167,10 @@ impl Ledger {
         let value = object.value();
         let Some(key) = EntryKey::of(&value) else { return };
         let gone_at = value.pointer("/spec/goneAt").and_then(Value::as_str).map(str::to_owned);
+        let noted_at = value.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
+        let noted_at = noted_at.and_then(|text| text.parse().ok());
         self.names.insert(name.clone(), key.clone());
-        self.entries.insert(key, Entry { revision: object.revision, gone_at });
+        self.entries.insert(key, Entry { revision: object.revision, noted_at, gone_at });
     }
 
     fn forget(&mut self, name: &ObjectKey) {
@@ -179,13 +189,20 @@ impl Ledger {
         self.get(key).is_some_and(|entry| entry.gone_at.is_none())
     }
 
-    /// Whether a record was made by us, as far as can be told: what was made after ours was gone is somebody else's.
+    /// Whether a record was made by us, as far as can be told: what was made long before ours, or after ours was gone, is somebody
+    /// else's. Such a one comes to light where an equal one of ours was, when a server is put back to an old state.
     pub fn owns(&self, endpoint: &str, zone: &str, set: &SetKey, row: &RecordRow) -> bool {
         let key = EntryKey::record(endpoint, zone, set, &same_data(&row.kind, &row.data));
         let Some(entry) = self.get(&key) else { return false };
+        let created = row.created_at.parse::<Timestamp>().ok();
+        let is_older = |(created, noted): (Timestamp, Timestamp)| {
+            created.to_zoned(TimeZone::UTC).year() >= NOBODY_SET && noted.duration_since(created) > OLDER
+        };
+        if created.zip(entry.noted_at).is_some_and(is_older) {
+            return false;
+        }
         let Some(gone_at) = &entry.gone_at else { return true };
-        let times = (row.created_at.parse::<Timestamp>(), gone_at.parse::<Timestamp>());
-        matches!(times, (Ok(created), Ok(gone)) if created <= gone)
+        created.zip(gone_at.parse().ok()).is_some_and(|(created, gone): (_, Timestamp)| created <= gone)
     }
 
     /// Zones that mkube keeps, or kept, names in.
@@ -297,6 +314,30 @@ mod tests {
         assert!(!owns(&row("10.0.0.6", "2026-04-01T00:00:00+00:00")), "a person made it since");
         assert!(!owns(&row("10.0.0.6", "yesterday")));
         assert!(!ledger.owns("http://other:8080", "gt.lo", &set, &row("10.0.0.5", "2026-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn what_was_there_long_before_ours_was_written_down_is_somebody_elses() {
+        let set = ("web".to_owned(), RecordType::A);
+        let kind = KindTable::builtin().named("DnsEntry").expect("a kind").id();
+        let key = record("web", "10.0.0.5");
+        let owns = |gone: Option<&str>, created: &str| {
+            let mut value = key.object();
+            value["metadata"]["creationTimestamp"] = json!("2026-03-10T10:00:00Z");
+            value["spec"]["goneAt"] = json!(gone);
+            let object = Arc::new(StoredObject::new(kind, ObjectKey::new("", key.object_name()), &value, 1));
+            let mut ledger = Ledger::default();
+            let objects = [(object.key.clone(), object)].into_iter().collect();
+            ledger.read(&Arc::new(KindView { objects, ..KindView::default() }));
+            ledger.owns(SERVER, "gt.lo", &set, &row("10.0.0.5", created))
+        };
+        for gone in [None, Some("2026-03-12T10:00:00Z")] {
+            assert!(owns(gone, "2026-03-10T10:00:01+00:00"));
+            assert!(owns(gone, "2026-03-09T10:00:00+00:00"), "its clock may be wrong");
+            assert!(owns(gone, "1970-01-02T00:00:07+00:00"), "nobody set its clock");
+            assert!(!owns(gone, "2026-02-10T10:00:00+00:00"));
+        }
+        assert!(owns(None, "yesterday"), "a server that does not say it in this way is believed to have ours");
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct PodSight {
     pub addresses: BTreeMap<String, IpAddr>,
     /// Its condition `Ready` holds.
     pub ready: bool,
+    /// Its status speaks of its present spec; else of containers that are about to be replaced.
+    pub observed: bool,
     /// It is being deleted.
     pub deleting: bool,
 }
@@ -84,6 +86,7 @@ impl PodSight {
             containers: names("/spec/containers"),
             addresses,
             ready: workloads::ready_since(&pod).is_some(),
+            observed: workloads::is_observed(&pod),
             deleting: object.is_deleting(),
         }
     }

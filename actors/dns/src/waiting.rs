@@ -13,7 +13,8 @@ use crate::sources::Sources;
 
 /// A pod that is still ready after so long was not stopped after all.
 const LAPSE: Duration = Duration::from_secs(60);
-/// For so long a pod that was not ready when it was withdrawn is not believed to be: what its actor reported may be under way.
+/// For so long a pod that was not ready when it was withdrawn is not believed to be: what its actor reported may be under way. What is
+/// about containers of its spec before is not believed at all: it is one of them that is about to stop.
 const LATE_NEWS: Duration = Duration::from_secs(2);
 
 /// One pod.
@@ -51,15 +52,19 @@ impl Withdrawn {
         self.0.retain(|uid, one| {
             let Some(pod) = sources.pod(&one.pod).filter(|pod| pod.uid == *uid) else { return false };
             let went = one.was_ready && !pod.ready;
-            let late = !one.was_ready && now >= one.since + LATE_NEWS;
+            let late = !one.was_ready && now >= one.since + LATE_NEWS && (pod.observed || !pod.ready);
             !(went || late || now >= one.since + LAPSE)
         });
         self.0.len() != before
     }
 
     /// When to review them again.
-    pub fn due(&self) -> Option<Instant> {
-        self.0.values().map(|one| one.since + if one.was_ready { LAPSE } else { LATE_NEWS }).min()
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        let due = |one: &Withdrawal| {
+            let late = Some(one.since + LATE_NEWS).filter(|at| !one.was_ready && *at > now);
+            late.unwrap_or(one.since + LAPSE)
+        };
+        self.0.values().map(due).min()
     }
 
     /// Their uids.

@@ -22,8 +22,8 @@ const STRAY_SHARE: usize = 75;
 const FEW_STRAYS: usize = 10;
 /// So much of what was given up is remembered although it is not there any more.
 const REMEMBERED: usize = 1000;
-/// Pause after a server refused a record.
-const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+/// First and longest pause after a server refused a record: it may be busy for a moment, or never take it.
+const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// What decisions rest on beside the zone itself.
 #[derive(Clone, Copy)]
@@ -36,6 +36,15 @@ pub struct Eyes<'a> {
     pub origin: &'a str,
     /// The store has pods: one that has none is not believed.
     pub pods_known: bool,
+}
+
+/// A set the server did not take.
+struct Refusal {
+    /// It rests until then.
+    until: Instant,
+    /// How often in a row.
+    times: u32,
+    why: String,
 }
 
 /// See the module.
@@ -71,8 +80,8 @@ pub struct ZoneState {
     urgent: BTreeSet<SetKey>,
     /// Sets for which something is under way.
     pub busy: BTreeSet<SetKey>,
-    /// Sets the server refused, until when they rest, and why.
-    refused: BTreeMap<SetKey, (Instant, String)>,
+    /// Sets the server refused, until it takes them.
+    refused: BTreeMap<SetKey, Refusal>,
     /// Data that was wanted in this incarnation and is not any more: nobody has to guess what it was for, also when a server
     /// that was put back to an old state has it again.
     released: BTreeSet<(SetKey, String)>,
@@ -315,9 +324,9 @@ impl ZoneState {
         if !self.listed || self.listing {
             return None;
         }
-        self.refused.retain(|_, (until, _)| *until > eyes.now);
         loop {
-            let is_free = |key: &&SetKey| !self.busy.contains(*key) && !self.refused.contains_key(*key);
+            let rests = |key: &SetKey| self.refused.get(key).is_some_and(|refusal| refusal.until > eyes.now);
+            let is_free = |key: &&SetKey| !self.busy.contains(*key) && !rests(key);
             let is_calling = |key: &&SetKey| self.wish.callings.contains(&key.0);
             let urgent = self.urgent.iter().find(is_free);
             let other = || self.queue.iter().find(|key| is_free(key) && !is_calling(key));
@@ -329,6 +338,7 @@ impl ZoneState {
             }
             self.queue.remove(&key);
             self.urgent.remove(&key);
+            self.refused.remove(&key);
             self.tell(&key, Some(eyes));
         }
     }
@@ -355,9 +365,9 @@ impl ZoneState {
         self.is_settled() && !self.rows.keys().any(|key| self.has_ours(key, eyes))
     }
 
-    /// When a set that was refused is tried again.
-    pub fn refused_due(&self) -> Option<Instant> {
-        self.refused.values().map(|(until, _)| *until).min()
+    /// When sets that were refused are tried again.
+    pub fn refused_due(&self) -> impl Iterator<Item = Instant> {
+        self.refused.values().map(|refusal| refusal.until)
     }
 
     /// A pod is about to stop. What stands under names that lead to its addresses is looked at first, also where nobody has read yet
@@ -385,6 +395,7 @@ impl ZoneState {
     /// A record was made or changed.
     pub fn put(&mut self, key: &SetKey, row: RecordRow, eyes: Eyes<'_>) {
         self.wrote = true;
+        self.refused.remove(key);
         let rows = self.rows.entry(key.clone()).or_default();
         match rows.iter_mut().find(|one| one.id == row.id) {
             Some(one) => *one = row,
@@ -396,6 +407,7 @@ impl ZoneState {
     /// A record is gone.
     pub fn removed(&mut self, key: &SetKey, id: &str, eyes: Eyes<'_>) {
         self.wrote = true;
+        self.refused.remove(key);
         if let Some(rows) = self.rows.get_mut(key) {
             rows.retain(|row| row.id != id);
             if rows.is_empty() {
@@ -405,10 +417,13 @@ impl ZoneState {
         self.tell(key, Some(eyes));
     }
 
-    /// The server does not take it.
+    /// The server does not take it. Nobody waits for it any more, and it is tried again.
     pub fn was_refused(&mut self, key: &SetKey, why: String, now: Instant) {
         self.urgent.remove(key);
-        self.refused.insert(key.clone(), (now + REFUSED_PAUSE, why));
+        self.queue.insert(key.clone());
+        let times = self.refused.get(key).map_or(0, |before| before.times);
+        let pause = REFUSED_PAUSE.0.saturating_mul(1 << times.min(8)).min(REFUSED_PAUSE.1);
+        self.refused.insert(key.clone(), Refusal { until: now + pause, times: times + 1, why });
     }
 
     /// Whether a record stands at the server, or is to, now or when somebody is ready: readiness that comes and goes is no matter
@@ -469,8 +484,8 @@ impl ZoneState {
     /// Why not all is as wanted.
     pub fn trouble(&self) -> Option<String> {
         let refused = || {
-            let ((name, kind), (_, why)) = self.refused.iter().next()?;
-            Some(format!("{name} {}: {why}", kind.word()))
+            let ((name, kind), refusal) = self.refused.iter().next()?;
+            Some(format!("{name} {}: {}", kind.word(), refusal.why))
         };
         self.fault.clone().or_else(refused)
     }

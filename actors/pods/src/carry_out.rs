@@ -53,6 +53,8 @@ pub struct Failed {
     pub root_dir_taken: bool,
     /// The device does not have the archive: ask for it again.
     pub archive_gone: bool,
+    /// The device does not have a list of the container: write them again.
+    pub lists_gone: bool,
     /// Nobody began with it: nothing is wrong, it is only a matter of time.
     pub not_started: bool,
 }
@@ -60,7 +62,7 @@ pub struct Failed {
 impl Failed {
     fn new(reason: &str, message: impl std::fmt::Display) -> Self {
         let trouble = Trouble { reason: reason.to_owned(), message: message.to_string() };
-        Self { trouble, root_dir_taken: false, archive_gone: false, not_started: false }
+        Self { trouble, root_dir_taken: false, archive_gone: false, lists_gone: false, not_started: false }
     }
 }
 
@@ -316,7 +318,8 @@ async fn ensure_container(job: &Job) -> Result<Learnt, Failed> {
             let archive_gone = text.contains("value of file");
             let reason = if archive_gone { "ErrImageNeverPull" } else { "CreateContainerError" };
             let root_dir_taken = text.contains("root-dir");
-            Err(Failed { root_dir_taken, archive_gone, ..named(reason, error) })
+            let lists_gone = text.contains("value of env") || text.contains("value of mount");
+            Err(Failed { root_dir_taken, archive_gone, lists_gone, ..named(reason, error) })
         }
     }
 }

@@ -377,6 +377,9 @@ impl PodActor {
         if failed.archive_gone {
             memory.tarball = None;
         }
+        if failed.lists_gone {
+            memory.lists = None;
+        }
         let again = memory.retry.is_in_use();
         let pause = memory.retry.pause(Instant::now());
         if matches!(step, Step::Mark) {

@@ -52,6 +52,19 @@ pub enum Learned {
     PortGone(String),
 }
 
+/// What is strange about a reading.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// There were containers, and there are none.
+    NoContainers,
+    /// There were interfaces, and there are none.
+    NoInterfaces,
+    /// There were bridge ports, and there are none.
+    NoPorts,
+    /// This interface is missing, and a container has it.
+    Torn(String),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Table {
     Containers,
@@ -219,40 +232,46 @@ impl Picture {
         self.snapshot.clone()
     }
 
-    /// Whether a reading is too strange to be believed at once.
-    pub fn doubts(&self, reading: &[Learned]) -> Option<String> {
-        self.emptied(reading).or_else(|| self.torn(reading))
+    /// Everything for which a reading is too strange to be believed at once, each with a sentence that tells it.
+    pub fn doubts(&self, reading: &[Learned]) -> BTreeMap<Doubt, String> {
+        let mut doubts = self.torn(reading);
+        doubts.extend(reading.iter().filter_map(|learned| self.emptied(learned)));
+        doubts
     }
 
-    /// An interface is missing that a container of the same reading uses by its name: one list is older than the other. Where an
+    /// Interfaces are missing that containers of the same reading use by their names: one list is older than the other. Where an
     /// interface really went, its container shows a number in its place.
-    fn torn(&self, reading: &[Learned]) -> Option<String> {
+    fn torn(&self, reading: &[Learned]) -> BTreeMap<Doubt, String> {
         let containers =
-            reading.iter().find_map(|one| if let Learned::Containers(rows) = one { Some(rows) } else { None })?;
-        let veths = reading.iter().find_map(|one| if let Learned::Veths(rows) = one { Some(rows) } else { None })?;
+            reading.iter().find_map(|one| if let Learned::Containers(rows) = one { Some(rows) } else { None });
+        let veths = reading.iter().find_map(|one| if let Learned::Veths(rows) = one { Some(rows) } else { None });
+        let (Some(containers), Some(veths)) = (containers, veths) else { return BTreeMap::new() };
         let was_there = |name: &str| !self.lists.contains_key(&Table::Veths) || self.snapshot.veths.contains_key(name);
         let is_there = |name: &str| veths.iter().any(|veth| veth.name == name);
-        containers.iter().find_map(|container| {
-            let mut names = container.interfaces.iter().filter(|name| !name.starts_with('*'));
-            let missing = names.find(|name| !is_there(name) && was_there(name))?;
-            Some(format!("the device shows no interface {missing}, and a container {} that has it", container.name))
-        })
+        let of_container = |container: &ContainerRow| {
+            let names = container.interfaces.iter().filter(|name| !name.starts_with('*'));
+            let missing = names.filter(|name| !is_there(name) && was_there(name));
+            let told = |name: &String| {
+                format!("the device shows no interface {name}, and a container {} that has it", container.name)
+            };
+            missing.map(|name| (Doubt::Torn(name.clone()), told(name))).collect::<Vec<_>>()
+        };
+        containers.iter().flat_map(of_container).collect()
     }
 
     /// A table is empty that was not, and nothing in it was going. A device that is just starting, or about to stop, answers
     /// like that.
-    fn emptied(&self, reading: &[Learned]) -> Option<String> {
-        reading.iter().find_map(|learned| {
-            let (what, rows) = match learned {
-                Learned::Containers(rows) if rows.is_empty() => {
-                    let staying = |row: &&Arc<ContainerRow>| row.state != ContainerState::Deleting;
-                    ("containers", self.snapshot.containers.values().filter(staying).count())
-                }
-                Learned::Veths(rows) if rows.is_empty() => ("interfaces", self.snapshot.veths.len()),
-                _ => return None,
-            };
-            (rows > 0).then(|| format!("the device shows no {what}, and had {rows}"))
-        })
+    fn emptied(&self, learned: &Learned) -> Option<(Doubt, String)> {
+        let (doubt, what, had) = match learned {
+            Learned::Containers(rows) if rows.is_empty() => {
+                let staying = |row: &&Arc<ContainerRow>| row.state != ContainerState::Deleting;
+                (Doubt::NoContainers, "containers", self.snapshot.containers.values().filter(staying).count())
+            }
+            Learned::Veths(rows) if rows.is_empty() => (Doubt::NoInterfaces, "interfaces", self.snapshot.veths.len()),
+            Learned::Ports(rows) if rows.is_empty() => (Doubt::NoPorts, "bridge ports", self.snapshot.ports.len()),
+            _ => return None,
+        };
+        (had > 0).then(|| (doubt, format!("the device shows no {what}, and had {had}")))
     }
 
     fn is_newest(&mut self, table: Table, age: Age) -> bool {
@@ -317,6 +336,10 @@ mod tests {
             comment: String::new(),
             running: false,
         }
+    }
+
+    fn doubts(picture: &Picture, reading: &[Learned]) -> Vec<Doubt> {
+        picture.doubts(reading).into_keys().collect()
     }
 
     fn figures(uptime: u64) -> SystemResource {
@@ -391,14 +414,50 @@ mod tests {
             }])
         };
         let others = || Learned::Veths(vec![veth("other")]);
+        let torn = [Doubt::Torn("made".into())];
         let mut picture = Picture::default();
-        assert!(picture.doubts(&[container("made"), others()]).is_some(), "at first sight");
+        assert_eq!(doubts(&picture, &[container("made"), others()]), torn, "at first sight");
         picture.learn(1, Learned::Veths(vec![veth("other"), veth("made")]));
-        assert!(picture.doubts(&[container("made"), others()]).is_some());
-        assert_eq!(picture.doubts(&[container("*5"), others()]), None, "it is gone, and its container shows that");
-        assert_eq!(picture.doubts(&[container("made")]), None, "interfaces were not read");
+        assert_eq!(doubts(&picture, &[container("made"), others()]), torn);
+        assert_eq!(doubts(&picture, &[container("*5"), others()]), [], "it is gone, and its container shows that");
+        assert_eq!(doubts(&picture, &[container("made")]), [], "interfaces were not read");
         picture.learn(2, others());
-        assert_eq!(picture.doubts(&[container("made"), others()]), None, "it was believed once");
+        assert_eq!(doubts(&picture, &[container("made"), others()]), [], "it was believed once");
+    }
+
+    #[test]
+    fn everything_that_is_strange_about_a_reading_is_told() {
+        let web = ContainerRow {
+            name: "web".into(),
+            interfaces: vec!["first".into(), "second".into()],
+            ..ContainerRow::default()
+        };
+        let going = ContainerRow { state: ContainerState::Deleting, ..web.clone() };
+        let port = BridgePortRow {
+            id: RowId("*1".into()),
+            bridge: "bridge".into(),
+            interface: "first".into(),
+            dynamic: false,
+            comment: String::new(),
+        };
+        let (none, no_veths) = (|| Learned::Containers(vec![]), || Learned::Veths(vec![]));
+        let mut picture = Picture::default();
+        assert_eq!(doubts(&picture, &[none(), no_veths()]), [], "there never were any");
+        picture.learn(1, Learned::Containers(vec![web.clone()]));
+        picture.learn(1, Learned::Veths(vec![veth("first"), veth("second")]));
+        assert_eq!(doubts(&picture, &[none(), no_veths()]), [Doubt::NoContainers, Doubt::NoInterfaces]);
+        assert_eq!(doubts(&picture, &[none(), Learned::Veths(vec![veth("first")])]), [Doubt::NoContainers]);
+        let torn = [Doubt::Torn("first".into()), Doubt::Torn("second".into())];
+        assert_eq!(
+            doubts(&picture, &[Learned::Containers(vec![web.clone()]), Learned::Veths(vec![veth("third")])]),
+            torn
+        );
+        let both = [Doubt::NoInterfaces, torn[0].clone(), torn[1].clone()];
+        assert_eq!(doubts(&picture, &[Learned::Containers(vec![web]), no_veths()]), both);
+        picture.learn(1, Learned::Port(port));
+        assert_eq!(doubts(&picture, &[Learned::Ports(vec![])]), [Doubt::NoPorts]);
+        picture.learn(2, Learned::Containers(vec![going]));
+        assert_eq!(doubts(&picture, &[none()]), [], "it was going");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The actor: takes orders, runs them through `hands`, folds what was learnt into the picture, publishes it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use mkube_supervision::ChildSpecBuilder;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
-use crate::picture::{Age, Learned, Picture, shows_an_end};
+use crate::picture::{Age, Doubt, Learned, Picture, shows_an_end};
 use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
@@ -30,6 +31,9 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 const ALERT: Duration = Duration::from_secs(5);
 /// Pause after a reading that failed: the first one; doubles up to a tick.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// What is strange is believed when so many readings in a row show it.
+const BELIEVED_AT: u32 = 3;
 
 /// Mount and environment lists are read at every so many ticks.
 const LISTS_EVERY: u64 = 6;
@@ -106,8 +110,8 @@ pub struct RouterActor {
     reading: bool,
     /// Counts full readings: bridge ports and figures take turns.
     ticks: u64,
-    /// The last reading was too strange to be believed; if the next one says the same, it is.
-    doubted: bool,
+    /// For what the last readings were too strange to be believed, and how many in a row.
+    doubted: BTreeMap<Doubt, u32>,
 }
 
 impl RouterActor {
@@ -130,7 +134,7 @@ impl RouterActor {
             timer: None,
             reading: false,
             ticks: 0,
-            doubted: false,
+            doubted: BTreeMap::new(),
         }
     }
 
@@ -204,8 +208,7 @@ impl RouterActor {
         };
         let folded = reading.into_actor(self).map(move |(learned, result, lists), actor, ctx| {
             actor.reading = false;
-            let result = result.map_err(|fault| fault.to_string()).and_then(|()| actor.believe(&learned));
-            let pause = match result {
+            let pause = match actor.believe(result, &learned) {
                 Ok(()) => {
                     if actor.picture.snapshot().fault.is_some() {
                         tracing::info!("the device answers again");
@@ -236,18 +239,20 @@ impl RouterActor {
         ctx.spawn(folded);
     }
 
-    /// Whether a reading may be learnt from; a strange one only when it comes twice.
-    fn believe(&mut self, learned: &[Learned]) -> Result<(), String> {
-        match self.picture.doubts(learned) {
-            Some(why) if !self.doubted => {
-                self.doubted = true;
-                Err(why)
+    /// Whether a reading may be learnt from. A strange one only when each of its doubts has stood long enough without a gap:
+    /// readings that go wrong one after the other, each in its own way, say nothing.
+    fn believe(&mut self, reading: Result<(), RouterFault>, learned: &[Learned]) -> Result<(), String> {
+        let before = std::mem::take(&mut self.doubted);
+        reading.map_err(|fault| fault.to_string())?;
+        let mut first = None;
+        for (doubt, why) in self.picture.doubts(learned) {
+            let times = before.get(&doubt).map_or(1, |times| times + 1);
+            if times < BELIEVED_AT {
+                first.get_or_insert(why);
             }
-            _ => {
-                self.doubted = false;
-                Ok(())
-            }
+            self.doubted.insert(doubt, times);
         }
+        first.map_or(Ok(()), Err)
     }
 
     fn tidy(&mut self) {
@@ -415,10 +420,19 @@ impl Handler<EnsureContainer> for RouterActor {
     fn handle(&mut self, order: EnsureContainer, _ctx: &mut Self::Context) -> Self::Result {
         let context = order.context.clone();
         let name = order.container.name.clone();
+        let (mounts, envs) = (order.container.mount_list.clone(), order.container.env_list.clone());
         let step = async move |router, seen, mut doubt: bool| {
             (hands::ensure_container(router, seen, order.container, &mut doubt).await, doubt)
         };
-        self.carry_out(context, |actor| &mut actor.containers, name, step, true)
+        let made = self.carry_out(context, |actor| &mut actor.containers, name, step, true);
+        Box::pin(made.map(move |result, actor: &mut Self, _ctx| {
+            if result.is_err() {
+                // It may have been refused for lists that are no longer as we know them.
+                mounts.iter().for_each(|list| *actor.mounts.kept(list) = None);
+                envs.iter().for_each(|list| *actor.envs.kept(list) = None);
+            }
+            result
+        }))
     }
 }
 

@@ -355,14 +355,14 @@ async fn a_stream_of_commands_does_not_put_the_next_look_off() {
 }
 
 #[actix::test]
-async fn a_list_that_is_suddenly_empty_is_believed_only_when_it_comes_twice() {
+async fn a_list_that_is_suddenly_empty_is_believed_only_at_the_third_time() {
     let bench = Bench::new().await;
     bench.ask(bridge()).await.expect("made");
     bench.ask(veth(VETH, "10.90.0.2/24")).await.expect("made");
     bench.ask(container(NAME, VETH)).await.expect("made");
     bench.until(Some(ContainerState::Stopped)).await;
     sleep(Duration::from_secs(15)).await;
-    bench.device.cue("GET /container", 1, Cue::EmptyList);
+    [1, 2].into_iter().for_each(|nth| bench.device.cue("GET /container", nth, Cue::EmptyList));
     let mut picture = bench.picture.clone();
     let until = Instant::now() + Duration::from_secs(30);
     while tokio::time::timeout_at(until, picture.changed()).await.is_ok() {
@@ -372,6 +372,30 @@ async fn a_list_that_is_suddenly_empty_is_believed_only_when_it_comes_twice() {
     bench.device.remove_container_behind(NAME);
     sleep(Duration::from_secs(12)).await;
     assert_eq!(bench.state(), None, "gone for good is seen within a tick and a bit");
+}
+
+#[actix::test]
+async fn a_strange_reading_is_believed_only_right_after_two_that_were_strange_in_the_same_way() {
+    let bench = Bench::new().await;
+    bench.ask(bridge()).await.expect("made");
+    bench.ask(veth(VETH, "10.90.0.2/24")).await.expect("made");
+    bench.ask(container(NAME, VETH)).await.expect("made");
+    bench.until(Some(ContainerState::Stopped)).await;
+    let empty = |operation, nth| (operation, nth, Cue::EmptyList);
+    let containers = |nth| empty("GET /container", nth);
+    let otherwise = [containers(1), containers(2), empty("GET /interface/veth", 3)];
+    let failed_between = [containers(1), containers(2), ("GET /container", 3, Cue::Unreachable), containers(4)];
+    for cues in [otherwise.as_slice(), failed_between.as_slice()] {
+        sleep(Duration::from_secs(15)).await;
+        cues.iter().for_each(|(operation, nth, cue)| bench.device.cue(operation, *nth, cue.clone()));
+        let mut picture = bench.picture.clone();
+        let until = Instant::now() + Duration::from_secs(30);
+        while tokio::time::timeout_at(until, picture.changed()).await.is_ok() {
+            let picture = picture.borrow_and_update();
+            assert!(picture.containers.contains_key(NAME) && picture.veths.contains_key(VETH), "{cues:?}");
+        }
+        assert!(bench.picture.borrow().reachable);
+    }
 }
 
 #[actix::test]

@@ -1,6 +1,7 @@
 //! Bodies of answers. Lists are read row by row: a thousand containers as one tree would take many times the memory of what is
 //! wanted of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor};
@@ -11,7 +12,8 @@ pub fn value(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     tolerant(bytes, |bytes| serde_json::from_slice(bytes))
 }
 
-/// A list, each row as `decode` reads it. All rows must have an id and one of `marks`, else the list is another menu's.
+/// A list, each row as `decode` reads it. All rows must have an id and one of `marks`, else the list is another menu's. What is
+/// listed twice under one id is one row: whoever took it for two would remove the one to be left with the other.
 pub fn rows<Row>(bytes: &[u8], marks: &[&str], decode: impl Fn(&Value) -> Row) -> Result<Vec<Row>, String> {
     if bytes.is_empty() {
         return Ok(Vec::new());
@@ -47,12 +49,16 @@ impl<'de, Row, F: Fn(&Value) -> Row> Visitor<'de> for Rows<'_, F> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<Row>, A::Error> {
         let mut rows = Vec::new();
+        let mut ids = BTreeSet::new();
         while let Some(row) = items.next_element::<Value>()? {
-            if row.get(".id").is_none() || !self.marks.iter().any(|mark| row.get(mark).is_some()) {
+            let id = row.get(".id").filter(|_| self.marks.iter().any(|mark| row.get(mark).is_some()));
+            let Some(id) = id else {
                 let keys = row.as_object().map_or(0, serde_json::Map::len);
                 return Err(A::Error::custom(format!("a row of {keys} keys without {}", self.marks.join(" or "))));
+            };
+            if ids.insert(id.as_str().unwrap_or_default().to_owned()) {
+                rows.push((self.decode)(&row));
             }
-            rows.push((self.decode)(&row));
         }
         Ok(rows)
     }
@@ -107,6 +113,8 @@ mod tests {
             Ok(vec!["*1".into(), "*2".into()])
         );
         assert_eq!(ids(""), Ok(vec![]));
+        let twice = "[{\".id\":\"*1\",\"name\":\"a\"},{\".id\":\"*1\",\"name\":\"a\"}]";
+        assert_eq!(ids(twice), Ok(vec!["*1".into()]), "it is one row");
         assert!(ids("[{\".id\":\"*1\",\"address\":\"10.0.0.1\"}]").is_err_and(|why| why.contains("without name")));
         assert!(ids("{\"error\":1}").is_err_and(|why| why.contains("a list")));
         assert!(ids("[] []").is_err());

@@ -44,7 +44,8 @@ impl Default for Timings {
 pub(crate) struct FakeDevice {
     device: Device,
     pub(crate) timings: Timings,
-    born: Instant,
+    /// When it was started last.
+    pub(crate) born: Instant,
     due: Vec<(Instant, Happened)>,
     /// Paths of the device that exist.
     pub(crate) files: FakeFiles,

@@ -164,6 +164,17 @@ impl FakeRouter {
         inner.away_until = inner.device.boots_at;
     }
 
+    /// Whether nobody answers now.
+    pub fn is_away(&self) -> bool {
+        let inner = self.inner();
+        inner.away || inner.away_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// When it was started last.
+    pub fn booted_at(&self) -> Instant {
+        self.inner().device.born
+    }
+
     /// How often the process of each container was started, by the row's id.
     pub fn starts(&self) -> BTreeMap<String, u64> {
         let inner = self.inner();

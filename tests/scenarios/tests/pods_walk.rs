@@ -331,6 +331,29 @@ async fn an_interface_or_a_container_removed_behind_our_back_comes_back() {
 }
 
 #[actix::test]
+async fn lists_that_somebody_emptied_are_written_anew_when_a_container_is_refused_for_them() {
+    let world = World::new().await;
+    world.create("ConfigMap", settings("port 80")).await;
+    let mut one = full_pod("web", "web:1");
+    one["spec"]["containers"].as_array_mut().expect("a list").truncate(1);
+    world.create("Pod", one).await;
+    world.until_ready("web").await;
+    let menus = ["container/envs", "container/mounts"];
+    let before = menus.map(|menu| world.device.rows(menu).len());
+    assert!(before.iter().all(|rows| *rows > 0), "{before:?}");
+    let row = world.device.rows("container")[0]["name"].as_str().expect("a name").to_owned();
+    world.device.remove_container_behind(&row);
+    for menu in menus {
+        for row in world.device.rows(menu) {
+            let path = format!("{menu}/{}", row[".id"].as_str().expect("an id"));
+            world.device.operate(DeviceVerb::Delete, &path, Value::Null);
+        }
+    }
+    world.until("the container is back", |world| world.device.is_running(&row)).await;
+    assert_eq!(menus.map(|menu| world.device.rows(menu).len()), before);
+}
+
+#[actix::test]
 async fn an_interface_lost_before_its_pod_is_deleted_leaves_no_port_behind() {
     let world = World::new().await;
     world.create("Pod", pod("web")).await;

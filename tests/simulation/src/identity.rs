@@ -1,6 +1,7 @@
 //! Whether the processes of pods that nobody changed are still the same.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use mkube_fakes::{Answer, FakeTarballs};
 use mkube_model::workloads::is_observed;
@@ -11,6 +12,9 @@ use crate::invariants::Sight;
 use crate::steps::{ALIVE, Image, NAME_SERVERS, NAMES, Step};
 use crate::workloads::Turn;
 use crate::world::World;
+
+/// What began when a ConfigMap was written comes to its end within this time, also when the ConfigMap is gone by then.
+const UNDER_WAY: Duration = Duration::from_secs(60);
 
 /// A pod as it was when everything about it was as wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,10 @@ pub struct Identities {
     struck: BTreeSet<String>,
     /// All of them.
     all_struck: bool,
+    /// ConfigMaps that users wrote or deleted since the last look.
+    touched: BTreeSet<String>,
+    /// When that was the last time.
+    touched_at: BTreeMap<String, Duration>,
     /// The node is being emptied, or was: whoever stops and starts pods then is wanted to.
     drained: bool,
     /// Containers did not answer: those that are asked whether they live may be restarted.
@@ -108,6 +116,9 @@ impl Identities {
                 self.struck.insert((*pod).to_owned());
             }
             Step::Reboot(_) => self.all_struck = true,
+            Step::WriteMap(map) | Step::DeleteMap(map) => {
+                self.touched.insert((*map).to_owned());
+            }
             Step::Node(Turn::Drain) => self.drained = true,
             Step::Answers(ALIVE, Answer::Bad | Answer::Hang) => self.unanswered = true,
             Step::Answers(NAMES, Answer::Bad | Answer::Hang) => self.silent = true,
@@ -120,11 +131,12 @@ impl Identities {
         let struck = std::mem::take(&mut self.struck);
         let all_struck = std::mem::take(&mut self.all_struck) || self.drained;
         let before = std::mem::take(&mut self.settled);
+        self.touched_at.extend(std::mem::take(&mut self.touched).into_iter().map(|map| (map, world.now())));
         for (name, pod) in sight.of_kind("Pod") {
             let text = map_of(pod)
                 .and_then(|map| sight.stored.get(&("ConfigMap", map.to_owned())))
                 .map(|map| map["data"].clone());
-            let wanted = serde_json::json!([metadata::uid(pod), pod["spec"]["containers"], text]);
+            let wanted = serde_json::json!([metadata::uid(pod), pod["spec"]["containers"], &text]);
             let processes: Vec<(String, u64)> = containers(pod)
                 .iter()
                 .filter_map(|container| {
@@ -136,7 +148,10 @@ impl Identities {
             let now = Settled { wanted, processes };
             let watched = containers(pod).iter().any(|one| one.get("livenessProbe").is_some()) && self.unanswered;
             let watched = watched || (self.silent && is_name_server(sight, name, containers(pod)));
-            let fair = !struck.contains(name) && !all_struck && !watched && !metadata::is_deleting(pod);
+            // A pod may be on its way to what its ConfigMap said before that was gone.
+            let may_follow = text.is_none()
+                && map_of(pod).and_then(|map| self.touched_at.get(map)).is_some_and(|at| world.now() < *at + UNDER_WAY);
+            let fair = !struck.contains(name) && !all_struck && !watched && !may_follow && !metadata::is_deleting(pod);
             if let Some(before) =
                 before.get(name).filter(|before| fair && before.wanted == now.wanted && **before != now)
             {
@@ -145,7 +160,7 @@ impl Identities {
             let unchanged = before.get(name) == Some(&now) && fair;
             // A pod that took another's name has the other's container for a while, which may look like its own.
             let is_its_own = is_observed(pod) && !metadata::is_deleting(pod);
-            let settled = lasts(pod) && is_its_own && unlike(world, sight, name, pod).is_none();
+            let settled = lasts(pod) && is_its_own && !may_follow && unlike(world, sight, name, pod).is_none();
             if settled {
                 self.settled.insert(name.to_owned(), now);
             } else if unchanged && lasts(pod) && was_stopped(sight, name, pod) {

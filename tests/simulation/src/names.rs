@@ -26,6 +26,9 @@ const REVERSE: &str = "0.90.10.in-addr.arpa";
 /// A pod's annotation with more names for it.
 pub const ALIASES: &str = "vkube.io/aliases";
 
+/// When others made what they have, long before the run: what is younger than that may look like ours at an early release.
+const LONG_AGO: &str = "2025-11-01T00:00:00.000000+00:00";
+
 /// A server that answers again is known to do so after this time.
 const KNOWN: Duration = Duration::from_secs(30);
 /// What a server lost or got back is known after this time, where it tells nobody that it was started again.
@@ -90,8 +93,10 @@ impl NameServer {
             // A current release keeps the names of addresses by itself.
             plants.extend((release == Release::Early).then_some((REVERSE, "2", "theirs.gt.lo.")));
         }
-        let mut planted: BTreeSet<String> =
-            plants.into_iter().map(|(zone, name, data)| servers.plant(ENDPOINT, zone, name, data)).collect();
+        let mut planted: BTreeSet<String> = plants
+            .into_iter()
+            .map(|(zone, name, data)| servers.plant_at(ENDPOINT, zone, name, data, LONG_AGO))
+            .collect();
         if dice.once_in(2) {
             planted.insert(servers.plant_of(ENDPOINT, ZONE, "beta", "10.90.0.203", "mkube/elsewhere"));
         }

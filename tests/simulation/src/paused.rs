@@ -12,7 +12,7 @@ use crate::invariants::Sight;
 use crate::steps::Step;
 use crate::world::World;
 
-/// What was under way when a pod was paused may come to its end within this time.
+/// What was under way when a pod was paused, or began when its device was started, may come to its end within this time.
 const UNDER_WAY: Duration = Duration::from_secs(90);
 
 /// A container: its row, whether it runs, how often it was started.
@@ -61,12 +61,14 @@ impl Paused {
     pub fn look(&mut self, world: &World, sight: &Sight) -> Result<(), String> {
         let before = std::mem::take(&mut self.known);
         let struck = std::mem::take(&mut self.struck);
+        // Whoever starts what starts on boot is the device, however long it was without power.
+        let booted = world.time_of(world.device.booted_at());
         for (name, pod) in paused(sight) {
             let uid = metadata::uid(pod).to_owned();
             let before = before.get(name).filter(|before| before.uid == uid && !struck);
-            let since = before.map_or(world.now(), |before| before.since);
+            let since = before.map_or(world.now(), |before| before.since).max(booted);
             let now = Known { uid, since, rows: rows(sight, name, pod) };
-            // The device itself may start it after a boot; nobody stops what lasts.
+            // Nobody stops what lasts.
             let lasting = lasts(pod);
             let moved = before.filter(|before| {
                 let started = |rows: &[Row]| -> Vec<(String, u64)> {

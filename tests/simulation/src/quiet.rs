@@ -12,7 +12,7 @@ use crate::deployed::workloads;
 use crate::identity::{containers, lasts, map_of, unlike};
 use crate::invariants::{KINDS, Sight, Violation, Watch, fields};
 use crate::names::names_lead_to_pods;
-use crate::rest::rest;
+use crate::rest::{rest, wait};
 use crate::steps::{ALIVE, Image, NAMES, READY};
 use crate::world::World;
 
@@ -44,8 +44,7 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     }
     release_held(world).await;
     // What was sent and is late comes now.
-    world.pass(LATEST).await;
-    watch.look(world)?;
+    wait(world, watch, LATEST).await?;
     rest(world, watch).await?;
     try_held_again(world).await;
     let end = world.now() + SETTLING;

@@ -21,6 +21,8 @@ const SURELY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 struct Known {
     uid: String,
+    /// When that was.
+    at: Duration,
     /// Replicas and how they are replaced.
     wanted: Value,
     least: usize,
@@ -76,8 +78,17 @@ fn runs(sight: &Sight, pod: &str) -> bool {
 }
 
 impl Replicas {
-    /// What a step does to pods is no fault of the controller.
+    /// What a step does to pods is no fault of the controller. Who was stopped with the node, or by somebody else, counts no more, and
+    /// may be the first to be replaced: its time begins anew.
     pub fn step(&mut self, step: &Step) {
+        let ready = self.known.values_mut().map(|known| &mut known.ready);
+        match step {
+            Step::Node(Turn::Drain) | Step::Reboot(_) => ready.for_each(BTreeMap::clear),
+            Step::EndProcess(pod, _) | Step::RemoveBehind(pod) | Step::LoseVeth(pod) => {
+                ready.for_each(|ready| drop(ready.remove(*pod)));
+            }
+            _ => {}
+        }
         match step {
             Step::DeletePodOf(name, index) => {
                 self.deleted.insert(format!("{name}-{index}"));
@@ -98,6 +109,7 @@ impl Replicas {
         for (name, deployment) in sight.of_kind("Deployment").filter(|(_, one)| !metadata::is_deleting(one)) {
             let mut now = Known {
                 uid: metadata::uid(deployment).to_owned(),
+                at: world.now(),
                 wanted: serde_json::json!([deployment["spec"]["replicas"], deployment["spec"]["strategy"]]),
                 least: least(&deployment["spec"]),
                 ready: BTreeMap::new(),
@@ -113,7 +125,7 @@ impl Replicas {
                 now.ready.insert(pod.to_owned(), (uid, since));
             }
             if let Some(before) = before {
-                self.nobody_is_taken(world, sight, name, before, &now)?;
+                self.nobody_is_taken(sight, name, before, &now)?;
             }
             let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
             let running = pods_of(sight, &now.uid).filter(|(pod, _)| runs(sight, pod)).count();
@@ -132,17 +144,11 @@ impl Replicas {
     }
 
     /// A pod that counts is not replaced while so few others do.
-    fn nobody_is_taken(
-        &self,
-        world: &World,
-        sight: &Sight,
-        name: &str,
-        before: &Known,
-        now: &Known,
-    ) -> Result<(), String> {
+    fn nobody_is_taken(&self, sight: &Sight, name: &str, before: &Known, now: &Known) -> Result<(), String> {
         let uid_of = |pod: &str| sight.stored.get(&("Pod", pod.to_owned())).map(metadata::uid);
         let taken = |pod: &str, uid: &str| uid_of(pod).is_some_and(|now| now != uid);
-        let sure = |since: Duration| world.now() >= since + SURELY;
+        // Nobody knows when after that look it was taken.
+        let sure = |since: Duration| before.at >= since + SURELY;
         let victim = before.ready.iter().find(|(pod, (uid, since))| {
             sure(*since) && taken(pod.as_str(), uid) && !self.deleted.contains(pod.as_str())
         });

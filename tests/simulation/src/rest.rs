@@ -34,7 +34,8 @@ fn is_closed(sight: &Sight) -> bool {
     is_drained(sight) || node.is_some_and(|node| node["spec"]["unschedulable"] == true)
 }
 
-async fn wait(world: &mut World, watch: &mut Watch, time: Duration) -> Result<(), Violation> {
+/// Lets time pass, and looks.
+pub async fn wait(world: &mut World, watch: &mut Watch, time: Duration) -> Result<(), Violation> {
     let end = world.now() + time;
     while world.now() < end {
         world.pass(LOOK).await;
@@ -48,6 +49,10 @@ pub async fn rest(world: &mut World, watch: &mut Watch) -> Result<(), Violation>
     let sight = Sight::of(world);
     if is_drained(&sight) {
         world.tell("the node is drained and stays so for a while");
+        // Rows of a device without power say nothing: what it was told before it does when it boots.
+        while world.device.is_away() {
+            wait(world, watch, LOOK).await?;
+        }
         let end = world.now() + EMPTYING;
         while let Some(row) = running(&Sight::of(world)) {
             if world.now() > end {

@@ -4,11 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mkube_fakes::{Answer, Cue, StoreCue};
-use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_fakes::{Answer, Cue};
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
-use mkube_simulation::names::Trouble;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
 use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, Place, READY, Shape, Step};
@@ -181,64 +179,42 @@ fn a_pod_that_takes_a_name_is_not_taken_for_a_row_nobody_saw_yet() {
 }
 
 #[test]
-fn a_replica_that_is_replaced_is_stopped_after_its_names_are_gone() {
-    // Seed 11: at a current name server, which keeps the names of addresses by itself.
+fn a_pod_that_followed_its_config_map_when_that_went_waits_for_it() {
+    // Seed 30559.
+    let both = Shape {
+        image: Image::Good(3),
+        side: Some(Image::Good(3)),
+        map: Some("settings"),
+        probes: vec![READY],
+        ..a_pod()
+    };
     let steps = [
-        Step::Deploy("site", deployment(1, Strategy::Rolling(0, 1))),
-        Step::Wait(Duration::from_millis(5_957)),
-        Step::Deployment("site", Change::Restart),
-    ];
-    assert_eq!(violated(&steps), None);
-}
-
-#[test]
-fn a_name_that_is_wanted_again_while_it_is_written_down_as_gone_stays_ours() {
-    // Seed 6480: at an early name server, which does not keep whose a record is.
-    let steps = [
-        Step::Deploy("site", deployment(1, Strategy::Rolling(1, 0))),
-        Step::Wait(Duration::from_millis(25_432)),
-        Step::Deployment("site", Change::Image(Image::Missing)),
-        Step::Wait(Duration::from_millis(27_742)),
-        Step::Deployment("site", Change::Delete("Background")),
-        Step::Wait(Duration::from_millis(225)),
+        Step::Create("alpha", both),
+        Step::WriteMap("settings"),
+        Step::Wait(Duration::from_millis(10_457)),
+        Step::WriteMap("settings"),
+        Step::DeleteMap("settings"),
+        Step::Wait(Duration::from_millis(3)),
     ];
     die_quietly();
-    assert_eq!(run(6480, &steps, false).violation, None);
+    assert_eq!(run(30_559, &steps, false).violation, None);
 }
 
 #[test]
-fn the_name_of_an_address_that_another_pod_has_now_is_a_whole_name() {
-    // Seed 10374.
+fn nobody_is_replaced_for_a_replica_that_is_down_before_its_status_tells() {
+    // Seed 36699.
+    let template = Template { probed: true, ..deployment(3, Strategy::Usual) };
     let steps = [
-        Step::Create("gamma", Shape { image: Image::Good(2), ..a_pod() }),
-        Step::Wait(Duration::from_millis(3_563)),
-        Step::Names(Trouble::Away(Duration::from_secs(90))),
-        Step::Delete("gamma", None),
-        Step::Wait(Duration::from_millis(1_016)),
-        Step::Crash("mkube/keepers/ipam", CrashHow::Error),
-        Step::Create("alpha", Shape { image: Image::Good(2), ..a_pod() }),
+        Step::Deploy("site", template),
+        Step::Wait(Duration::from_millis(12_011)),
+        Step::Crash("mkube/deciders/roster", CrashHow::Panic),
+        Step::Wait(Duration::from_millis(9_010)),
+        Step::LoseVeth("site-2"),
+        Step::Deployment("site", Change::Image(Image::Good(2))),
+        Step::Wait(Duration::from_millis(13_514)),
     ];
     die_quietly();
-    assert_eq!(run(10_374, &steps, false).violation, None);
-}
-
-#[test]
-fn a_name_server_that_lost_everything_or_got_an_old_copy_back_has_every_name_in_the_end() {
-    for trouble in [Trouble::Wiped, Trouble::PutBack] {
-        let steps = [
-            Step::Create("alpha", Shape { aliases: Some("www"), ..a_pod() }),
-            seconds(20),
-            Step::Names(Trouble::Kept),
-            Step::Create("beta", Shape { aliases: Some("www"), ..a_pod() }),
-            Step::Delete("alpha", None),
-            seconds(20),
-            Step::Names(trouble),
-        ];
-        for seed in 0..4 {
-            die_quietly();
-            assert_eq!(run(seed, &steps, false).violation, None, "seed {seed}");
-        }
-    }
+    assert_eq!(run(36_699, &steps, false).violation, None);
 }
 
 #[test]
@@ -254,6 +230,21 @@ fn name_servers_that_fall_silent_are_restarted_in_a_run_and_all_others_go_on() {
     let told = |server: &str| outcome.trace.contains(&format!("name server {server} of gt did not answer"));
     let restarted = NAME_SERVERS.into_iter().filter(|server| told(server)).count();
     assert_eq!(restarted, 1, "one is restarted, and the other one waits for it");
+}
+
+#[test]
+fn a_replica_that_was_stopped_with_the_node_is_the_first_that_may_be_replaced() {
+    // Seed 34421.
+    let template = Template { probed: true, ..deployment(1, Strategy::Rolling(0, 1)) };
+    let steps = [
+        Step::Deploy("site", template),
+        Step::Wait(Duration::from_millis(28_947)),
+        Step::Node(Turn::Drain),
+        Step::Node(Turn::Undrain),
+        Step::Deployment("site", Change::Image(Image::Torn)),
+    ];
+    die_quietly();
+    assert_eq!(run(34_421, &steps, false).violation, None);
 }
 
 #[test]
@@ -290,18 +281,133 @@ fn a_drain_stops_a_pod_too_whose_config_map_went_while_it_started() {
 }
 
 #[test]
-fn a_container_whose_stop_waits_for_the_device_is_led_to_by_no_name_meanwhile() {
-    // Seed 13849.
-    let away = StoreCue::Fail(StoreFault::Away("connection reset".to_owned()));
+fn a_device_that_boots_long_after_a_pod_was_paused_starts_its_containers_by_itself() {
+    // Seed 21968.
+    let both = Shape { side: Some(Image::Good(3)), probes: vec![READY], ..a_pod() };
     let steps = [
-        Step::Deploy("site", deployment(3, Strategy::Usual)),
-        Step::Wait(Duration::from_millis(314)),
-        Step::Deployment("site", Change::Image(Image::Good(2))),
-        Step::Device("POST /container/start", 1, Cue::Late(Duration::from_secs(7))),
-        Step::Wait(Duration::from_millis(1)),
-        Step::Commit(away),
-        Step::Wait(Duration::from_millis(4_798)),
+        Step::Create("delta", both),
+        Step::Wait(Duration::from_millis(327)),
+        Step::Reboot(Duration::from_secs(240)),
+        Step::Wait(Duration::from_millis(35_814)),
+        Step::PausePod("delta", true),
+        Step::Wait(Duration::from_millis(20_755)),
     ];
     die_quietly();
-    assert_eq!(run(13_849, &steps, false).violation, None);
+    assert_eq!(run(21_968, &steps, false).violation, None);
+}
+
+#[test]
+fn two_readings_that_are_strange_each_in_its_own_way_stop_nobody() {
+    // Seed 26801: no containers, then no interfaces.
+    let steps = [
+        Step::Create("alpha", Shape { image: Image::Good(2), place: Some(Place::Priority(0)), ..a_pod() }),
+        Step::Wait(Duration::from_millis(6_855)),
+        Step::Device("GET /container", 2, Cue::EmptyList),
+        Step::Device("GET /interface/veth", 3, Cue::EmptyList),
+        Step::Wait(Duration::from_millis(34_751)),
+    ];
+    assert_eq!(violated(&steps), None);
+    // Seed 28004: interfaces of earlier, then none.
+    let steps = [
+        Step::Device("GET /interface/veth", 1, Cue::StaleList),
+        Step::Device("GET /interface/veth", 1, Cue::EmptyList),
+        Step::Create("gamma", Shape { image: Image::Deaf, ..a_pod() }),
+        Step::Wait(Duration::from_millis(9_881)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_list_of_ports_that_is_suddenly_empty_is_doubted_too() {
+    // Seed 36387.
+    let steps = [
+        Step::Create("alpha", Shape { image: Image::Good(3), probes: vec![READY], ..a_pod() }),
+        Step::Wait(Duration::from_millis(9_936)),
+        Step::Device("GET /interface/bridge/port", 1, Cue::EmptyList),
+        Step::LoseVeth("alpha"),
+        Step::Wait(Duration::from_millis(9_472)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn the_first_pod_of_a_version_given_up_at_once_goes_before_the_one_that_ran_before_it() {
+    // Seed 28214.
+    let steps = [
+        Step::Deploy("site", deployment(1, Strategy::Usual)),
+        Step::Wait(Duration::from_millis(1_376)),
+        Step::Deployment("site", Change::Image(Image::Crashing)),
+        Step::Wait(Duration::from_millis(757)),
+        Step::Deployment("site", Change::Image(Image::Missing)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_row_that_is_listed_twice_is_not_removed_for_that() {
+    // Seed 18221.
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Device("GET /container/envs", 4, Cue::TwiceListed),
+        Step::Wait(Duration::from_millis(6_831)),
+        Step::Restart,
+        Step::RemoveBehind("site-1"),
+        Step::Wait(Duration::from_millis(37_106)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn what_was_removed_before_the_device_lost_power_is_not_missed_on_a_drained_node() {
+    // Seed 29669.
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Wait(Duration::from_millis(5_831)),
+        Step::Create("gamma", Shape { image: Image::Good(2), ..a_pod() }),
+        Step::Deployment("site", Change::Image(Image::Good(3))),
+        Step::Deployment("site", Change::Scale(1)),
+        Step::Wait(Duration::from_millis(209)),
+        Step::Reboot(Duration::from_secs(240)),
+        Step::Node(Turn::Drain),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn two_old_lists_of_interfaces_in_a_row_stop_nobody() {
+    // Seed 50474.
+    let steps = [
+        Step::Device("GET /interface/veth", 2, Cue::StaleList),
+        Step::Wait(Duration::from_millis(2_289)),
+        Step::Deploy("site", deployment(3, Strategy::Rolling(1, 0))),
+        Step::Wait(Duration::from_millis(1_808)),
+        Step::Device("GET /interface/veth", 1, Cue::StaleList),
+        Step::Wait(Duration::from_millis(2_211)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn a_list_of_variables_that_is_read_as_empty_once_is_not_written_twice() {
+    // Seed 50513.
+    let steps = [
+        Step::Create("alpha", a_pod()),
+        Step::Wait(Duration::from_millis(33_393)),
+        Step::Restart,
+        Step::Device("GET /container/envs", 1, Cue::EmptyList),
+        Step::SetImage("alpha", Image::Good(3)),
+        Step::Wait(Duration::from_millis(388)),
+    ];
+    assert_eq!(violated(&steps), None);
+    // Seed 52148.
+    let steps = [
+        Step::Create("beta", Shape { probes: vec![READY], ..a_pod() }),
+        Step::Device("GET /container/envs", 2, Cue::EmptyList),
+        Step::Wait(Duration::from_millis(5_246)),
+        Step::EndProcess("beta", 0),
+        Step::Kill,
+        Step::SetEnv("beta"),
+        Step::Wait(Duration::from_millis(294)),
+    ];
+    assert_eq!(violated(&steps), None);
 }

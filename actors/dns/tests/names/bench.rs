@@ -217,10 +217,11 @@ impl Bench {
 
     pub fn put_pod_with(&self, name: &str, address: &str, ready: bool, annotations: Value) {
         let pod = json!({
-            "metadata": {"namespace": "default", "name": name, "uid": format!("uid-{name}"), "annotations": annotations,
-                "labels": {"app": "web"}},
+            "metadata": {"namespace": "default", "name": name, "uid": format!("uid-{name}"), "generation": 1,
+                "annotations": annotations, "labels": {"app": "web"}},
             "spec": {"containers": [{"name": "app"}]},
             "status": {
+                "observedGeneration": 1,
                 "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" },
                     "lastTransitionTime": "2026-03-01T10:00:00Z"}],
                 "containerStatuses": [{"name": "app"}],
@@ -230,13 +231,24 @@ impl Bench {
         self.stored().put(kind("Pod"), ObjectKey::new("default", name), pod);
     }
 
-    /// A user deletes a pod; it is there until it has stopped.
-    pub fn delete_pod(&self, name: &str) {
+    fn change_pod(&self, name: &str, change: impl FnOnce(&mut Value)) {
         let mut stored = self.stored();
         let key = ObjectKey::new("default", name);
         let (mut pod, _) = stored.objects[&(kind("Pod"), key.clone())].clone();
-        metadata::of_mut(&mut pod).insert("deletionTimestamp".into(), json!("2026-03-01T11:00:00Z"));
+        change(&mut pod);
         stored.put(kind("Pod"), key, pod);
+    }
+
+    /// A user deletes a pod; it is there until it has stopped.
+    pub fn delete_pod(&self, name: &str) {
+        self.change_pod(name, |pod| {
+            metadata::of_mut(pod).insert("deletionTimestamp".into(), json!("2026-03-01T11:00:00Z"));
+        });
+    }
+
+    /// Its spec is another one, of which its status does not speak yet, or does.
+    pub fn set_observed(&self, name: &str, observed: bool) {
+        self.change_pod(name, |pod| pod["status"]["observedGeneration"] = json!(u64::from(observed)));
     }
 
     pub fn remove_pod(&self, name: &str) {

@@ -294,6 +294,31 @@ async fn a_record_the_server_refuses_is_told_and_keeps_none_of_the_others_away()
 }
 
 #[actix_rt::test]
+async fn what_a_server_refuses_is_tried_again_after_a_second_and_ever_less_often() {
+    let mut bench = Bench::new(Release::Current);
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.put_pod("db", "10.0.1.6", true);
+    bench.start().await;
+    bench.settle().await;
+    bench.servers.at_nth(GT, "delete_record", 1, Cue::Refuse("409: busy"));
+    bench.servers.at_nth(GT, "delete_record", 2, Cue::Refuse("409: busy"));
+    let start = Instant::now();
+    bench.remove_pod("web");
+    let gone = |bench: &Bench| bench.data("web").is_empty() && bench.data("app.web").is_empty();
+    bench.until("its names are gone", gone).await;
+    assert!(start.elapsed() < Duration::from_secs(3), "a server is busy for a moment: {:?}", start.elapsed());
+    bench.settle().await;
+    bench.servers.at_every(GT, "delete_record", Cue::Refuse("400: never"));
+    let before = bench.servers.calls(GT).len();
+    bench.remove_pod("db");
+    sleep(Duration::from_secs(600)).await;
+    let calls = bench.servers.calls(GT).split_off(before);
+    let tried = calls.iter().filter(|call| call.starts_with("delete_record")).count();
+    assert!((20..=40).contains(&tried), "two names, at once, ever later, then once a minute: {tried}");
+    assert!(bench.zone("gt.lo").fault.as_ref().is_some_and(|fault| fault.contains("400: never")));
+}
+
+#[actix_rt::test]
 async fn a_record_of_another_mkube_is_not_ours() {
     let mut bench = Bench::new(Release::Current);
     bench.servers.plant_of(GT, "gt.lo", "web", "10.0.1.88", "mkube/other");

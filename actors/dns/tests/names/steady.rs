@@ -265,6 +265,32 @@ async fn news_that_were_late_name_no_pod_that_is_about_to_stop_however_long_its_
 }
 
 #[actix_rt::test]
+async fn what_is_told_of_containers_of_the_spec_before_names_no_pod_that_is_about_to_stop() {
+    let mut bench = Bench::new(Release::Current);
+    bench.put_pod("web", "10.0.1.5", false);
+    bench.start().await;
+    bench.settle().await;
+    bench.set_observed("web", false);
+    bench.withdraw("web", Duration::from_secs(3)).await.expect("answered");
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.set_observed("web", false);
+    // Its stop has to wait, and the store takes no other news.
+    sleep(Duration::from_secs(30)).await;
+    assert!(bench.data("web").is_empty());
+    bench.set_observed("web", true);
+    bench.until("its new container is named", |bench| bench.data("web") == ["10.0.1.5"]).await;
+    bench.set_observed("web", false);
+    bench.put_pod("web", "10.0.1.5", false);
+    bench.withdraw("web", Duration::from_secs(3)).await.expect("answered");
+    bench.put_pod("web", "10.0.1.5", true);
+    bench.set_observed("web", false);
+    sleep(Duration::from_secs(30)).await;
+    assert!(bench.data("web").is_empty());
+    sleep(Duration::from_secs(40)).await;
+    assert_eq!(bench.data("web"), ["10.0.1.5"], "it was not stopped after all");
+}
+
+#[actix_rt::test]
 async fn servers_get_forwarders_for_what_they_do_not_have_and_only_ours_are_taken_away() {
     let mut bench = Bench::with(vec![network("gt", 1, GT), network("g10", 2, G10)]);
     bench.servers.add(GT, Release::Current);
