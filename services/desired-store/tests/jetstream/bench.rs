@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mkube_desired_store::{JetStreamOptions, JetStreamStore};
 use mkube_model::neighbours::desired_store::{
-    DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoreNews,
+    DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey,
 };
 use mkube_model::secret::SecretUrl;
 use mkube_model::settings::NatsSettings;
@@ -46,7 +46,7 @@ pub fn behind(change: StoreChange) -> StoreChange {
 pub struct Bench {
     pub store: JetStreamStore,
     pub options: JetStreamOptions,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Bench {
@@ -60,15 +60,17 @@ impl Bench {
         let path: PathBuf = directory.path().join("state.redb");
         let options = options(&path);
         let store = JetStreamStore::open(options.clone()).await.expect("new");
-        Self { store, options, _directory: directory }
+        Self { store, options, directory: directory }
     }
 
     /// As after a restart of the controller.
     pub async fn reopened(self) -> Self {
-        let Self { store, options, _directory } = self;
-        store.close().await;
-        let store = JetStreamStore::open(options.clone()).await.expect("there");
-        Self { store, options, _directory }
+        self.closed().await.opened().await
+    }
+
+    pub async fn closed(self) -> Closed {
+        self.store.close().await;
+        Closed { options: self.options, directory: self.directory }
     }
 
     pub async fn load(&self) -> StoreContents {
@@ -97,25 +99,18 @@ impl Bench {
     pub async fn loaded(&self, what: &str, is_so: impl Fn(&StoreContents) -> bool) -> StoreContents {
         until(what, || async { Some(self.load().await).filter(|contents| is_so(contents)) }).await
     }
+}
 
-    /// Waits until the news are these: each is a key and its value, or that it is gone.
-    pub async fn hears(&self, expected: &[(&str, Option<&str>)]) -> StoreNews {
-        let mut all = StoreNews::default();
-        while all.changes.len() < expected.len() {
-            tokio::time::timeout(PATIENCE, self.store.changed()).await.expect("there is news");
-            let news = self.store.take_news();
-            assert!(!news.reload, "more than can be told");
-            all.changes.extend(news.changes);
-        }
-        let told: Vec<(String, Option<String>)> = all
-            .changes
-            .iter()
-            .map(|change| (change.at.key.clone(), change.value.as_ref().map(|value| text(value))))
-            .collect();
-        let told: Vec<(&str, Option<&str>)> =
-            told.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
-        assert_eq!(told, expected);
-        all
+/// What is left of a store that was closed.
+pub struct Closed {
+    pub options: JetStreamOptions,
+    directory: TempDir,
+}
+
+impl Closed {
+    pub async fn opened(self) -> Bench {
+        let store = JetStreamStore::open(self.options.clone()).await.expect("there");
+        Bench { store, options: self.options, directory: self.directory }
     }
 }
 

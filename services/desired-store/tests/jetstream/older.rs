@@ -53,10 +53,9 @@ async fn who_removes_the_local_file_takes_what_the_server_holds() {
     server.replace_data(None);
     server.start_again();
     bench.loaded("it is reported", |contents| is_older(&contents.stale)).await;
-    let path = bench.options.path.clone();
-    bench.store.close().await;
-    std::fs::remove_file(&path).expect("there");
-    let again = Bench::with(|_| bench.options.clone()).await;
+    let closed = bench.closed().await;
+    std::fs::remove_file(&closed.options.path).expect("there");
+    let again = closed.opened().await;
     assert_eq!(again.complete().await.values, []);
     again.made(put("b", "1", Expected::Absent)).await;
 }
@@ -106,6 +105,7 @@ async fn power_lost(server: &mut NatsServer, bench: &Bench) -> u64 {
     server.stop();
     let copy = tempfile::tempdir().expect("a directory");
     server.copy_data_to(copy.path());
+    bench.loaded("it is noticed", |contents| contents.stale.is_some()).await;
     server.start_again();
     bench.complete().await;
     bench.made(put("changed", "new", Expected::At(changed))).await;
@@ -116,6 +116,7 @@ async fn power_lost(server: &mut NatsServer, bench: &Bench) -> u64 {
     }
     server.kill();
     server.replace_data(Some(copy.path()));
+    bench.loaded("it is noticed", |contents| contents.stale.is_some()).await;
     last
 }
 
@@ -147,13 +148,11 @@ async fn they_are_put_back_after_a_restart_of_ours_too_and_others_may_have_writt
     let mut server = NatsServer::start();
     let bench = Bench::new(&server.url()).await;
     power_lost(&mut server, &bench).await;
-    let (path, options) = (bench.options.path.clone(), bench.options.clone());
-    assert!(path.exists());
-    bench.store.close().await;
+    let bench = bench.closed().await;
     server.start_again();
     let kv = foreign(&server.url(), "PODS").await;
     kv.put("changed", "theirs".into()).await.expect("there");
-    let bench = Bench::with(|_| options).await;
+    let bench = bench.opened().await;
     bench.complete().await;
     // Theirs was written to the server as it came back, before ours was put back; it lost nothing anybody acknowledged to them.
     let values = bench.values().await;
