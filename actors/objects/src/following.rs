@@ -7,26 +7,71 @@ use mkube_messages::objects::StoredObject;
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::store::LoadNews;
-use mkube_model::neighbours::desired_store::StoreNews;
+use mkube_model::kinds::EventFacts;
+use mkube_model::neighbours::desired_store::{StoreKey, StoreNews};
 
-use crate::contents::by_others;
+use crate::contents::{Missed, by_others};
+use crate::dependents::Dependents;
 use crate::objects_actor::ObjectsActor;
 use crate::publish::Change;
+use crate::stored_form;
 
 impl ObjectsActor {
     /// Publishes changes, of ours and of others; answers each changed object as published.
-    pub(crate) fn take_in(&mut self, mut changes: Vec<Change>, stale: Option<String>) -> Vec<Arc<StoredObject>> {
+    pub(crate) fn take_in(&mut self, missed: Missed, stale: Option<String>) -> Vec<Arc<StoredObject>> {
+        let Missed { mut changes, unreadable } = missed;
         changes.sort_by_key(|change| change.revision);
         let before = self.view();
+        let places: Vec<_> = changes.iter().map(|change| (change.kind, change.key.clone())).collect();
         let (mut view, mut here, published) = self.homes.apply(&self.parts.publisher, changes);
-        here.stale.clone_from(&stale);
-        view.stale = stale;
+        let is_back = before.stale.is_some() && stale.is_none();
+        for view in [&mut view, &mut here] {
+            for place in &places {
+                view.unreadable.remove(place);
+            }
+            view.unreadable.extend(unreadable.iter().cloned());
+            view.stale.clone_from(&stale);
+        }
         for object in &published {
             let after = view.get(&object.kind, &object.key);
             self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
         }
+        if is_back {
+            // What was to be deleted meanwhile may have been refused.
+            self.dependents = Dependents::of_all(&view);
+        }
         self.parts.publisher.publish_both(view, here);
         published
+    }
+
+    /// Says what became of changes that were kept while the store was away and fitted no more when it was back.
+    pub(crate) fn tell_lost(&mut self, lost: &[StoreKey], ctx: &mut Context<Self>) {
+        let view = self.view();
+        for at in lost {
+            tracing::warn!(
+                bucket = at.bucket,
+                key = at.key,
+                "what was kept for the store is dropped: somebody else changed it meanwhile"
+            );
+            let kinds = self.parts.kinds.clone();
+            let Some(kind) = kinds.iter().find(|kind| kind.bucket == at.bucket && kind.kind != "Event") else {
+                continue;
+            };
+            let key = stored_form::object_key(kind, at);
+            let uid = view.get(&kind.id(), &key).map(|object| object.uid().to_owned()).unwrap_or_default();
+            self.events.record(EventFacts {
+                kind: kind.kind.to_owned(),
+                api_version: kind.api_version(),
+                namespace: key.namespace,
+                name: key.name,
+                uid,
+                warning: true,
+                reason: "ChangeLost".to_owned(),
+                message: "a change that was kept while the store was away was dropped: somebody else had changed the object meanwhile"
+                    .to_owned(),
+            });
+            self.arm_event_timer(ctx);
+        }
     }
 
     /// There is news.
@@ -43,11 +88,15 @@ impl ObjectsActor {
         let hearing = async move { door.ask(order).await };
         ctx.spawn(hearing.into_actor(self).map(|news, actor, ctx| {
             actor.busy = false;
+            if let Ok(news) = &news {
+                actor.tell_lost(&news.lost, ctx);
+            }
             match news {
                 Ok(StoreNews { reload: false, changes, stale, .. }) => {
-                    let changes = by_others(&actor.parts.kinds, &actor.view(), changes);
-                    if !changes.is_empty() || stale != actor.view().stale {
-                        actor.take_in(changes, stale);
+                    let missed = by_others(&actor.parts.kinds, &actor.view(), changes);
+                    let is_news = !missed.changes.is_empty() || !missed.unreadable.is_empty();
+                    if is_news || stale != actor.view().stale {
+                        actor.take_in(missed, stale);
                         actor.sweep();
                     }
                     actor.pump(ctx);

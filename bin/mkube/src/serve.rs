@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use mkube_boot::Document;
-use mkube_desired_store::EmbeddedStore;
+use mkube_desired_store::{EmbeddedStore, JetStreamOptions, JetStreamStore};
 use mkube_dns::Mode;
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
-use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::neighbours::desired_store::{DesiredStore, StoreFault};
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
@@ -90,16 +90,13 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
     if settings.backend == Backend::Stormbase {
         return Err(Failure::text(UNAVAILABLE, "backend stormbase is not there yet").hint("use backend: routeros"));
     }
-    if settings.store.kind == StoreKind::Nats {
-        return Err(Failure::text(UNAVAILABLE, "store kind nats is not there yet").hint("set store.kind: embedded"));
-    }
     let kinds = KindTable::builtin();
     let boot_manifest = boot_manifest(&kinds, settings.boot_order_path())?;
     let listen = settings.api.listen;
     let listener = TcpListener::bind(listen).map_err(|error| {
         Failure::text(FAILED, format!("the API cannot listen on {listen}: {error}")).hint("is another mkube running?")
     })?;
-    let store = EmbeddedStore::open(&settings.store.path).await.map_err(store_failure)?;
+    let store = open_store(settings, &kinds).await.map_err(store_failure)?;
     let router = Arc::new(RestRouter::new(rest_options(settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?);
     let tarballs = image_source(settings, router.clone(), extras.made_here);
     let map = disk_map(settings);
@@ -111,7 +108,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
     let delivery = delivery_way(settings, &map);
     let neighbours = Neighbours {
         router,
-        store: Arc::new(store),
+        store,
         disk: Arc::new(VolumeFiles::new(config_files(settings), map.clone())),
         tarballs: Arc::new(tarballs),
         disk_map: map,
@@ -197,6 +194,25 @@ fn consistency_rules(settings: &ConsistencySettings) -> mkube_consistency::Rules
 /// A device without a boot manifest is fine; one with a broken manifest is not.
 fn boot_manifest(kinds: &KindTable, path: &Path) -> Result<Vec<Document>, Failure> {
     if path.exists() { manifests::read(kinds, path) } else { Ok(Vec::new()) }
+}
+
+async fn open_store(settings: &Settings, kinds: &KindTable) -> Result<Arc<dyn DesiredStore>, StoreFault> {
+    let path = settings.store.path.clone();
+    Ok(match settings.store.kind {
+        StoreKind::Embedded => Arc::new(EmbeddedStore::open(&path).await?),
+        StoreKind::Nats => {
+            let mut buckets: Vec<String> = kinds.iter().map(|kind| kind.bucket.to_owned()).collect();
+            buckets.sort();
+            let options = JetStreamOptions {
+                nats: settings.nats.clone(),
+                buckets,
+                path,
+                write_behind: settings.store.write_behind,
+                name: format!("mkube {}", settings.node_name),
+            };
+            Arc::new(JetStreamStore::open(options).await?)
+        }
+    })
 }
 
 fn store_failure(fault: StoreFault) -> Failure {

@@ -123,8 +123,13 @@ impl MemoryStore {
         inner.stale = why.map(str::to_owned);
         if why.is_none() {
             let waiting = std::mem::take(&mut inner.waiting);
-            inner.users[self.number].news.reload |= !waiting.is_empty();
-            inner.apply(&waiting, Some(self.number));
+            let fits = inner.check(&waiting);
+            let (fitting, lost): (Vec<_>, Vec<_>) = waiting.into_iter().zip(fits).partition(|(_, fits)| fits.is_ok());
+            let news = &mut inner.users[self.number].news;
+            news.reload |= !(fitting.is_empty() && lost.is_empty());
+            news.lost.extend(lost.into_iter().map(|(change, _)| change.at));
+            let fitting: Vec<StoreChange> = fitting.into_iter().map(|(change, _)| change).collect();
+            inner.apply(&fitting, Some(self.number));
         }
         inner.users[self.number].ring();
     }
@@ -253,8 +258,13 @@ impl Inner {
                 }
             }
         }
-        let mut contents =
-            StoreContents { values, revision: self.revision, stale: self.stale.clone(), ..StoreContents::default() };
+        let mut contents = StoreContents {
+            values,
+            revision: self.revision,
+            stale: self.stale.clone(),
+            shared: self.followed,
+            ..StoreContents::default()
+        };
         for (number, change) in self.waiting.iter().enumerate() {
             contents.values.retain(|value| value.at != change.at);
             contents.revision = PROVISIONAL + number as Revision + 1;
@@ -289,7 +299,11 @@ impl Inner {
             return Err(StoreFault::Absent(why));
         }
         let mut outcomes = Vec::with_capacity(changes.len());
-        for change in changes {
+        for mut change in changes {
+            // What the first of several knew of the store is what has to be true when it is back.
+            if let Some(earlier) = self.waiting.iter().find(|waiting| waiting.at == change.at) {
+                change.expected = earlier.expected;
+            }
             self.waiting.retain(|waiting| waiting.at != change.at);
             self.waiting.push(change);
             self.provisional = self.provisional.max(PROVISIONAL) + 1;
