@@ -29,7 +29,7 @@ impl ObjectsActor {
             for place in &places {
                 view.unreadable.remove(place);
             }
-            view.unreadable.extend(unreadable.iter().cloned());
+            view.unreadable.extend(unreadable.iter().map(|(place, why)| (place.clone(), why.clone())));
             view.stale.clone_from(&stale);
         }
         for object in &published {

@@ -207,7 +207,7 @@ impl ObjectsActor {
             if contents.stale.is_none() {
                 view.unreadable.clear();
             }
-            view.unreadable.extend(unreadable.iter().cloned());
+            view.unreadable.extend(unreadable.iter().map(|(place, why)| (place.clone(), why.clone())));
         }
         self.in_step = true;
         if let Some(kind) = self.parts.kinds.named("Event") {
