@@ -108,7 +108,8 @@ fn yaml_pieces(text: &str) -> Vec<Piece<'_>> {
     let (mut pieces, mut begin, mut begin_line) = (Vec::new(), 0, 1);
     let (mut offset, mut number) = (0, 0);
     for (index, line) in text.split_inclusive('\n').enumerate() {
-        let marks = line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
+        let marks =
+            line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace));
         if marks && offset > 0 {
             take(&mut pieces, &mut number, begin_line, &text[begin..offset]);
             (begin, begin_line) = (offset, index + 1);
