@@ -117,12 +117,12 @@ fn told(documents: &[Document], taken: &[Taken], dry_run: bool) -> HttpResponse 
     body.insert("results".into(), json!(results));
     body.insert("failed".into(), json!(faults.len()));
     body.insert("dryRun".into(), json!(dry_run));
-    let away = faults.iter().find(|fault| fault.code == 503);
+    let away = faults.iter().find(|fault| fault.code >= 500);
     let code = match faults.len() {
         0 => 200,
         failed if failed < taken.len() => 207,
-        // Nothing was changed.
         _ if away.is_some() => 503,
+        // Nothing was changed.
         _ => 400,
     };
     if let Some(first) = faults.first() {
