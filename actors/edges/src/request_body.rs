@@ -19,8 +19,18 @@ pub const LIMIT: usize = 3 << 20;
 const FORGOTTEN: usize = 32 << 20;
 /// Bytes of all bodies that are read or worked on at the same time.
 const TOGETHER: usize = 48 << 20;
-/// Time a client may take to send a body.
-const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How much a body may be, and how long it may take to come.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes.
+    pub limit: usize,
+    /// Time a client may take to send it.
+    pub patience: Duration,
+}
+
+/// Those of most bodies.
+const USUAL: Bounds = Bounds { limit: LIMIT, patience: Duration::from_secs(30) };
 
 /// A body that was read.
 #[derive(Debug, Default)]
@@ -62,27 +72,33 @@ impl Drop for Counted {
 
 /// Reads a body, refusing one that is too large.
 pub async fn read(payload: Payload, counted: &mut Counted) -> Result<Bytes, Status> {
-    let late = |_| Status::new(408, "Timeout", format!("the body did not arrive within {} s", PATIENCE.as_secs()));
-    tokio::time::timeout(PATIENCE, read_all(payload, counted)).await.map_err(late)?
+    read_within(payload, counted, USUAL).await
 }
 
-async fn read_all(mut payload: Payload, counted: &mut Counted) -> Result<Bytes, Status> {
+/// The same with other bounds.
+pub async fn read_within(payload: Payload, counted: &mut Counted, bounds: Bounds) -> Result<Bytes, Status> {
+    let seconds = bounds.patience.as_secs();
+    let late = |_| Status::new(408, "Timeout", format!("the body did not arrive within {seconds} s"));
+    tokio::time::timeout(bounds.patience, read_all(payload, counted, bounds.limit)).await.map_err(late)?
+}
+
+async fn read_all(mut payload: Payload, counted: &mut Counted, limit: usize) -> Result<Bytes, Status> {
     let mut body = BytesMut::new();
     let mut length = 0;
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
         length += chunk.len();
-        if length <= LIMIT {
+        if length <= limit {
             counted.add(chunk.len())?;
             body.extend_from_slice(&chunk);
         } else {
             body = BytesMut::new();
-            if length > FORGOTTEN {
+            if length > limit + FORGOTTEN {
                 break;
             }
         }
     }
-    if length > LIMIT { Err(Status::too_large(LIMIT)) } else { Ok(body.freeze()) }
+    if length > limit { Err(Status::too_large(limit)) } else { Ok(body.freeze()) }
 }
 
 /// A body by its content type; none means JSON. `fields` are those of the object in a protobuf body, none when such are not

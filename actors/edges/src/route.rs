@@ -15,9 +15,10 @@ use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
+use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, images, logs, metrics, names, networks, offered, push_notice, read, request_body,
-    respond, scale, volumes, watching, write,
+    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, push_notice,
+    read, request_body, respond, scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -78,7 +79,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
-                    "/api", "/api/v1", "/api/v1/allocations", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate",
+                    "/api", "/api/v1", "/api/v1/allocations", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate", "/api/v1/export",
                     "/api/v1/images", "/api/v1/instances", "/api/v1/networks", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v3", "/readyz", "/version",
                 ]}),
@@ -110,6 +111,9 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", "v1", "instances", rest @ ..] => return names::instances(request, parts, rest),
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
+        ["api", "v1", "export"] if get => return export::answer(parts, &query),
+        ["api", "v1", "import"] => return import::answer(request, payload, parts, &query, How::Import).await,
+        ["api", "v1", "apply"] => return import::answer(request, payload, parts, &query, How::Apply).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),

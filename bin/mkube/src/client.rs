@@ -91,11 +91,7 @@ impl Api {
         request: reqwest::RequestBuilder,
     ) -> Result<(StatusCode, Value), Failure> {
         let answer = self.send(request.timeout(patience)).await?;
-        for warning in answer.headers().get_all("warning") {
-            // A number and an agent stand before the text.
-            let text = warning.to_str().unwrap_or_default();
-            eprintln!("warning: {}", text.splitn(3, ' ').nth(2).unwrap_or(text));
-        }
+        warn(&answer);
         let code = answer.status();
         let text = answer.text().await.map_err(|error| Failure::new(FAILED, error))?;
         let body = serde_json::from_str(&text).unwrap_or_else(|_| json!({"message": text.trim()}));
@@ -123,6 +119,37 @@ impl Api {
     /// The JSON answer to an order without a body, for which one waits so long.
     pub async fn post_json(&self, path: &str, patience: Duration) -> Result<Value, Failure> {
         accepted(self.json_within(patience, self.request(Method::POST, path)).await?)
+    }
+
+    /// The answer to a text, refusals included.
+    pub async fn post_text(
+        &self,
+        path: &str,
+        text: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let request = self.request(Method::POST, path).header("content-type", "application/yaml");
+        self.json_within(patience, request.body(text)).await
+    }
+
+    /// An answer that is passed on as it comes.
+    pub async fn download(&self, path: &str, query: &[(&str, String)], out: &mut dyn Write) -> Result<(), Failure> {
+        let mut answer = self.send(self.request(Method::GET, path).query(query)).await?;
+        warn(&answer);
+        if !answer.status().is_success() {
+            let code = answer.status();
+            let text = answer.text().await.unwrap_or_default();
+            let body = serde_json::from_str(&text).unwrap_or_else(|_| json!({"message": text.trim()}));
+            return accepted((code, body)).map(drop);
+        }
+        loop {
+            let chunk = tokio::time::timeout(PATIENCE, answer.chunk()).await;
+            let chunk = chunk.map_err(|_| Failure::text(FAILED, "the server stopped in the middle of its answer"))?;
+            match chunk.map_err(|error| Failure::new(FAILED, error))? {
+                Some(chunk) => out.write_all(&chunk).map_err(|error| Failure::new(FAILED, error))?,
+                None => return out.flush().map_err(|error| Failure::new(FAILED, error)),
+            }
+        }
     }
 
     async fn resources(&self) -> Result<Vec<(String, Value)>, Failure> {
@@ -165,6 +192,12 @@ impl Api {
         };
         let unknown = || Failure::text(FAILED, format!("the server has no resource type {word:?}"));
         self.find(matches).await?.ok_or_else(unknown)
+    }
+}
+
+fn warn(answer: &reqwest::Response) {
+    for warning in answer.headers().get_all("warning") {
+        eprintln!("warning: {}", warning.to_str().unwrap_or_default().trim_start_matches("299 - "));
     }
 }
 

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 /// The thing asked for failed.
 pub const FAILED: u8 = 1;
+/// Wrong usage, found later than the command line was read.
+pub const USAGE: u8 = 2;
 /// Bad configuration.
 pub const CONFIGURATION: u8 = 64;
 /// A needed service or program is missing.

@@ -17,6 +17,8 @@ mod images;
 mod kubeconfig;
 mod logging;
 mod manifests;
+mod migrate;
+mod moving;
 mod names_beside;
 mod paper;
 mod readiness;
@@ -50,6 +52,9 @@ pub fn main() -> ExitCode {
         Some(Command::Get(args)) => client::get(&args),
         Some(Command::Delete(args)) => client::delete(&args),
         Some(Command::Logs(args)) => client::logs(&args),
+        Some(Command::Export(args)) => moving::export(&args),
+        Some(Command::Import(args)) => moving::import(&args),
+        Some(Command::Migrate(args)) => migrate::main(&args),
         Some(Command::Consistency(args)) => consistency::main(&args),
         Some(Command::Status(args)) => status::main(&args),
         Some(Command::Cordon(args)) => drain::cordon(&args),

@@ -37,6 +37,12 @@ pub enum Reason {
         /// Values allowed.
         limit: usize,
     },
+    /// More text than allowed once aliases are expanded.
+    #[error("more than {limit} bytes of text, aliases expanded")]
+    TooLong {
+        /// Bytes allowed.
+        limit: usize,
+    },
     /// The text holds more than one document where one is wanted.
     #[error("{found} documents where one is wanted")]
     NotOne {

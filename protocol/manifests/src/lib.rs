@@ -5,9 +5,11 @@
 
 mod fault;
 mod parse;
+mod pieces;
 mod print;
 mod value;
 
 pub use fault::{ManifestFault, Reason};
 pub use parse::{Limits, parse_documents, parse_documents_within, parse_one};
+pub use pieces::{Allowance, Piece, pieces};
 pub use print::{to_yaml, to_yaml_documents};

@@ -26,6 +26,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Bytes of texts and keys after aliases are expanded. Without aliases they are fewer than those of the text they stand in, but
+    /// for two-letter escapes that mean three bytes.
+    fn expanded(&self) -> usize {
+        self.bytes.saturating_mul(2)
+    }
+}
+
 /// Reads every document of a YAML or JSON text, empty ones left out, within the default [`Limits`].
 ///
 /// # Errors
@@ -52,27 +60,42 @@ pub fn parse_one(text: &str) -> Result<Value, ManifestFault> {
 /// # Errors
 /// As [`parse_documents`].
 pub fn parse_documents_within(text: &str, limits: Limits) -> Result<Vec<Value>, ManifestFault> {
+    read(text, limits).0
+}
+
+/// What stands in a text, and how many values were counted until then.
+pub(crate) fn read(text: &str, limits: Limits) -> (Result<Vec<Value>, ManifestFault>, usize) {
     if text.len() > limits.bytes {
-        return Err(ManifestFault {
-            document: 1,
-            line: None,
-            reason: Reason::TooLarge { bytes: text.len(), limit: limits.bytes },
-        });
+        let reason = Reason::TooLarge { bytes: text.len(), limit: limits.bytes };
+        return (Err(ManifestFault { document: 1, line: None, reason }), 0);
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let budget = Budget { values_left: Cell::new(limits.values), max_depth: limits.depth, exceeded: Cell::new(None) };
+    let budget = Budget {
+        values_left: Cell::new(limits.values),
+        text_left: Cell::new(limits.expanded()),
+        max_depth: limits.depth,
+        exceeded: Cell::new(None),
+    };
+    let found = read_with(text, &budget, limits);
+    (found, limits.values - budget.values_left.get())
+}
+
+fn read_with(text: &str, budget: &Budget, limits: Limits) -> Result<Vec<Value>, ManifestFault> {
     if text.trim_start().starts_with(['{', '[']) {
-        match json_documents(text, &budget) {
+        match json_documents(text, budget) {
             Ok(documents) => return Ok(documents),
             // Flow style YAML begins like JSON; what hit a limit or a duplicate fails again below.
-            Err(_) if budget.exceeded.get().is_none() => budget.values_left.set(limits.values),
+            Err(_) if budget.exceeded.get().is_none() => {
+                budget.values_left.set(limits.values);
+                budget.text_left.set(limits.expanded());
+            }
             Err((document, error)) => {
-                return Err(fault(document, Some(error.line()), &budget, limits, || error.to_string()));
+                return Err(fault(document, Some(error.line()), budget, limits, || error.to_string()));
             }
         }
     }
     refuse_tangles(text, limits)?;
-    yaml_documents(text, &budget, limits)
+    yaml_documents(text, budget, limits)
 }
 
 /// Work the YAML scanner may have with one document, in its own steps; about two seconds of a slow processor.
@@ -138,6 +161,7 @@ fn fault(
     let reason = match budget.exceeded.get() {
         Some(Exceeded::Depth) => Reason::TooDeep { limit: limits.depth },
         Some(Exceeded::Values) => Reason::TooMany { limit: limits.values },
+        Some(Exceeded::Text) => Reason::TooLong { limit: limits.expanded() },
         None => Reason::Syntax(text()),
     };
     ManifestFault { document, line, reason }

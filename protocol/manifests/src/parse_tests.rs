@@ -51,6 +51,12 @@ fn a_billion_laughs_are_cut_short() {
 }
 
 #[test]
+fn a_long_text_that_is_repeated_by_aliases_is_cut_short() {
+    let text = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(1 << 20), ["*a"; 50].join(", "));
+    assert!(matches!(reason(&text), Reason::TooLong { .. }));
+}
+
+#[test]
 fn nesting_is_bounded_in_yaml_and_json() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     assert!(parse_documents(&deep(64)).is_ok());

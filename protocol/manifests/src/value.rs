@@ -9,6 +9,8 @@ use serde_json::{Map, Number, Value};
 /// Counters of one parse; cells because one budget is shared by all nested readers.
 pub(crate) struct Budget {
     pub(crate) values_left: Cell<usize>,
+    /// Bytes of texts and keys. An alias repeats a text as often as it stands there.
+    pub(crate) text_left: Cell<usize>,
     pub(crate) max_depth: usize,
     /// Which limit was hit, so that the caller can name it as more than a text.
     pub(crate) exceeded: Cell<Option<Exceeded>>,
@@ -18,6 +20,7 @@ pub(crate) struct Budget {
 pub(crate) enum Exceeded {
     Depth,
     Values,
+    Text,
 }
 
 /// Reads one value at `depth`.
@@ -34,6 +37,17 @@ impl ValueReader<'_> {
             return Err(E::custom("nested too deep"));
         }
         Ok(ValueReader { depth: self.depth + 1, ..self })
+    }
+}
+
+impl Budget {
+    fn spend<E: serde::de::Error>(&self, text: &str) -> Result<(), E> {
+        let Some(left) = self.text_left.get().checked_sub(text.len()) else {
+            self.exceeded.set(Some(Exceeded::Text));
+            return Err(E::custom("too much text"));
+        };
+        self.text_left.set(left);
+        Ok(())
     }
 }
 
@@ -76,11 +90,13 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
             .ok_or_else(|| E::custom("infinity and not-a-number have no JSON form"))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Value, E> {
+        self.budget.spend(value)?;
         Ok(Value::String(value.to_owned()))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Value, E> {
+        self.budget.spend(&value)?;
         Ok(Value::String(value))
     }
 
@@ -106,6 +122,7 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
         let mut map = Map::new();
         let mut merged = Vec::new();
         while let Some(key) = entries.next_key_seed(KeyReader)? {
+            self.budget.spend(&key)?;
             let value = entries.next_value_seed(inner)?;
             if key == "<<" {
                 merged.push(value);

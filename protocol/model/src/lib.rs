@@ -2,6 +2,7 @@
 //!
 //! Pure: no actors, no I/O, no clock. If a rule can be stated without knowing who asks or when, it lives here.
 
+pub mod applied;
 pub mod boot_order;
 pub mod command_line;
 pub mod discovery;
@@ -16,6 +17,7 @@ pub mod names;
 pub mod neighbours;
 pub mod network;
 pub mod patch;
+pub mod portable;
 pub mod probes;
 pub mod problem;
 pub mod protobuf;

@@ -16,7 +16,7 @@ use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use crate::file::{Format, META, StoreFile, blocking, decode, encode};
 
 /// Bucket and key to revision (8 bytes, big endian) and value.
-const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
+pub(crate) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
 
 /// A store in one file.
 #[derive(Clone)]

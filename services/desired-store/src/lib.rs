@@ -6,6 +6,9 @@
 mod embedded;
 mod file;
 mod jetstream;
+pub mod moving;
+mod reading;
 
 pub use embedded::EmbeddedStore;
-pub use jetstream::{JetStreamOptions, JetStreamStore};
+pub use jetstream::{JetStreamOptions, JetStreamStore, read_buckets};
+pub use reading::{FileContents, FileKind, read_file};

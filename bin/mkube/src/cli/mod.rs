@@ -1,6 +1,7 @@
 //! The command line. Names here are used from outside and do not change.
 
 mod client;
+mod moving;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ pub use client::{
     ApplyArgs, BootPlanArgs, ConsistencyArgs, DeleteArgs, DrainArgs, GetArgs, LogsArgs, NodeArgs, ServerArgs,
     StatusArgs,
 };
+pub use moving::{ExportArgs, ImportArgs, MigrateArgs};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -104,6 +106,21 @@ pub enum Command {
     /// Print what a container wrote
     #[command(after_help = "Example:\n  mkube logs hello --follow")]
     Logs(LogsArgs),
+    /// Write what owners wrote as text, which `mkube import` and `kubectl apply` take
+    #[command(
+        after_help = "Example:\n  mkube export -o site.yaml\n  mkube export --secrets -o site.yaml\n  mkube export --kinds pods,cm --namespace shop\n\nSecrets leave only with --secrets; a file is made readable for its owner alone."
+    )]
+    Export(ExportArgs),
+    /// Make objects what a text says, all that can be, and tell what became of each
+    #[command(
+        after_help = "Example:\n  mkube import --dry-run site.yaml\n  mkube import site.yaml\n  mkube export --secrets | mkube import --server http://192.168.200.2:8082 -\n\nEnds with 1 when a document was refused. Nothing is ever deleted."
+    )]
+    Import(ImportArgs),
+    /// Copy everything of one store into another while no controller uses them, and compare
+    #[command(
+        after_help = "Example:\n  mkube migrate --from embedded:/srv/mkube/state.redb --to nats://192.168.200.10:4222 --dry-run\n  mkube migrate --from embedded:/srv/mkube/state.redb --to config:/etc/mkube/config.yaml\n  mkube migrate --from snapshot:/srv/mkube/state.redb --to embedded:/srv/mkube/rescued.redb\n\nThe source is never changed. A run that was interrupted is finished by the same command. With config:FILE, passwords stay out of process lists."
+    )]
+    Migrate(MigrateArgs),
     /// What differs between what is wanted and what is there
     #[command(
         after_help = "Example:\n  mkube consistency\n  mkube consistency --repair --dry-run\n  mkube consistency --repair\n\nEnds with 1 when a check fails."

@@ -8,6 +8,7 @@
 //! | whether the store is older than what it acknowledged | `compare` |
 //! | how the store comes back, and what waits is told | `keeper`, `attach` |
 //! | what becomes of a batch | `committing`, `publish` |
+//! | what is there, for whoever moves it elsewhere | `reading` |
 //!
 //! A bucket is a stream that counts by itself; revisions are its sequences, and what a writer believes is checked by JetStream. A
 //! change is acknowledged when JetStream has it and the local file was synced: JetStream syncs only now and then, and what it loses
@@ -19,6 +20,7 @@ mod compare;
 mod delivery;
 mod keeper;
 mod publish;
+mod reading;
 mod session;
 mod snapshot;
 mod state;
@@ -37,7 +39,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::file::blocking;
+pub use reading::read_buckets;
 use snapshot::{Batch, Snapshot, Values};
+pub(crate) use snapshot::{KNOWN, WAITING, read_known, read_waiting};
 use state::State;
 
 /// How long a reading waits for the store to be there, before it answers what was last known.

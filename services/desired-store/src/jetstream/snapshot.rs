@@ -10,11 +10,11 @@ use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use crate::file::{Format, META, StoreFile, decode, encode};
 
 /// Bucket and key to revision and value.
-const KNOWN: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("known");
+pub(crate) const KNOWN: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("known");
 /// Bucket to when its stream was made (nanoseconds) and the last sequence heard of.
 const BUCKETS: TableDefinition<&str, (i64, u64)> = TableDefinition::new("buckets");
 /// Bucket and key to the provisional revision, the revision it was based on, and the value.
-const WAITING: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("waiting");
+pub(crate) const WAITING: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("waiting");
 /// In META: the last provisional revision.
 const PROVISIONAL_USED: &str = "provisional";
 
@@ -231,13 +231,13 @@ fn unflagged(stored: &Bytes, rest: &[u8]) -> Option<(bool, Bytes)> {
     Some((*flag == 1, stored.slice_ref(value)))
 }
 
-fn read_known(stored: &Bytes) -> Option<(Known, Bytes)> {
+pub(crate) fn read_known(stored: &Bytes) -> Option<(Known, Bytes)> {
     let (revision, rest) = decode(stored)?;
     let (live, value) = unflagged(stored, rest)?;
     Some((Known { revision, live }, value))
 }
 
-fn read_waiting(stored: &Bytes) -> Option<(Waiting, Bytes)> {
+pub(crate) fn read_waiting(stored: &Bytes) -> Option<(Waiting, Bytes)> {
     let (provisional, rest) = decode(stored)?;
     let (based, rest) = decode(rest)?;
     let (live, value) = unflagged(stored, rest)?;

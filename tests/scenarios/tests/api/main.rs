@@ -7,6 +7,7 @@ mod crud;
 mod discovery;
 mod images;
 mod lists;
+mod moving;
 mod networks;
 mod new_kind;
 mod offers;
