@@ -7,6 +7,7 @@ use mkube_messages::door::{CallError, Door};
 use mkube_messages::images::ImagesReader;
 use mkube_messages::objects::ObjectsView;
 use mkube_messages::patience;
+use mkube_messages::push_notice::{self, Notice};
 use mkube_messages::request::RequestContext;
 use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutState, RolloutsReader,
@@ -18,7 +19,6 @@ use mkube_model::status::Status;
 use serde_json::{Value, json};
 
 use crate::parts::HttpParts;
-use crate::push_notice::{self, Notice};
 use crate::respond;
 
 /// Seconds after which asking a registry again makes sense.

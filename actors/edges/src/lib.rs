@@ -24,7 +24,6 @@ mod negotiate;
 mod networks;
 mod offered;
 mod parts;
-mod push_notice;
 mod read;
 mod request_body;
 mod respond;

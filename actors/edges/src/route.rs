@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::offers::OFFERS_PATH;
+use mkube_messages::push_notice;
 use mkube_model::discovery;
 use mkube_model::kinds::Kind;
 use mkube_model::protobuf::{DELETE_OPTIONS, EVICTION, Field};
@@ -17,7 +18,7 @@ use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, push_notice,
+    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered,
     read, request_body, respond, scale, volumes, watching, write,
 };
 

@@ -197,7 +197,9 @@ impl Api {
 
 fn warn(answer: &reqwest::Response) {
     for warning in answer.headers().get_all("warning") {
-        eprintln!("warning: {}", warning.to_str().unwrap_or_default().trim_start_matches("299 - "));
+        // A number and an agent stand before the text.
+        let text = warning.to_str().unwrap_or_default();
+        eprintln!("warning: {}", text.splitn(3, ' ').nth(2).unwrap_or(text));
     }
 }
 

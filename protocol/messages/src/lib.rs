@@ -1,5 +1,6 @@
 //! What actors say to one another. One file per answering actor; message, reply and fault stand side by side.
 
+pub mod bus;
 pub mod consistency;
 pub mod deployments;
 pub mod dns;
@@ -14,6 +15,7 @@ pub mod objects;
 pub mod offers;
 pub mod patience;
 pub mod pods;
+pub mod push_notice;
 pub mod request;
 pub mod rollouts;
 pub mod router;

@@ -16,6 +16,8 @@ const GREETING: Duration = Duration::from_secs(5);
 const PING: Duration = Duration::from_secs(4);
 /// How long an answer to a request may take.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Messages of one subscription that may wait to be taken, where nobody says otherwise.
+const ROOM: usize = 1024 * 64;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +61,11 @@ const GONE: &str = "the connection to NATS was lost";
 
 /// Makes a connection. `name` is what the server lists it as.
 pub async fn connect(settings: &NatsSettings, name: &str) -> Result<Connection, NatsFault> {
+    connect_with_room(settings, name, ROOM).await
+}
+
+/// Makes a connection of which each subscription keeps so many messages for whoever is slow to take them, and loses the others.
+pub async fn connect_with_room(settings: &NatsSettings, name: &str, room: usize) -> Result<Connection, NatsFault> {
     let addresses = addresses(&settings.url).map_err(NatsFault::Settings)?;
     let (tell, ended) = watch::channel(None);
     let mut options = identified(settings, addresses.who)
@@ -67,6 +74,7 @@ pub async fn connect(settings: &NatsSettings, name: &str) -> Result<Connection, 
         .connection_timeout(GREETING)
         .ping_interval(PING)
         .request_timeout(Some(ANSWER))
+        .subscription_capacity(room)
         // Each server is tried once; whoever wants more begins anew.
         .max_reconnects(addresses.servers.len())
         .reconnect_delay_callback(|_| Duration::ZERO)

@@ -14,4 +14,4 @@ mod address;
 mod connection;
 mod trust;
 
-pub use connection::{Connection, NatsFault, connect};
+pub use connection::{Connection, NatsFault, connect, connect_with_room};

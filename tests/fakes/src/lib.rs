@@ -5,6 +5,7 @@
 //! [`Crossings`] counts every call between neighbours and does something at one of them.
 
 mod cue;
+mod fake_bus;
 mod fake_clock;
 mod fake_device;
 mod fake_disk;
@@ -19,6 +20,7 @@ mod recorder;
 mod relay;
 
 pub use cue::Cue;
+pub use fake_bus::FakeBus;
 pub use fake_clock::FakeClock;
 pub use fake_device::Timings;
 pub use fake_disk::FakeDisk;

@@ -28,6 +28,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("services/linux-containers", &["services/router-machine"]),
     // How one connects to NATS is said once.
     ("services/desired-store", &["services/nats-client"]),
+    ("services/nats-bus", &["services/nats-client"]),
     ("actors/", &["protocol/model", "protocol/messages", "actors/supervision"]),
     ("actors/edges", &["protocol/manifests"]),
     ("bin/", &["protocol/", "services/", "actors/"]),

@@ -14,7 +14,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "Decider",
         &["boot", "rollouts", "deployments", "watchdog", "consistency", "order", "jobs", "generated", "forwards"],
     ),
-    ("Edge", &["edges"]),
+    ("Edge", &["edges", "bus"]),
 ];
 
 /// Rooms that are not on a floor: told, never asking.

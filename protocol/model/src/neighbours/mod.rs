@@ -1,5 +1,6 @@
 //! One trait for each thing outside mkube. Actors hold them as `Arc<dyn …>`, services implement them, tests fake them.
 
+pub mod bus;
 pub mod desired_store;
 pub mod name_servers;
 pub mod pod_logs;

@@ -1,6 +1,7 @@
-//! Notices of registries that an image was pushed: what they say, and whether they come from somebody who knows the secret.
+//! Notices of registries that an image was pushed, over HTTP or the bus: what they say, and whether they come from somebody who knows
+//! the secret.
 
-use mkube_messages::rollouts::ImagePushed;
+use crate::rollouts::ImagePushed;
 use mkube_model::image_reference::Reference;
 use mkube_model::secret::Secret;
 use mkube_model::status::Status;
@@ -22,6 +23,9 @@ pub enum Notice {
 }
 
 /// Refuses a body without the signature that the secret gives it.
+///
+/// # Errors
+/// 401, saying what is wrong with it.
 pub fn check_signature(secret: Option<&Secret>, header: Option<&str>, body: &[u8]) -> Result<(), Status> {
     let Some(secret) = secret else { return Ok(()) };
     let refused = |why: &str| Status::new(401, "Unauthorized", format!("the signature of the notice {why}"));
@@ -39,6 +43,9 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Reads a notice: `{"image": "repo[:tag]"}` of the Go registry, `{"repository", "tag", "digest", "registry"}`, or both in one.
+///
+/// # Errors
+/// 400, naming the field that is none.
 pub fn read(body: &Value) -> Result<Notice, Status> {
     if !body.is_object() {
         return Err(Status::bad_request("the notice must be a JSON object"));
