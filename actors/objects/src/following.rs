@@ -13,7 +13,6 @@ use mkube_model::neighbours::desired_store::{StoreKey, StoreNews};
 use crate::contents::{Missed, by_others};
 use crate::dependents::Dependents;
 use crate::objects_actor::ObjectsActor;
-use crate::publish::Change;
 use crate::stored_form;
 
 impl ObjectsActor {

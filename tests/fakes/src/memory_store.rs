@@ -262,7 +262,7 @@ impl Inner {
             values,
             revision: self.revision,
             stale: self.stale.clone(),
-            shared: self.followed,
+            shared: self.users.iter().any(|user| user.follows),
             ..StoreContents::default()
         };
         for (number, change) in self.waiting.iter().enumerate() {
