@@ -82,8 +82,17 @@ fn runs(sight: &Sight, pod: &str) -> bool {
 }
 
 impl Replicas {
-    /// What a step does to pods is no fault of the controller.
+    /// What a step does to pods is no fault of the controller. Who was stopped with the node, or by somebody else, counts no more, and
+    /// may be the first to be replaced: its time begins anew.
     pub fn step(&mut self, step: &Step) {
+        let ready = self.known.values_mut().map(|known| &mut known.ready);
+        match step {
+            Step::Node(Turn::Drain) | Step::Reboot(_) => ready.for_each(BTreeMap::clear),
+            Step::EndProcess(pod, _) | Step::RemoveBehind(pod) | Step::LoseVeth(pod) => {
+                ready.for_each(|ready| drop(ready.remove(*pod)));
+            }
+            _ => {}
+        }
         match step {
             Step::DeletePodOf(name, index) => {
                 self.deleted.insert(format!("{name}-{index}"));

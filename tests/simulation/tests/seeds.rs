@@ -4,11 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mkube_fakes::{Answer, Cue, StoreCue};
-use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_fakes::{Answer, Cue};
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
-use mkube_simulation::names::Trouble;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
 use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, Place, READY, Shape, Step};
@@ -181,64 +179,42 @@ fn a_pod_that_takes_a_name_is_not_taken_for_a_row_nobody_saw_yet() {
 }
 
 #[test]
-fn a_replica_that_is_replaced_is_stopped_after_its_names_are_gone() {
-    // Seed 11: at a current name server, which keeps the names of addresses by itself.
+fn a_pod_that_followed_its_config_map_when_that_went_waits_for_it() {
+    // Seed 30559.
+    let both = Shape {
+        image: Image::Good(3),
+        side: Some(Image::Good(3)),
+        map: Some("settings"),
+        probes: vec![READY],
+        ..a_pod()
+    };
     let steps = [
-        Step::Deploy("site", deployment(1, Strategy::Rolling(0, 1))),
-        Step::Wait(Duration::from_millis(5_957)),
-        Step::Deployment("site", Change::Restart),
-    ];
-    assert_eq!(violated(&steps), None);
-}
-
-#[test]
-fn a_name_that_is_wanted_again_while_it_is_written_down_as_gone_stays_ours() {
-    // Seed 6480: at an early name server, which does not keep whose a record is.
-    let steps = [
-        Step::Deploy("site", deployment(1, Strategy::Rolling(1, 0))),
-        Step::Wait(Duration::from_millis(25_432)),
-        Step::Deployment("site", Change::Image(Image::Missing)),
-        Step::Wait(Duration::from_millis(27_742)),
-        Step::Deployment("site", Change::Delete("Background")),
-        Step::Wait(Duration::from_millis(225)),
+        Step::Create("alpha", both),
+        Step::WriteMap("settings"),
+        Step::Wait(Duration::from_millis(10_457)),
+        Step::WriteMap("settings"),
+        Step::DeleteMap("settings"),
+        Step::Wait(Duration::from_millis(3)),
     ];
     die_quietly();
-    assert_eq!(run(6480, &steps, false).violation, None);
+    assert_eq!(run(30_559, &steps, false).violation, None);
 }
 
 #[test]
-fn the_name_of_an_address_that_another_pod_has_now_is_a_whole_name() {
-    // Seed 10374.
+fn nobody_is_replaced_for_a_replica_that_is_down_before_its_status_tells() {
+    // Seed 36699.
+    let template = Template { probed: true, ..deployment(3, Strategy::Usual) };
     let steps = [
-        Step::Create("gamma", Shape { image: Image::Good(2), ..a_pod() }),
-        Step::Wait(Duration::from_millis(3_563)),
-        Step::Names(Trouble::Away(Duration::from_secs(90))),
-        Step::Delete("gamma", None),
-        Step::Wait(Duration::from_millis(1_016)),
-        Step::Crash("mkube/keepers/ipam", CrashHow::Error),
-        Step::Create("alpha", Shape { image: Image::Good(2), ..a_pod() }),
+        Step::Deploy("site", template),
+        Step::Wait(Duration::from_millis(12_011)),
+        Step::Crash("mkube/deciders/roster", CrashHow::Panic),
+        Step::Wait(Duration::from_millis(9_010)),
+        Step::LoseVeth("site-2"),
+        Step::Deployment("site", Change::Image(Image::Good(2))),
+        Step::Wait(Duration::from_millis(13_514)),
     ];
     die_quietly();
-    assert_eq!(run(10_374, &steps, false).violation, None);
-}
-
-#[test]
-fn a_name_server_that_lost_everything_or_got_an_old_copy_back_has_every_name_in_the_end() {
-    for trouble in [Trouble::Wiped, Trouble::PutBack] {
-        let steps = [
-            Step::Create("alpha", Shape { aliases: Some("www"), ..a_pod() }),
-            seconds(20),
-            Step::Names(Trouble::Kept),
-            Step::Create("beta", Shape { aliases: Some("www"), ..a_pod() }),
-            Step::Delete("alpha", None),
-            seconds(20),
-            Step::Names(trouble),
-        ];
-        for seed in 0..4 {
-            die_quietly();
-            assert_eq!(run(seed, &steps, false).violation, None, "seed {seed}");
-        }
-    }
+    assert_eq!(run(36_699, &steps, false).violation, None);
 }
 
 #[test]
@@ -254,6 +230,21 @@ fn name_servers_that_fall_silent_are_restarted_in_a_run_and_all_others_go_on() {
     let told = |server: &str| outcome.trace.contains(&format!("name server {server} of gt did not answer"));
     let restarted = NAME_SERVERS.into_iter().filter(|server| told(server)).count();
     assert_eq!(restarted, 1, "one is restarted, and the other one waits for it");
+}
+
+#[test]
+fn a_replica_that_was_stopped_with_the_node_is_the_first_that_may_be_replaced() {
+    // Seed 34421.
+    let template = Template { probed: true, ..deployment(1, Strategy::Rolling(0, 1)) };
+    let steps = [
+        Step::Deploy("site", template),
+        Step::Wait(Duration::from_millis(28_947)),
+        Step::Node(Turn::Drain),
+        Step::Node(Turn::Undrain),
+        Step::Deployment("site", Change::Image(Image::Torn)),
+    ];
+    die_quietly();
+    assert_eq!(run(34_421, &steps, false).violation, None);
 }
 
 #[test]
@@ -290,23 +281,6 @@ fn a_drain_stops_a_pod_too_whose_config_map_went_while_it_started() {
 }
 
 #[test]
-fn a_container_whose_stop_waits_for_the_device_is_led_to_by_no_name_meanwhile() {
-    // Seed 13849.
-    let away = StoreCue::Fail(StoreFault::Away("connection reset".to_owned()));
-    let steps = [
-        Step::Deploy("site", deployment(3, Strategy::Usual)),
-        Step::Wait(Duration::from_millis(314)),
-        Step::Deployment("site", Change::Image(Image::Good(2))),
-        Step::Device("POST /container/start", 1, Cue::Late(Duration::from_secs(7))),
-        Step::Wait(Duration::from_millis(1)),
-        Step::Commit(away),
-        Step::Wait(Duration::from_millis(4_798)),
-    ];
-    die_quietly();
-    assert_eq!(run(13_849, &steps, false).violation, None);
-}
-
-#[test]
 fn a_device_that_boots_long_after_a_pod_was_paused_starts_its_containers_by_itself() {
     // Seed 21968.
     let both = Shape { side: Some(Image::Good(3)), probes: vec![READY], ..a_pod() };
@@ -320,36 +294,6 @@ fn a_device_that_boots_long_after_a_pod_was_paused_starts_its_containers_by_itse
     ];
     die_quietly();
     assert_eq!(run(21_968, &steps, false).violation, None);
-}
-
-#[test]
-fn a_name_that_the_server_refused_to_take_away_once_is_gone_a_moment_later() {
-    // Seed 19421.
-    let template = Template { probed: true, ..deployment(2, Strategy::Rolling(0, 1)) };
-    let steps = [
-        Step::Deploy("shop", template),
-        Step::Wait(Duration::from_millis(36_880)),
-        Step::Names(Trouble::Call("delete_record", 3, Cue::Refuse("409: busy"))),
-        Step::Deployment("shop", Change::Scale(0)),
-        Step::Wait(Duration::from_millis(2_631)),
-    ];
-    die_quietly();
-    assert_eq!(run(19_421, &steps, false).violation, None);
-}
-
-#[test]
-fn a_record_of_others_that_comes_back_where_an_equal_one_of_ours_was_is_theirs() {
-    // Seed 26226: at an early name server.
-    let steps = [
-        Step::Create("alpha", Shape { image: Image::Good(3), place: Some(Place::After("gamma")), ..a_pod() }),
-        Step::Wait(Duration::from_millis(31)),
-        Step::Create("gamma", Shape { image: Image::Good(2), place: Some(Place::Priority(1)), ..a_pod() }),
-        Step::Names(Trouble::Wiped),
-        Step::Wait(Duration::from_millis(2_753)),
-        Step::Names(Trouble::PutBack),
-    ];
-    die_quietly();
-    assert_eq!(run(26_226, &steps, false).violation, None);
 }
 
 #[test]
