@@ -23,6 +23,8 @@ struct Known {
     uid: String,
     /// When that was.
     at: Duration,
+    /// How often it was changed.
+    generation: u64,
     /// Replicas and how they are replaced.
     wanted: Value,
     least: usize,
@@ -40,6 +42,8 @@ pub struct Replicas {
     deleted: BTreeSet<String>,
     /// Somebody other than the controller ended processes or made them unready: what runs says nothing about it any more.
     struck: bool,
+    /// Users asked for other numbers of pods: between two looks fewer may have been wanted than at both.
+    scaled: bool,
 }
 
 /// Pods of an owner, by name.
@@ -97,6 +101,7 @@ impl Replicas {
             Step::Reboot(_) | Step::EndProcess(..) | Step::RemoveBehind(_) | Step::LoseVeth(_) => self.struck = true,
             Step::Node(Turn::Drain) | Step::Answers(_, Answer::Bad | Answer::Hang) => self.struck = true,
             Step::Deployment(_, Change::Replicas(_) | Change::Scale(_)) => {
+                self.scaled = true;
                 self.known.values_mut().for_each(|known| known.full = None);
             }
             _ => {}
@@ -110,12 +115,14 @@ impl Replicas {
             let mut now = Known {
                 uid: metadata::uid(deployment).to_owned(),
                 at: world.now(),
+                generation: metadata::generation(deployment),
                 wanted: serde_json::json!([deployment["spec"]["replicas"], deployment["spec"]["strategy"]]),
                 least: least(&deployment["spec"]),
                 ready: BTreeMap::new(),
                 full: None,
             };
             let before = before.get(name).filter(|before| before.uid == now.uid && before.wanted == now.wanted);
+            let before = before.filter(|before| !self.scaled || now.generation <= before.generation + 1);
             // What stands in the status of a pod while its device has no power says nothing: afterwards everybody begins anew.
             let counts = |pod: &str, value: &Value| is_ready(value) && runs(sight, pod);
             for (pod, value) in pods_of(sight, &now.uid).filter(|(pod, value)| counts(pod, value)) {

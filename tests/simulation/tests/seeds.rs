@@ -411,3 +411,16 @@ fn a_list_of_variables_that_is_read_as_empty_once_is_not_written_twice() {
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn replicas_that_nobody_wanted_for_a_moment_may_go() {
+    // Seed 58718.
+    let steps = [
+        Step::Deploy("site", Template { image: Image::Good(3), ..deployment(2, Strategy::Usual) }),
+        Step::Wait(Duration::from_millis(10_807)),
+        Step::Deployment("site", Change::Replicas(0)),
+        Step::Deployment("site", Change::Replicas(2)),
+        Step::Wait(Duration::from_millis(4_752)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
