@@ -8,12 +8,14 @@
 //! | whether the store is older than what it acknowledged | `compare` |
 //! | how the store comes back, and what waits is told | `keeper`, `attach` |
 //! | what becomes of a batch | `committing`, `publish` |
+//! | when what marks deletions goes | `cleaning` |
 //!
 //! A bucket is a stream that counts by itself; revisions are its sequences, and what a writer believes is checked by JetStream. A
 //! change is acknowledged when JetStream has it and the local file was synced: JetStream syncs only now and then, and what it loses
 //! by that is put back from the file.
 
 mod attach;
+mod cleaning;
 mod committing;
 mod compare;
 mod delivery;
@@ -227,6 +229,12 @@ impl DesiredStore for JetStreamStore {
     }
 
     async fn compact(&self) -> Result<(), StoreFault> {
+        let inner = self.inner.clone();
+        owned(async move {
+            let _turn = inner.turn.clone().lock_owned().await;
+            cleaning::clean(&inner).await
+        })
+        .await?;
         let snapshot = self.inner.snapshot.clone();
         blocking(move || snapshot.compact()).await
     }
