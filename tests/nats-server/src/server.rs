@@ -40,6 +40,12 @@ impl NatsServer {
         Self::begin(directory, Some(own), "one", config)
     }
 
+    /// A server that keeps nothing.
+    pub fn start_without_jetstream() -> Self {
+        // Its configuration ends with what counts.
+        Self::start_with("jetstream: false")
+    }
+
     /// A server that keeps everything in a directory of the caller.
     pub fn start_in(directory: impl Into<PathBuf>) -> Self {
         Self::begin(directory.into(), None, "one", "")
@@ -104,7 +110,7 @@ impl NatsServer {
     }
 
     /// It answers nobody from now on and keeps its connections, as a machine that hangs.
-    pub fn freeze(&self) {
+    pub fn freeze(&mut self) {
         self.send(Signal::STOP);
         let Some(child) = &self.child else { return };
         // Its threads stop one after the other.
@@ -119,7 +125,7 @@ impl NatsServer {
     }
 
     /// It goes on.
-    pub fn thaw(&self) {
+    pub fn thaw(&mut self) {
         self.send(Signal::CONT);
     }
 
@@ -144,8 +150,10 @@ impl NatsServer {
         }
     }
 
-    fn send(&self, signal: Signal) {
-        if let Some(child) = &self.child {
+    fn send(&mut self, signal: Signal) {
+        let Some(child) = &mut self.child else { return };
+        // Once it has ended and was waited for, its id may be another's.
+        if child.try_wait().expect("ours").is_none() {
             let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process");
             kill_process(id, signal).expect("ours");
         }

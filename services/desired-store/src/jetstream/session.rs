@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Message, Subscriber};
@@ -109,12 +109,25 @@ async fn stream_of(context: &Context, bucket: &str) -> Result<Option<Stream>, St
         Ok(stream) => Ok(Some(described(stream.cached_info()))),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-            GetStreamErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED => {
-                Err("JetStream is not enabled on the NATS server".to_owned())
-            }
-            _ => Err(format!("connected to NATS, but JetStream does not say what is in bucket {bucket}: {error}")),
+            _ if nobody_listens(&error) => Err("connected to NATS, but JetStream is not enabled there".to_owned()),
+            _ => Err(format!(
+                "connected to NATS, but JetStream does not say what is in bucket {bucket}: {}",
+                caused_by(&error)
+            )),
         },
     }
+}
+
+/// Nobody listens where JetStream does.
+fn nobody_listens(error: &(dyn std::error::Error + 'static)) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<RequestError>());
+    cause.is_some_and(|cause| cause.kind() == RequestErrorKind::NoResponders)
+}
+
+/// An error with its causes.
+fn caused_by(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn described(info: &stream::Info) -> Stream {

@@ -48,8 +48,49 @@ async fn what_happened_meanwhile_is_told_when_the_server_is_back() {
 }
 
 #[tokio::test]
+async fn a_lost_connection_comes_back_and_nothing_is_read_anew_for_it() {
+    let mut server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    let revision = bench.made(put("ours", "1", Expected::Absent)).await;
+    bench.store.take_news();
+    server.stop();
+    bench.loaded("it is noticed", |contents| contents.stale.is_some()).await;
+    server.start_again();
+    let kv = foreign(&server.url(), "PODS").await;
+    kv.put("theirs", "1".into()).await.expect("there");
+    kv.delete("ours").await.expect("there");
+    // Whether it is back before or after others write: it is told, each change once.
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        tokio::time::timeout(crate::bench::PATIENCE, bench.store.changed()).await.expect("it is told");
+        let news = bench.store.take_news();
+        assert!(!news.reload);
+        told.extend(news.changes.into_iter().map(|one| (one.at.key, one.value.is_some(), one.revision)));
+    }
+    assert_eq!(told, [("theirs".into(), true, revision + 1), ("ours".into(), false, revision + 2)]);
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_and_one_that_refuses_us_say_why() {
+    let server = NatsServer::start_without_jetstream();
+    let bench = Bench::new(&server.url()).await;
+    let contents = bench
+        .loaded("it was reached", |contents| {
+            contents.stale.as_ref().is_some_and(|why| why.contains("JetStream is not enabled"))
+        })
+        .await;
+    assert!(contents.values.is_empty());
+    let server = NatsServer::start_with("authorization { user: bob, password: hunter2 }");
+    let bench = Bench::new(&server.url()).await;
+    bench
+        .loaded("it was reached", |contents| contents.stale.as_ref().is_some_and(|why| why.contains("nats.user")))
+        .await;
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_leaves_the_outcome_open_and_a_reading_tells() {
-    let server = NatsServer::start();
+    let mut server = NatsServer::start();
     let bench = Bench::new(&server.url()).await;
     bench.complete().await;
     let revision = bench.made(put("a", "1", Expected::Absent)).await;

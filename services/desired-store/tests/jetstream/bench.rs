@@ -14,7 +14,7 @@ use mkube_model::settings::NatsSettings;
 use tempfile::TempDir;
 
 /// How long a test waits for what has to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub fn options(url: &str, path: &Path) -> JetStreamOptions {
     JetStreamOptions {
@@ -60,7 +60,7 @@ impl Bench {
         let path: PathBuf = directory.path().join("state.redb");
         let options = options(&path);
         let store = JetStreamStore::open(options.clone()).await.expect("new");
-        Self { store, options, directory: directory }
+        Self { store, options, directory }
     }
 
     /// As after a restart of the controller.

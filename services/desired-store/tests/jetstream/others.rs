@@ -127,3 +127,29 @@ async fn what_the_go_controller_has_written_is_there_and_its_buckets_stay_as_the
     assert_eq!((config.max_messages_per_subject, config.description.as_deref()), (5, Some("made elsewhere")));
     assert_eq!(kv.get("infra.nats").await.expect("there").as_deref(), Some(&b"4"[..]));
 }
+
+#[tokio::test]
+async fn what_marks_old_deletions_goes_and_nothing_else() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    for key in ["old", "young", "again", "kept"] {
+        bench.made(put(key, "1", Expected::Absent)).await;
+    }
+    bench.made(delete("old", Expected::Any)).await;
+    bench.made(delete("again", Expected::Any)).await;
+    bench.store.compact().await.expect("there");
+    bench.made(delete("young", Expected::Any)).await;
+    let kv = foreign(&server.url(), "PODS").await;
+    assert!(kv.entry("old").await.expect("there").is_some(), "for now it stays, others may not have seen it");
+    kv.put("again", "2".into()).await.expect("there");
+    bench.store.compact().await.expect("there");
+    assert!(kv.entry("old").await.expect("there").is_none());
+    assert!(kv.entry("young").await.expect("there").is_some());
+    let expected = pairs(&[("again", "2"), ("kept", "1")]);
+    bench.loaded("it is told", |contents| crate::bench::texts(contents) == expected).await;
+    bench.made(put("old", "2", Expected::Absent)).await;
+    let bench = bench.reopened().await;
+    bench.complete().await;
+    assert_eq!(bench.values().await, pairs(&[("again", "2"), ("kept", "1"), ("old", "2")]));
+}
