@@ -99,7 +99,8 @@ impl MemoryStore {
         inner.stale = why.map(str::to_owned);
         if why.is_none() {
             let waiting = std::mem::take(&mut inner.waiting);
-            inner.news.reload |= !waiting.is_empty();
+            // Whoever read meanwhile may have read less than there is.
+            inner.news.reload = true;
             let fits = inner.check(&waiting);
             let (fitting, lost): (Vec<_>, Vec<_>) = waiting.into_iter().zip(fits).partition(|(_, fits)| fits.is_ok());
             inner.news.lost.extend(lost.into_iter().map(|(change, _)| change.at));
@@ -109,6 +110,18 @@ impl MemoryStore {
         inner.has_news = true;
         drop(inner);
         self.bell.notify_one();
+    }
+
+    /// It is away from now on, and nobody has heard of it yet.
+    pub fn set_stale_unheard(&self, why: &str) {
+        self.inner().stale = Some(why.to_owned());
+    }
+
+    /// Returns when so many batches were committed.
+    pub async fn until_batches(&self, count: usize) {
+        while self.inner().batches.len() < count {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
     }
 
     /// Every call passes these crossings too.
@@ -231,7 +244,8 @@ impl Inner {
         match cue {
             None => {}
             Some(LoadCue::Fail(fault)) => return Err(fault),
-            Some(LoadCue::Empty) => return Ok(StoreContents::default()),
+            Some(LoadCue::Empty) if self.stale.is_none() => return Ok(StoreContents::default()),
+            Some(LoadCue::Empty) => values.clear(),
             Some(LoadCue::Partial) => values = values.into_iter().step_by(2).collect(),
             Some(LoadCue::Torn) => {
                 if let Some(last) = values.last_mut() {
