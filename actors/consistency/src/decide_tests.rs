@@ -6,6 +6,7 @@ use std::time::Duration;
 use mkube_messages::consistency::RepairAction::{
     DeletePod, ReleaseAddress, RemoveContainer, RemoveEnvs, RemoveInterface, RemoveMounts,
 };
+use mkube_messages::objects::ObjectKey;
 use mkube_model::marks::mark;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerState, RowId};
 use proptest::prelude::*;
@@ -93,6 +94,7 @@ fn a_look_that_does_not_show_it_begins_the_clock_anew() {
 fn nothing_is_concluded_before_everything_was_read_or_from_an_old_reading() {
     for spoil in [
         (|scene: &mut Scene| scene.loaded = false) as fn(&mut Scene),
+        |scene| scene.stale = Some("the store is away".into()),
         |scene| scene.device.complete = false,
         |scene| scene.device.reachable = false,
     ] {
@@ -106,6 +108,15 @@ fn nothing_is_concluded_before_everything_was_read_or_from_an_old_reading() {
     assert_eq!(due(&scene.ripen()).len(), 1);
     scene.now += Duration::from_secs(61);
     assert_eq!(why(&scene.run().0), ["the device was not read lately"]);
+}
+
+#[test]
+fn what_belongs_to_a_pod_that_cannot_be_read_is_nobodys_to_remove() {
+    let mut scene = one_lost_container();
+    assert!(!scene.ripen().verdicts.is_empty());
+    let lost: Vec<ObjectKey> = scene.run().0.verdicts.into_iter().filter_map(|(orphan, _)| orphan.owner).collect();
+    scene.unreadable = lost.into_iter().map(|key| ("Pod", key)).collect();
+    assert_eq!(scene.run().0.verdicts, []);
 }
 
 #[test]

@@ -87,10 +87,8 @@ pub fn is_moving(row: &ContainerRow) -> bool {
 impl<'a> Facts<'a> {
     /// Everything that is wanted and everything that is there was read: absence means something.
     pub fn is_complete(&self) -> bool {
-        self.view.is_complete()
-            && self.view.not_loaded_because.is_none()
-            && self.device.complete
-            && self.device.reachable
+        let store = self.view.is_complete() && self.view.not_loaded_because.is_none();
+        store && self.device.complete && self.device.reachable
     }
 
     pub fn pods(&self) -> impl Iterator<Item = &'a PodSight> {

@@ -34,6 +34,8 @@ pub const HASH: &str = "0123456789abcdef";
 pub struct Scene {
     pub objects: BTreeMap<(&'static str, ObjectKey), Value>,
     pub loaded: bool,
+    pub stale: Option<String>,
+    pub unreadable: Vec<(&'static str, ObjectKey)>,
     pub device: DeviceSnapshot,
     pub leases: LeasesView,
     pub names: NamesView,
@@ -75,6 +77,8 @@ impl Scene {
         Self {
             objects: BTreeMap::new(),
             loaded: true,
+            stale: None,
+            unreadable: Vec::new(),
             device: DeviceSnapshot { reachable: true, complete: true, read_at: Some(now), ..DeviceSnapshot::default() },
             names: NamesView::default(),
             leases: LeasesView { loaded: true, ..LeasesView::default() },
@@ -185,7 +189,11 @@ impl Scene {
     /// A run.
     pub fn run(&mut self) -> (Decision, Vec<Finding>) {
         let kinds = KindTable::builtin();
-        let mut view = ObjectsView { loaded: self.loaded, ..ObjectsView::default() };
+        let mut view = ObjectsView { loaded: self.loaded, stale: self.stale.clone(), ..ObjectsView::default() };
+        for (kind, key) in &self.unreadable {
+            let id = kinds.named(kind).expect("a kind").id();
+            view.unreadable.insert((id, key.clone()), "no JSON".into());
+        }
         for (at, ((kind, key), object)) in self.objects.iter().enumerate() {
             let id = kinds.named(kind).expect("a kind").id();
             let stored = Arc::new(StoredObject::new(id, key.clone(), object, at as u64 + 1));

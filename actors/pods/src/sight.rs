@@ -162,3 +162,38 @@ pub fn event_reason(reason: &str) -> &'static str {
         _ => "Failed",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use mkube_model::neighbours::router::ContainerState;
+    use serde_json::json;
+
+    use super::*;
+    use crate::next_step::tests::{a_plan, a_row};
+    use crate::plan::mark;
+
+    #[test]
+    fn what_came_without_the_store_takes_what_is_there_as_it_is() {
+        let pod = |annotations: Value, generation: u64| json!({"metadata": {"annotations": annotations, "generation": generation}});
+        let (came, away) =
+            (json!({BOOT_RECORD: "r"}), ObjectsView { stale: Some("away".into()), ..ObjectsView::default() });
+        assert!(is_unconfirmed(&pod(came.clone(), 1), &away));
+        assert!(!is_unconfirmed(&pod(came.clone(), 1), &ObjectsView::default()), "the store is there");
+        assert!(!is_unconfirmed(&pod(json!({}), 1), &away), "it was known before");
+        assert!(!is_unconfirmed(&pod(came, 2), &away), "somebody changed it meanwhile");
+
+        let mut device = DeviceSnapshot::default();
+        let other = mark("default", "web", "ffffffffffffffff");
+        let row = ContainerRow { comment: other, ..a_row(ContainerState::Running) };
+        device.containers.insert(row.name.clone(), Arc::new(row));
+        let mut plan = a_plan();
+        take_as_it_is(&mut plan, &device);
+        assert_eq!(plan.hash, "ffffffffffffffff");
+        let foreign =
+            ContainerRow { comment: mark("default", "else", "ffffffffffffffff"), ..a_row(ContainerState::Running) };
+        device.containers.insert(foreign.name.clone(), Arc::new(foreign));
+        let mut plan = a_plan();
+        take_as_it_is(&mut plan, &device);
+        assert_eq!(plan.hash, a_plan().hash, "it is not the pod's");
+    }
+}

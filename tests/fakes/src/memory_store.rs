@@ -126,12 +126,25 @@ impl MemoryStore {
             let fits = inner.check(&waiting);
             let (fitting, lost): (Vec<_>, Vec<_>) = waiting.into_iter().zip(fits).partition(|(_, fits)| fits.is_ok());
             let news = &mut inner.users[self.number].news;
-            news.reload |= !(fitting.is_empty() && lost.is_empty());
+            // Whoever read meanwhile may have read less than there is.
+            news.reload = true;
             news.lost.extend(lost.into_iter().map(|(change, _)| change.at));
             let fitting: Vec<StoreChange> = fitting.into_iter().map(|(change, _)| change).collect();
             inner.apply(&fitting, Some(self.number));
         }
         inner.users[self.number].ring();
+    }
+
+    /// It is away from now on, and nobody has heard of it yet.
+    pub fn set_stale_unheard(&self, why: &str) {
+        self.inner().stale = Some(why.to_owned());
+    }
+
+    /// Returns when so many batches were committed.
+    pub async fn until_batches(&self, count: usize) {
+        while self.inner().batches.len() < count {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
     }
 
     /// Every call passes these crossings too.
@@ -250,7 +263,8 @@ impl Inner {
         match cue {
             None => {}
             Some(LoadCue::Fail(fault)) => return Err(fault),
-            Some(LoadCue::Empty) => return Ok(StoreContents::default()),
+            Some(LoadCue::Empty) if self.stale.is_none() => return Ok(StoreContents::default()),
+            Some(LoadCue::Empty) => values.clear(),
             Some(LoadCue::Partial) => values = values.into_iter().step_by(2).collect(),
             Some(LoadCue::Torn) => {
                 if let Some(last) = values.last_mut() {

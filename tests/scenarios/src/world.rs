@@ -15,6 +15,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -63,6 +64,10 @@ pub struct Setup {
     pub images: Vec<&'static str>,
     /// Objects brought in at every start.
     pub manifests: Vec<serde_json::Value>,
+    /// Objects brought in once in the life of the store.
+    pub boot_manifest: Vec<serde_json::Value>,
+    /// Where objects are kept, if not in a file.
+    pub store: Option<Arc<dyn DesiredStore>>,
     /// REST address of the server of the names of its network, zone `gt.lo`; none: it has no names.
     pub name_server: Option<String>,
 }
@@ -81,6 +86,8 @@ impl Default for Setup {
             tarballs: None,
             images: vec!["hello:latest", "other:1"],
             manifests: Vec::new(),
+            boot_manifest: Vec::new(),
+            store: None,
             name_server: None,
         }
     }
@@ -140,13 +147,16 @@ impl World {
             })
             .map_err(anyhow::Error::msg)?,
         );
-        let store = EmbeddedStore::open(directory.path().join("state.redb")).await?;
+        let store = match setup.store {
+            Some(store) => store,
+            None => Arc::new(EmbeddedStore::open(directory.path().join("state.redb")).await?),
+        };
         let map = DiskMap::new(vec![(disk, "disk1".to_owned())], None);
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let neighbours = Neighbours {
             router: router.clone(),
-            store: Arc::new(store),
+            store,
             disk: Arc::new(VolumeFiles::new(directory.path().join("configmaps"), map.clone())),
             tarballs: match setup.tarballs {
                 Some(tarballs) => tarballs,
@@ -162,6 +172,7 @@ impl World {
         };
         let own = [address.to_string(), format!("localhost:{}", address.port())];
         let manifests = mkube_boot::read(&setup.kinds, setup.manifests)?;
+        let boot_manifest = mkube_boot::read(&setup.kinds, setup.boot_manifest)?;
         let controller = start(
             neighbours,
             ControllerSettings {
@@ -177,7 +188,7 @@ impl World {
                     node_name: "mkube".to_owned(),
                     images_base: "/disk1/images".to_owned(),
                 },
-                boot_manifest: Vec::new(),
+                boot_manifest,
                 manifests,
                 listener: Some(listener),
                 allowed_hosts: setup.guarded.then(|| own.to_vec()),

@@ -122,6 +122,121 @@ async fn while_the_store_is_away_reads_go_on_writes_are_refused_at_once_and_repo
 }
 
 #[actix::test]
+async fn what_we_say_is_kept_though_what_somebody_wants_is_refused_in_the_same_moment() {
+    let bench = followed().await;
+    bench.create("Pod", pod("a")).await.expect("made");
+    sleep(Duration::from_secs(2)).await;
+    // The store is away, and nobody has heard of it yet: both are in one batch.
+    bench.store.set_stale_unheard("nobody answers");
+    let (refused, ()) = tokio::join!(bench.create("Pod", pod("b")), bench.report("a", json!({"phase": "Running"})));
+    assert_eq!(refused.expect_err("nobody can keep it").code, 503);
+    sleep(A_MOMENT).await;
+    assert_eq!(bench.get("Pod", "a").expect("it is there")["status"]["phase"], "Running");
+}
+
+#[actix::test]
+async fn what_is_to_be_deleted_for_something_else_waits_for_the_store_and_goes_then() {
+    let bench = followed().await;
+    let owner = bench.create("ConfigMap", json!({"metadata": {"name": "owner"}})).await.expect("made");
+    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.object.uid()}]);
+    bench.create("ConfigMap", json!({"metadata": {"name": "m", "ownerReferences": reference}})).await.expect("made");
+    bench.create("Namespace", json!({"metadata": {"name": "team"}})).await.expect("made");
+    // Both are marked, and before anything can follow from it the store is away.
+    let (_, _, ()) = tokio::join!(bench.delete("ConfigMap", "owner"), bench.delete("Namespace", "team"), async {
+        bench.store.until_batches(bench.store.batches().len() + 1).await;
+        bench.store.set_stale(Some("nobody answers"));
+    });
+    sleep(Duration::from_secs(60)).await;
+    assert!(bench.get("ConfigMap", "m").is_some() && bench.get("Namespace", "team").is_some());
+    bench.store.set_stale(None);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((bench.get("ConfigMap", "m"), bench.get("ConfigMap", "owner")), (None, None));
+    assert_eq!(bench.get("Namespace", "team"), None);
+}
+
+#[actix::test]
+async fn what_was_kept_and_fits_no_more_is_told_and_what_somebody_else_did_stands() {
+    let bench = followed().await;
+    bench.create("Pod", pod("a")).await.expect("made");
+    bench.store.set_stale(Some("nobody answers"));
+    sleep(A_MOMENT).await;
+    bench.report("a", json!({"phase": "Running"})).await;
+    sleep(A_MOMENT).await;
+    let mut theirs = pod("a");
+    theirs["metadata"]["namespace"] = json!("default");
+    theirs["metadata"]["labels"] = json!({"by": "them"});
+    bench.store.put_behind("PODS", "default.a", Some(&theirs.to_string()));
+    bench.store.set_stale(None);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(bench.get("Pod", "a").expect("it is there")["metadata"]["labels"], json!({"by": "them"}));
+    let events = bench.reader.view().kind(&bench.kind("Event").id());
+    let told = events.objects.values().find(|event| event.value()["reason"] == "ChangeLost").expect("it is told");
+    assert_eq!(told.value()["involvedObject"]["name"], "a");
+}
+
+#[actix::test]
+async fn a_value_of_somebody_else_that_is_no_object_costs_nobody_else_and_is_not_written_over() {
+    let bench = followed().await;
+    for name in ["good", "bad"] {
+        bench.create("ConfigMap", json!({"metadata": {"name": name}, "data": {"k": "1"}})).await.expect("made");
+    }
+    let maps = bench.kind("ConfigMap").id();
+    bench.store.put_behind("CONFIGMAPS", "default.bad", Some("{not json"));
+    bench.store.put_behind("CONFIGMAPS", "default.never", Some("[]"));
+    for round in ["as news", "after a restart", "after a second one"] {
+        sleep(Duration::from_secs(15)).await;
+        let view = bench.reader.view();
+        assert!(view.is_complete() && view.not_loaded_because.is_none(), "{round}");
+        assert!(!view.is_whole(|kind| *kind == maps) && view.is_whole(|kind| kind.plural == "pods"), "{round}");
+        let bad: Vec<String> = view.unreadable.keys().map(|(_, key)| key.to_string()).collect();
+        assert_eq!(bad, ["default/bad", "default/never"], "{round}");
+        // What was known of it stays, and nobody writes over what is there now.
+        assert!(bench.get("ConfigMap", "bad").is_some(), "{round}");
+        let refused = bench.merge("ConfigMap", "bad", json!({"data": {"k": "2"}})).await.expect_err("unknown");
+        assert!(refused.code == 409 && refused.message.contains("no object"), "{round}: {refused}");
+        let refused = bench.create("ConfigMap", json!({"metadata": {"name": "never"}})).await.expect_err("unknown");
+        assert_eq!(refused.code, 409, "{round}");
+        bench.merge("ConfigMap", "good", json!({"data": {"k": round}})).await.expect("it is nobody else's");
+        bench.tree.crash("mkube/objects", mkube_supervision::CrashHow::Panic).await.expect("running");
+    }
+    bench.store.put_behind("CONFIGMAPS", "default.bad", Some(&map("bad", "theirs").to_string()));
+    bench.store.put_behind("CONFIGMAPS", "default.never", None);
+    sleep(Duration::from_secs(30)).await;
+    assert!(bench.reader.view().unreadable.is_empty());
+    assert_eq!(bench.get("ConfigMap", "bad").expect("there")["data"]["k"], "theirs");
+    bench.create("ConfigMap", json!({"metadata": {"name": "never"}})).await.expect("nothing is there");
+}
+
+#[actix::test]
+async fn what_the_go_controller_left_is_served_as_whole_objects_and_the_first_write_keeps_their_uids() {
+    let bench = followed().await;
+    let left = json!({"metadata": {"name": "web", "namespace": "default", "creationTimestamp": null},
+        "spec": {"containers": [{"name": "c", "image": "x:1", "resources": {}}]}, "status": {}});
+    bench.store.put_behind("PODS", "default.web", Some(&left.to_string()));
+    bench.store.put_behind(
+        "NAMESPACES",
+        "team",
+        Some(&json!({"name": "team", "mode": "open", "network": "gt"}).to_string()),
+    );
+    sleep(A_MOMENT).await;
+    let read = bench.get("Pod", "web").expect("it is there");
+    let uid = read["metadata"]["uid"].as_str().expect("it has one").to_owned();
+    assert_eq!((&read["kind"], &read["spec"]["restartPolicy"]), (&json!("Pod"), &json!("Always")));
+    let labels = json!({"metadata": {"labels": {"a": "b"}}});
+    let written = bench.merge("Pod", "web", labels.clone()).await.expect("it is an object like others");
+    assert_eq!(written.object.uid(), uid);
+    let stored = bench.store.text("PODS", "default.web").expect("stored");
+    assert!(stored.contains(&uid));
+    bench.merge("Namespace", "team", labels).await.expect("it is an object like others");
+    let stored: serde_json::Value =
+        serde_json::from_str(&bench.store.text("NAMESPACES", "team").expect("stored")).expect("JSON");
+    assert_eq!(
+        (&stored["name"], &stored["mode"], &stored["metadata"]["name"]),
+        (&json!("team"), &json!("open"), &json!("team"))
+    );
+}
+
+#[actix::test]
 async fn what_is_missing_in_what_was_last_known_is_not_taken_for_deleted() {
     let bench = bench().await;
     bench.create("Pod", pod("a")).await.expect("made");
