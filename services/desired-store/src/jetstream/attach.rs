@@ -56,6 +56,7 @@ pub(crate) async fn attach(inner: &Arc<Inner>) -> Result<(Arc<Session>, Incoming
     }
     inner.with(|state| {
         state.session = Some(session.clone());
+        state.tried = false;
         state.older = false;
         state.set_stale(None);
     });

@@ -51,7 +51,7 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
                 }
                 inner.with(|state| {
                     state.older = older;
-                    state.attempts += 1;
+                    state.tried = true;
                     state.set_stale(Some(why));
                 });
             }

@@ -41,8 +41,8 @@ pub(crate) struct State {
     pub(crate) older: bool,
     /// Where changes are told, while the store is there and its contents are known.
     pub(crate) session: Option<Arc<Session>>,
-    /// How often it was tried to get there.
-    pub(crate) attempts: u64,
+    /// It was tried to get there since it was there last, in vain.
+    pub(crate) tried: bool,
 }
 
 impl State {
@@ -62,7 +62,7 @@ impl State {
             stale: Some(stale.to_owned()),
             older: false,
             session: None,
-            attempts: 0,
+            tried: false,
         };
         for (at, known) in index.known {
             state.raise(&at.bucket, known.revision);
