@@ -26,6 +26,7 @@ impl ObjectsActor {
             self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
         }
         self.parts.publisher.publish_both(view, here);
+        self.note_events(&published);
         published
     }
 

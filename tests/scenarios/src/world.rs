@@ -15,6 +15,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::tarballs::TarballSource;
@@ -65,6 +66,10 @@ pub struct Setup {
     pub manifests: Vec<serde_json::Value>,
     /// REST address of the server of the names of its network, zone `gt.lo`; none: it has no names.
     pub name_server: Option<String>,
+    /// The message bus, if there is one.
+    pub bus: Option<Arc<dyn Bus>>,
+    /// Events kept.
+    pub event_ring: usize,
 }
 
 impl Default for Setup {
@@ -82,6 +87,8 @@ impl Default for Setup {
             images: vec!["hello:latest", "other:1"],
             manifests: Vec::new(),
             name_server: None,
+            bus: None,
+            event_ring: 256,
         }
     }
 }
@@ -157,6 +164,7 @@ impl World {
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),
+            bus: setup.bus,
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
         };
@@ -190,6 +198,7 @@ impl World {
                 watchdog_interval: Duration::from_secs(5),
                 notify_secret: setup.notify_secret,
                 consistency: setup.consistency,
+                event_ring: setup.event_ring,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

@@ -55,6 +55,7 @@ fn on_node(store: Arc<MemoryStore>, node: &str, shared: bool) -> Bench {
         randomness: Arc::new(SystemRandomness),
         node_name: node.into(),
         shared,
+        event_ring: 32,
     };
     let kept = store.clone();
     let gate =
