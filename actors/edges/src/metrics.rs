@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use actix_web::HttpResponse;
+use mkube_messages::bus::BusView;
 use mkube_model::neighbours::desired_store::PROVISIONAL;
 use mkube_supervision::{State, StatusNode};
 use prometheus_client::encoding::text::encode;
@@ -52,6 +53,7 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
     );
     let bad = count(view.unreadable.len());
     registry.register("store_unreadable_values", "Values in the store that are no objects", ConstGauge::new(bad));
+    bus(&mut registry, &parts.bus.borrow().clone());
     if let Some(tree) = parts.tree.borrow().clone() {
         actors(&mut registry, &tree.status());
     }
@@ -62,6 +64,28 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
         }
         Err(error) => HttpResponse::InternalServerError().body(error.to_string()),
     }
+}
+
+/// Nothing where there is to be no bus.
+fn bus(registry: &mut Registry, bus: &BusView) {
+    if !bus.wanted {
+        return;
+    }
+    let waiting = i64::try_from(bus.waiting).unwrap_or(i64::MAX);
+    registry.register("bus_attached", "Whether the bus is attached to", ConstGauge::new(i64::from(bus.attached)));
+    registry.register("bus_waiting", "Changes that wait to be told on the bus", ConstGauge::new(waiting));
+    registry.register("bus_told", "Messages the bus has taken", ConstCounter::new(bus.told));
+    registry.register("bus_dropped", "Changes that were never told on the bus", ConstCounter::new(bus.dropped));
+    let [taken, refused, floods] = [(); 3].map(|()| Family::<Labels, Gauge<u64, AtomicU64>>::default());
+    for (about, heard) in &bus.heard {
+        let labels = vec![("about".to_owned(), (*about).to_owned())];
+        taken.get_or_create(&labels).set(heard.taken);
+        refused.get_or_create(&labels).set(heard.refused);
+        floods.get_or_create(&labels).set(heard.floods);
+    }
+    registry.register("bus_heard", "Messages on the bus that were understood, by what they are about", taken);
+    registry.register("bus_refused", "Messages on the bus that were passed over, by what they are about", refused);
+    registry.register("bus_floods", "Times at which too much was told on the bus, by what it is about", floods);
 }
 
 fn actors(registry: &mut Registry, root: &StatusNode) {

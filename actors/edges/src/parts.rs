@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
+use mkube_messages::bus::BusReader;
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Door;
 use mkube_messages::gates::BootPlanReader;
@@ -50,6 +51,8 @@ pub struct HttpParts {
     pub consistency: HttpConsistency,
     /// Zones and records.
     pub names: HttpNames,
+    /// The message bus.
+    pub bus: BusReader,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

@@ -18,8 +18,8 @@ use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered,
-    read, request_body, respond, scale, volumes, watching, write,
+    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, read,
+    request_body, respond, scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.

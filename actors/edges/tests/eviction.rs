@@ -9,6 +9,7 @@ use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
 use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_fakes::FakeClock;
+use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::dns::names_view;
@@ -106,6 +107,7 @@ impl Bench {
             consistency: HttpConsistency { report: consistency_view().1, repair: rollouts_way.door() },
             networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
             volumes: volumes_view().1,
+            bus: bus_view().1,
             names: HttpNames { names: names_view().1, forwards: forwards_view().1 },
             offers: Offers::default(),
             health: HealthChecks(vec![]),

@@ -8,9 +8,6 @@ use mkube_model::kinds::{EventFacts, coalesce, new_event};
 use mkube_model::metadata;
 use serde_json::Value;
 
-/// Events kept.
-pub const RING: usize = 256;
-
 /// What to do with the store.
 #[derive(Debug, PartialEq)]
 pub enum EventWrite {
@@ -21,10 +18,14 @@ pub enum EventWrite {
 }
 
 /// What happened and is not stored yet, and which events there are.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventBook {
-    /// Stored events, oldest first.
-    ring: VecDeque<(ObjectKey, EventFacts)>,
+    /// Name of this node.
+    node: String,
+    /// Events kept.
+    most: usize,
+    /// Stored events, oldest first; those of others without what they say.
+    ring: VecDeque<(ObjectKey, Option<EventFacts>)>,
     /// Happened since the last writing: how often.
     pending: Vec<(EventFacts, u64)>,
     /// Makes names unique.
@@ -32,13 +33,41 @@ pub struct EventBook {
 }
 
 impl EventBook {
+    /// Nothing is known yet of what this node wrote; so many events are kept.
+    pub fn new(node: &str, most: usize) -> Self {
+        Self { node: node.to_owned(), most, ring: VecDeque::new(), pending: Vec::new(), counter: 0 }
+    }
+
     /// Learns what is stored.
     pub fn load<'a>(&mut self, events: impl Iterator<Item = (&'a ObjectKey, &'a Value)>) {
-        let mut found: Vec<(&str, &ObjectKey, EventFacts)> = events
-            .map(|(key, event)| (event["lastTimestamp"].as_str().unwrap_or_default(), key, facts_of(event)))
-            .collect();
+        let mut found: Vec<(&str, &ObjectKey, &Value)> =
+            events.map(|(key, event)| (last_seen(event), key, event)).collect();
         found.sort_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)));
-        self.ring = found.into_iter().map(|(_, key, facts)| (key.clone(), facts)).collect();
+        self.ring = found.into_iter().map(|(_, key, event)| (key.clone(), self.own_facts(event))).collect();
+    }
+
+    /// Somebody stored an event: ourselves, another controller or a client.
+    pub fn stored(&mut self, key: &ObjectKey, event: &Value) {
+        if !self.ring.iter().any(|(one, _)| one == key) {
+            self.ring.push_back((key.clone(), self.own_facts(event)));
+        }
+    }
+
+    /// An event is gone.
+    pub fn gone(&mut self, key: &ObjectKey) {
+        self.ring.retain(|(one, _)| one != key);
+    }
+
+    /// The oldest of those that are too many.
+    pub fn excess(&mut self) -> Vec<ObjectKey> {
+        let many = self.ring.len().saturating_sub(self.most);
+        self.ring.drain(..many).map(|(key, _)| key).collect()
+    }
+
+    /// What an event says that this node wrote. Another one's is counted by that.
+    fn own_facts(&self, event: &Value) -> Option<EventFacts> {
+        let ours = event["source"]["component"] == "mkube" && event["source"]["host"] == self.node.as_str();
+        ours.then(|| facts_of(event))
     }
 
     /// Something happened.
@@ -47,7 +76,7 @@ impl EventBook {
             Some((_, times)) => *times += 1,
             // A storm of different events keeps the newest of them.
             None => {
-                if self.pending.len() >= RING {
+                if self.pending.len() >= self.most {
                     self.pending.remove(0);
                 }
                 self.pending.push((facts, 1));
@@ -61,43 +90,42 @@ impl EventBook {
     }
 
     /// What to write now. `current` finds a stored event.
-    pub fn flush(
-        &mut self,
-        node: &str,
-        now: Timestamp,
-        current: impl Fn(&ObjectKey) -> Option<Value>,
-    ) -> Vec<EventWrite> {
+    pub fn flush(&mut self, now: Timestamp, current: impl Fn(&ObjectKey) -> Option<Value>) -> Vec<EventWrite> {
         let mut writes = Vec::new();
         let mut known: HashMap<EventFacts, ObjectKey> =
-            self.ring.iter().map(|(key, facts)| (facts.clone(), key.clone())).collect();
+            self.ring.iter().filter_map(|(key, facts)| Some((facts.clone()?, key.clone()))).collect();
         for (facts, times) in std::mem::take(&mut self.pending) {
             let stored = known.get(&facts).and_then(|key| current(key).map(|event| (key.clone(), event)));
             if let Some((key, mut event)) = stored {
                 coalesce(&mut event, times, now);
                 self.ring.retain(|(one, _)| *one != key);
-                self.ring.push_back((key.clone(), facts));
+                self.ring.push_back((key.clone(), Some(facts)));
                 writes.push(EventWrite::Put(key, event));
                 continue;
             }
             self.counter += 1;
             let unique = (now.as_microsecond() as u64).wrapping_add(self.counter);
-            let mut event = new_event(&facts, node, unique, now);
+            let mut event = new_event(&facts, &self.node, unique, now);
             if times > 1 {
                 coalesce(&mut event, times - 1, now);
             }
             let key = ObjectKey::new(metadata::namespace(&event), metadata::name(&event));
             known.insert(facts.clone(), key.clone());
-            self.ring.push_back((key.clone(), facts));
+            self.ring.push_back((key.clone(), Some(facts)));
             writes.push(EventWrite::Put(key, event));
         }
-        while self.ring.len() > RING {
-            if let Some((key, _)) = self.ring.pop_front() {
-                writes.retain(|write| !matches!(write, EventWrite::Put(one, _) if *one == key));
-                writes.push(EventWrite::Delete(key));
-            }
+        for key in self.excess() {
+            writes.retain(|write| !matches!(write, EventWrite::Put(one, _) if *one == key));
+            writes.push(EventWrite::Delete(key));
         }
         writes
     }
+}
+
+/// When it last happened, as Kubernetes' own clients say it in one field or the other.
+fn last_seen(event: &Value) -> &str {
+    let places = ["/lastTimestamp", "/series/lastObservedTime", "/eventTime", "/metadata/creationTimestamp"];
+    places.iter().find_map(|place| event.pointer(place)?.as_str()).unwrap_or_default()
 }
 
 fn facts_of(event: &Value) -> EventFacts {
@@ -135,31 +163,67 @@ mod tests {
         "2026-01-01T00:00:00Z".parse().expect("a literal")
     }
 
+    const MOST: usize = 20;
+
+    fn book() -> EventBook {
+        EventBook::new("n", MOST)
+    }
+
     #[test]
     fn equal_events_are_counted() {
-        let mut book = EventBook::default();
+        let mut book = book();
         book.record(facts("a"));
         book.record(facts("a"));
-        let writes = book.flush("n", now(), |_| None);
+        let writes = book.flush(now(), |_| None);
         let [EventWrite::Put(key, event)] = writes.as_slice() else { panic!("{writes:?}") };
         assert_eq!(event["count"], 2);
         book.record(facts("a"));
-        let again = book.flush("n", now(), |one| (one == key).then(|| event.clone()));
-        assert!(
-            matches!(again.as_slice(), [EventWrite::Put(one, event)] if one == key && event["count"] == 3),
-            "{again:?}"
-        );
+        let later = now() + jiff::SignedDuration::from_secs(60);
+        let again = book.flush(later, |one| (one == key).then(|| event.clone()));
+        let [EventWrite::Put(one, again)] = again.as_slice() else { panic!("{again:?}") };
+        assert_eq!((one, &again["count"]), (key, &3.into()));
+        assert_eq!(again["firstTimestamp"], "2026-01-01T00:00:00Z");
+        assert_eq!(again["lastTimestamp"], "2026-01-01T00:01:00Z");
     }
 
     #[test]
     fn only_the_last_are_kept() {
-        let mut book = EventBook::default();
-        for number in 0..RING {
+        let mut book = book();
+        for number in 0..MOST {
             book.record(facts(&number.to_string()));
         }
-        assert_eq!(book.flush("n", now(), |_| None).len(), RING);
+        assert_eq!(book.flush(now(), |_| None).len(), MOST);
         book.record(facts("one more"));
-        let writes = book.flush("n", now(), |_| None);
+        let writes = book.flush(now(), |_| None);
         assert!(matches!(writes.as_slice(), [EventWrite::Put(..), EventWrite::Delete(_)]), "{writes:?}");
+    }
+
+    #[test]
+    fn events_of_others_take_room_and_are_counted_by_others() {
+        let mut book = book();
+        let by = |node: &str, name: &str| {
+            let mut event = new_event(&facts("a"), node, 1, now());
+            event["metadata"]["name"] = name.into();
+            event
+        };
+        let key = |name: &str| ObjectKey::new("d", name);
+        for number in 0..MOST {
+            let name = format!("other{number}");
+            book.stored(&key(&name), &by("another", &name));
+        }
+        assert_eq!(book.excess(), []);
+        // Said once more, it takes no more room.
+        book.stored(&key("other3"), &by("another", "other3"));
+        assert_eq!(book.excess(), []);
+        book.record(facts("a"));
+        let writes = book.flush(now(), |key| Some(by("another", &key.name)));
+        let [EventWrite::Put(own, event), EventWrite::Delete(oldest)] = writes.as_slice() else { panic!("{writes:?}") };
+        assert_eq!((oldest, &event["count"]), (&key("other0"), &1.into()));
+        book.stored(own, event);
+        book.gone(&key("other1"));
+        book.stored(&key("new"), &by("another", "new"));
+        assert_eq!(book.excess(), [], "who is gone makes room");
+        book.stored(&key("newer"), &by("another", "newer"));
+        assert_eq!(book.excess(), [key("other2")]);
     }
 }

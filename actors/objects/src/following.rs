@@ -40,6 +40,7 @@ impl ObjectsActor {
             self.dependents = Dependents::of_all(&view);
         }
         self.parts.publisher.publish_both(view, here);
+        self.note_events(&published);
         published
     }
 

@@ -71,6 +71,8 @@ pub struct ObjectsParts {
     pub node_name: String,
     /// Whether controllers of other nodes use the same store.
     pub shared: bool,
+    /// Events kept.
+    pub event_ring: usize,
 }
 
 /// Registers everything the actor answers.
@@ -115,6 +117,7 @@ impl ObjectsActor {
         let homes = Homes::new(parts.kinds.clone(), parts.shared.then(|| parts.node_name.clone()));
         Self {
             homes,
+            events: EventBook::new(&parts.node_name, parts.event_ring),
             parts,
             queue: VecDeque::new(),
             busy: false,
@@ -122,7 +125,6 @@ impl ObjectsActor {
             rung: false,
             deleting: BTreeSet::new(),
             doubted: false,
-            events: EventBook::default(),
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
             report_timer: false,
@@ -226,6 +228,7 @@ impl ObjectsActor {
         self.dependents = Dependents::of_all(&next);
         self.homes.look(&next);
         self.parts.publisher.publish_both(next, here);
+        self.forget_old_events();
         for name in missing {
             self.make_namespace(name);
         }

@@ -1,9 +1,10 @@
 //! Status reports and events: merged, and written at their own pace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{AsyncContext, Context};
-use mkube_messages::objects::{ObjectKey, ObjectsView, ReportStatus};
+use mkube_messages::objects::{ObjectKey, ObjectsView, ReportStatus, StoredObject};
 use mkube_model::kinds::{Kind, KindId};
 use mkube_model::metadata;
 use serde_json::json;
@@ -55,6 +56,31 @@ impl ObjectsActor {
         });
     }
 
+    /// An event was stored, or is gone.
+    pub(crate) fn note_events(&mut self, changed: &[Arc<StoredObject>]) {
+        let Some(kind) = self.parts.kinds.named("Event").map(Kind::id) else { return };
+        let view = self.view();
+        for object in changed.iter().filter(|object| object.kind == kind) {
+            if view.get(&kind, &object.key).is_some() {
+                self.events.stored(&object.key, &object.value());
+            } else {
+                self.events.gone(&object.key);
+            }
+        }
+        self.forget_old_events();
+    }
+
+    /// Events beyond the bound go. Not while the store is away: then they cannot.
+    pub(crate) fn forget_old_events(&mut self) {
+        let Some(kind) = self.parts.kinds.named("Event").map(Kind::id) else { return };
+        if !self.view().is_complete() {
+            return;
+        }
+        for key in self.events.excess() {
+            self.queue.push_back((Task::Remove { kind, key }, None));
+        }
+    }
+
     pub(crate) fn arm_event_timer(&mut self, ctx: &mut Context<Self>) {
         if self.event_timer {
             return;
@@ -82,9 +108,8 @@ impl ObjectsActor {
         }
         let view = self.view();
         let now = self.parts.clock.now();
-        let node = self.parts.node_name.clone();
         let current = |key: &ObjectKey| view.get(&kind, key).map(|event| admission::without_version(&event.value()));
-        for write in self.events.flush(&node, now, current) {
+        for write in self.events.flush(now, current) {
             let task = match write {
                 // A namespace that is going takes no new objects, and one that is gone must not get any.
                 EventWrite::Put(key, _) if !self.takes_events(&view, &key.namespace) => continue,

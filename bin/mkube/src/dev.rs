@@ -252,7 +252,8 @@ fn registry_settings(args: &DevArgs, place: &Place) -> Result<RegistryServerSett
     let flags = Overrides::none()
         .set("listenAddr", "--registry", Some(args.registry.to_string()))
         .set("storePath", "--data-dir", Some(place.0.join("registry").display().to_string()))
-        .set("notifyURL", "--listen", Some(format!("http://{api}/api/v1/registry/push-notify")));
+        .set("notifyURL", "--listen", Some(format!("http://{api}/api/v1/registry/push-notify")))
+        .set("nats.url", "--nats", args.nats.clone());
     // No environment, no file: what the machine's own registry is told is not meant for this one.
     let checked = settings::check_registry(serde_json::Value::Null, &|_| None, flags);
     checked.map(|(settings, _)| settings).map_err(|problems| {
@@ -290,6 +291,7 @@ fn settings(args: &DevArgs, place: &Place, beside: Beside, password: &str) -> Re
         "registry": {"localAddresses": local_names(registry)},
         "images": {"registries": [{"host": local_names(registry).first(), "plainHTTP": true}]},
         "lifecycle": {"bootManifestPath": text(place.0.join("boot-order.yaml"))},
+        "nats": {"url": args.nats.clone().unwrap_or_default()},
         "store": {"kind": "embedded", "path": text(place.0.join("state.redb"))},
         "api": {"listen": args.listen.to_string()},
     });

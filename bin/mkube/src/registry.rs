@@ -11,6 +11,7 @@ use mkube_oci_registry::{RunningRegistry, StartFault, hash_password};
 use crate::cli::RegistryArgs;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
 use crate::run::Signals;
+use crate::serve::bus;
 use crate::server_thread::ServerThread;
 use crate::settings_file;
 
@@ -59,6 +60,7 @@ fn flags(args: &RegistryArgs) -> Overrides {
         .set("storePath", "--data-dir", args.data_dir.as_ref().map(text))
         .set("tls.directory", "--tls-dir", args.tls_dir.as_ref().map(text))
         .set("notifyURL", "--notify", args.notify.clone())
+        .set("nats.url", "--nats", args.nats.clone())
 }
 
 fn print_hash() -> Result<(), Failure> {
@@ -79,7 +81,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 async fn start(settings: &RegistryServerSettings) -> Result<RunningRegistry, Failure> {
-    mkube_oci_registry::start(settings, Arc::new(SystemClock)).await.map_err(failure)
+    let bus = bus(&settings.nats, "mkube registry")?;
+    mkube_oci_registry::start(settings, Arc::new(SystemClock), bus).await.map_err(failure)
 }
 
 fn failure(fault: StartFault) -> Failure {

@@ -11,15 +11,17 @@ use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::desired_store::{DesiredStore, StoreFault};
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{
-    Architecture, Backend, ConsistencySettings, Delivery, LifecycleSettings, NetworkSettings, Overrides, RepairMode,
-    RolloutSettings, Settings, StoreKind,
+    Architecture, Backend, ConsistencySettings, Delivery, LifecycleSettings, NatsSettings, NetworkSettings, Overrides,
+    RepairMode, RolloutSettings, Settings, StoreKind,
 };
+use mkube_nats_bus::NatsBus;
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
@@ -116,6 +118,7 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
         resolver: Arc::new(NetworkResolver::default()),
         names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),
+        bus: bus(&settings.nats, &format!("mkube {}", settings.node_name))?,
         clock: Arc::new(SystemClock),
         randomness: Arc::new(SystemRandomness),
     };
@@ -142,9 +145,19 @@ pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Con
         },
         watchdog_interval: settings.lifecycle.watchdog_interval,
         consistency: consistency_rules(&settings.consistency),
+        event_ring: usize::try_from(settings.events.ring).unwrap_or(usize::MAX),
         notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
     };
     Ok(start(neighbours, controller_settings))
+}
+
+/// The bus, where there is an address for it. `name` is what the server lists us as.
+pub fn bus(settings: &NatsSettings, name: &str) -> Result<Option<Arc<dyn Bus>>, Failure> {
+    if settings.url.is_empty() {
+        return Ok(None);
+    }
+    let bus = NatsBus::new(settings.clone(), name).map_err(|why| Failure::text(INTERNAL, why))?;
+    Ok(Some(Arc::new(bus)))
 }
 
 /// Images from registries, for the device behind `router` unless the settings name another architecture.

@@ -25,7 +25,7 @@ mod wire;
 
 pub use access::{AccessControl, AccessFault, Decision, Reached, Wanted, hash_password};
 pub use certificates::{CertificateFault, CertificateSource};
-pub use notices::{DeliveryFault, Notice, NoticeFault, NoticePatience, NoticeTarget, Notices, Webhook};
+pub use notices::{DeliveryFault, Notice, NoticeFault, NoticePatience, NoticeTarget, Notices, OnBus, Webhook};
 pub use running::{RunningRegistry, StartFault, start};
 pub use tls::{LOOK_AGAIN, TlsIdentity};
 pub use upstream::{Mirrored, UpstreamFault, Upstreams};

@@ -3,6 +3,7 @@
 //! A notice is on the disk before the push is acknowledged. It leaves the disk when a receiver took it, or when a newer push of the
 //! same tag takes its place.
 
+mod on_bus;
 mod outbox;
 mod sender;
 mod webhook;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use on_bus::OnBus;
 use outbox::Outbox;
 pub use webhook::Webhook;
 
@@ -39,7 +41,7 @@ pub struct Notice {
     pub image: String,
 }
 
-/// Somebody who is told. A webhook today; whatever can be asked "did you take it?" fits.
+/// Somebody who is told: a webhook, or the bus. Whatever can be asked "did you take it?" fits.
 #[async_trait]
 pub trait NoticeTarget: Send + Sync + 'static {
     /// What it is called in logs and on the disk: letters and dashes.

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use actix_server::ServerHandle;
 use actix_web::App;
+use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::settings::RegistryServerSettings;
 
 use crate::access::{AccessControl, AccessFault};
 use crate::certificates::{CertificateFault, CertificateSource};
 use crate::fault::Fault;
-use crate::notices::{NoticeFault, NoticePatience, NoticeTarget, Notices, Webhook};
+use crate::notices::{NoticeFault, NoticePatience, NoticeTarget, Notices, OnBus, Webhook};
 use crate::parts::{ContentSource, Limits, RegistryParts};
 use crate::routes;
 use crate::serve::{Rounds, look_after, serve};
@@ -130,13 +131,14 @@ impl Drop for Tasks {
     }
 }
 
-/// Starts a registry on the present runtime.
+/// Starts a registry on the present runtime. Pushes are told on the bus too, if there is one.
 ///
 /// # Errors
 /// Whatever is in the way, named.
 pub async fn start(
     settings: &RegistryServerSettings,
     clock: Arc<dyn WallClock>,
+    bus: Option<Arc<dyn Bus>>,
 ) -> Result<RunningRegistry, StartFault> {
     let listener = listen(settings.listen_addr)?;
     let address = listener.local_addr().map_err(|cause| StartFault::Listen { address: settings.listen_addr, cause })?;
@@ -164,7 +166,7 @@ pub async fn start(
     };
     tasks.go(look_after(store.clone(), rounds));
     let name = settings.local_addresses.first().cloned().unwrap_or_else(|| address.to_string());
-    let targets = targets(settings)?;
+    let targets = targets(settings, bus)?;
     let children = settings.notices.child_manifests;
     let folder = settings.store_path.join("notices");
     let notices = Arc::new(Notices::open(&folder, name, children, targets, NoticePatience::default())?);
@@ -236,12 +238,17 @@ fn store_options(settings: &RegistryServerSettings) -> StoreOptions {
     }
 }
 
-fn targets(settings: &RegistryServerSettings) -> Result<Vec<Arc<dyn NoticeTarget>>, StartFault> {
-    if settings.notify_url.is_empty() {
-        return Ok(Vec::new());
+fn targets(
+    settings: &RegistryServerSettings,
+    bus: Option<Arc<dyn Bus>>,
+) -> Result<Vec<Arc<dyn NoticeTarget>>, StartFault> {
+    let secret = &settings.notices.secret;
+    let mut targets: Vec<Arc<dyn NoticeTarget>> = Vec::new();
+    if !settings.notify_url.is_empty() {
+        targets.push(Arc::new(Webhook::new(&settings.notify_url, secret).map_err(StartFault::Settings)?));
     }
-    let webhook = Webhook::new(&settings.notify_url, &settings.notices.secret).map_err(StartFault::Settings)?;
-    Ok(vec![Arc::new(webhook)])
+    targets.extend(bus.map(|bus| Arc::new(OnBus::new(bus, secret)) as Arc<dyn NoticeTarget>));
+    Ok(targets)
 }
 
 /// None where there is nobody to ask.

@@ -15,6 +15,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
@@ -70,6 +71,10 @@ pub struct Setup {
     pub store: Option<Arc<dyn DesiredStore>>,
     /// REST address of the server of the names of its network, zone `gt.lo`; none: it has no names.
     pub name_server: Option<String>,
+    /// The message bus, if there is one.
+    pub bus: Option<Arc<dyn Bus>>,
+    /// Events kept.
+    pub event_ring: usize,
 }
 
 impl Default for Setup {
@@ -89,6 +94,8 @@ impl Default for Setup {
             boot_manifest: Vec::new(),
             store: None,
             name_server: None,
+            bus: None,
+            event_ring: 256,
         }
     }
 }
@@ -167,6 +174,7 @@ impl World {
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),
+            bus: setup.bus,
             clock: Arc::new(SystemClock),
             randomness: Arc::new(SystemRandomness),
         };
@@ -201,6 +209,7 @@ impl World {
                 watchdog_interval: Duration::from_secs(5),
                 notify_secret: setup.notify_secret,
                 consistency: setup.consistency,
+                event_ring: setup.event_ring,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

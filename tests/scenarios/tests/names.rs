@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_fakes::{FakeClock, MemoryStore};
+use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::dns::{NamesPublisher, NamesView, Purpose, RecordSight, RecordType, ZoneSight, names_view};
 use mkube_messages::door::Doorway;
@@ -82,6 +83,7 @@ impl Bench {
             consistency: HttpConsistency { report: consistency_view().1, repair: others.door() },
             volumes: volumes_view().1,
             networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
+            bus: bus_view().1,
             names: HttpNames { names: names_reader, forwards: forwards_view().1 },
             offers: Offers::default(),
             health: HealthChecks(vec![]),
@@ -103,6 +105,7 @@ impl Bench {
             randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
             shared: false,
+            event_ring: 256,
         };
         let permanent = RestartRule::Permanent;
         let kept = Arc::new(MemoryStore::default());

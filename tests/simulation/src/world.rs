@@ -208,6 +208,7 @@ impl World {
             prober: self.prober.clone(),
             resolver: Arc::new(FakeResolver::default()),
             names: self.names.servers.clone(),
+            bus: None,
             clock: self.clock.clone(),
             randomness: self.randomness.clone(),
         };
@@ -237,6 +238,7 @@ impl World {
             watchdog_interval: Duration::from_secs(5),
             consistency: mkube_consistency::Rules { automatic: true, ..mkube_consistency::Rules::default() },
             notify_secret: None,
+            event_ring: 256,
         };
         let actors = LocalSet::new();
         let controller = {

@@ -193,6 +193,9 @@ pub struct DevArgs {
     /// Addresses of the pods, network `gt`.
     #[arg(long, value_name = "CIDR", default_value = "10.90.0.0/24")]
     pub cidr: Ipv4Net,
+    /// NATS, on which is told what happens, and on which the registry tells of pushes. Objects are kept in a file all the same.
+    #[arg(long, value_name = "URL")]
+    pub nats: Option<String>,
     /// Manifest to apply at start; may be given several times.
     #[arg(long, value_name = "FILE")]
     pub manifest: Vec<PathBuf>,
@@ -320,6 +323,9 @@ pub struct RegistryArgs {
     /// Where pushes are told, by POST.
     #[arg(long, value_name = "URL")]
     pub notify: Option<String>,
+    /// NATS, where pushes are told too.
+    #[arg(long, value_name = "URL")]
+    pub nats: Option<String>,
     /// Print the hash of the password on standard input, for access.users, and exit.
     #[arg(long)]
     pub hash_password: bool,

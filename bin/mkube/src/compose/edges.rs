@@ -3,9 +3,11 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use mkube_bus::{BusParts, NatsEdge};
 use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_messages::door::Doorway;
 use mkube_messages::request::Floor;
+use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::secret::Secret;
 use mkube_supervision::{ChildSpec, RestartRule};
@@ -45,6 +47,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
             report: wires.views.consistency.1.clone(),
             repair: door(Floor::Edge, &wires.ways.consistency),
         },
+        bus: wires.views.bus.1.clone(),
         names: HttpNames { names: wires.views.names.1.clone(), forwards: wires.views.forwards.1.clone() },
         offers: wires.offers.clone(),
         health: readiness::checks(wires.objects(), wires.device()),
@@ -57,4 +60,18 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
     let way = Doorway::new("http", bounds::NOBODY_ASKS);
     ChildSpec::actor("http", RestartRule::Permanent, way, move |incarnation| HttpEdge::new(parts.clone(), incarnation))
         .done()
+}
+
+/// What goes out on the bus is what is at home on this node, or everybody's.
+pub fn bus(wires: &Wires, bus: Arc<dyn Bus>, notify_secret: Option<Secret>, shared: bool) -> ChildSpec {
+    let parts = BusParts {
+        bus,
+        objects: wires.objects(),
+        pushed: bell(&wires.ways.rollouts),
+        notify_secret,
+        shared_by: shared.then(|| wires.plan.node_name.clone()),
+        publish: wires.views.bus.0.clone(),
+    };
+    let way = Doorway::new("bus", bounds::NOBODY_ASKS);
+    ChildSpec::actor("bus", RestartRule::Permanent, way, move |_| NatsEdge::new(parts.clone())).done()
 }

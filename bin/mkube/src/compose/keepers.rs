@@ -38,7 +38,7 @@ pub fn router(wires: &Wires, router: Arc<dyn Router>, tick: Duration) -> ChildSp
     mkube_router::answers(spec).done()
 }
 
-pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>, shared: bool) -> ChildSpec {
+pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>, shared: bool, event_ring: usize) -> ChildSpec {
     let parts = ObjectsParts {
         kinds: wires.kinds.clone(),
         publisher: wires.views.objects.0.clone(),
@@ -50,6 +50,7 @@ pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>, shared: bool) -> 
         randomness,
         node_name: wires.plan.node_name.clone(),
         shared,
+        event_ring,
     };
     let spec = ChildSpec::actor("objects", RestartRule::Permanent, wires.ways.objects.clone(), move |_| {
         ObjectsActor::new(parts.clone())

@@ -23,6 +23,7 @@ use mkube_messages::rollouts::RolloutsReader;
 use mkube_messages::router::DeviceReader;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
+use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
@@ -68,6 +69,8 @@ pub struct Neighbours {
     pub resolver: Arc<dyn Resolver>,
     /// Name servers.
     pub names: Arc<dyn NameServers>,
+    /// The message bus, if there is one.
+    pub bus: Option<Arc<dyn Bus>>,
     /// Time of day.
     pub clock: Arc<dyn WallClock>,
     /// Where uids and made-up names come from.
@@ -131,6 +134,8 @@ pub struct ControllerSettings {
     pub notify_secret: Option<Secret>,
     /// How repairs go about it.
     pub consistency: mkube_consistency::Rules,
+    /// Events kept.
+    pub event_ring: usize,
 }
 
 /// A controller that runs.
@@ -160,7 +165,7 @@ pub struct Controller {
 
 /// Starts the controller on this thread's actix system.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, names, clock, randomness } =
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, names, bus, clock, randomness } =
         neighbours;
     let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
@@ -172,6 +177,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         }),
         _ => disk,
     };
+    let bus = bus.map(|bus| edges::bus(&wires, bus, settings.notify_secret.clone(), settings.shared_store));
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
@@ -190,7 +196,10 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             "mkube",
             vec![
                 under("gates", vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)]),
-                under("object-layer", vec![keepers::objects(&wires, randomness, settings.shared_store)]),
+                under(
+                    "object-layer",
+                    vec![keepers::objects(&wires, randomness, settings.shared_store, settings.event_ring)],
+                ),
                 under(
                     "keepers",
                     vec![
@@ -217,7 +226,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
                         deciders::consistency(&wires, settings.consistency),
                     ],
                 ),
-                under("edges", http.map(|http| edges::http(&wires, http)).into_iter().collect()),
+                under("edges", http.map(|http| edges::http(&wires, http)).into_iter().chain(bus).collect()),
             ],
         )
     };

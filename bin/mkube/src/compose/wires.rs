@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mkube_messages::bus::{BusPublisher, BusReader, bus_view};
 use mkube_messages::consistency::{ConsistencyPublisher, ConsistencyReader, consistency_view};
 use mkube_messages::dns::{NamesPublisher, NamesReader, names_view};
 use mkube_messages::door::{Door, Doorway};
@@ -74,6 +75,7 @@ pub struct Views {
     pub forwards: (ForwardsPublisher, ForwardsReader),
     pub volumes: (VolumesPublisher, VolumesReader),
     pub consistency: (ConsistencyPublisher, ConsistencyReader),
+    pub bus: (BusPublisher, BusReader),
 }
 
 /// Everything actors are wired from.
@@ -116,6 +118,7 @@ impl Wires {
                 forwards: forwards_view(),
                 volumes: volumes_view(),
                 consistency: consistency_view(),
+                bus: bus_view(),
             },
             kinds,
             offers: Offers::default(),

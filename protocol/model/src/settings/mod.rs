@@ -6,6 +6,7 @@
 
 mod consistency;
 mod duration;
+mod events;
 mod images;
 mod legacy_network;
 mod nats;
@@ -23,6 +24,7 @@ use thiserror::Error;
 
 pub use consistency::{ConsistencySettings, RepairMode};
 pub use duration::{parse_duration, print_duration};
+pub use events::EventsSettings;
 pub use images::{Architecture, Delivery, ImageRegistry, ImagesSettings};
 pub use nats::{NatsSettings, NatsTlsSettings};
 pub use overrides::{ENVIRONMENT, Overrides};

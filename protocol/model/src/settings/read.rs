@@ -49,6 +49,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
     let images = images(file.section("images"));
     let rollouts = rollouts(file.section("rollouts"));
     let consistency = super::consistency::read(file.section("consistency"));
+    let events = super::events::read(file.section("events"));
     file.inert(&["proxmox", "cluster", "console", "gitBackup"], NO_EFFECT);
     file.finish();
     Settings {
@@ -72,6 +73,7 @@ pub(super) fn settings(file: Section<'_>) -> Settings {
         images,
         rollouts,
         consistency,
+        events,
     }
 }
 

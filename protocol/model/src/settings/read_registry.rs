@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::nats::nats;
 use super::read::{not_a_url, socket_address};
 use super::registry_server::*;
 use super::section::Section;
@@ -67,6 +68,7 @@ pub(super) fn settings(file: Section<'_>, from_file: bool) -> RegistryServerSett
         access: access(file.section("access")),
         tls,
         notices: notices(file.section("notices")),
+        nats: nats(file.section("nats")),
         upstream: upstream(file.section("upstream")),
         management: management(file.section("management"), from_file),
     };

@@ -1,7 +1,7 @@
 //! `registry-config.yaml`: what `mkube registry` is told at start.
 //!
 //! A file of the Go registry loads unchanged. What is new stands in blocks of its own: `storage`, `access`, `tls`, `notices`,
-//! `upstream`, `management`. Precedence: default, file, environment, flag.
+//! `nats`, `upstream`, `management`. Precedence: default, file, environment, flag.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,15 +11,19 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::duration::as_text;
+use super::nats::NatsSettings;
 use super::section::{Notes, Section};
 use super::{Overrides, SettingsProblem, Warning, overrides, read_registry};
 use crate::secret::Secret;
 
 /// Environment variables of the registry and the keys they set. An empty variable counts as not set.
-pub const REGISTRY_ENVIRONMENT: [(&str, &str); 3] = [
+pub const REGISTRY_ENVIRONMENT: [(&str, &str); 6] = [
     ("MKUBE_REGISTRY_LISTEN", "listenAddr"),
     ("MKUBE_REGISTRY_DATA_DIR", "storePath"),
     ("MKUBE_REGISTRY_NOTICE_SECRET", "notices.secret"),
+    ("MKUBE_REGISTRY_NATS_URL", "nats.url"),
+    ("MKUBE_REGISTRY_NATS_PASSWORD", "nats.password"),
+    ("MKUBE_REGISTRY_NATS_TOKEN", "nats.token"),
 ];
 
 /// Everything the registry is told at start. Serialises in the shape of the file, secrets masked.
@@ -56,6 +60,8 @@ pub struct RegistryServerSettings {
     pub tls: RegistryTlsSettings,
     /// How pushes are told.
     pub notices: RegistryNoticeSettings,
+    /// The bus on which they are told too; an empty address: none.
+    pub nats: NatsSettings,
     /// How upstreams are asked.
     pub upstream: RegistryUpstreamSettings,
     /// The management port.

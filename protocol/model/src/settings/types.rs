@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::consistency::ConsistencySettings;
 use super::duration::as_text;
+use super::events::EventsSettings;
 use super::images::ImagesSettings;
 use super::nats::NatsSettings;
 use crate::network::Network;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub rollouts: RolloutSettings,
     /// What is wanted against what is there.
     pub consistency: ConsistencySettings,
+    /// What is kept of what happened.
+    pub events: EventsSettings,
 }
 
 impl Settings {

@@ -43,6 +43,13 @@ impl Webhook {
     }
 }
 
+/// See [`SIGNATURE`].
+pub(super) fn signature(key: &hmac::Key, body: &[u8]) -> String {
+    let signature = hmac::sign(key, body);
+    let hex: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
 #[async_trait]
 impl NoticeTarget for Webhook {
     fn name(&self) -> &str {
@@ -54,9 +61,7 @@ impl NoticeTarget for Webhook {
         let body = serde_json::to_vec(notice).map_err(|error| refused(&error))?;
         let mut request = self.http.post(&self.url).header(CONTENT_TYPE, "application/json").header(DELIVERY, delivery);
         if let Some(key) = &self.key {
-            let signature = hmac::sign(key, &body);
-            let hex: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-            request = request.header(SIGNATURE, format!("sha256={hex}"));
+            request = request.header(SIGNATURE, signature(key, &body));
         }
         let answer = request.body(body).send().await.map_err(|error| DeliveryFault::Away {
             // The address may hold what is nobody's business; the cause below it says what happened.

@@ -17,7 +17,7 @@ pub(crate) fn settings(directory: &Path, mut file: Value) -> RegistryServerSetti
 pub(crate) async fn registry(directory: &Path, file: Value) -> RunningRegistry {
     // A second test of this process finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    start(&settings(directory, file), Arc::new(SystemClock)).await.expect("it starts")
+    start(&settings(directory, file), Arc::new(SystemClock), None).await.expect("it starts")
 }
 
 pub(crate) fn http() -> reqwest::Client {
@@ -26,7 +26,7 @@ pub(crate) fn http() -> reqwest::Client {
 }
 
 async fn refused(directory: &Path, file: Value) -> String {
-    match start(&settings(directory, file), Arc::new(SystemClock)).await {
+    match start(&settings(directory, file), Arc::new(SystemClock), None).await {
         Ok(_) => panic!("it starts"),
         Err(fault) => fault.to_string(),
     }

@@ -195,6 +195,7 @@ impl World {
             randomness: Arc::new(SystemRandomness),
             node_name: "rose1".into(),
             shared: false,
+            event_ring: 256,
         };
         let (publish_leases, leases) = leases_view();
         let mut named = network();
