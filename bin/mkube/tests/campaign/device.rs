@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::dev::http::is_running;
-use crate::dev::{SOON, container_status, eventually};
+use crate::dev::{SOON, container_status, eventually, names_in};
 use crate::site::Site;
 
 /// Menus mkube works in, the key by which a row belongs to a pod, and how many rows a pod has there.
@@ -124,6 +124,16 @@ impl Foreign {
             if wanted != found {
                 return Err(format!("{menu}: wanted {wanted:?}, found {found:?}"));
             }
+        }
+        // A root directory for each container, and no other.
+        let rows = site.rows("/container");
+        let of_rows = rows.iter().filter_map(|row| row["root-dir"].as_str()?.rsplit_once("disk1/images/"));
+        let mut wanted: Vec<String> = of_rows.map(|(_, name)| name.to_owned()).collect();
+        let mut found = names_in(&site.machine.dir.join("host/disk1/images"));
+        wanted.sort();
+        found.sort();
+        if wanted != found {
+            return Err(format!("root directories: wanted {wanted:?}, found {found:?}"));
         }
         self.untouched(site)
     }

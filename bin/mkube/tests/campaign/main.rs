@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dev::http::is_running;
-use dev::{Identity, SOON, eventually, pause};
+use dev::{Identity, SOON, eventually, names_in, pause};
 use device::{Foreign, Seen};
 use dice::Dice;
 use kinds::{KINDS, rich};
@@ -52,6 +52,8 @@ struct Campaign {
     known: Vec<Arc<Mutex<Knowledge>>>,
     tags: Arc<Mutex<Tags>>,
     busy: Vec<JoinHandle<()>>,
+    /// How long the rounds took.
+    struck: Duration,
 }
 
 impl Drop for Campaign {
@@ -84,11 +86,13 @@ impl Campaign {
         }
         let known: Vec<Arc<Mutex<Knowledge>>> = (0..WRITERS).map(|_| Arc::default()).collect();
         let (shared, tags) = (Arc::new(Shared::new()), Arc::default());
-        let mut campaign = Self { site, foreign, seen: Seen::default(), shared, known, tags, busy: vec![] };
+        let mut campaign =
+            Self { site, foreign, seen: Seen::default(), shared, known, tags, busy: vec![], struck: Duration::ZERO };
         campaign.look();
         for number in 0..WRITERS {
             let (known, shared) = (campaign.known[number].clone(), campaign.shared.clone());
-            let writer = Writer { number, api: campaign.site.machine.api(), dice: dice.split(), known, shared };
+            let (listen, api) = (campaign.site.machine.listen.clone(), campaign.site.machine.api());
+            let writer = Writer { number, listen, api, dice: dice.split(), known, shared };
             campaign.busy.push(std::thread::spawn(move || writer.write()));
         }
         let (known, shared) = (campaign.tags.clone(), campaign.shared.clone());
@@ -106,6 +110,19 @@ impl Campaign {
     fn look(&mut self) {
         let pods = self.pods();
         self.seen.look(&self.site, &pods);
+    }
+
+    /// All of them; `look` at the end of each.
+    fn rounds(&mut self, rounds: usize, dice: &mut Dice, look: impl Fn(&Self)) {
+        let began = Instant::now();
+        for round in 1..=rounds {
+            self.round(dice);
+            look(self);
+            if round % 100 == 0 {
+                self.tell(began);
+            }
+        }
+        self.struck = began.elapsed();
     }
 
     /// One or two deaths at some moment, and a life after it.
@@ -222,23 +239,24 @@ impl Campaign {
             if pods.is_empty() { self.foreign.and_only(&self.site, &[]) } else { Err(format!("{pods:?}")) }
         });
         // Archives stay for the next time; what is half of one does not.
-        let cache = self.site.machine.dir.join("host/disk1/cache");
-        let names: Vec<String> = std::fs::read_dir(cache)
-            .expect("the cache")
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        let half: Vec<String> = ["", "blobs"]
+            .iter()
+            .flat_map(|below| names_in(&self.site.machine.dir.join("host/disk1/cache").join(below)))
+            .filter(|name| ![".tar", ".tar.sum", ".digest", "blobs"].iter().any(|end| name.ends_with(end)))
             .collect();
-        eprintln!("cache: {names:?}");
+        assert!(half.is_empty(), "left in the cache: {half:?}");
     }
 
+    /// What the run was worth.
     fn tell(&self, began: Instant) {
         let kills: BTreeMap<String, usize> =
             self.site.kills.iter().map(|(part, count)| (format!("{part:?}"), *count)).collect();
         let total: usize = kills.values().sum();
         eprintln!(
-            "{total} kills {kills:?}, {} acknowledged writes of {} sent, {:.1} s",
+            "{total} kills {kills:?}, {} acknowledged writes of {} sent, {:.1} s of {:.1} s in rounds",
             self.shared.acknowledged.load(Ordering::Relaxed),
             self.shared.sent.load(Ordering::Relaxed),
+            self.struck.as_secs_f64(),
             began.elapsed().as_secs_f64(),
         );
     }
@@ -249,9 +267,7 @@ fn kill_9_of_controller_host_and_registry_loses_nothing_acknowledged_and_leaves_
     let began = Instant::now();
     let mut dice = Dice::from_environment();
     let mut campaign = Campaign::new("campaign", "simulated", &mut dice);
-    for _ in 0..rounds() {
-        campaign.round(&mut dice);
-    }
+    campaign.rounds(rounds(), &mut dice, |_| ());
     campaign.come_to_rest();
     campaign.take_down();
     campaign.tell(began);
@@ -273,11 +289,8 @@ fn real_containers_outlive_every_kill_9_and_nothing_of_those_that_are_deleted_st
     let mut dice = Dice::from_environment();
     let mut campaign = Campaign::new("campaign-real", "linux", &mut dice);
     let before = processes(&campaign);
-    for _ in 0..rounds().div_ceil(5) {
-        campaign.round(&mut dice);
-        // Nobody starts a process in their place either.
-        assert_eq!(processes(&campaign), before);
-    }
+    // Nobody starts a process in their place either.
+    campaign.rounds(rounds().div_ceil(5), &mut dice, |campaign| assert_eq!(processes(campaign), before));
     campaign.come_to_rest();
     assert_eq!(processes(&campaign), before);
     campaign.take_down();

@@ -1,6 +1,7 @@
 //! Somebody who writes all the time, and remembers what was answered.
 
 use std::collections::BTreeMap;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use crate::dice::Dice;
 use crate::kinds::{KINDS, Kind};
 use crate::log::Log;
 
+/// What an object has that is being deleted.
+const MARKED: &str = "\"deletionTimestamp\"";
 const MERGE: &str = "application/merge-patch+json";
 
 /// What the parties of the story share.
@@ -51,6 +54,8 @@ pub type Knowledge = BTreeMap<(usize, String), Possible>;
 /// One writer, whose objects nobody else writes.
 pub struct Writer {
     pub number: usize,
+    /// Where the API listens.
+    pub listen: String,
     pub api: Http,
     pub dice: Dice,
     pub known: Arc<Mutex<Knowledge>>,
@@ -80,15 +85,17 @@ impl Writer {
                 self.one()
             };
             if !answered {
-                // Dead, or not yet ready to serve.
-                pause(Duration::from_millis(5));
+                // The first one to be there when it is back.
+                while TcpStream::connect(&self.listen).is_err() && !shared.stop.load(Ordering::Relaxed) {
+                    pause(Duration::from_millis(2));
+                }
             } else if self.dice.roll(8) == 0 {
                 pause(Duration::from_millis(self.dice.roll(20)));
             }
         }
     }
 
-    /// One write. Whether somebody answered.
+    /// One write. Whether it was answered.
     fn one(&mut self) -> bool {
         // ConfigMaps and Secrets most of the time: pods make work for the device.
         let place = *self.dice.pick(&[0, 0, 0, 0, 1, 1, 2, 2, 3]);
@@ -120,7 +127,7 @@ impl Writer {
             Ask::Delete => format!("delete {name}"),
         };
         let settled = match &told {
-            Ok((status, text)) => match settled(kind, &ask, &now, then, *status) {
+            Ok((status, text)) => match settled(kind, &ask, &now, then, (*status, text.contains(MARKED))) {
                 Ok(settled) => settled,
                 Err(()) => panic!("{what}: answered {status} {text}, and it could be {now:x?}"),
             },
@@ -137,7 +144,7 @@ impl Writer {
         if let Some(settled) = settled {
             lock(&self.known).insert(at, settled);
         }
-        matches!(told, Ok((status, _)) if status < 500)
+        told.is_ok()
     }
 
     fn ask(&self, kind: &Kind, name: &str, ask: &Ask) -> Result<(u16, String), String> {
@@ -162,10 +169,19 @@ impl Writer {
 }
 
 /// What the object may be after an answer; none: as much in doubt as before it. An answer that cannot be right is an error.
-fn settled(kind: &Kind, ask: &Ask, now: &Possible, then: Option<u64>, status: u16) -> Result<Option<Possible>, ()> {
+fn settled(
+    kind: &Kind,
+    ask: &Ask,
+    now: &Possible,
+    then: Option<u64>,
+    (status, marked): (u16, bool),
+) -> Result<Option<Possible>, ()> {
     let maybe_absent = now.contains(&None);
     match (status, ask) {
         (200..300, Ask::PatchFromLongAgo(_)) => Err(()),
+        // It was deleted when nobody was there to hear the answer, and may still be written to while it is taken down.
+        (200..300, Ask::Patch(_)) if marked && maybe_absent => Ok(Some(vec![None])),
+        (200..300, Ask::Patch(_) | Ask::Create(_)) if marked => Err(()),
         (200..300, _) => Ok(Some(vec![then])),
         (409, Ask::PatchFromLongAgo(_)) => Ok(Some(now.clone())),
         // One of that name is still being taken down.
