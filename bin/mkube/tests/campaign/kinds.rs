@@ -59,6 +59,8 @@ pub const KINDS: [Kind; 4] = [
 /// Every kind of thing a pod has on a device.
 pub fn rich(name: &str) -> Value {
     let container = json!({
+        // It is in the cache; nobody outside is to be asked.
+        "imagePullPolicy": "Never",
         "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}],
         "volumeMounts": [{"name": "data", "mountPath": "/data"}],
     });
