@@ -110,6 +110,9 @@ impl Campaign {
     #[track_caller]
     fn look(&mut self) {
         let pods = self.pods();
+        for name in STILL {
+            assert!(pods.iter().any(|pod| pod["metadata"]["name"] == name), "{name} is gone");
+        }
         self.seen.look(&self.site, &pods);
     }
 

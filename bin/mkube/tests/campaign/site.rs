@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use mkube_linux_containers::assemble;
 use serde_json::{Value, json};
 
 use crate::dev::http::Http;
 use crate::dev::process::Running;
-use crate::dev::{Machine, SOON, binary, eventually, free_address, pause};
+use crate::dev::{Machine, SOON, binary, eventually, free_address};
 
 /// What can be struck.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,21 +110,6 @@ impl Site {
             }
             Part::Host | Part::Registry => self.running[&part].wait_for("ready", SOON),
         }
-    }
-
-    /// Whether it runs.
-    pub fn runs(&self, part: Part) -> bool {
-        self.running.contains_key(&part)
-    }
-
-    /// Waits until nobody has anything to do any more: what is on the device is what is wanted, twice in a row.
-    #[track_caller]
-    pub fn wait_quiet(&self, what: &str, longest: Duration, look: impl Fn() -> Result<(), String>) {
-        eventually(what, longest, || {
-            look()?;
-            pause(Duration::from_millis(300));
-            look()
-        });
     }
 
     /// All rows of a menu of the device.
