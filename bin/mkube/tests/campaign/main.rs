@@ -52,8 +52,6 @@ struct Campaign {
     known: Vec<Arc<Mutex<Knowledge>>>,
     tags: Arc<Mutex<Tags>>,
     busy: Vec<JoinHandle<()>>,
-    /// How long the rounds took.
-    struck: Duration,
 }
 
 impl Drop for Campaign {
@@ -87,8 +85,7 @@ impl Campaign {
         }
         let known: Vec<Arc<Mutex<Knowledge>>> = (0..WRITERS).map(|_| Arc::default()).collect();
         let (shared, tags) = (Arc::new(Shared::new()), Arc::default());
-        let mut campaign =
-            Self { site, foreign, seen: Seen::default(), shared, known, tags, busy: vec![], struck: Duration::ZERO };
+        let mut campaign = Self { site, foreign, seen: Seen::default(), shared, known, tags, busy: vec![] };
         campaign.look();
         for number in 0..WRITERS {
             let (known, shared) = (campaign.known[number].clone(), campaign.shared.clone());
@@ -122,11 +119,10 @@ impl Campaign {
         for round in 1..=rounds {
             self.round(dice);
             look(self);
-            if round % 100 == 0 {
+            if round % 100 == 0 || round == rounds {
                 self.tell(began);
             }
         }
-        self.struck = began.elapsed();
     }
 
     /// One or two deaths at some moment, and a life after it.
@@ -257,10 +253,9 @@ impl Campaign {
             self.site.kills.iter().map(|(part, count)| (format!("{part:?}"), *count)).collect();
         let total: usize = kills.values().sum();
         eprintln!(
-            "{total} kills {kills:?}, {} acknowledged writes of {} sent, {:.1} s of {:.1} s in rounds",
+            "{total} kills {kills:?}, {} acknowledged writes of {} sent, {:.1} s",
             self.shared.acknowledged.load(Ordering::Relaxed),
             self.shared.sent.load(Ordering::Relaxed),
-            self.struck.as_secs_f64(),
             began.elapsed().as_secs_f64(),
         );
     }
