@@ -26,6 +26,8 @@ const OURS: &[(&str, &[&str])] = &[
     // Servers, and the pure machine that the engines and the tests' router share.
     ("services/routeros-host", &["services/router-machine", "services/linux-containers", "protocol/manifests"]),
     ("services/linux-containers", &["services/router-machine"]),
+    // How one connects to NATS is said once.
+    ("services/desired-store", &["services/nats-client"]),
     ("actors/", &["protocol/model", "protocol/messages", "actors/supervision"]),
     ("actors/edges", &["protocol/manifests"]),
     ("bin/", &["protocol/", "services/", "actors/"]),
@@ -45,6 +47,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
         "HTTP is served by edges and by services that are servers",
     ),
     ("serde_yaml", &["protocol/manifests"], "one crate knows YAML"),
+    ("async-nats", &["services/"], "only services talk to the network"),
     ("redb", &["services/desired-store", "services/name-server"], "one crate knows each file"),
     ("hickory-proto", &["services/"], "names are asked and answered in services"),
     ("toml", &["services/name-server", "actors/generated"], "who reads and who writes the one file that is TOML"),
@@ -74,7 +77,12 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
 const DEV_ONLY: &[(&str, &str)] = &[("services/routeros", "actix-web"), ("protocol/messages", "tracing-subscriber")];
 
 /// What rooms may use of ours in tests only.
-const OURS_IN_TESTS: &[(&str, &[&str])] = &[("actors/", &["tests/fakes"])];
+const OURS_IN_TESTS: &[(&str, &[&str])] = &[
+    ("actors/", &["tests/fakes"]),
+    ("services/", &["tests/nats-server"]),
+    ("bin/", &["tests/nats-server"]),
+    ("tests/", &["tests/nats-server"]),
+];
 
 /// What must not be in the tree at all, for any machine.
 const SECOND_TLS: &[&str] = &[

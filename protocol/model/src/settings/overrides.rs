@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::section::Notes;
 
 /// Environment variables and the keys they set, weaker first. An empty variable counts as not set.
-pub const ENVIRONMENT: [(&str, &str); 19] = [
+pub const ENVIRONMENT: [(&str, &str); 21] = [
     ("MKUBE_NODE_NAME", "nodeName"),
     ("MKUBE_STANDALONE", "standalone"),
     ("MKUBE_KUBECONFIG", "kubeconfig"),
@@ -25,6 +25,8 @@ pub const ENVIRONMENT: [(&str, &str); 19] = [
     ("MKUBE_STORE_KIND", "store.kind"),
     ("MKUBE_STORE_PATH", "store.path"),
     ("MKUBE_NATS_URL", "nats.url"),
+    ("MKUBE_NATS_PASSWORD", "nats.password"),
+    ("MKUBE_NATS_TOKEN", "nats.token"),
 ];
 
 /// Values given on the command line.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::images::images;
+use super::nats::{NatsSettings, nats};
 use super::read_networks::networks;
 use super::section::Section;
 use super::types::*;
-use crate::secret::{MASK, Secret, SecretUrl};
+use crate::secret::{MASK, Secret};
 
-const NO_EFFECT: &str = "has no effect in mkube; the line can go";
+pub(super) const NO_EFFECT: &str = "has no effect in mkube; the line can go";
 const REGISTRY_ONLY: &str = "has no effect here; it belongs in the configuration of mkube registry";
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -310,19 +311,6 @@ fn logging(section: Section<'_>) -> LoggingSettings {
     settings
 }
 
-fn nats(section: Section<'_>) -> NatsSettings {
-    let url = section.text("url").unwrap_or_default();
-    if !url.is_empty() && !url.split(',').all(is_nats_address) {
-        // The text may hold a password, so it is not repeated.
-        section.problem("url", "is not an address such as \"nats://192.168.200.10:4222\"");
-    }
-    let settings =
-        NatsSettings { url: SecretUrl::new(url), replicas: section.number("replicas", 0..=5).unwrap_or(1).max(1) };
-    section.inert(&["embedded", "storeDir", "port"], NO_EFFECT);
-    section.finish();
-    settings
-}
-
 fn bmh(section: Section<'_>) -> BmhSettings {
     let settings = BmhSettings {
         pxe_manager_url: section.text("pxeManagerURL").unwrap_or_else(|| "http://pxe.g10.lo:8080".to_owned()),
@@ -374,7 +362,7 @@ fn store(section: Section<'_>, nats: &NatsSettings, storage: &StorageSettings) -
     };
     let beside = storage.base_path.parent().unwrap_or(Path::new("/"));
     let path = section.path("path").unwrap_or_else(|| beside.join("mkube/state.redb"));
-    let write_behind = section.duration("writeBehind", SECOND).unwrap_or(SECOND);
+    let write_behind = section.flag("writeBehind").unwrap_or(false);
     section.finish();
     StoreSettings { kind, path, write_behind }
 }
@@ -419,16 +407,6 @@ pub(super) fn not_a_url(text: &str) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// One NATS server: the scheme may be left out, user and password may be there.
-fn is_nats_address(text: &str) -> bool {
-    let (scheme, rest) = text.trim().split_once("://").unwrap_or(("nats", text.trim()));
-    let host = rest.rsplit('@').next().unwrap_or_default();
-    ["nats", "tls", "ws", "wss"].contains(&scheme)
-        && !host.is_empty()
-        && !host.starts_with(':')
-        && !text.trim().contains(char::is_whitespace)
 }
 
 pub(super) fn is_dns_name(text: &str) -> bool {

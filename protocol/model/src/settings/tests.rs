@@ -198,7 +198,7 @@ fn what_is_printed_is_a_config_file_again_and_hides_the_password() {
             "dhcp": {"enabled": true, "rangeStart": "10.0.0.10", "rangeEnd": "10.0.0.20",
                      "reservations": [{"mac": "AA-BB-CC-DD-EE-FF", "ip": "10.0.0.30"}]}}}],
         "storage": {"gcIntervalMinutes": 90, "persistentMounts": [{"containerPath": "/d", "hostPath": "raid1/d"}]},
-        "store": {"writeBehind": "250ms"},
+        "store": {"writeBehind": true},
     }))
     .expect("fine");
     let printed = serde_json::to_value(&settings).expect("serialises");

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::consistency::ConsistencySettings;
 use super::duration::as_text;
 use super::images::ImagesSettings;
+use super::nats::NatsSettings;
 use crate::network::Network;
-use crate::secret::{Secret, SecretUrl};
+use crate::secret::Secret;
 
 /// Everything the controller is told at start.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -373,16 +374,6 @@ pub struct LoggingSettings {
     pub url: String,
 }
 
-/// JetStream.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NatsSettings {
-    /// Server or servers; empty: none.
-    pub url: SecretUrl,
-    /// Copies of each bucket.
-    pub replicas: u32,
-}
-
 /// Bare metal hosts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -414,9 +405,8 @@ pub struct StoreSettings {
     pub kind: StoreKind,
     /// File of the embedded store, and of the last known snapshot otherwise; a path as the controller sees it.
     pub path: PathBuf,
-    /// How long status writes may be merged before they reach the disk. Writes of clients never wait.
-    #[serde(serialize_with = "as_text")]
-    pub write_behind: Duration,
+    /// While NATS is away writes of clients are kept in the file and told to it later, instead of being refused.
+    pub write_behind: bool,
 }
 
 /// Which store.

@@ -1,0 +1,10 @@
+//! Real NATS servers for tests: one, or a cluster of them, each a child process with a directory of its own.
+//!
+//! A server listens on a free port of 127.0.0.1 and keeps it when it is started again. It is killed when its handle is dropped.
+//! What the tests need beyond the plain server (users, TLS) is said as lines of its configuration.
+
+mod cluster;
+mod server;
+
+pub use cluster::NatsCluster;
+pub use server::NatsServer;
