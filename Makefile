@@ -32,7 +32,7 @@ deploy:            ## put the image on a router
 deploy-installer:  ## put the installer on a router
 	@scripts/later deploy-installer "there is no installer yet"
 
-crash:             ## crash loops, long
+crash:             ## kill -9, torn files, lost power: long
 	@scripts/crash
 
 simulate:          ## simulation seeds, many

@@ -1,7 +1,7 @@
 //! The embedded store: one redb file.
 //!
-//! A commit returns after the file was synced. The file is opened exclusively; one that cannot be read is refused and left as
-//! it is, since starting empty would mean to forget every pod.
+//! A commit returns after the file was synced. The file is opened exclusively; one that cannot be read is refused, since
+//! starting empty would mean to forget every pod.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,14 +9,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{
-    Conflict, DesiredStore, Expected, Outcome, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
+    Conflict, DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
 };
-use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
 
-use crate::file::{Format, META, StoreFile, blocking, decode, encode};
+use crate::file::{Format, META, StoreFile, blocking, decode, encode, reading};
 
 /// Bucket and key to revision (8 bytes, big endian) and value.
 pub(crate) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
+
+/// What a new store holds.
+fn empty(write: &WriteTransaction) -> Result<(), redb::Error> {
+    write.open_table(META)?.insert("revision", 0)?;
+    write.open_table(VALUES)?;
+    Ok(())
+}
 
 /// A store in one file.
 #[derive(Clone)]
@@ -31,13 +38,18 @@ impl EmbeddedStore {
     /// Opens the file, making it (and its directory) when there is none.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreFault> {
         let path = path.into();
-        let file = blocking(move || {
-            StoreFile::open(path, Format::Embedded, |write| {
-                write.open_table(META)?.insert("revision", 0)?;
-                write.open_table(VALUES)?;
-                Ok(())
-            })
-        });
+        let file = reading(move || StoreFile::open(path, Format::Embedded, empty));
+        Ok(Self { file: Arc::new(file.await?), turn: Arc::default() })
+    }
+
+    /// Opens a store that lies elsewhere than in a file, such as on a disk that loses power in a test. What is empty is made a
+    /// store. `storage` is called again after a failure.
+    pub async fn over<B: StorageBackend>(
+        name: &str,
+        storage: impl Fn() -> B + Send + Sync + 'static,
+    ) -> Result<Self, StoreFault> {
+        let name = name.to_owned();
+        let file = reading(move || StoreFile::over(&name, storage, Format::Embedded, empty));
         Ok(Self { file: Arc::new(file.await?), turn: Arc::default() })
     }
 
@@ -45,11 +57,7 @@ impl EmbeddedStore {
         self.file.with(|database| {
             let read = database.begin_read().map_err(|error| self.file.unreadable(error))?;
             let meta = read.open_table(META).map_err(|error| self.file.unreadable(error))?;
-            let revision = meta
-                .get("revision")
-                .map_err(|error| self.file.unreadable(error))?
-                .ok_or_else(|| self.file.unreadable("the revision is missing"))?
-                .value();
+            let revision = self.revision_in(&meta)?;
             let table = read.open_table(VALUES).map_err(|error| self.file.unreadable(error))?;
             let mut values = Vec::new();
             for entry in table.iter().map_err(|error| self.file.unreadable(error))? {
@@ -67,25 +75,29 @@ impl EmbeddedStore {
         })
     }
 
+    fn revision_in(&self, meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, StoreFault> {
+        let revision = meta.get("revision").map_err(|error| self.file.unreadable(error))?;
+        Ok(revision.ok_or_else(|| self.file.unreadable("the revision is missing"))?.value())
+    }
+
     fn commit_now(&self, changes: &[StoreChange]) -> Result<Vec<Outcome>, StoreFault> {
-        self.file.with(|database| {
+        let mut under_way = None;
+        let committed = self.file.with(|database| {
             let mut write = database.begin_write().map_err(|error| self.file.unwritable(error))?;
             write.set_durability(Durability::Immediate).map_err(|error| self.file.unwritable(error))?;
             let mut outcomes = Vec::with_capacity(changes.len());
             {
                 let mut meta = write.open_table(META).map_err(|error| self.file.unwritable(error))?;
                 let mut table = write.open_table(VALUES).map_err(|error| self.file.unwritable(error))?;
-                let mut revision = meta
-                    .get("revision")
-                    .map_err(|error| self.file.unreadable(error))?
-                    .ok_or_else(|| self.file.unreadable("the revision is missing"))?
-                    .value();
+                let mut revision = self.revision_in(&meta)?;
                 for change in changes {
                     let at = (change.at.bucket.as_str(), change.at.key.as_str());
-                    let found = table
-                        .get(at)
-                        .map_err(|error| self.file.unreadable(error))?
-                        .and_then(|value| decode(value.value()).map(|(revision, _)| revision));
+                    let held = table.get(at).map_err(|error| self.file.unreadable(error))?;
+                    let found = match held.map(|stored| decode(stored.value()).map(|(revision, _)| revision)) {
+                        Some(None) => return Err(self.file.unreadable(format!("{}/{} is damaged", at.0, at.1))),
+                        Some(found) => found,
+                        None => None,
+                    };
                     let fits = match change.expected {
                         Expected::Any => true,
                         Expected::Absent => found.is_none(),
@@ -108,10 +120,29 @@ impl EmbeddedStore {
                     outcomes.push(Ok(revision));
                 }
                 meta.insert("revision", revision).map_err(|error| self.file.unwritable(error))?;
+                under_way = Some(revision);
             }
             write.commit().map_err(|error| self.file.unwritable(error))?;
             Ok(outcomes)
-        })
+        });
+        match (committed, under_way) {
+            (Err(StoreFault::Unwritable(why)), Some(revision)) => Err(self.whether_written(why, revision)),
+            (committed, _) => committed,
+        }
+    }
+
+    /// A commit that would have led to this revision failed while it was written. Is it there? The file tells, as after a loss of
+    /// power.
+    fn whether_written(&self, why: String, revision: Revision) -> StoreFault {
+        let reached = self.file.with(|database| {
+            let read = database.begin_read().map_err(|error| self.file.unreadable(error))?;
+            self.revision_in(&read.open_table(META).map_err(|error| self.file.unreadable(error))?)
+        });
+        match reached {
+            Ok(reached) if reached < revision => StoreFault::Unwritable(why),
+            Ok(_) => StoreFault::Away(format!("{why}; it may have been written all the same")),
+            Err(fault) => StoreFault::Away(format!("{why}; then: {fault}")),
+        }
     }
 }
 
@@ -119,7 +150,7 @@ impl EmbeddedStore {
 impl DesiredStore for EmbeddedStore {
     async fn load(&self) -> Result<StoreContents, StoreFault> {
         let (store, turn) = (self.clone(), self.turn.clone().lock_owned().await);
-        blocking(move || {
+        reading(move || {
             let loaded = store.load_now();
             drop(turn);
             loaded
@@ -138,7 +169,12 @@ impl DesiredStore for EmbeddedStore {
     }
 
     async fn compact(&self) -> Result<(), StoreFault> {
-        let file = self.file.clone();
-        blocking(move || file.compact()).await
+        let (file, turn) = (self.file.clone(), self.turn.clone().lock_owned().await);
+        blocking(move || {
+            let compacted = file.compact();
+            drop(turn);
+            compacted
+        })
+        .await
     }
 }

@@ -1,5 +1,8 @@
 //! What survives: `kill -9` at any instant, files that are not ours.
 
+mod disk;
+
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
@@ -46,7 +49,7 @@ async fn every_acknowledged_write_survives_kill_9() {
             if let Some((_, key)) = line.split_once("acknowledged ") {
                 acknowledged.push(key.to_owned());
                 seen += 1;
-                if seen == 20 + 13 * round {
+                if seen == 20 + 13 * (round % 20) {
                     child.kill().expect("ours");
                 }
             }
@@ -55,8 +58,9 @@ async fn every_acknowledged_write_survives_kill_9() {
         assert!(seen > 0, "the writer wrote nothing in round {round}");
     }
     let store = EmbeddedStore::open(&path).await.expect("readable after every kill");
-    let kept: Vec<String> = store.load().await.expect("readable").values.into_iter().map(|one| one.at.key).collect();
-    let lost: Vec<&String> = acknowledged.iter().filter(|key| !kept.contains(key)).collect();
+    let kept: BTreeSet<String> =
+        store.load().await.expect("readable").values.into_iter().map(|one| one.at.key).collect();
+    let lost: Vec<&String> = acknowledged.iter().filter(|key| !kept.contains(key.as_str())).collect();
     assert!(lost.is_empty(), "lost {lost:?} of {} acknowledged", acknowledged.len());
 }
 
@@ -83,6 +87,36 @@ async fn a_file_that_is_not_a_store_is_refused_and_left_alone() {
         assert!(matches!(&refused, Err(StoreFault::Unreadable(text)) if text.contains(name)), "{name}");
         assert_eq!(std::fs::read(&path).expect("still there"), contents, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_store_whose_making_was_cut_short_is_made_anew() {
+    let made = disk::Disk::default();
+    drop(made.store().await.expect("new"));
+    let diary = made.diary();
+    for orders in 0..diary.len() {
+        let mut half = Vec::new();
+        diary[..orders].iter().for_each(|order| disk::apply(&mut half, order));
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.redb");
+        std::fs::write(directory.path().join("state.redb.new"), half).expect("written");
+        let store = EmbeddedStore::open(&path).await.unwrap_or_else(|fault| panic!("after {orders}: {fault}"));
+        assert_eq!(store.load().await.expect("readable").revision, 0);
+        let names: Vec<_> =
+            std::fs::read_dir(directory.path()).expect("there").flatten().map(|at| at.file_name()).collect();
+        assert_eq!(names, ["state.redb"], "after {orders}");
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_else_is_making_is_not_made_twice() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state.redb");
+    let theirs = std::fs::File::create(directory.path().join("state.redb.new")).expect("made");
+    theirs.lock().expect("ours");
+    assert!(matches!(EmbeddedStore::open(&path).await, Err(StoreFault::Unwritable(_))));
+    drop(theirs);
+    EmbeddedStore::open(&path).await.expect("nobody makes it");
 }
 
 #[tokio::test]

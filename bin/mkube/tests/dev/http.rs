@@ -59,7 +59,12 @@ impl Http {
     /// One call; an error when there was no answer.
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         let text = body.map(Value::to_string);
-        let request = self.request(method, path, text.as_deref().map(|text| ("application/json", text)));
+        self.send(method, path, text.as_deref().map(|text| ("application/json", text)))
+    }
+
+    /// The same with a body of this type.
+    pub fn send(&self, method: &str, path: &str, body: Option<(&str, &str)>) -> Result<Answer, String> {
+        let request = self.request(method, path, body);
         runtime().block_on(async {
             let work = async {
                 let answer = request.send().await?;

@@ -274,7 +274,8 @@ fn clean(command: &str, directory: &Path) {
     }
 }
 
-fn names_in(directory: &Path) -> Vec<String> {
+/// Names of what lies in a directory; of one that is not there none.
+pub fn names_in(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

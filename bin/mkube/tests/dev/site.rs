@@ -17,14 +17,19 @@ pub const USER: &str = "admin";
 pub const PASSWORD: &str = "secret of the story";
 
 impl Machine {
-    /// Starts `mkube host` with this engine.
+    /// Starts `mkube host` with this engine and waits until it serves.
     pub fn host(&self, engine: &str, more: &[&str]) -> Running {
+        let running = self.host_unready(engine, more);
+        running.wait_for("ready", SOON);
+        running
+    }
+
+    /// Starts `mkube host` with this engine.
+    pub fn host_unready(&self, engine: &str, more: &[&str]) -> Running {
         let mut command = Command::new(binary());
         command.args(["host", "--engine", engine, "--listen", &self.host_listen]);
         command.args(["--user", USER, "--password", PASSWORD, "--data-dir"]).arg(self.dir.join("host")).args(more);
-        let running = Running::start(command);
-        running.wait_for("ready", SOON);
-        running
+        Running::start(command)
     }
 
     /// The host alone.

@@ -1,0 +1,45 @@
+//! What is there, against what was acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::dev::http::Http;
+use crate::kinds::KINDS;
+use crate::writer::{Knowledge, Shared, lock};
+
+/// The objects of a list.
+pub fn items(list: &Value) -> Vec<Value> {
+    list["items"].as_array().cloned().unwrap_or_default()
+}
+
+/// Compares everything; what was in doubt is certain afterwards. Nobody may write meanwhile.
+#[track_caller]
+pub fn check(api: &Http, known: &[Arc<Mutex<Knowledge>>], shared: &Shared) {
+    for (place, kind) in KINDS.iter().enumerate() {
+        let list = api.get(kind.path);
+        let mut found: BTreeMap<String, Option<u64>> = BTreeMap::new();
+        for object in items(&list) {
+            let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
+            let by_writers = name.starts_with(&format!("{}-", kind.name));
+            if by_writers && object["metadata"]["ownerReferences"].is_null() {
+                found.insert(name, kind.number(&object));
+            }
+        }
+        for known in known {
+            for ((_, name), possible) in lock(known).iter_mut().filter(|((at, _), _)| *at == place) {
+                let now = found.remove(name).flatten();
+                assert!(possible.contains(&now), "{name} is {now:x?}, may be one of {possible:x?}");
+                *possible = vec![now];
+            }
+        }
+        found.retain(|_, number| number.is_some());
+        assert!(found.is_empty(), "nobody wrote {found:x?}");
+        let revision = list["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
+        let (revision, before) = (revision.unwrap_or(0), shared.newest[place].load(Ordering::Relaxed));
+        assert!(revision >= before, "{}: revisions went back from {before} to {revision}", kind.name);
+        shared.newest[place].fetch_max(revision, Ordering::Relaxed);
+    }
+}

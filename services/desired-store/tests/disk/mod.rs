@@ -1,0 +1,203 @@
+//! A disk in memory that keeps a diary, and a store's history on it.
+
+#![allow(dead_code, reason = "each story uses a part of it")]
+
+use std::collections::BTreeSet;
+use std::io::{Error, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use mkube_desired_store::EmbeddedStore;
+use mkube_model::neighbours::desired_store::{DesiredStore, Expected, StoreChange, StoreFault, StoreKey};
+use redb::StorageBackend;
+
+/// What a file system allots.
+const BLOCK: usize = 4096;
+
+/// What was asked of a disk.
+#[derive(Debug, Clone)]
+pub enum Order {
+    Write(usize, Vec<u8>),
+    Length(usize),
+    /// What was written before survives loss of power.
+    Sync,
+    /// Written by the story: so many transactions are acknowledged.
+    Acknowledged(usize),
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    bytes: Vec<u8>,
+    diary: Vec<Order>,
+    /// Blocks that were written to, and how many there may be.
+    blocks: BTreeSet<usize>,
+    room: Option<usize>,
+    /// What happens to the orders to come: so many are done, then one fails, for ever or once.
+    faults: Option<(usize, bool)>,
+}
+
+/// A disk. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct Disk(Arc<Mutex<Contents>>);
+
+impl Disk {
+    pub fn with(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(Contents { bytes, ..Contents::default() })))
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.contents().bytes.clone()
+    }
+
+    pub fn diary(&self) -> Vec<Order> {
+        self.contents().diary.clone()
+    }
+
+    pub fn note(&self, order: Order) {
+        self.contents().diary.push(order);
+    }
+
+    /// From now on there is room for so many blocks; none: for all.
+    pub fn room(&self, room: Option<usize>) {
+        self.contents().room = room;
+    }
+
+    /// Blocks in use.
+    pub fn blocks(&self) -> usize {
+        self.contents().blocks.len()
+    }
+
+    /// After so many more orders one fails, once or from then on.
+    pub fn fail_after(&self, orders: usize, once: bool) {
+        self.contents().faults = Some((orders, once));
+    }
+
+    /// It works again. Whether it had failed.
+    pub fn mend(&self) -> bool {
+        !matches!(self.contents().faults.take(), Some((1.., _)))
+    }
+
+    /// Opens the store on it.
+    pub async fn store(&self) -> Result<EmbeddedStore, StoreFault> {
+        let disk = self.clone();
+        EmbeddedStore::over("disk", move || disk.clone()).await
+    }
+}
+
+/// Does an order to an image.
+pub fn apply(bytes: &mut Vec<u8>, order: &Order) {
+    match order {
+        Order::Write(offset, data) => {
+            let end = offset + data.len();
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[*offset..end].copy_from_slice(data);
+        }
+        Order::Length(length) => bytes.resize(*length, 0),
+        Order::Sync | Order::Acknowledged(_) => {}
+    }
+}
+
+fn number(offset: u64) -> Result<usize, Error> {
+    usize::try_from(offset).map_err(|error| Error::new(ErrorKind::InvalidInput, error))
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, Error> {
+        Ok(self.contents().bytes.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
+        let contents = self.contents();
+        let from = number(offset)?;
+        let found = from.checked_add(out.len()).and_then(|end| contents.bytes.get(from..end));
+        out.copy_from_slice(found.ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> Result<(), Error> {
+        self.order(Order::Length(number(length)?))
+    }
+
+    fn sync_data(&self) -> Result<(), Error> {
+        self.order(Order::Sync)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
+        self.order(Order::Write(number(offset)?, data.to_vec()))
+    }
+}
+
+impl Disk {
+    fn order(&self, order: Order) -> Result<(), Error> {
+        let mut contents = self.contents();
+        match contents.faults {
+            Some((0, once)) => {
+                if once {
+                    contents.faults = None;
+                }
+                return Err(Error::other("the disk does not answer"));
+            }
+            Some((left, once)) => contents.faults = Some((left - 1, once)),
+            None => {}
+        }
+        match &order {
+            Order::Write(offset, data) => {
+                let mut blocks = contents.blocks.clone();
+                blocks.extend(offset / BLOCK..=(offset + data.len().max(1) - 1) / BLOCK);
+                if blocks.len() > contents.blocks.len() && contents.room.is_some_and(|room| blocks.len() > room) {
+                    return Err(ErrorKind::StorageFull.into());
+                }
+                contents.blocks = blocks;
+            }
+            Order::Length(length) => drop(contents.blocks.split_off(&length.div_ceil(BLOCK))),
+            Order::Sync | Order::Acknowledged(_) => {}
+        }
+        apply(&mut contents.bytes, &order);
+        contents.diary.push(order);
+        Ok(())
+    }
+}
+/// Numbers that look random and are the same in every run.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % below as u64).expect("below a usize")
+    }
+}
+
+/// Everything a store holds, to compare.
+pub type State = (u64, Vec<(String, u64, Bytes)>);
+
+pub async fn state(store: &EmbeddedStore) -> Result<State, StoreFault> {
+    let contents = store.load().await?;
+    let values = contents.values.into_iter().map(|one| (one.at.key, one.revision, one.value)).collect();
+    Ok((contents.revision, values))
+}
+
+/// One transaction of the history: some keys written, some deleted, of all sizes.
+pub fn transaction(dice: &mut Dice) -> Vec<StoreChange> {
+    (0..=dice.roll(5))
+        .map(|_| {
+            let at = StoreKey { bucket: "PODS".into(), key: format!("default.pod-{}", dice.roll(40)) };
+            let length = [3, 60, 900, 900, 900, 1800, 9_000][dice.roll(7)];
+            let fill = u8::try_from(dice.roll(256)).expect("a byte");
+            let value = (dice.roll(4) > 0).then(|| Bytes::from(vec![fill; length]));
+            StoreChange { at, value, expected: Expected::Any, behind: false }
+        })
+        .collect()
+}
+
+/// `MKUBE_CRASH_ROUNDS` is set: everything is tried, not a sample.
+pub fn thorough() -> bool {
+    std::env::var_os("MKUBE_CRASH_ROUNDS").is_some()
+}
