@@ -1,6 +1,7 @@
 //! One trait for each thing outside mkube. Actors hold them as `Arc<dyn …>`, services implement them, tests fake them.
 
 pub mod desired_store;
+pub mod lease_book;
 pub mod name_servers;
 pub mod pod_logs;
 pub mod prober;
