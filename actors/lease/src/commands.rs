@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mkube_messages::lease::Standing;
+
 use crate::memory::{Hold, Memory};
 use crate::times::{ANNOUNCE, DEAF, Moment, SHORT};
 
@@ -28,38 +30,6 @@ pub enum Begin {
     Announce,
     /// No: somebody else may be driving.
     Refused,
-}
-
-/// How things stand, for people and for whoever starts and stops the controller.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// I drive.
-    Drives,
-    /// I hold, and only read until everything of my predecessor has ended.
-    ReadsOnly,
-    /// I held, somebody may have taken over, and the book does not answer.
-    Expired,
-    /// The book was not read yet.
-    Asking {
-        /// What it said, when it does not answer.
-        why: Option<String>,
-    },
-    /// Nobody holds; I wait before I take it.
-    WaitsToTake,
-    /// Another drives.
-    StandsBy {
-        /// Who.
-        holder: String,
-        /// It knows me, and I take over when it is silent.
-        acknowledged: bool,
-    },
-    /// Another holds, and does not acknowledge me: it may drive while the book is out of its reach, or be no more.
-    Unheard {
-        /// Who.
-        holder: String,
-    },
-    /// Another process has my name.
-    Twin,
 }
 
 impl Memory {

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use mkube_messages::lease::Standing;
 use mkube_model::lease_record::{LeaseNote, LeaseRecord};
 use mkube_model::neighbours::lease_book::{LeaseEntry, LeaseFault};
 use proptest::prelude::*;
 
-use crate::commands::{Begin, Length, Standing};
+use crate::commands::{Begin, Length};
 use crate::memory::Memory;
 use crate::next::Action;
 use crate::times::{LONGEST, Moment};
