@@ -43,7 +43,7 @@ impl ObjectsActor {
         ctx.spawn(hearing.into_actor(self).map(|news, actor, ctx| {
             actor.busy = false;
             match news {
-                Ok(StoreNews { reload: false, changes, stale }) => {
+                Ok(StoreNews { reload: false, changes, stale, .. }) => {
                     let changes = by_others(&actor.parts.kinds, &actor.view(), changes);
                     if !changes.is_empty() || stale != actor.view().stale {
                         actor.take_in(changes, stale);

@@ -113,6 +113,8 @@ pub struct StoreNews {
     pub reload: bool,
     /// As in [`StoreContents`].
     pub stale: Option<String>,
+    /// What was kept while the store was away and then dropped, because somebody else had changed the key meanwhile.
+    pub lost: Vec<StoreKey>,
 }
 
 /// Why the store refused.

@@ -1,0 +1,234 @@
+//! Becoming one with the store: what it holds is compared with what was known, taken over, and told what waits.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mkube_model::neighbours::desired_store::{Revision, StoreKey};
+
+use super::Inner;
+use super::compare::{Found, Stream, Verdict, compare_keys, compare_streams};
+use super::publish::{Publication, Word, publish};
+use super::session::{self, Incoming, Session};
+use super::snapshot::{Batch, Entry, Known, Mark, Waiting};
+
+/// Changes that are told before the word on them is awaited.
+const TOGETHER: usize = 256;
+/// A key nobody uses: deletions of it use up revisions.
+const USED_UP: &str = "mkube-revisions-used-up";
+
+/// Why it did not come to that.
+pub(crate) enum Failure {
+    /// The store is not there, or does not say everything.
+    Away(String),
+    /// The store is there and is older than what it acknowledged.
+    Older(String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Away(why)
+    }
+}
+
+/// Connects, reads, compares, takes over and tells what waits. Afterwards `incoming` has everything that happened since.
+pub(crate) async fn attach(inner: &Arc<Inner>) -> Result<(Arc<Session>, Incoming), Failure> {
+    let buckets = &inner.options.buckets;
+    let session = Arc::new(session::open(&inner.options).await?);
+    inner.say("connected to NATS, what it holds is being read");
+    let mut streams = session::look(&session, buckets).await?;
+    let marks = inner.with(|state| {
+        let marks = buckets.iter().filter_map(|bucket| Some((bucket.clone(), state.mark(bucket)?)));
+        marks.collect::<BTreeMap<_, _>>()
+    });
+    compare_streams(&marks, &streams).map_err(Failure::Older)?;
+    session::make(&session, &inner.options, &mut streams).await?;
+    let (incoming, found) = session::read_all(&session, buckets).await?;
+
+    let _turn = inner.turn.clone().lock_owned().await;
+    // What is behind is compared by its values as well, so all of them have to be in the file.
+    inner.flush().await.map_err(|fault| fault.to_string())?;
+    let streams = streams.into_iter().filter_map(|(bucket, stream)| Some((bucket, stream?))).collect();
+    take_over(inner, &session, &streams, found).await?;
+    replay(inner, &session).await?;
+    if session.is_over() {
+        return Err(Failure::Away("the connection to NATS was lost".to_owned()));
+    }
+    inner.with(|state| {
+        state.session = Some(session.clone());
+        state.older = false;
+        state.set_stale(None);
+    });
+    Ok((session, incoming))
+}
+
+/// What the store holds is what is known from now on. What it has lost of the end of a stream waits to be told again.
+async fn take_over(
+    inner: &Arc<Inner>,
+    session: &Session,
+    streams: &BTreeMap<String, Stream>,
+    found: BTreeMap<String, Found>,
+) -> Result<(), Failure> {
+    let mut lost: Vec<StoreKey> = Vec::new();
+    let mut to_use_up: Vec<(String, Revision)> = Vec::new();
+    for (bucket, stream) in streams {
+        let nothing = Found::new();
+        let keys = found.get(bucket).unwrap_or(&nothing);
+        let verdict = inner.with(|state| match state.mark(bucket) {
+            Some(_) => compare_keys(state.highest(bucket), state.keys_of(bucket), *stream, keys),
+            None => Verdict::Same,
+        });
+        match verdict {
+            Verdict::Same => {}
+            Verdict::Older(why) => return Err(Failure::Older(why)),
+            Verdict::TailLost(keys) => {
+                let missing = inner.with(|state| state.highest(bucket)) - stream.last;
+                tracing::warn!(%bucket, missing, keys = keys.len(), "NATS lost the newest changes of a bucket; they are put back");
+                to_use_up.push((bucket.clone(), missing));
+                lost.extend(keys);
+            }
+        }
+    }
+    if !to_use_up.is_empty() {
+        wait_again(inner, lost, &found).await?;
+        // A revision is given to one change only: those that were lost are used up before the next one is asked for.
+        for (bucket, missing) in to_use_up {
+            use_up(session, &bucket, missing).await?;
+        }
+    }
+    inner.with(|state| {
+        for (bucket, stream) in streams {
+            let vanished: Vec<StoreKey> = state
+                .keys_of(bucket)
+                .filter(|(at, _)| !found.get(bucket).is_some_and(|keys| keys.contains_key(*at)))
+                .map(|(at, _)| at.clone())
+                .collect();
+            vanished.iter().for_each(|at| state.cleaned_up(at));
+            state.set_mark(bucket, Mark { created: stream.created, last: stream.last.max(state.highest(bucket)) });
+        }
+        let mut changes: Vec<(StoreKey, (Known, Bytes))> = found.into_values().flatten().collect();
+        changes.sort_by_key(|(_, (known, _))| known.revision);
+        for (at, (known, value)) in changes {
+            state.heard(at, known, value);
+        }
+    });
+    inner.flush().await.map_err(|fault| Failure::Away(fault.to_string()))
+}
+
+/// Puts what the store has lost to what waits, and forgets that the store ever had it.
+async fn wait_again(inner: &Arc<Inner>, lost: Vec<StoreKey>, found: &BTreeMap<String, Found>) -> Result<(), Failure> {
+    let values = inner.values().await.map_err(|fault| fault.to_string())?;
+    let mut batch = Batch::default();
+    inner.with(|state| {
+        for at in lost {
+            let has = found.get(&at.bucket).and_then(|keys| keys.get(&at));
+            let based = has.map_or(0, |(known, _)| known.revision);
+            let (is, value) = match (values.waiting.get(&at), values.known.get(&at)) {
+                (Some((waiting, value)), _) => (Waiting { based, ..*waiting }, value.clone()),
+                (None, Some((known, value))) => {
+                    (Waiting { provisional: state.next_provisional(), based, live: known.live }, value.clone())
+                }
+                (None, None) => continue,
+            };
+            state.wait(at.clone(), is);
+            state.forget(&at);
+            batch.forgotten.push(at.clone());
+            batch.waiting.push(Entry { at, is, value });
+        }
+        state.reload();
+        batch.provisional = Some(state.provisional());
+    });
+    inner.write(batch).await.map_err(|fault| Failure::Away(fault.to_string()))
+}
+
+async fn use_up(session: &Session, bucket: &str, mut missing: Revision) -> Result<(), String> {
+    let at = StoreKey { bucket: bucket.to_owned(), key: USED_UP.to_owned() };
+    while missing > 0 {
+        let together = missing.min(TOGETHER as Revision);
+        let one = Publication { at: at.clone(), value: None, expected: None };
+        let many = (0..together).map(|_| one.clone()).collect();
+        for word in publish(&session.connection.client, many).await {
+            if let Word::Unknown(why) | Word::Refused(why) = word {
+                return Err(why);
+            }
+        }
+        missing -= together;
+    }
+    Ok(())
+}
+
+/// Tells the store what waits, where nobody else changed the key since.
+async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
+    if inner.with(|state| state.waiting.is_empty()) {
+        return Ok(());
+    }
+    let values = inner.values().await.map_err(|fault| fault.to_string())?;
+    let mut waiting: Vec<(StoreKey, (Waiting, Bytes))> = values.waiting.into_iter().collect();
+    waiting.sort_by_key(|(_, (waiting, _))| waiting.provisional);
+    tracing::info!(changes = waiting.len(), "NATS is told what was kept for it");
+    for some in waiting.chunks(TOGETHER) {
+        let mut done: Vec<StoreKey> = Vec::new();
+        let mut lost: Vec<StoreKey> = Vec::new();
+        let mut to_tell = Vec::new();
+        for (at, (waiting, value)) in some {
+            let now = values.known.get(at);
+            let is_so = match now {
+                Some((known, stored)) => known.live == waiting.live && (!known.live || stored == value),
+                None => !waiting.live,
+            };
+            let is_based_on_it = now.map_or(0, |(known, _)| known.revision) == waiting.based;
+            if is_so {
+                done.push(at.clone());
+            } else if is_based_on_it {
+                to_tell.push((at, waiting, value));
+            } else {
+                lost.push(at.clone());
+            }
+        }
+        let publications = to_tell.iter().map(|(at, waiting, value)| Publication {
+            at: (*at).clone(),
+            value: waiting.live.then(|| (*value).clone()),
+            expected: Some(waiting.based),
+        });
+        let words = publish(&session.connection.client, publications.collect()).await;
+        let mut failure = None;
+        for ((at, waiting, value), word) in to_tell.iter().zip(words) {
+            match word {
+                Word::Made(revision) => {
+                    let known = Known { revision, live: waiting.live };
+                    inner.with(|state| state.made((*at).clone(), known, (*value).clone()));
+                    done.push((*at).clone());
+                }
+                Word::Mismatch(_) => lost.push((*at).clone()),
+                Word::Refused(why) => {
+                    tracing::warn!(bucket = %at.bucket, key = %at.key, %why, "NATS does not take a change that was kept for it");
+                    lost.push((*at).clone());
+                }
+                Word::NobodyListens => failure = Some("JetStream is not there".to_owned()),
+                Word::Unknown(why) => failure = Some(why),
+            }
+        }
+        settle(inner, done, lost).await?;
+        if let Some(why) = failure {
+            return Err(Failure::Away(why));
+        }
+    }
+    Ok(())
+}
+
+/// These wait no longer.
+async fn settle(inner: &Arc<Inner>, done: Vec<StoreKey>, lost: Vec<StoreKey>) -> Result<(), Failure> {
+    let batch = inner.with(|state| {
+        for at in done.iter().chain(&lost) {
+            state.waiting.remove(at);
+        }
+        for at in &lost {
+            tracing::warn!(bucket = %at.bucket, key = %at.key, "somebody else changed it while NATS was away; what was kept for it is dropped");
+            state.lost(at.clone());
+        }
+        // Provisional revisions are no more.
+        state.reload();
+        Batch { told: done.into_iter().chain(lost).collect(), ..state.take_batch() }
+    });
+    inner.write(batch).await.map_err(|fault| Failure::Away(fault.to_string()))
+}

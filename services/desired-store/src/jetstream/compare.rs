@@ -1,0 +1,164 @@
+//! Whether what the store holds can be what it held before, or is older. Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mkube_model::neighbours::desired_store::{Revision, StoreKey};
+
+use super::snapshot::{Known, Mark};
+
+/// Revisions that may be missing at the end of a stream and are made good. JetStream syncs at least every two minutes.
+const TAIL: Revision = 100_000;
+
+/// What a bucket's stream says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stream {
+    /// When it was made, in nanoseconds since 1970.
+    pub(crate) created: i64,
+    /// Its last sequence.
+    pub(crate) last: Revision,
+}
+
+/// All keys of a bucket as its stream has them.
+pub(crate) type Found = BTreeMap<StoreKey, (Known, Bytes)>;
+
+/// What a comparison found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing that was known is missing.
+    Same,
+    /// The end of the stream is missing, as after a power loss: these keys were changed later than the stream knows.
+    TailLost(Vec<StoreKey>),
+    /// It is older, and not in a way a power loss explains: why.
+    Older(String),
+}
+
+/// Compares which streams there are with those that were known.
+pub(crate) fn compare_streams(
+    known: &BTreeMap<String, Mark>,
+    found: &BTreeMap<String, Option<Stream>>,
+) -> Result<(), String> {
+    let gone: Vec<&str> = found
+        .iter()
+        .filter(|(bucket, stream)| stream.is_none() && known.contains_key(*bucket))
+        .map(|(bucket, _)| bucket.as_str())
+        .collect();
+    if !gone.is_empty() {
+        return Err(format!("these buckets are gone: {}", gone.join(", ")));
+    }
+    let is_other = |(bucket, stream): &(&String, &Option<Stream>)| match (known.get(*bucket), stream) {
+        (Some(mark), Some(stream)) => mark.created != stream.created,
+        _ => false,
+    };
+    let made_anew: Vec<&str> = found.iter().filter(is_other).map(|(bucket, _)| bucket.as_str()).collect();
+    if made_anew.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("these buckets are not those that were known, somebody made them anew: {}", made_anew.join(", ")))
+    }
+}
+
+/// Compares the keys of one bucket, whose stream is the one that was known, with those that were known.
+pub(crate) fn compare_keys<'a>(
+    highest: Revision,
+    known: impl Iterator<Item = (&'a StoreKey, Known)>,
+    stream: Stream,
+    found: &Found,
+) -> Verdict {
+    let tail_lost = stream.last < highest;
+    let is_behind = |(at, known): &(&StoreKey, Known)| match found.get(*at) {
+        Some((found, _)) => found.revision < known.revision,
+        // What marked a deletion may be cleaned up; then nothing is there, which is what it said.
+        None => known.live || known.revision > stream.last,
+    };
+    let behind: Vec<(&StoreKey, Known)> = known.filter(is_behind).collect();
+    if !tail_lost {
+        return match behind.iter().find(|(_, known)| known.live).or(behind.first()) {
+            None => Verdict::Same,
+            Some((at, known)) => {
+                let is = match found.get(*at) {
+                    Some((found, _)) => format!("is at {}", found.revision),
+                    None => "is not there".to_owned(),
+                };
+                let key = format!("{}/{}", at.bucket, at.key);
+                let others = behind.len() - 1;
+                Verdict::Older(format!(
+                    "{key} was at revision {} and {is}; so it is with {others} others",
+                    known.revision
+                ))
+            }
+        };
+    }
+    if highest - stream.last > TAIL {
+        let bucket = behind.first().map_or("a bucket", |(at, _)| at.bucket.as_str());
+        return Verdict::Older(format!("{bucket} was at revision {highest} and is at {}", stream.last));
+    }
+    let mut behind = behind;
+    behind.sort_by_key(|(_, known)| known.revision);
+    Verdict::TailLost(behind.into_iter().map(|(at, _)| at.clone()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(key: &str) -> StoreKey {
+        StoreKey { bucket: "PODS".into(), key: key.into() }
+    }
+
+    fn live(revision: Revision) -> Known {
+        Known { revision, live: true }
+    }
+
+    fn gone(revision: Revision) -> Known {
+        Known { revision, live: false }
+    }
+
+    fn verdict(known: &[(&str, Known)], found: &[(&str, Known)], last: Revision) -> Verdict {
+        let known: Vec<(StoreKey, Known)> = known.iter().map(|(key, known)| (at(key), *known)).collect();
+        let highest = known.iter().map(|(_, known)| known.revision).max().unwrap_or(0);
+        let found = found.iter().map(|(key, known)| (at(key), (*known, Bytes::new()))).collect();
+        compare_keys(highest, known.iter().map(|(at, known)| (at, *known)), Stream { created: 1, last }, &found)
+    }
+
+    #[test]
+    fn what_is_newer_or_the_same_is_fine() {
+        let known = [("a", live(3)), ("b", gone(4)), ("c", live(5))];
+        assert_eq!(verdict(&known, &known, 5), Verdict::Same);
+        assert_eq!(
+            verdict(&known, &[("a", gone(6)), ("b", live(7)), ("c", live(5)), ("d", live(8))], 8),
+            Verdict::Same
+        );
+        assert_eq!(verdict(&known, &[("a", live(3)), ("c", live(5))], 5), Verdict::Same, "the marker was cleaned up");
+        assert_eq!(verdict(&[], &[("a", live(3))], 3), Verdict::Same);
+    }
+
+    #[test]
+    fn a_missing_end_of_the_stream_is_named_in_the_order_it_was_written_deletions_too() {
+        let known = [("a", live(9)), ("b", gone(8)), ("c", live(2)), ("d", live(7))];
+        let found = [("a", live(1)), ("b", live(4)), ("c", live(2))];
+        assert_eq!(verdict(&known, &found, 6), Verdict::TailLost(vec![at("d"), at("b"), at("a")]));
+        assert_eq!(verdict(&[("a", gone(9))], &[], 6), Verdict::TailLost(vec![at("a")]));
+    }
+
+    #[test]
+    fn keys_that_went_back_while_the_stream_did_not_are_older() {
+        for found in [&[("a", live(1)), ("b", live(4))][..], &[("b", live(4))][..]] {
+            let Verdict::Older(why) = verdict(&[("a", live(3)), ("b", live(4))], found, 9) else { panic!("{found:?}") };
+            assert!(why.contains("PODS/a was at revision 3"), "{why}");
+        }
+        assert!(matches!(verdict(&[("a", live(TAIL + 2))], &[], 1), Verdict::Older(_)));
+    }
+
+    #[test]
+    fn a_stream_that_is_gone_or_another_one_is_older_and_a_new_bucket_is_none_that_is_missing() {
+        let known = BTreeMap::from([("PODS".to_owned(), Mark { created: 1, last: 5 })]);
+        let found = |created: Option<i64>| {
+            let pods = created.map(|created| Stream { created, last: 5 });
+            BTreeMap::from([("PODS".to_owned(), pods), ("JOBS".to_owned(), None)])
+        };
+        assert_eq!(compare_streams(&known, &found(Some(1))), Ok(()));
+        assert!(compare_streams(&known, &found(None)).is_err_and(|why| why.contains("PODS") && !why.contains("JOBS")));
+        assert!(compare_streams(&known, &found(Some(2))).is_err_and(|why| why.contains("PODS")));
+    }
+}

@@ -1,0 +1,213 @@
+//! What a consumer sends, and whether anything is missing in it.
+
+use std::collections::BTreeMap;
+
+use async_nats::{HeaderMap, Message, Subject};
+use bytes::Bytes;
+use mkube_model::neighbours::desired_store::{Revision, StoreKey};
+use tokio::time::Instant;
+
+use super::snapshot::Known;
+
+/// Headers of a change that is a deletion. Servers that delete by themselves say why.
+const OPERATION: &str = "KV-Operation";
+const MARKER: &str = "Nats-Marker-Reason";
+/// In a sign of life: how many messages were sent before it.
+const LAST_CONSUMER: &str = "Nats-Last-Consumer";
+/// In a sign of life: it waits for an answer to this subject before it goes on.
+const STALLED: &str = "Nats-Consumer-Stalled";
+/// Status of signs of life.
+const LIFE: u16 = 100;
+
+/// One key of a bucket, as its stream has it.
+#[derive(Debug)]
+pub(crate) struct Delivered {
+    pub(crate) at: StoreKey,
+    pub(crate) known: Known,
+    pub(crate) value: Bytes,
+}
+
+/// What a message means.
+pub(crate) enum Meaning {
+    /// A key changed.
+    Change(Delivered),
+    /// Nothing; where an answer is waited for, that it is to be sent there.
+    Life(Option<Subject>),
+}
+
+/// What was heard from one consumer.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    /// Messages so far.
+    messages: u64,
+    /// Messages of the first reading that are still to come.
+    pending: u64,
+    when: Instant,
+}
+
+/// The consumers of all buckets, told apart by the last token of the subject they send to.
+pub(crate) struct Deliveries {
+    inbox: String,
+    heard: BTreeMap<String, Heard>,
+}
+
+impl Deliveries {
+    pub(crate) fn new(inbox: String) -> Self {
+        Self { inbox, heard: BTreeMap::new() }
+    }
+
+    /// Where the consumer of a bucket sends to.
+    pub(crate) fn subject_of(&self, bucket: &str) -> String {
+        format!("{}.{bucket}", self.inbox)
+    }
+
+    /// What all of them send to.
+    pub(crate) fn subject_of_all(&self) -> String {
+        format!("{}.*", self.inbox)
+    }
+
+    /// A consumer begins, with so many messages to come.
+    pub(crate) fn begin(&mut self, bucket: &str, pending: u64) {
+        self.heard.insert(bucket.to_owned(), Heard { messages: 0, pending, when: Instant::now() });
+    }
+
+    /// Nothing is outstanding of the first reading.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.heard.values().all(|heard| heard.pending == 0)
+    }
+
+    /// The time before now counts as if everybody had been heard.
+    pub(crate) fn forgive(&mut self) {
+        for heard in self.heard.values_mut() {
+            heard.when = Instant::now();
+        }
+    }
+
+    /// A bucket whose consumer was not heard of since.
+    pub(crate) fn silent_since(&self, since: Instant) -> Option<&str> {
+        self.heard.iter().find(|(_, heard)| heard.when < since).map(|(bucket, _)| bucket.as_str())
+    }
+
+    /// What a message means; why nothing can be made of it, or what is missing before it.
+    pub(crate) fn read(&mut self, message: Message) -> Result<Meaning, String> {
+        if message.status.is_some_and(|status| status.as_u16() == LIFE) {
+            return self.life(&message);
+        }
+        let place = message.reply.as_deref().and_then(place).ok_or("JetStream sent what is no message of a stream")?;
+        let at = key_of(&message.subject).ok_or("JetStream sent a change of no bucket")?;
+        let heard = self.heard.get_mut(&at.bucket).ok_or("JetStream sent a change of a bucket nobody asked for")?;
+        if place.message != heard.messages + 1 {
+            return Err(format!("changes of bucket {} were lost on the way", at.bucket));
+        }
+        *heard = Heard { messages: place.message, pending: heard.pending.min(place.pending), when: Instant::now() };
+        let live = !message.headers.as_ref().is_some_and(is_deletion);
+        let value = if live { message.payload } else { Bytes::new() };
+        Ok(Meaning::Change(Delivered { at, known: Known { revision: place.revision, live }, value }))
+    }
+
+    fn life(&mut self, message: &Message) -> Result<Meaning, String> {
+        let bucket = message.subject.strip_prefix(&format!("{}.", self.inbox)).unwrap_or_default();
+        let Some(heard) = self.heard.get_mut(bucket) else { return Ok(Meaning::Life(None)) };
+        heard.when = Instant::now();
+        let number = |name| message.headers.as_ref()?.get(name)?.as_str().parse::<u64>().ok();
+        if number(LAST_CONSUMER).is_some_and(|sent| sent > heard.messages) {
+            return Err(format!("changes of bucket {bucket} were lost on the way"));
+        }
+        let stalled = message.headers.as_ref().and_then(|headers| headers.get(STALLED));
+        let stalled = stalled.map(|subject| Subject::from(subject.as_str()));
+        Ok(Meaning::Life(message.reply.clone().or(stalled)))
+    }
+}
+
+fn is_deletion(headers: &HeaderMap) -> bool {
+    let operation = headers.get(OPERATION).map(|value| value.as_str());
+    operation.is_some_and(|operation| operation == "DEL" || operation == "PURGE") || headers.get(MARKER).is_some()
+}
+
+/// `$KV.<bucket>.<key>`.
+fn key_of(subject: &str) -> Option<StoreKey> {
+    let (bucket, key) = subject.strip_prefix("$KV.")?.split_once('.')?;
+    Some(StoreKey { bucket: bucket.to_owned(), key: key.to_owned() })
+}
+
+/// Where a message stands.
+struct Place {
+    /// In its stream.
+    revision: Revision,
+    /// Among those of its consumer.
+    message: u64,
+    /// How many follow that were there already.
+    pending: u64,
+}
+
+/// `$JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<message>.<time>.<pending>`; newer servers put a domain and a hash of the
+/// account behind `ACK`, and something random at the end.
+fn place(reply: &str) -> Option<Place> {
+    let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
+    let from = match tokens.len() {
+        7 => 2,
+        9.. => 4,
+        _ => return None,
+    };
+    let number = |nth: usize| tokens.get(from + nth)?.parse().ok();
+    Some(Place { revision: number(1)?, message: number(2)?, pending: number(4)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_message_is_read_of_old_and_new_servers() {
+        let read = |text| place(text).map(|place| (place.revision, place.message, place.pending));
+        assert_eq!(read("$JS.ACK.KV_PODS.c1.1.57.4.1700000000000000000.9"), Some((57, 4, 9)));
+        assert_eq!(read("$JS.ACK._.hash.KV_PODS.c1.1.57.4.1700000000000000000.9"), Some((57, 4, 9)));
+        assert_eq!(read("$JS.ACK.hub.hash.KV_PODS.c1.1.57.4.1700000000000000000.9.x7"), Some((57, 4, 9)));
+        assert_eq!(read("$JS.ACK.KV_PODS.c1.1"), None);
+        assert_eq!(read("_INBOX.1"), None);
+    }
+
+    fn message(subject: &str, reply: &str, status: Option<u16>, headers: HeaderMap) -> Message {
+        Message {
+            subject: subject.into(),
+            reply: (!reply.is_empty()).then(|| reply.into()),
+            payload: Bytes::new(),
+            headers: Some(headers),
+            status: status.and_then(|status| status.try_into().ok()),
+            description: None,
+            length: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_missing_is_noticed_by_the_next_one_or_by_a_sign_of_life() {
+        let begun = || {
+            let mut deliveries = Deliveries::new("_INBOX.a".to_owned());
+            deliveries.begin("PODS", 3);
+            deliveries
+        };
+        let change = |nth: u64| {
+            let reply = format!("$JS.ACK.KV_PODS.c.1.{}.{nth}.1.{}", 40 + nth, 3 - nth);
+            message("$KV.PODS.d.a", &reply, None, HeaderMap::new())
+        };
+        let mut deliveries = begun();
+        for nth in 1..=3 {
+            assert!(!deliveries.is_complete());
+            let Ok(Meaning::Change(delivered)) = deliveries.read(change(nth)) else { panic!("a change") };
+            assert_eq!((delivered.at.key.as_str(), delivered.known.revision), ("d.a", 40 + nth));
+        }
+        assert!(deliveries.is_complete());
+
+        let mut deliveries = begun();
+        assert!(deliveries.read(change(1)).is_ok() && deliveries.read(change(3)).is_err());
+
+        let life = |sent: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LAST_CONSUMER, sent);
+            message("_INBOX.a.PODS", "", Some(LIFE), headers)
+        };
+        let mut deliveries = begun();
+        assert!(deliveries.read(change(1)).is_ok() && deliveries.read(life("1")).is_ok());
+        assert!(deliveries.read(life("2")).is_err());
+    }
+}

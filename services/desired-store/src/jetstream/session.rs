@@ -1,0 +1,201 @@
+//! From nothing to a connection over which everything was read and each change is heard of.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
+use async_nats::jetstream::context::{CreateKeyValueErrorKind, GetStreamErrorKind};
+use async_nats::jetstream::{self, Context, ErrorCode, kv, stream::StorageType};
+use async_nats::{Message, Subscriber};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::{join_all, try_join_all};
+use mkube_nats_client::{Connection, NatsFault, connect};
+use tokio::sync::watch;
+
+use super::JetStreamOptions;
+use super::compare::{Found, Stream};
+use super::delivery::{Delivered, Deliveries, Meaning};
+
+/// How long reading everything may take, as long as something comes in.
+const READING: Duration = Duration::from_secs(30);
+/// Pause between two signs of life of a consumer that has nothing to send.
+const LIFE: Duration = Duration::from_secs(2);
+/// How long a consumer is kept by the server when its connection is gone.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+
+/// A connection over which changes are told and heard of, until it fails.
+pub(crate) struct Session {
+    pub(crate) connection: Connection,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Session {
+    fn new(connection: Connection) -> Self {
+        Self { connection, failed: watch::Sender::new(None) }
+    }
+
+    /// It is good for nothing any more.
+    pub(crate) fn fail(&self, why: &str) {
+        self.failed.send_if_modified(|failed| failed.is_none() && failed.replace(why.to_owned()).is_none());
+    }
+
+    /// Whether it is known to be over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.connection.has_ended() || self.failed.borrow().is_some()
+    }
+
+    /// Returns when it is over: why.
+    pub(crate) async fn over(&self) -> String {
+        let mut failed = self.failed.subscribe();
+        let failing = async {
+            // Its other end is in here, it cannot go away.
+            failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone()).unwrap_or_default()
+        };
+        tokio::select! {
+            biased;
+            why = failing => why,
+            why = self.connection.ended() => why,
+        }
+    }
+}
+
+/// Where a consumer's messages come in.
+pub(crate) struct Incoming {
+    subscriber: Subscriber,
+    pub(crate) deliveries: Deliveries,
+}
+
+impl Incoming {
+    /// The next change; answers what wants an answer.
+    pub(crate) async fn next(&mut self, session: &Session) -> Result<Option<Delivered>, String> {
+        let message = self.subscriber.next().await.ok_or("the connection to NATS was lost")?;
+        self.read(session, message).await
+    }
+
+    async fn read(&mut self, session: &Session, message: Message) -> Result<Option<Delivered>, String> {
+        match self.deliveries.read(message)? {
+            Meaning::Change(delivered) => Ok(Some(delivered)),
+            Meaning::Life(None) => Ok(None),
+            Meaning::Life(Some(answer)) => {
+                let answered = session.connection.client.publish(answer, Bytes::new()).await;
+                answered.map(|()| None).map_err(|error| error.to_string())
+            }
+        }
+    }
+}
+
+/// A connection to servers, before anything was read.
+pub(crate) async fn open(options: &JetStreamOptions) -> Result<Session, String> {
+    match connect(&options.nats, &options.name).await {
+        Ok(connection) => Ok(Session::new(connection)),
+        Err(NatsFault::Unreachable(why) | NatsFault::Refused(why) | NatsFault::Settings(why)) => Err(why),
+    }
+}
+
+/// Which of the buckets there are.
+pub(crate) async fn look(session: &Session, buckets: &[String]) -> Result<BTreeMap<String, Option<Stream>>, String> {
+    let context = jetstream::new(session.connection.client.clone());
+    let looked = join_all(buckets.iter().map(|bucket| stream(&context, bucket))).await;
+    buckets.iter().zip(looked).map(|(bucket, stream)| Ok((bucket.clone(), stream?))).collect()
+}
+
+async fn stream(context: &Context, bucket: &str) -> Result<Option<Stream>, String> {
+    match context.get_stream(format!("KV_{bucket}")).await {
+        Ok(stream) => Ok(Some(described(stream.cached_info()))),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+            GetStreamErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED => {
+                Err("JetStream is not enabled on the NATS server".to_owned())
+            }
+            _ => Err(format!("connected to NATS, but JetStream does not say what is in bucket {bucket}: {error}")),
+        },
+    }
+}
+
+fn described(info: &jetstream::stream::Info) -> Stream {
+    let created = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
+    Stream { created, last: info.state.last_sequence }
+}
+
+/// Makes the buckets that are not there.
+pub(crate) async fn make(
+    session: &Session,
+    options: &JetStreamOptions,
+    found: &mut BTreeMap<String, Option<Stream>>,
+) -> Result<(), String> {
+    let context = jetstream::new(session.connection.client.clone());
+    let missing = found.iter_mut().filter(|(_, stream)| stream.is_none());
+    let context = &context;
+    try_join_all(missing.map(|(bucket, made)| async move {
+        let config = kv::Config {
+            bucket: bucket.clone(),
+            history: 1,
+            storage: StorageType::File,
+            num_replicas: usize::try_from(options.nats.replicas).unwrap_or(1).max(1),
+            ..kv::Config::default()
+        };
+        let said =
+            |why: &dyn std::fmt::Display| format!("connected to NATS, but bucket {bucket} cannot be made: {why}");
+        match context.create_key_value(config).await {
+            Ok(store) => *made = Some(described(store.stream.cached_info())),
+            Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
+                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                return Err(said(&cause));
+            }
+            Err(error) => return Err(said(&error)),
+        }
+        Ok(())
+    }))
+    .await
+    .map(drop)
+}
+
+/// Begins to listen to every bucket, and reads all there is.
+pub(crate) async fn read_all(
+    session: &Session,
+    buckets: &[String],
+) -> Result<(Incoming, BTreeMap<String, Found>), String> {
+    let client = &session.connection.client;
+    let context = jetstream::new(client.clone());
+    let mut deliveries = Deliveries::new(client.new_inbox());
+    let subscriber = client.subscribe(deliveries.subject_of_all()).await.map_err(|error| error.to_string())?;
+    let consumers = buckets.iter().map(|bucket| {
+        let config = push::Config {
+            deliver_subject: deliveries.subject_of(bucket),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            filter_subject: format!("$KV.{bucket}.>"),
+            ack_policy: AckPolicy::None,
+            flow_control: true,
+            idle_heartbeat: LIFE,
+            inactive_threshold: FORGOTTEN,
+            memory_storage: true,
+            num_replicas: 1,
+            ..push::Config::default()
+        };
+        let made = context.create_consumer_on_stream(config, format!("KV_{bucket}"));
+        async move {
+            match made.await {
+                Ok(consumer) => Ok((bucket, consumer.cached_info().num_pending)),
+                Err(error) => Err(format!("connected to NATS, but bucket {bucket} cannot be read: {error}")),
+            }
+        }
+    });
+    for (bucket, pending) in try_join_all(consumers).await? {
+        deliveries.begin(bucket, pending);
+    }
+    let mut incoming = Incoming { subscriber, deliveries };
+    let mut found: BTreeMap<String, Found> = buckets.iter().map(|bucket| (bucket.clone(), Found::new())).collect();
+    while !incoming.deliveries.is_complete() {
+        let next = tokio::time::timeout(READING, incoming.next(session)).await;
+        if let Some(delivered) =
+            next.map_err(|_| "connected to NATS, but JetStream stopped in the middle of a bucket")??
+        {
+            found
+                .entry(delivered.at.bucket.clone())
+                .or_default()
+                .insert(delivered.at, (delivered.known, delivered.value));
+        }
+    }
+    Ok((incoming, found))
+}

@@ -1,0 +1,323 @@
+//! What is known, in memory: which key was last changed when, what others did since that was asked last, and how the store is.
+//! Values are in the file; those heard of since the file was written last are kept here until then.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mkube_model::neighbours::desired_store::{
+    Conflict, Expected, ForeignChange, PROVISIONAL, Revision, StoreChange, StoreContents, StoreKey, StoreNews,
+    StoredValue,
+};
+
+use super::session::Session;
+use super::snapshot::{Batch, Entry, Index, Known, Mark, Values, Waiting};
+
+/// Changes by others that are kept until somebody asks; when there are more, everything is to be loaded anew.
+const NEWS: usize = 4096;
+/// Values that are kept in memory before they have to go into the file.
+pub(crate) const FRESH: usize = 1024;
+
+/// See the module.
+pub(crate) struct State {
+    marks: BTreeMap<String, Mark>,
+    known: BTreeMap<StoreKey, Known>,
+    /// What waits to be told.
+    pub(crate) waiting: BTreeMap<StoreKey, Waiting>,
+    /// The last provisional revision that was handed out, ever.
+    provisional: Revision,
+    /// Buckets to their highest revision.
+    highest: BTreeMap<String, Revision>,
+    /// Not in the file yet.
+    fresh: BTreeMap<StoreKey, (Known, Bytes)>,
+    forgotten: BTreeSet<StoreKey>,
+    marked: BTreeSet<String>,
+    news: StoreNews,
+    has_news: bool,
+    /// A commit is under way; what is heard meanwhile may be our own.
+    pub(crate) committing: bool,
+    stale: Option<String>,
+    /// The store came back older than what was acknowledged: nothing is written to it or kept for it by clients.
+    pub(crate) older: bool,
+    /// Where changes are told, while the store is there and its contents are known.
+    pub(crate) session: Option<Arc<Session>>,
+    /// How often it was tried to get there.
+    pub(crate) attempts: u64,
+}
+
+impl State {
+    pub(crate) fn new(index: Index, stale: &str) -> Self {
+        let mut state = Self {
+            marks: index.marks,
+            known: BTreeMap::new(),
+            waiting: index.waiting,
+            provisional: index.provisional.max(PROVISIONAL),
+            highest: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            marked: BTreeSet::new(),
+            news: StoreNews::default(),
+            has_news: false,
+            committing: false,
+            stale: Some(stale.to_owned()),
+            older: false,
+            session: None,
+            attempts: 0,
+        };
+        for (at, known) in index.known {
+            state.raise(&at.bucket, known.revision);
+            state.known.insert(at, known);
+        }
+        let marks: Vec<(String, Revision)> = state.marks.iter().map(|(name, mark)| (name.clone(), mark.last)).collect();
+        for (bucket, last) in marks {
+            state.raise(&bucket, last);
+        }
+        state
+    }
+
+    fn raise(&mut self, bucket: &str, revision: Revision) {
+        match self.highest.get_mut(bucket) {
+            Some(highest) => *highest = revision.max(*highest),
+            None => drop(self.highest.insert(bucket.to_owned(), revision)),
+        }
+    }
+
+    // What is known.
+
+    pub(crate) fn mark(&self, bucket: &str) -> Option<Mark> {
+        self.marks.get(bucket).copied()
+    }
+
+    pub(crate) fn highest(&self, bucket: &str) -> Revision {
+        self.highest.get(bucket).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn known(&self, at: &StoreKey) -> Option<Known> {
+        self.known.get(at).copied()
+    }
+
+    /// The revision of a key's value in the store; none when there is no value.
+    pub(crate) fn live(&self, at: &StoreKey) -> Option<Revision> {
+        self.known.get(at).filter(|known| known.live).map(|known| known.revision)
+    }
+
+    /// Everything known of a bucket, in key order.
+    pub(crate) fn keys_of(&self, bucket: &str) -> impl Iterator<Item = (&StoreKey, Known)> {
+        let from = StoreKey { bucket: bucket.to_owned(), key: String::new() };
+        self.known.range(from..).take_while(move |(at, _)| at.bucket == bucket).map(|(at, known)| (at, *known))
+    }
+
+    // What is learnt.
+
+    /// A bucket is this stream, and known so far.
+    pub(crate) fn set_mark(&mut self, bucket: &str, mark: Mark) {
+        self.raise(bucket, mark.last);
+        self.marks.insert(bucket.to_owned(), mark);
+        self.marked.insert(bucket.to_owned());
+    }
+
+    /// The store said that a key changed.
+    pub(crate) fn heard(&mut self, at: StoreKey, known: Known, value: Bytes) {
+        if let Some(mark) = self.marks.get_mut(&at.bucket) {
+            mark.last = mark.last.max(known.revision);
+            self.marked.insert(at.bucket.clone());
+        }
+        self.raise(&at.bucket, known.revision);
+        if self.known.get(&at).is_some_and(|before| before.revision >= known.revision) {
+            return;
+        }
+        self.learn(at.clone(), known, value.clone());
+        self.tell(ForeignChange { at, value: known.live.then_some(value), revision: known.revision });
+    }
+
+    /// What marked the deletion of a key was cleaned up.
+    pub(crate) fn cleaned_up(&mut self, at: &StoreKey) {
+        self.forget(at);
+        self.forgotten.insert(at.clone());
+    }
+
+    /// The store does not have a change it had; whatever it has instead is heard next.
+    pub(crate) fn forget(&mut self, at: &StoreKey) {
+        self.known.remove(at);
+        self.fresh.remove(at);
+    }
+
+    /// A change of ours got its revision.
+    pub(crate) fn made(&mut self, at: StoreKey, known: Known, value: Bytes) {
+        self.raise(&at.bucket, known.revision);
+        self.news.changes.retain(|news| news.at != at || news.revision != known.revision);
+        if self.known.get(&at).is_none_or(|before| before.revision < known.revision) {
+            self.learn(at, known, value);
+        }
+    }
+
+    fn learn(&mut self, at: StoreKey, known: Known, value: Bytes) {
+        self.forgotten.remove(&at);
+        self.known.insert(at.clone(), known);
+        self.fresh.insert(at, (known, value));
+    }
+
+    /// Something is waiting from now on; or a newer change of the same key takes its place.
+    pub(crate) fn wait(&mut self, at: StoreKey, waiting: Waiting) {
+        self.waiting.insert(at, waiting);
+    }
+
+    // What is told.
+
+    fn tell(&mut self, change: ForeignChange) {
+        if self.news.reload {
+            return;
+        }
+        if self.news.changes.len() >= NEWS {
+            return self.reload();
+        }
+        self.news.changes.push(change);
+        self.has_news = true;
+    }
+
+    /// More happened than can be told.
+    pub(crate) fn reload(&mut self) {
+        self.news.changes = Vec::new();
+        self.news.reload = true;
+        self.has_news = true;
+    }
+
+    /// What waited was not told, because somebody else changed the key meanwhile.
+    pub(crate) fn lost(&mut self, at: StoreKey) {
+        self.news.lost.push(at);
+        self.has_news = true;
+    }
+
+    /// How the store is; none: it is there, and all of it is known.
+    pub(crate) fn set_stale(&mut self, why: Option<String>) {
+        if self.stale != why {
+            self.stale = why;
+            self.has_news = true;
+        }
+    }
+
+    pub(crate) fn stale(&self) -> Option<String> {
+        self.stale.clone()
+    }
+
+    pub(crate) fn has_news(&self) -> bool {
+        self.has_news && !self.committing
+    }
+
+    pub(crate) fn take_news(&mut self) -> StoreNews {
+        let stale = self.stale.clone();
+        if self.committing {
+            return StoreNews { stale, ..StoreNews::default() };
+        }
+        self.has_news = false;
+        StoreNews { stale, ..std::mem::take(&mut self.news) }
+    }
+
+    // What goes into the file, and comes from it.
+
+    pub(crate) fn fresh(&self) -> usize {
+        self.fresh.len()
+    }
+
+    /// Everything that is not in the file yet.
+    pub(crate) fn take_batch(&mut self) -> Batch {
+        let known = std::mem::take(&mut self.fresh);
+        let marks = std::mem::take(&mut self.marked);
+        Batch {
+            known: known.into_iter().map(|(at, (is, value))| Entry { at, is, value }).collect(),
+            marks: marks
+                .into_iter()
+                .filter_map(|name| Some((self.marks.get(&name).copied()?, name)))
+                .map(swap)
+                .collect(),
+            forgotten: std::mem::take(&mut self.forgotten).into_iter().collect(),
+            ..Batch::default()
+        }
+    }
+
+    /// A batch did not get into the file.
+    pub(crate) fn return_batch(&mut self, batch: Batch) {
+        for entry in batch.known {
+            self.fresh.entry(entry.at).or_insert((entry.is, entry.value));
+        }
+        self.marked.extend(batch.marks.into_iter().map(|(bucket, _)| bucket));
+        self.forgotten.extend(batch.forgotten.into_iter().filter(|at| !self.known.contains_key(at)));
+    }
+
+    /// What a reading answers, without the values; nothing that happened before it is news any more.
+    pub(crate) fn begin_contents(&mut self) -> StoreContents {
+        self.news.changes = Vec::new();
+        self.news.reload = false;
+        self.has_news = !self.news.lost.is_empty();
+        let mut buckets = self.highest.clone();
+        for (at, waiting) in &self.waiting {
+            let highest = buckets.entry(at.bucket.clone()).or_default();
+            *highest = waiting.provisional.max(*highest);
+        }
+        StoreContents { buckets, stale: self.stale.clone(), ..StoreContents::default() }
+    }
+
+    // What is kept while the store is away.
+
+    /// Which of the changes fit to what is known, with the provisional revision of each.
+    pub(crate) fn keep(&mut self, changes: Vec<StoreChange>) -> Vec<Result<Entry<Waiting>, Conflict>> {
+        let keep = |change: StoreChange| {
+            let before = self.waiting.get(&change.at).copied();
+            let found = match before {
+                Some(before) => before.live.then_some(before.provisional),
+                None => self.live(&change.at),
+            };
+            check(&change, found)?;
+            self.provisional += 1;
+            let based = before.map(|before| before.based);
+            let based = based.unwrap_or_else(|| self.known(&change.at).map_or(0, |known| known.revision));
+            let is = Waiting { provisional: self.provisional, based, live: change.value.is_some() };
+            self.wait(change.at.clone(), is);
+            Ok(Entry { at: change.at, is, value: change.value.unwrap_or_default() })
+        };
+        changes.into_iter().map(keep).collect()
+    }
+
+    /// One more provisional revision.
+    pub(crate) fn next_provisional(&mut self) -> Revision {
+        self.provisional += 1;
+        self.provisional
+    }
+
+    /// The last provisional revision.
+    pub(crate) fn provisional(&self) -> Revision {
+        self.provisional
+    }
+}
+
+fn swap((mark, name): (Mark, String)) -> (String, Mark) {
+    (name, mark)
+}
+
+/// Whether a change fits to the revision that is found.
+pub(crate) fn check(change: &StoreChange, found: Option<Revision>) -> Result<(), Conflict> {
+    let fits = match change.expected {
+        Expected::Any => true,
+        Expected::Absent => found.is_none(),
+        Expected::At(revision) => found == Some(revision),
+    };
+    if fits { Ok(()) } else { Err(Conflict { at: change.at.clone(), expected: change.expected, found }) }
+}
+
+/// Puts the values into what a reading answers.
+pub(crate) fn with_values(mut contents: StoreContents, values: Values) -> StoreContents {
+    let Values { known, mut waiting } = values;
+    for (at, (known, value)) in known {
+        let (live, revision, value) = match waiting.remove(&at) {
+            Some((waiting, value)) => (waiting.live, waiting.provisional, value),
+            None => (known.live, known.revision, value),
+        };
+        if live {
+            contents.values.push(StoredValue { at, revision, value });
+        }
+    }
+    let new = waiting.into_iter().filter(|(_, (waiting, _))| waiting.live);
+    contents.values.extend(new.map(|(at, (waiting, value))| StoredValue { at, revision: waiting.provisional, value }));
+    contents.values.sort_by(|one, other| one.at.cmp(&other.at));
+    contents
+}
