@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::{CallError, Door};
-use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, PatchType, StoredObject, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::{KindId, KindTable};
+use mkube_model::marks::BOOT_RECORD;
+use mkube_model::metadata;
 use mkube_model::status::Status;
 use serde_json::{Value, json};
 
 use crate::document::Document;
+use crate::settle::{Fate, Known, Unconfirmed, fate};
 
 /// Pause before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Pause before an unread store is looked at again.
 const SOON: Duration = Duration::from_millis(20);
+/// Pause before what a store that is away refused is tried again.
+const AWAY: Duration = Duration::from_secs(5);
 /// The record of what was brought in.
 const RECORD: (&str, &str) = ("kube-system", "mkube-boot-manifest");
 
@@ -37,14 +42,22 @@ pub struct BootParts {
 /// See the room's card.
 pub struct BootActor {
     parts: BootParts,
+    done: Done,
+}
+
+/// What one incarnation knows of its work.
+#[derive(Clone, Default)]
+struct Done {
     /// Identities of refused documents: told once, not tried again.
     refused: BTreeSet<String>,
+    /// Identities of documents that were brought in while the store was away.
+    behind: BTreeSet<String>,
 }
 
 impl BootActor {
     /// A new incarnation.
     pub fn new(parts: BootParts) -> Self {
-        Self { parts, refused: BTreeSet::new() }
+        Self { parts, done: Done::default() }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -52,44 +65,89 @@ impl BootActor {
             ctx.run_later(SOON, |actor, ctx| actor.look(ctx));
             return;
         }
-        let work = bring_in(self.parts.clone(), self.refused.clone());
-        ctx.spawn(work.into_actor(self).map(|(refused, done), actor, ctx| {
-            actor.refused = refused;
-            if let Err(why) = done {
-                tracing::info!(%why, "the boot manifest is not in yet, trying again");
-                ctx.run_later(RETRY, |actor, ctx| actor.look(ctx));
+        let away = self.parts.objects.view().stale.is_some();
+        let work = bring_in(self.parts.clone(), self.done.clone(), away);
+        ctx.spawn(work.into_actor(self).map(move |(done, result), actor, ctx| {
+            actor.done = done;
+            match result {
+                Ok(()) if away => actor.look_when_back(None, ctx),
+                Ok(()) => {}
+                Err(why) => {
+                    tracing::info!(%why, "the boot manifest is not in yet, trying again");
+                    if away {
+                        return actor.look_when_back(Some(AWAY), ctx);
+                    }
+                    ctx.run_later(RETRY, |actor, ctx| actor.look(ctx));
+                }
             }
         }));
     }
+
+    /// Looks again when the store is there, or after a while.
+    fn look_when_back(&self, longest: Option<Duration>, ctx: &mut Context<Self>) {
+        let (objects, mut notices) = (self.parts.objects.clone(), self.parts.objects.notices());
+        let back = async move {
+            let waiting = notices.wait_for(|_| objects.view().is_complete());
+            match longest {
+                Some(longest) => drop(tokio::time::timeout(longest, waiting).await),
+                None => drop(waiting.await),
+            }
+        };
+        ctx.spawn(back.into_actor(self).map(|(), actor, ctx| actor.look(ctx)));
+    }
 }
 
-/// What is recorded as brought in.
-fn recorded(parts: &BootParts, maps: KindId) -> BTreeSet<String> {
-    let record = parts.objects.view().get(&maps, &ObjectKey::new(RECORD.0, RECORD.1));
-    let text = record.and_then(|map| map.value().pointer("/data/documents").and_then(Value::as_str).map(str::to_owned));
-    text.unwrap_or_default().lines().map(str::to_owned).collect()
+/// The record of what was brought in: its uid, empty when there is none, and what it says.
+fn recorded(parts: &BootParts, maps: KindId) -> (String, BTreeSet<String>) {
+    let Some(record) = parts.objects.view().get(&maps, &ObjectKey::new(RECORD.0, RECORD.1)) else {
+        return Default::default();
+    };
+    let text = record.value().pointer("/data/documents").and_then(Value::as_str).map(str::to_owned);
+    (record.uid().to_owned(), text.unwrap_or_default().lines().map(str::to_owned).collect())
 }
 
-async fn bring_in(parts: BootParts, mut refused: BTreeSet<String>) -> (BTreeSet<String>, Result<(), String>) {
+/// `away`: the store is, and may hold more than is known here.
+async fn bring_in(parts: BootParts, mut done: Done, away: bool) -> (Done, Result<(), String>) {
     let kinds = parts.objects.kinds().clone();
     let (Some(maps), Some(namespaces)) = (kind(&kinds, "ConfigMap"), kind(&kinds, "Namespace")) else {
-        return (refused, Ok(()));
+        return (done, Ok(()));
     };
-    let before = recorded(&parts, maps);
-    let mut record = before.clone();
     let mut later = None;
+    if !away && let Err(error) = settle(&parts, &kinds, maps, &mut done).await {
+        return (done, Err(error.to_string()));
+    }
+    if away
+        && recorded(&parts, maps).0.is_empty()
+        && let Err(error) = keep_record(&parts, maps, &BTreeSet::new()).await
+    {
+        return (done, Err(error.to_string()));
+    }
+    let (uid, before) = recorded(&parts, maps);
+    let mut record = before.clone();
     let once = parts.once.iter().filter(|document| !before.contains(&document.identity())).map(|one| (one, false));
-    for (document, replace) in once.chain(parts.always.iter().map(|one| (one, true))) {
+    // What is in the store already is not brought up to date from what was last known of it.
+    let always = parts.always.iter().filter(|_| !away).map(|one| (one, true));
+    for (document, replace) in once.chain(always) {
         let identity = document.identity();
-        if refused.contains(&identity) {
+        if done.refused.contains(&identity) {
             continue;
         }
-        match one(&parts, namespaces, document, replace).await {
-            Ok(()) if !replace => drop(record.insert(identity)),
+        let body = match (replace, away) {
+            (true, _) => document.body.clone(),
+            (false, false) => document.owned(),
+            (false, true) => document.owned_by_record(&uid),
+        };
+        match one(&parts, namespaces, document, body, replace).await {
+            Ok(()) if !replace => {
+                if away {
+                    done.behind.insert(identity.clone());
+                }
+                record.insert(identity);
+            }
             Ok(()) => {}
             Err(CallError::Fault(status)) if status.code < 500 && status.code != 429 => {
                 tracing::error!(document = %identity, why = %status, "a document of the manifest is refused");
-                refused.insert(identity);
+                done.refused.insert(identity);
             }
             Err(error) => later = Some(error.to_string()),
         }
@@ -99,7 +157,47 @@ async fn bring_in(parts: BootParts, mut refused: BTreeSet<String>) -> (BTreeSet<
     {
         later = Some(error.to_string());
     }
-    (refused, later.map_or(Ok(()), Err))
+    (done, later.map_or(Ok(()), Err))
+}
+
+/// Decides about what was brought in while the store was away, by this process or one before it.
+async fn settle(parts: &BootParts, kinds: &KindTable, maps: KindId, done: &mut Done) -> Result<(), Refusal> {
+    let (uid, documents) = recorded(parts, maps);
+    let view = parts.objects.view();
+    let noted_in = |object: &StoredObject| metadata::annotation(&object.value(), BOOT_RECORD).map(str::to_owned);
+    let pods = kind(kinds, "Pod").map(|pods| view.kind(&pods)).unwrap_or_default();
+    let has_others = pods.objects.values().any(|pod| noted_in(pod).is_none());
+    let known = Known { record: &uid, documents: &documents, has_others };
+    for document in &parts.once {
+        let identity = document.identity();
+        let behind = done.behind.contains(&identity);
+        let Some(object) = view.get(&document.kind, &document.key) else { continue };
+        let Some(noted_in) = noted_in(&object) else {
+            if behind {
+                tracing::warn!(document = %identity, "the store has one of this name already: that one stands");
+                done.behind.remove(&identity);
+            }
+            continue;
+        };
+        let uid = object.uid();
+        let verb = match fate(&Unconfirmed { identity: identity.clone(), noted_in }, known) {
+            Fate::Stays => {
+                let body = json!({"metadata": {"uid": uid, "annotations": {BOOT_RECORD: null}}});
+                Verb::Patch { patch: PatchType::Merge, body }
+            }
+            Fate::Goes => {
+                tracing::warn!(document = %identity, "it was deleted in the store before, and goes again");
+                Verb::Delete { options: json!({"preconditions": {"uid": uid}}) }
+            }
+        };
+        match write(parts, document.kind, document.key.clone(), verb).await {
+            // Somebody was quicker.
+            Err(CallError::Fault(status)) if [404, 409].contains(&status.code) => {}
+            other => other?,
+        }
+        done.behind.remove(&identity);
+    }
+    Ok(())
 }
 
 fn kind(kinds: &KindTable, name: &str) -> Option<KindId> {
@@ -108,13 +206,18 @@ fn kind(kinds: &KindTable, name: &str) -> Option<KindId> {
 
 type Refusal = CallError<Status>;
 
-async fn one(parts: &BootParts, namespaces: KindId, document: &Document, replace: bool) -> Result<(), Refusal> {
+async fn one(
+    parts: &BootParts,
+    namespaces: KindId,
+    document: &Document,
+    body: Value,
+    replace: bool,
+) -> Result<(), Refusal> {
     let namespace = &document.key.namespace;
     if !namespace.is_empty() {
         let body = json!({"metadata": {"name": namespace}});
         absent_is_made(write(parts, namespaces, ObjectKey::new("", namespace.clone()), Verb::Create { body }).await)?;
     }
-    let body = if replace { document.body.clone() } else { document.owned() };
     let made = write(parts, document.kind, document.key.clone(), Verb::Create { body }).await;
     match made {
         Err(CallError::Fault(status)) if status.code == 409 && replace => {
@@ -155,7 +258,8 @@ async fn write(parts: &BootParts, kind: KindId, key: ObjectKey, verb: Verb) -> R
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Warn,
-        behind: false,
+        // The store itself may be among what is brought in.
+        behind: true,
     };
     parts.write.ask(order).await.map(|written| {
         for warning in &written.warnings {

@@ -2,6 +2,7 @@
 
 use mkube_messages::objects::ObjectKey;
 use mkube_model::kinds::{KindId, KindTable};
+use mkube_model::marks::BOOT_RECORD;
 use mkube_model::metadata;
 use serde_json::{Value, json};
 
@@ -36,6 +37,13 @@ impl Document {
     /// How the record of what was brought in names it: `pods/infra/nats`.
     pub fn identity(&self) -> String {
         format!("{}/{}", self.kind.plural, self.key)
+    }
+
+    /// The same, for a store that is away: with the record it is noted in.
+    pub fn owned_by_record(&self, record: &str) -> Value {
+        let mut body = self.owned();
+        body["metadata"]["annotations"][BOOT_RECORD] = json!(record);
+        body
     }
 
     /// The object with the mark of those that came with the boot manifest. It is no part of what `kubectl apply` compares with:

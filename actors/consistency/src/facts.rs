@@ -18,7 +18,7 @@ use mkube_model::neighbours::router::{ContainerRow, ContainerState, VethRow};
 use tokio::time::Instant;
 
 use crate::pod_sight::{ContainerSight, PodSight};
-use crate::sights::Sights;
+use crate::sights::{self, Sights};
 
 /// How long after a change what is missing counts as being on its way.
 pub const RECOVERY: Duration = Duration::from_secs(300);
@@ -87,7 +87,10 @@ pub fn is_moving(row: &ContainerRow) -> bool {
 impl<'a> Facts<'a> {
     /// Everything that is wanted and everything that is there was read: absence means something.
     pub fn is_complete(&self) -> bool {
-        self.view.loaded && self.view.not_loaded_because.is_none() && self.device.complete && self.device.reachable
+        self.view.is_complete()
+            && self.view.not_loaded_because.is_none()
+            && self.device.complete
+            && self.device.reachable
     }
 
     pub fn pods(&self) -> impl Iterator<Item = &'a PodSight> {
@@ -95,7 +98,9 @@ impl<'a> Facts<'a> {
     }
 
     pub fn has_pod(&self, key: &ObjectKey) -> bool {
-        self.sights.pods.contains_key(key)
+        // A pod that cannot be read is there for all we know.
+        let unread = || sights::id(self.kinds, "Pod").is_some_and(|pods| self.view.is_unreadable(&pods, key));
+        self.sights.pods.contains_key(key) || unread()
     }
 
     /// Whether a list was emptied after the lists were read: what is known of it is old.

@@ -198,9 +198,10 @@ fn pods(facts: &Facts<'_>) -> Vec<Orphan> {
 
 fn orphan_pod(facts: &Facts<'_>, pod: &PodSight) -> Option<Orphan> {
     let owner = pod.controller.as_ref().filter(|owner| owner.kind == "Deployment" && !owner.uid.is_empty())?;
-    sights::id(facts.kinds, "Deployment")?;
+    let deployments = sights::id(facts.kinds, "Deployment")?;
     let key = ObjectKey::new(pod.key.namespace.as_str(), owner.name.as_str());
-    let is_there = facts.sights.deployments.get(&key).is_some_and(|deployment| deployment.uid == owner.uid);
+    let is_there = facts.view.is_unreadable(&deployments, &key)
+        || facts.sights.deployments.get(&key).is_some_and(|deployment| deployment.uid == owner.uid);
     if is_there || pod.deleting {
         return None;
     }

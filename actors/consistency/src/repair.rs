@@ -42,13 +42,14 @@ pub async fn carry_out(parts: &ConsistencyParts, orphan: &Orphan, limit: Duratio
 /// The owner, if it is still gone.
 fn absent_owner<'a>(parts: &ConsistencyParts, orphan: &'a Orphan) -> Result<&'a ObjectKey, String> {
     let (view, device) = (parts.objects.view(), parts.device.borrow().clone());
-    if !view.loaded || !device.complete || !device.reachable {
+    if !view.is_complete() || !device.complete || !device.reachable {
         return Err("the store or the device cannot be read now".to_owned());
     }
     let owner = orphan.owner.as_ref().ok_or("nobody knows whose it was")?;
     let pods = sights::id(parts.objects.kinds(), "Pod").ok_or("there are no pods here")?;
     match view.get(&pods, owner) {
         Some(_) => Err(format!("pod {owner} is there now")),
+        None if view.is_unreadable(&pods, owner) => Err(format!("pod {owner} cannot be read from the store")),
         None => Ok(owner),
     }
 }
@@ -170,7 +171,8 @@ async fn delete_pod(parts: &ConsistencyParts, orphan: &Orphan) -> Result<(), Str
     let controller = view.get(&pods, &key).and_then(|pod| crate::pod_sight::PodSight::of(&pod).controller);
     let Some(controller) = controller else { return Ok(()) };
     let owner = orphan.owner.as_ref().and_then(|owner| view.get(&deployments, owner));
-    if !view.loaded || owner.is_some_and(|owner| owner.uid() == controller.uid) {
+    let unread = orphan.owner.as_ref().is_some_and(|owner| view.is_unreadable(&deployments, owner));
+    if !view.is_complete() || unread || owner.is_some_and(|owner| owner.uid() == controller.uid) {
         return Err("its deployment is there now".to_owned());
     }
     let order = WriteObject {

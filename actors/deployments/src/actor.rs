@@ -175,7 +175,8 @@ impl DeploymentsActor {
 
     /// Reads what changed; false while nothing may be decided.
     pub(crate) fn read(&mut self, view: &ObjectsView) -> bool {
-        if !view.loaded {
+        // A pod that was not heard of while the store is away is not lost, and none could be made.
+        if !view.is_complete() {
             return false;
         }
         let concerned = self.index.refresh(view, &self.kinds);

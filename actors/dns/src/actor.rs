@@ -10,7 +10,7 @@ use mkube_messages::dns::{NamesFault, NamesPublisher, WithdrawNames};
 use mkube_messages::door::Door;
 use mkube_messages::ipam::{NetworksReader, NetworksView};
 use mkube_messages::objects::{ObjectsReader, RecordEvent, WriteObject};
-use mkube_model::kinds::KindId;
+use mkube_model::kinds::{KindId, NETWORKS};
 use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::follow;
@@ -161,8 +161,9 @@ impl DnsActor {
 
     /// Starts every call that may be made now.
     fn work(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        let Self { servers, ledger, parts, sources, .. } = self;
-        let eyes = Eyes { now, ledger, origin: &parts.origin, pods_known: sources.has_pods() };
+        let pods_known = self.knows_pods();
+        let Self { servers, ledger, parts, .. } = self;
+        let eyes = Eyes { now, ledger, origin: &parts.origin, pods_known };
         let mut calls: Vec<(String, Work)> = Vec::new();
         for (endpoint, server) in servers.iter_mut() {
             while let Some(work) = server.next(eyes) {
@@ -175,6 +176,12 @@ impl DnsActor {
         }
     }
 
+    /// Whether a name that nobody wants is one that nobody wants any more.
+    fn knows_pods(&self) -> bool {
+        let matters = [self.parts.pods, SERVICES, self.parts.namespaces, NETWORKS];
+        self.sources.has_pods() && self.parts.objects.view().is_whole(|kind| matters.contains(kind))
+    }
+
     fn call(&mut self, endpoint: String, work: Work, ctx: &mut Context<Self>) {
         let parts = &self.parts;
         let hands = Hands { servers: parts.servers.clone(), write: parts.write.clone(), entries: parts.entries };
@@ -183,8 +190,9 @@ impl DnsActor {
             // What was written down is published by now.
             let view = actor.parts.objects.view();
             actor.ledger.read(&view.kind(&actor.parts.entries));
-            let Self { servers, ledger, parts, sources, .. } = actor;
-            let eyes = Eyes { now: Instant::now(), ledger, origin: &parts.origin, pods_known: sources.has_pods() };
+            let pods_known = actor.knows_pods();
+            let Self { servers, ledger, parts, .. } = actor;
+            let eyes = Eyes { now: Instant::now(), ledger, origin: &parts.origin, pods_known };
             if let Some(server) = servers.get_mut(&endpoint) {
                 server.done(&work, result, eyes);
             }

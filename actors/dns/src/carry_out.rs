@@ -98,7 +98,8 @@ async fn one_write(hands: &Hands, name: &str, verb: Verb) -> Result<(), u16> {
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
-        behind: false,
+        // What stands on servers as ours has to be known, also while the store is away.
+        behind: true,
     };
     match hands.write.ask(order).await {
         Ok(_) => Ok(()),

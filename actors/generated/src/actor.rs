@@ -94,7 +94,10 @@ impl GeneratedActor {
         let now = Instant::now();
         self.not_before.retain(|_, at| *at > now);
         let mut wake = now + LONGEST_PAUSE;
-        for action in decide(&self.wanted, &self.found, home) {
+        let complete = view.is_complete();
+        // While the store is away only what is missing is made: name servers that are to start first need it.
+        let may_be = |action: &Action| complete || matches!(action, Action::CreateNamespace(_) | Action::Create(..));
+        for action in decide(&self.wanted, &self.found, home).into_iter().filter(may_be) {
             match self.not_before.get(&action.subject()) {
                 Some(at) => wake = wake.min(*at),
                 None => {
@@ -151,7 +154,7 @@ impl GeneratedActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
-            behind: false,
+            behind: true,
         };
         self.busy = true;
         let door = self.parts.write.clone();

@@ -25,7 +25,8 @@ pub fn in_use(
     map: &DiskMap,
     asked: impl IntoIterator<Item = ImageRequest>,
 ) -> Option<InUse> {
-    if !view.loaded || view.not_loaded_because.is_some() {
+    // Who names images: pods, and what makes them.
+    if !view.is_whole(|kind| kind == pods || !kind.group.is_empty()) {
         return None;
     }
     if !device.complete || !device.reachable {
@@ -242,6 +243,11 @@ mod tests {
         assert!(!said(&ObjectsView { loaded: false, ..view() }, &device()), "the store is being read");
         let away = ObjectsView { not_loaded_because: Some("disk".into()), ..view() };
         assert!(!said(&away, &device()), "the store is away");
+        let known = ObjectsView { stale: Some("away".into()), ..view() };
+        assert!(!said(&known, &device()), "the store is away and known to be");
+        let mut odd = view();
+        odd.unreadable.insert((PODS, ObjectKey::new("default", "x")), "no JSON".into());
+        assert!(!said(&odd, &device()), "a pod cannot be read");
         assert!(!said(&view(), &DeviceSnapshot { complete: false, ..device() }), "the device is being read");
         assert!(!said(&view(), &DeviceSnapshot { reachable: false, ..device() }), "the device is away");
     }

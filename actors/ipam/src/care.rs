@@ -80,6 +80,13 @@ impl IpamActor {
     pub(crate) fn care(&mut self, ctx: &mut Context<Self>) {
         self.look_networks();
         let now = Instant::now();
+        let complete = self.parts.objects.view().is_complete();
+        if std::mem::replace(&mut self.complete, complete) != complete && complete {
+            // What was not known while the store was away has its addresses too, and what waited for it may be done.
+            self.claimed = false;
+            self.content = false;
+            self.care_after = None;
+        }
         if self.caring || self.content || self.care_after.is_some_and(|after| now < after) {
             return;
         }
@@ -181,6 +188,10 @@ impl IpamActor {
         {
             return Some(Care::Prepare(network.clone()));
         }
+        if !view.is_complete() {
+            // Pods and objects that are missing may be there, and none can be written.
+            return self.next_report(view);
+        }
         if let Some(care) = self.known.leaving.iter().find_map(|leaving| self.part(view, leaving)) {
             return Some(care);
         }
@@ -200,6 +211,12 @@ impl IpamActor {
         if let Some(name) = self.known.dropped.iter().find(|name| !self.written.contains(*name)) {
             return Some(Care::Drop(name.clone()));
         }
+        self.next_report(view)
+    }
+
+    fn next_report(&self, view: &ObjectsView) -> Option<Care> {
+        let networks = view.kind(&NETWORKS);
+        let object = |name: &str| networks.objects.get(&ObjectKey::new("", name));
         let told = |name: &str, status: Value| {
             let object = object(name).filter(|object| !object.is_deleting())?;
             let same = object.value()["status"] == status;
@@ -218,6 +235,9 @@ impl IpamActor {
 
     /// A network goes when nobody is in it any more.
     fn part(&self, view: &ObjectsView, leaving: &Leaving) -> Option<Care> {
+        if !view.is_whole(|kind| *kind == self.parts.pods) {
+            return None;
+        }
         let pods = view.kind(&self.parts.pods);
         let texts = pods.objects.values().map(|pod| pod.text());
         if !network_holders(&leaving.name, texts, std::iter::empty()).is_empty() {

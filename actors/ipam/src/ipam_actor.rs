@@ -84,7 +84,7 @@ pub struct IpamActor {
     /// The interfaces that were last looked at.
     followed: OrdMap<String, Arc<VethRow>>,
     /// Addresses in the pods' status were claimed.
-    claimed: bool,
+    pub(crate) claimed: bool,
     /// Which networks there are.
     pub(crate) known: KnownNetworks,
     /// The objects they were read from.
@@ -99,6 +99,8 @@ pub struct IpamActor {
     pub(crate) caring: bool,
     /// At the last look there was nothing to do about networks.
     pub(crate) content: bool,
+    /// The store was read completely and is followed.
+    pub(crate) complete: bool,
     /// Nothing is done about networks before this moment.
     pub(crate) care_after: Option<Instant>,
     /// Networks whose objects were written since the last sweep.
@@ -142,6 +144,7 @@ impl IpamActor {
             listening: None,
             caring: false,
             content: false,
+            complete: false,
             care_after: None,
             written: BTreeSet::new(),
             reported: BTreeMap::new(),
@@ -226,6 +229,10 @@ impl IpamActor {
         let view = self.parts.objects.view();
         let pods = view.kind(&self.parts.pods);
         let device = self.parts.device.borrow().clone();
+        // Who is missing in what was last known, or cannot be read, may be there.
+        if !view.is_whole(|kind| *kind == self.parts.pods) {
+            return self.doubt_bridges(&device);
+        }
         let forgotten =
             self.table.forget_pods(|pod| pods.objects.contains_key(pod), |veth| device.veths.contains_key(veth));
         for veth in forgotten {

@@ -91,7 +91,8 @@ impl JobsActor {
     /// Looks at everything and does what is due. Called whenever something may have changed.
     pub(crate) fn look(&mut self, ctx: &mut Context<Self>) {
         let view = self.parts.objects.view();
-        if !view.loaded {
+        // All there is to do here is to write; and a pod that was not heard of while the store is away is not lost.
+        if !view.is_complete() {
             return;
         }
         self.eyes.look(&view);

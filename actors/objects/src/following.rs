@@ -9,20 +9,32 @@ use mkube_messages::request::RequestContext;
 use mkube_messages::store::LoadNews;
 use mkube_model::neighbours::desired_store::StoreNews;
 
-use crate::contents::by_others;
+use crate::contents::{Missed, by_others};
+use crate::dependents::Dependents;
 use crate::objects_actor::ObjectsActor;
-use crate::publish::{Change, apply};
+use crate::publish::apply;
 
 impl ObjectsActor {
     /// Publishes changes, of ours and of others; answers each changed object as published.
-    pub(crate) fn take_in(&mut self, mut changes: Vec<Change>, stale: Option<String>) -> Vec<Arc<StoredObject>> {
+    pub(crate) fn take_in(&mut self, missed: Missed, stale: Option<String>) -> Vec<Arc<StoredObject>> {
+        let Missed { mut changes, unreadable } = missed;
         changes.sort_by_key(|change| change.revision);
         let before = self.view();
+        let places: Vec<_> = changes.iter().map(|change| (change.kind, change.key.clone())).collect();
         let (mut view, published) = apply(&before, changes);
+        for place in &places {
+            view.unreadable.remove(place);
+        }
+        view.unreadable.extend(unreadable);
+        let is_back = before.stale.is_some() && stale.is_none();
         view.stale = stale;
         for object in &published {
             let after = view.get(&object.kind, &object.key);
             self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
+        }
+        if is_back {
+            // What was to be deleted meanwhile may have been refused.
+            self.dependents = Dependents::of_all(&view);
         }
         self.parts.publisher.publish(view);
         published
@@ -44,9 +56,10 @@ impl ObjectsActor {
             actor.busy = false;
             match news {
                 Ok(StoreNews { reload: false, changes, stale, .. }) => {
-                    let changes = by_others(&actor.parts.kinds, &actor.view(), changes);
-                    if !changes.is_empty() || stale != actor.view().stale {
-                        actor.take_in(changes, stale);
+                    let missed = by_others(&actor.parts.kinds, &actor.view(), changes);
+                    let is_news = !missed.changes.is_empty() || !missed.unreadable.is_empty();
+                    if is_news || stale != actor.view().stale {
+                        actor.take_in(missed, stale);
                         actor.sweep();
                     }
                     actor.pump(ctx);

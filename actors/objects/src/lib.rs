@@ -27,6 +27,7 @@ mod queue;
 mod refusals;
 mod relations;
 mod reporting;
+mod stored_form;
 mod sweeping;
 
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};

@@ -26,13 +26,14 @@ use tokio::time::Instant;
 
 use crate::admission::{self, Circumstances};
 use crate::batch::{Owners, Ready};
-use crate::contents::{by_others, catch_up, doubt, store_key, to_bytes};
+use crate::contents::{Missed, by_others, catch_up, doubt};
 use crate::dependents::{Dependents, Place};
 use crate::event_book::EventBook;
 use crate::outcome::Outcome;
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
-use crate::refusals::{changed_behind, not_loaded, not_stored, owner_gone};
+use crate::refusals::{changed_behind, not_loaded, not_stored, not_there, owner_gone, unreadable};
+use crate::stored_form::{self, store_key};
 
 /// Writes that may wait for a commit.
 const QUEUE: usize = 1024;
@@ -180,7 +181,7 @@ impl ObjectsActor {
 
     fn loaded(&mut self, contents: &StoreContents) -> Result<(), StoreFault> {
         let view = self.view();
-        let mut changes = catch_up(&self.parts.kinds, &view, contents)?;
+        let Missed { mut changes, unreadable } = catch_up(&self.parts.kinds, &view, contents)?;
         if contents.stale.is_some() {
             changes.retain(|change| change.value.is_some());
         }
@@ -194,6 +195,10 @@ impl ObjectsActor {
         next.loaded = true;
         next.not_loaded_because = None;
         next.stale = contents.stale.clone();
+        if contents.stale.is_none() {
+            next.unreadable.clear();
+        }
+        next.unreadable.extend(unreadable);
         for row in self.parts.kinds.iter() {
             let kind = Arc::make_mut(next.kinds.entry(row.id()).or_default());
             let revision = contents.revision_of(row.bucket);
@@ -300,6 +305,16 @@ impl ObjectsActor {
                 continue;
             }
             let behind = task.may_wait_for_the_store();
+            if let Some(why) = view.stale.as_deref().filter(|_| !behind) {
+                reply(answer, Err(not_there(why)));
+                continue;
+            }
+            let bad = target.as_ref().and_then(|place| view.unreadable.get(place)).cloned();
+            if let (Some(why), Some((kind, key))) = (bad, &target) {
+                let bucket = self.parts.kinds.get(kind).map_or("", |row| row.bucket);
+                reply(answer, Err(unreadable(bucket, key, &why)));
+                continue;
+            }
             let reported = if let Task::Status { uid, .. } = &task { Some(uid.clone()) } else { None };
             match self.admit(&view, task) {
                 Outcome::Refused(status) => reply(answer, Err(status)),
@@ -319,7 +334,8 @@ impl ObjectsActor {
                     if let Some(uid) = reported {
                         self.reported.insert((kind, key.clone()), (uid, Instant::now()));
                     }
-                    let change = StoreChange { at, value: value.as_ref().map(to_bytes), expected, behind };
+                    let bytes = value.as_ref().map(|value| stored_form::write(row, value));
+                    let change = StoreChange { at, value: bytes, expected, behind };
                     batch.push(Ready { change, kind, key, value, warnings, answer });
                 }
             }
@@ -366,9 +382,9 @@ impl ObjectsActor {
                 }
             }
         }
-        let others = by_others(&self.parts.kinds, &self.view(), committed.news.changes);
-        changes.extend(others);
-        let published = self.take_in(changes, committed.news.stale);
+        let mut news = by_others(&self.parts.kinds, &self.view(), committed.news.changes);
+        news.changes.extend(changes);
+        let published = self.take_in(news, committed.news.stale);
         for object in published {
             let at = (object.kind, object.key.clone(), object.revision);
             if let Some((answer, gone, warnings)) = answers.remove(&at) {
@@ -383,15 +399,28 @@ impl ObjectsActor {
     }
 
     fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
-        tracing::error!(%error, writes = batch.len(), "a commit failed");
         let status = not_stored(error);
         // Nothing was done, and everybody knows it.
         let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
+        if untouched {
+            tracing::info!(%error, writes = batch.len(), "the store is away");
+        } else {
+            tracing::error!(%error, writes = batch.len(), "a commit failed");
+        }
+        let (mut keep, mut batch): (Vec<Ready>, Vec<Ready>) =
+            batch.into_iter().partition(|ready| untouched && ready.change.behind);
+        if batch.is_empty() {
+            batch = std::mem::take(&mut keep);
+        }
         for ready in batch {
             if ready.value.is_none() && !untouched {
                 self.deleting.insert((ready.kind, ready.key));
             }
             reply(ready.answer, Err(status.clone()));
+        }
+        if !keep.is_empty() {
+            // They were refused for their neighbours' sake.
+            return self.commit(keep, ctx);
         }
         if untouched {
             return self.pump(ctx);

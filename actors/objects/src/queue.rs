@@ -75,7 +75,9 @@ impl Task {
     /// come back. What users ask for is refused then, unless they chose otherwise.
     pub fn may_wait_for_the_store(&self) -> bool {
         match self {
-            Self::Status { .. } | Self::Put { .. } | Self::Remove { .. } => true,
+            Self::Status { .. } | Self::Put { .. } => true,
+            // Events are forgotten; a namespace goes only when it is known to be empty.
+            Self::Remove { kind, .. } => kind.plural == "events",
             Self::Write(write) => write.behind,
             Self::Finish { .. } | Self::Collect { .. } | Self::Settle { .. } => false,
         }

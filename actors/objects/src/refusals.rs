@@ -1,6 +1,7 @@
 //! Why a write is not accepted, when the reason lies with us and not with the write.
 
 use mkube_messages::door::{CallError, NotAnswered};
+use mkube_messages::objects::ObjectKey;
 use mkube_model::kinds::Kind;
 use mkube_model::neighbours::desired_store::{Conflict, StoreFault};
 use mkube_model::status::Status;
@@ -11,9 +12,7 @@ pub fn not_stored(error: &CallError<StoreFault>) -> Status {
         CallError::Fault(StoreFault::Unwritable(why)) => {
             Status::unavailable(format!("the store cannot be written: {why}"), 5)
         }
-        CallError::Fault(StoreFault::Absent(why)) => {
-            Status::unavailable(format!("the store is not there ({why}); nothing was changed"), 5)
-        }
+        CallError::Fault(StoreFault::Absent(why)) => not_there(why),
         CallError::Fault(StoreFault::Unreadable(why)) => {
             Status::unavailable(format!("the store cannot be read: {why}"), 5)
         }
@@ -24,6 +23,18 @@ pub fn not_stored(error: &CallError<StoreFault>) -> Status {
             Status::timeout("the store did not answer; the outcome of the write is unknown")
         }
     }
+}
+
+/// The store is known to be away.
+pub fn not_there(why: &str) -> Status {
+    Status::unavailable(format!("the store is not there ({why}); nothing was changed"), 5)
+}
+
+/// What lies under the name is no object: it is not written over, since nobody knows what it is.
+pub fn unreadable(bucket: &str, key: &ObjectKey, why: &str) -> Status {
+    let text =
+        format!("somebody stored what is no object under the name {key} ({bucket}): {why}; remove it from the store");
+    Status::new(409, "Conflict", text)
 }
 
 /// Somebody else wrote the object between the look at it and the write.

@@ -21,6 +21,10 @@ const TOGETHER: usize = 256;
 impl ObjectsActor {
     /// Queues what is to be deleted next. Called after every change of the view.
     pub(crate) fn sweep(&mut self) {
+        // What is missing in what was last known proves nothing; and nothing could be deleted now.
+        if self.view().stale.is_some() {
+            return;
+        }
         self.sweep_dependents();
         self.sweep_namespaces();
     }
@@ -71,7 +75,8 @@ impl ObjectsActor {
         }
         let waiting: BTreeSet<Place> = self.queue.iter().filter_map(|(task, _)| task.target()).collect();
         for (namespace, held) in going {
-            let mut empty = !held && !waiting.contains(&(namespaces, namespace.clone()));
+            let unread = view.unreadable.keys().any(|(_, key)| key.namespace == namespace.name);
+            let mut empty = !held && !unread && !waiting.contains(&(namespaces, namespace.clone()));
             for kind in self.parts.kinds.clone().iter().filter(|kind| kind.namespaced) {
                 let content = view.kind(&kind.id());
                 let inside = content.objects.iter().filter(|(key, _)| key.namespace == namespace.name);

@@ -148,7 +148,7 @@ impl NodeActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
-            behind: false,
+            behind: true,
         };
         let door = self.parts.write.clone();
         ctx.spawn(async move { door.ask(order).await }.into_actor(self).map(|result, _, _| {

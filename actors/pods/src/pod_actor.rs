@@ -31,7 +31,8 @@ use crate::parts::{Desired, PodParts};
 use crate::plan::{ContainerPlan, PodPlan, RestartPolicy, is_of, is_ours, plan};
 use crate::pull;
 use crate::sight::{
-    address_of, event_reason, previous_address, seen, short_pause, sources_of, was_changed, without_shared,
+    address_of, event_reason, is_unconfirmed, previous_address, seen, short_pause, sources_of, take_as_it_is,
+    was_changed, without_shared,
 };
 use crate::status::{Trouble, ran_before_boot, recorded_health, recorded_run};
 use crate::telling::FIRST_WORD;
@@ -112,7 +113,12 @@ impl PodActor {
             let leased = lease.map(|lease| lease.address.addr().to_string());
             leased.or_else(|| address_of(device, &names.veth))
         });
-        plan(pod, &desired.names, &sources, &self.parts.settings, address.as_deref().unwrap_or_default())
+        let mut plan =
+            plan(pod, &desired.names, &sources, &self.parts.settings, address.as_deref().unwrap_or_default());
+        if is_unconfirmed(pod, &self.parts.objects.view()) {
+            plan.containers.iter_mut().for_each(|container| take_as_it_is(container, device));
+        }
+        plan
     }
 
     /// Looks at what is wanted and what is there, and takes the next step.

@@ -8,7 +8,7 @@ use imbl::ordmap::DiffItem;
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::GatesView;
 use mkube_messages::health::HealthView;
-use mkube_messages::objects::{ObjectKey, RecordEvent, StoredObject};
+use mkube_messages::objects::{ObjectKey, ObjectsView, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_messages::watch;
@@ -74,6 +74,8 @@ pub struct PodsActor {
     pub(crate) gates: Arc<GatesView>,
     /// The node was cordoned when the pods were last told.
     pub(crate) cordoned: bool,
+    /// The store was away when the pods were last told.
+    away: bool,
 }
 
 impl PodsActor {
@@ -93,6 +95,7 @@ impl PodsActor {
             tidied: false,
             gates: Arc::default(),
             cordoned: false,
+            away: false,
         }
     }
 
@@ -110,7 +113,7 @@ impl PodsActor {
         for key in gone {
             self.forget(&key, &tree);
         }
-        if !std::mem::replace(&mut self.tidied, true) {
+        if view.is_complete() && !std::mem::replace(&mut self.tidied, true) {
             // An earlier incarnation started them.
             let (actors, _) = pods_in(&tree, &self.parts.supervisor);
             for key in actors.iter().filter(|key| !stored.objects.contains_key(*key)) {
@@ -140,6 +143,15 @@ impl PodsActor {
         }
         self.sources_changed();
         self.cordon_changed(&view);
+        self.store_changed(&view);
+    }
+
+    /// Tells all pods when the store is back: some waited for it.
+    fn store_changed(&mut self, view: &ObjectsView) {
+        let away = view.stale.is_some();
+        if std::mem::replace(&mut self.away, away) && !away {
+            self.pods.values().for_each(|entry| tell(&entry.look, DesiredChanged));
+        }
     }
 
     fn welcome(&mut self, object: &Arc<StoredObject>, tree: &Tree) {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use imbl::OrdMap;
 use mkube_messages::ipam::{LeasesView, NetworksView};
-use mkube_messages::objects::{ObjectKey, StoredObject};
+use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::kinds::KindId;
+use mkube_model::marks::BOOT_RECORD;
+use mkube_model::metadata;
 use mkube_model::names;
 use mkube_model::neighbours::router::{BridgePortRow, ContainerRow};
 use mkube_model::neighbours::tarballs::PullPolicy;
@@ -16,7 +18,7 @@ use serde_json::Value;
 
 use crate::next_step::Seen;
 use crate::parts::PodParts;
-use crate::plan::{ContainerPlan, PodPlan, veth_comment};
+use crate::plan::{ContainerPlan, PodPlan, hash_in_mark, is_ours, veth_comment};
 use crate::sources::{ByName, Sources};
 
 /// Shortest pause of a container whose neighbour had no room; the longest is four times as long.
@@ -34,6 +36,20 @@ pub fn sources_of(parts: &PodParts, pod: &StoredObject) -> Sources {
         named.map(|(key, object)| (key.name.clone(), object.value())).collect()
     };
     Sources { maps: named(&parts.config_maps), secrets: named(&parts.secrets) }
+}
+
+/// Whether a pod came with the boot manifest while the store was away, and may be another one there. Who changes it meanwhile knows
+/// what he does.
+pub fn is_unconfirmed(pod: &Value, view: &ObjectsView) -> bool {
+    view.stale.is_some() && metadata::annotation(pod, BOOT_RECORD).is_some() && metadata::generation(pod) <= 1
+}
+
+/// A container that is there under the pod's mark is taken for what is wanted, whatever it was made from.
+pub fn take_as_it_is(container: &mut ContainerPlan, device: &DeviceSnapshot) {
+    let row = device.containers.get(&container.row).filter(|row| is_ours(row, container));
+    if let Some(hash) = row.and_then(|row| hash_in_mark(&row.comment)) {
+        container.hash = hash.to_owned();
+    }
 }
 
 /// A container that left the spec: enough of a plan to take it down.

@@ -214,7 +214,7 @@ impl PodActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
-            behind: false,
+            behind: true,
         };
         let writing = async move { door.ask(order).await };
         ctx.spawn(writing.into_actor(self).map(|result, _, _| {

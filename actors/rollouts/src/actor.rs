@@ -132,7 +132,7 @@ impl RolloutActor {
 
     /// Everything was read: before that nothing is decided.
     fn is_ready(&self) -> bool {
-        self.parts.objects.view().loaded && self.parts.device.borrow().complete
+        self.parts.objects.view().is_complete() && self.parts.device.borrow().complete
     }
 
     /// Looks at everything and does what is due. Called whenever something may have changed.
@@ -140,7 +140,9 @@ impl RolloutActor {
         let now = Instant::now();
         let view = self.parts.objects.view();
         let device = self.parts.device.borrow().clone();
-        if !view.loaded || !device.complete {
+        if !view.is_complete() || !device.complete {
+            // Time the store is away is not held against anybody.
+            self.moving.clear();
             return;
         }
         self.read_pods(&view, now);

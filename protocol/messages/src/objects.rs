@@ -164,12 +164,26 @@ pub struct ObjectsView {
     pub stale: Option<String>,
     /// One view per kind of the table.
     pub kinds: BTreeMap<KindId, Arc<KindView>>,
+    /// Where others stored what is no object of the kind, and why it is none. What was known before stays in `kinds`; whether there
+    /// is an object nobody can say.
+    pub unreadable: OrdMap<(KindId, ObjectKey), Arc<str>>,
 }
 
 impl ObjectsView {
     /// Whether what is not here is not there: the store was read completely and is followed.
     pub fn is_complete(&self) -> bool {
         self.loaded && self.stale.is_none()
+    }
+
+    /// Whether what is not here is not there, in the kinds that matter: complete, and everything of them was understood.
+    pub fn is_whole(&self, matters: impl Fn(&KindId) -> bool) -> bool {
+        let understood = !self.unreadable.keys().any(|(kind, _)| matters(kind));
+        self.is_complete() && self.not_loaded_because.is_none() && understood
+    }
+
+    /// Whether others stored something under this name that is no such object.
+    pub fn is_unreadable(&self, kind: &KindId, key: &ObjectKey) -> bool {
+        !self.unreadable.is_empty() && self.unreadable.contains_key(&(*kind, key.clone()))
     }
 
     /// One object.

@@ -1,5 +1,9 @@
 //! What mkube writes into comments on the device: whose a row is, and from what it was made. The only proof that a row is ours.
 
+/// Annotation of what came with the boot manifest while the store was away: the uid of the record it was noted in. Whether it may
+/// stay is decided when the store is back; then it goes.
+pub const BOOT_RECORD: &str = "vkube.io/boot-record";
+
 /// The mark in a container's comment.
 pub fn mark(namespace: &str, pod: &str, hash: &str) -> String {
     format!("mkube {namespace}/{pod} {hash}")

@@ -100,7 +100,10 @@ impl MemoryStore {
         if why.is_none() {
             let waiting = std::mem::take(&mut inner.waiting);
             inner.news.reload |= !waiting.is_empty();
-            inner.apply(&waiting);
+            let fits = inner.check(&waiting);
+            let fitting: Vec<StoreChange> =
+                waiting.into_iter().zip(fits).filter(|(_, fits)| fits.is_ok()).map(|(change, _)| change).collect();
+            inner.apply(&fitting);
         }
         inner.has_news = true;
         drop(inner);
@@ -235,8 +238,13 @@ impl Inner {
                 }
             }
         }
-        let mut contents =
-            StoreContents { values, revision: self.revision, stale: self.stale.clone(), ..StoreContents::default() };
+        let mut contents = StoreContents {
+            values,
+            revision: self.revision,
+            stale: self.stale.clone(),
+            shared: self.followed,
+            ..StoreContents::default()
+        };
         for (number, change) in self.waiting.iter().enumerate() {
             contents.values.retain(|value| value.at != change.at);
             contents.revision = PROVISIONAL + number as Revision + 1;
@@ -271,7 +279,11 @@ impl Inner {
             return Err(StoreFault::Absent(why));
         }
         let mut outcomes = Vec::with_capacity(changes.len());
-        for change in changes {
+        for mut change in changes {
+            // What the first of several knew of the store is what has to be true when it is back.
+            if let Some(earlier) = self.waiting.iter().find(|waiting| waiting.at == change.at) {
+                change.expected = earlier.expected;
+            }
             self.waiting.retain(|waiting| waiting.at != change.at);
             self.waiting.push(change);
             self.provisional = self.provisional.max(PROVISIONAL) + 1;

@@ -69,6 +69,9 @@ pub struct StoreContents {
     /// Why this is what was last known, and perhaps not what the store holds now; none: it is what the store holds. What is missing
     /// in stale contents proves nothing.
     pub stale: Option<String>,
+    /// Others write the store too: a value that is no object may be theirs, and costs nobody else. In a store that is ours alone it
+    /// would be damage.
+    pub shared: bool,
 }
 
 impl StoreContents {
