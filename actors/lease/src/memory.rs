@@ -10,6 +10,8 @@ use crate::times::{DURATION, ENDED, LONGEST, Moment, padded};
 
 /// Pause after a question the book did not answer.
 const RETRY: Moment = Moment::from_millis(500);
+/// A book that is older than it was may have been asked in the wrong place. After so long it is believed.
+const FORGETFUL: Moment = Moment::from_secs(60);
 /// Writes in doubt that are remembered. Those of a holder say ever the same of who may take over, so the last ones are enough.
 const DOUBTS: usize = 32;
 
@@ -80,6 +82,8 @@ pub struct Memory {
     pub(crate) retry_at: Moment,
     /// Since when the book does not answer, and what it said.
     pub(crate) away: Option<(Moment, String)>,
+    /// Since when it says something older than before.
+    forgot_since: Option<Moment>,
     pub(crate) leaving: bool,
     pub(crate) last_renewal: u64,
     pub(crate) last_word: u64,
@@ -116,6 +120,7 @@ impl Memory {
             asked_at: Moment::ZERO,
             retry_at: Moment::ZERO,
             away: None,
+            forgot_since: None,
             leaving: false,
             last_renewal: 0,
             last_word: 0,
@@ -155,6 +160,11 @@ impl Memory {
     /// The book was read.
     pub fn was_read(&mut self, result: Result<LeaseEntry, LeaseFault>, now: Moment) {
         match result {
+            Ok(entry) if self.is_older(&entry) && *self.forgot_since.get_or_insert(now) + FORGETFUL > now => {
+                self.look = true;
+                let fault = LeaseFault::Unreadable("it is older than what was read before".to_owned());
+                self.not_answered(&fault, now);
+            }
             Ok(entry) => {
                 self.look = false;
                 self.answered();
@@ -200,8 +210,13 @@ impl Memory {
         self.note = note;
     }
 
+    fn is_older(&self, entry: &LeaseEntry) -> bool {
+        self.entry.as_ref().is_some_and(|known| entry.revision < known.revision)
+    }
+
     fn answered(&mut self) {
         self.away = None;
+        self.forgot_since = None;
         self.retry_at = Moment::ZERO;
     }
 
@@ -227,8 +242,8 @@ impl Memory {
     }
 
     fn learn(&mut self, entry: LeaseEntry, now: Moment) {
+        let forgot = self.is_older(&entry);
         let before = self.entry.take();
-        let forgot = before.as_ref().is_some_and(|before| entry.revision < before.revision);
         let (old, new) = (before.as_ref().and_then(|before| before.record.as_ref()), entry.record.as_ref());
         if before.is_none() || old.map(word) != new.map(word) {
             self.word_since = now;

@@ -644,3 +644,19 @@ fn a_copy_of_a_controller_stops_it_and_is_said() {
     world.until(world.now + 3_000).expect("two never drive");
     assert_eq!(world.standing(0), Some(Standing::Twin));
 }
+
+#[test]
+fn an_old_record_from_a_server_that_lags_behind_is_not_believed() {
+    let mut memory = Memory::new("a".into(), "1".into(), LeaseNote::default());
+    let mine = LeaseRecord { holder: "a".into(), incarnation: "1".into(), token: 1, ..LeaseRecord::default() };
+    let asked = LeaseRecord { standby: Some("b".into()), renewals: 1, ..mine.clone() };
+    memory.was_read(Ok(LeaseEntry { record: Some(asked), revision: 5 }), Moment::ZERO);
+    assert!(matches!(memory.next(Moment::ZERO), Action::Write { .. }));
+    memory.was_written(Ok(6), Moment::ZERO);
+    let old = || Ok(LeaseEntry { record: Some(mine.clone()), revision: 4 });
+    memory.was_read(old(), Moment::from_secs(1));
+    assert!(!memory.drives(Moment::from_secs(7)), "somebody may have taken over");
+    // A book that began anew goes on saying so.
+    memory.was_read(old(), Moment::from_secs(62));
+    assert!(memory.drives(Moment::from_secs(62)));
+}

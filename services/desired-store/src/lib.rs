@@ -1,11 +1,16 @@
 //! Where objects are kept: one trait ([`DesiredStore`]), and the stores behind it: one file ([`EmbeddedStore`]), or NATS
-//! JetStream with a file of what is known of it ([`JetStreamStore`]).
+//! JetStream with a file of what is known of it ([`JetStreamStore`]). Beside the latter lies the book in which controllers write who
+//! drives a device ([`NatsLeases`]).
 //!
 //! [`DesiredStore`]: mkube_model::neighbours::desired_store::DesiredStore
 
 mod embedded;
 mod file;
 mod jetstream;
+mod leases;
+mod own_note;
 
 pub use embedded::EmbeddedStore;
 pub use jetstream::{JetStreamOptions, JetStreamStore};
+pub use leases::{LeaseOptions, NatsLeases};
+pub use own_note::OwnNote;

@@ -18,7 +18,7 @@ mod committing;
 mod compare;
 mod delivery;
 mod keeper;
-mod publish;
+pub(crate) mod publish;
 mod session;
 mod snapshot;
 mod state;
