@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize};
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Door;
 use mkube_messages::gates::BootPlanReader;
+use mkube_messages::lease::LeaseReader;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::volumes::VolumesReader;
@@ -36,6 +37,8 @@ pub struct HttpParts {
     pub evict: Door<EvictPod>,
     /// The supervisor tree.
     pub tree: watch::Receiver<Option<Tree>>,
+    /// Who drives the device; none: this controller does, and nobody else may.
+    pub lease: Option<LeaseReader>,
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
     /// Images.

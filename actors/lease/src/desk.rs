@@ -55,14 +55,18 @@ impl LeaseDesk {
     /// Sets it up. Nothing happens until an actor works at it.
     pub fn new(parts: DeskParts) -> Arc<Self> {
         let DeskParts { node, identity, incarnation, note, book, notes } = parts;
+        let memory = Memory::new(identity.clone(), incarnation, note);
+        let (publish, _) = lease_view(node, identity);
+        let standing = memory.standing(Moment::ZERO);
+        publish.send_modify(|view| *view = Arc::new(LeaseView { standing, ..(**view).clone() }));
         Arc::new(Self {
-            memory: Mutex::new(Memory::new(identity.clone(), incarnation, note)),
+            memory: Mutex::new(memory),
             began: Instant::now(),
             book,
             notes,
             wanted: Notify::new(),
             news: Notify::new(),
-            publish: lease_view(node, identity).0,
+            publish,
         })
     }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use mkube_edges::{Check, HealthChecks};
+use mkube_messages::lease::LeaseReader;
 use mkube_messages::objects::ObjectsReader;
 use mkube_messages::router::DeviceReader;
 
 /// What `/readyz` looks at.
-pub fn checks(objects: ObjectsReader, device: DeviceReader) -> HealthChecks {
+pub fn checks(objects: ObjectsReader, device: DeviceReader, lease: Option<LeaseReader>) -> HealthChecks {
     let store = move || {
         let view = objects.view();
         if view.loaded && view.not_loaded_because.is_none() {
@@ -22,5 +23,11 @@ pub fn checks(objects: ObjectsReader, device: DeviceReader) -> HealthChecks {
         }
         Err(picture.fault.clone().unwrap_or_else(|| "the device is being read".into()))
     };
-    HealthChecks(vec![Check { name: "store", look: Arc::new(store) }, Check { name: "device", look: Arc::new(reach) }])
+    let mut checks =
+        vec![Check { name: "store", look: Arc::new(store) }, Check { name: "device", look: Arc::new(reach) }];
+    if let Some(lease) = lease {
+        let drives = move || lease.borrow().trouble().map_or(Ok(()), Err);
+        checks.push(Check { name: "lease", look: Arc::new(drives) });
+    }
+    HealthChecks(checks)
 }

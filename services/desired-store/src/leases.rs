@@ -80,7 +80,7 @@ async fn keep_there(inner: Arc<Inner>) {
             }
             Err(why) => why,
         };
-        inner.connection.send_replace(Err(why));
+        inner.set(Err(why));
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST);
     }
@@ -112,7 +112,7 @@ async fn attach(inner: &Inner) -> Result<Connection, String> {
             return Err(format!("bucket {BUCKET} cannot be made: {}", cause.unwrap_or_else(|| error.to_string())));
         }
     }
-    inner.connection.send_replace(Ok(connection.clone()));
+    inner.set(Ok(connection.clone()));
     Ok(connection)
 }
 
@@ -149,6 +149,10 @@ impl Inner {
         format!("$KV.{BUCKET}.{}", self.key())
     }
 
+    fn set(&self, now: Result<Connection, String>) {
+        self.connection.send_modify(|connection| *connection = now);
+    }
+
     fn connection(&self) -> Result<Connection, LeaseFault> {
         let connection = self.connection.borrow().clone().map_err(LeaseFault::Away)?;
         if connection.has_ended() {
@@ -159,7 +163,7 @@ impl Inner {
 
     /// The bucket is not there any more: another connection makes another.
     fn begin_anew(&self, why: &str) {
-        self.connection.send_replace(Err(why.to_owned()));
+        self.set(Err(why.to_owned()));
     }
 }
 
