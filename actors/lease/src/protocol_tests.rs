@@ -406,7 +406,11 @@ impl World {
 
     /// The first drives, the second stands by and is acknowledged.
     fn settled(seed: u64) -> Self {
-        let mut world = Self::new(seed, &[1_000_000, 1_000_000], 10);
+        Self::settled_with(seed, [1_000_000, 1_000_000])
+    }
+
+    fn settled_with(seed: u64, rates: [u64; 2]) -> Self {
+        let mut world = Self::new(seed, &rates, 10);
         world.only_short = true;
         world.until(20_000).expect("two never drive");
         assert_eq!(world.standing(0), Some(Standing::Drives));
@@ -485,6 +489,18 @@ fn who_is_frozen_or_cut_off_is_followed_and_stands_by_when_it_is_back() {
         world.until(world.now + 40_000).expect("two never drive");
         assert_eq!(world.begun[&0], begun, "{what:?}: it sends nothing when it is back");
         assert_eq!(world.standing(0), Some(Standing::StandsBy { holder: "c1".into(), acknowledged: true }), "{what:?}");
+    }
+}
+
+#[test]
+fn clocks_that_go_wrong_in_opposite_directions_are_no_excuse() {
+    for seed in 0..30 {
+        let mut world = World::settled_with(seed, [990_000, 1_010_000]);
+        world.only_short = seed % 2 == 0;
+        world.until(40_000).expect("two never drive");
+        world.strike_now(0, What::Cut(300_000));
+        world.time_until_drives(1, 120_000);
+        world.until(world.now + 3_000).expect("two never drive");
     }
 }
 
