@@ -106,6 +106,16 @@ impl NatsServer {
     /// It answers nobody from now on and keeps its connections, as a machine that hangs.
     pub fn freeze(&self) {
         self.send(Signal::STOP);
+        let Some(child) = &self.child else { return };
+        // Its threads stop one after the other.
+        let threads = PathBuf::from(format!("/proc/{}/task", child.id()));
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
+        };
+        while !std::fs::read_dir(&threads).expect("it runs").all(is_stopped) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// It goes on.
