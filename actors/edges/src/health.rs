@@ -4,13 +4,24 @@ use std::sync::Arc;
 
 use actix_web::HttpResponse;
 
+/// How something is that readiness depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Well; more words, or none.
+    Well(&'static str),
+    /// Not as it should be, but what is asked for can be answered. Nobody is to be kept away for it.
+    Degraded(String),
+    /// Not well, and why.
+    Failed(String),
+}
+
 /// One thing readiness depends on: a name and a look at it.
 #[derive(Clone)]
 pub struct Check {
     /// Name in the verbose list.
     pub name: &'static str,
-    /// Why it is not well, or nothing.
-    pub look: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// How it is.
+    pub look: Arc<dyn Fn() -> Health + Send + Sync>,
 }
 
 /// All of them.
@@ -24,8 +35,10 @@ impl HealthChecks {
         let mut well = true;
         for check in &self.0 {
             match (check.look)() {
-                Ok(()) => text += &format!("[+]{} ok\n", check.name),
-                Err(why) => {
+                Health::Well("") => text += &format!("[+]{} ok\n", check.name),
+                Health::Well(words) => text += &format!("[+]{} ok: {words}\n", check.name),
+                Health::Degraded(why) => text += &format!("[!]{} degraded: {why}\n", check.name),
+                Health::Failed(why) => {
                     well = false;
                     text += &format!("[-]{} failed: {why}\n", check.name);
                 }

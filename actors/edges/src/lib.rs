@@ -32,7 +32,7 @@ mod watching;
 mod write;
 
 pub use consistency::HttpConsistency;
-pub use health::{Check, HealthChecks};
+pub use health::{Check, Health, HealthChecks};
 pub use http_edge::HttpEdge;
 pub use images::HttpImages;
 pub use names::HttpNames;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use actix_web::HttpResponse;
+use mkube_model::neighbours::desired_store::PROVISIONAL;
 use mkube_supervision::{State, StatusNode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -35,6 +36,22 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
     }
     registry.register("objects", "Objects stored, by kind", objects);
     registry.register("revision", "Revision of the last published change, by kind", revisions);
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let stale = i64::from(view.stale.is_some());
+    registry.register(
+        "store_stale",
+        "Whether the store is away and what was last known is served",
+        ConstGauge::new(stale),
+    );
+    let kept = view.kinds.values().flat_map(|kind| kind.objects.values());
+    let kept = kept.filter(|object| object.revision >= PROVISIONAL).count();
+    registry.register(
+        "store_pending_writes",
+        "Objects whose last change waits for the store",
+        ConstGauge::new(count(kept)),
+    );
+    let bad = count(view.unreadable.len());
+    registry.register("store_unreadable_values", "Values in the store that are no objects", ConstGauge::new(bad));
     if let Some(tree) = parts.tree.borrow().clone() {
         actors(&mut registry, &tree.status());
     }

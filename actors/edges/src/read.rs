@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use base64::Engine as _;
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsView, StoredObject};
-use mkube_model::kinds::Kind;
+use mkube_model::kinds::{Kind, KindId};
 use mkube_model::problem::Problem;
 use mkube_model::selectors::{FieldSelector, LabelSelector};
 use mkube_model::status::Status;
@@ -64,6 +64,25 @@ pub fn key_of(target: &Target) -> ObjectKey {
     ObjectKey::new(target.namespace.clone().unwrap_or_default(), target.name.clone().unwrap_or_default())
 }
 
+/// Values named one by one in warnings.
+const NAMED: usize = 3;
+
+/// What a reader of this has to know: it may be out of date, or something is missing in it.
+pub fn remarks(view: &ObjectsView, target: &Target) -> Vec<String> {
+    let away = view.stale.iter().map(|why| format!("the store is away ({why}): this is what was last known"));
+    let kind = target.kind.id();
+    let meant = |(of, key): &(KindId, ObjectKey)| {
+        *of == kind
+            && target.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace)
+            && target.name.as_ref().is_none_or(|name| *name == key.name)
+    };
+    let bad = view.unreadable.iter().filter(|(place, _)| meant(place)).take(NAMED);
+    let bad = bad.map(|((_, key), why)| {
+        format!("{key} in the store is no {} ({why}): it is left out, or shown as last known", target.kind.kind)
+    });
+    away.chain(bad).collect()
+}
+
 /// The published view; refused while it is not complete, since absence would mean nothing.
 pub fn loaded_view(parts: &HttpParts) -> Result<Arc<ObjectsView>, Status> {
     let view = parts.objects.view();
@@ -77,7 +96,15 @@ pub fn loaded_view(parts: &HttpParts) -> Result<Arc<ObjectsView>, Status> {
 pub fn get(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;
     let key = key_of(target);
-    let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
+    let object = view.get(&target.kind.id(), &key).ok_or_else(|| {
+        match view.unreadable.get(&(target.kind.id(), key.clone())) {
+            // Nobody is to believe that there is none.
+            Some(why) => {
+                Status::new(500, "InternalError", format!("what the store has under this name is no object: {why}"))
+            }
+            None => Status::not_found(&target.kind, &key.name),
+        }
+    })?;
     Ok(shown(parts, &target.kind, &object, 200, query, wants))
 }
 

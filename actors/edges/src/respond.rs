@@ -29,13 +29,18 @@ pub fn refusal(status: &Status) -> HttpResponse {
 
 /// Adds `Warning:` headers.
 pub fn warn(response: &mut HttpResponse, warnings: &[String]) {
+    warn_as("-", response, warnings);
+}
+
+/// Adds `Warning:` headers of this agent.
+pub fn warn_as(agent: &str, response: &mut HttpResponse, warnings: &[String]) {
     for warning in warnings {
         let text: String = warning
             .chars()
             .map(|c| if c == '"' || c == '\\' { '\'' } else { c })
             .filter(|c| c.is_ascii_graphic() || *c == ' ')
             .collect();
-        if let Ok(value) = format!("299 - \"{text}\"").parse() {
+        if let Ok(value) = format!("299 {agent} \"{text}\"").parse() {
             response.headers_mut().append(actix_web::http::header::WARNING, value);
         }
     }

@@ -133,7 +133,32 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
     resource(request, payload, parts, target, query, wants).await
 }
 
+/// Answers what is asked of a resource; reads of what may be out of date say so, also where nothing is found.
 async fn resource(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    target: Target,
+    query: Query,
+    wants: Form,
+) -> Result<HttpResponse, Status> {
+    let remarks = match *request.method() {
+        Method::GET | Method::HEAD => read::remarks(&parts.objects.view(), &target),
+        _ => Vec::new(),
+    };
+    let answered = work_on(request, payload, parts, target, query, wants).await;
+    if remarks.is_empty() {
+        return answered;
+    }
+    let mut response = answered.unwrap_or_else(|status| {
+        parts.figures.errors.fetch_add(1, Ordering::Relaxed);
+        respond::refusal(&status)
+    });
+    respond::warn_as("mkube", &mut response, &remarks);
+    Ok(response)
+}
+
+async fn work_on(
     request: &HttpRequest,
     payload: web::Payload,
     parts: &HttpParts,

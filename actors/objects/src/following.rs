@@ -7,12 +7,14 @@ use mkube_messages::objects::StoredObject;
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::store::LoadNews;
-use mkube_model::neighbours::desired_store::StoreNews;
+use mkube_model::kinds::EventFacts;
+use mkube_model::neighbours::desired_store::{StoreKey, StoreNews};
 
 use crate::contents::{Missed, by_others};
 use crate::dependents::Dependents;
 use crate::objects_actor::ObjectsActor;
 use crate::publish::apply;
+use crate::stored_form;
 
 impl ObjectsActor {
     /// Publishes changes, of ours and of others; answers each changed object as published.
@@ -40,6 +42,36 @@ impl ObjectsActor {
         published
     }
 
+    /// Says what became of changes that were kept while the store was away and fitted no more when it was back.
+    pub(crate) fn tell_lost(&mut self, lost: &[StoreKey], ctx: &mut Context<Self>) {
+        let view = self.view();
+        for at in lost {
+            tracing::warn!(
+                bucket = at.bucket,
+                key = at.key,
+                "what was kept for the store is dropped: somebody else changed it meanwhile"
+            );
+            let kinds = self.parts.kinds.clone();
+            let Some(kind) = kinds.iter().find(|kind| kind.bucket == at.bucket && kind.kind != "Event") else {
+                continue;
+            };
+            let key = stored_form::object_key(kind, at);
+            let uid = view.get(&kind.id(), &key).map(|object| object.uid().to_owned()).unwrap_or_default();
+            self.events.record(EventFacts {
+                kind: kind.kind.to_owned(),
+                api_version: kind.api_version(),
+                namespace: key.namespace,
+                name: key.name,
+                uid,
+                warning: true,
+                reason: "ChangeLost".to_owned(),
+                message: "a change that was kept while the store was away was dropped: somebody else had changed the object meanwhile"
+                    .to_owned(),
+            });
+            self.arm_event_timer(ctx);
+        }
+    }
+
     /// There is news.
     pub(crate) fn ring(&mut self, ctx: &mut Context<Self>) {
         self.rung = true;
@@ -54,6 +86,9 @@ impl ObjectsActor {
         let hearing = async move { door.ask(order).await };
         ctx.spawn(hearing.into_actor(self).map(|news, actor, ctx| {
             actor.busy = false;
+            if let Ok(news) = &news {
+                actor.tell_lost(&news.lost, ctx);
+            }
             match news {
                 Ok(StoreNews { reload: false, changes, stale, .. }) => {
                     let missed = by_others(&actor.parts.kinds, &actor.view(), changes);

@@ -32,7 +32,7 @@ use crate::event_book::EventBook;
 use crate::outcome::Outcome;
 use crate::publish::{Change, apply};
 use crate::queue::{Answer, Task};
-use crate::refusals::{changed_behind, not_loaded, not_stored, not_there, owner_gone, unreadable};
+use crate::refusals::{changed_behind, not_loaded, not_stored, owner_gone, unreadable};
 use crate::stored_form::{self, store_key};
 
 /// Writes that may wait for a commit.
@@ -298,15 +298,13 @@ impl ObjectsActor {
             let current = target.as_ref().and_then(|(kind, key)| view.get(kind, key));
             // An owner is not judged before it is known what depends on it.
             let expecting = current.is_some_and(|current| owners.named.contains(current.uid()));
-            if conflicts || homeless || expecting || batch.len() >= BATCH {
+            let behind = task.may_wait_for_the_store();
+            // A store that is away keeps some and refuses others, and a batch as a whole.
+            let unlike = view.stale.is_some() && batch.first().is_some_and(|ready| ready.change.behind != behind);
+            if conflicts || homeless || expecting || unlike || batch.len() >= BATCH {
                 // Also whatever else waits for the same key must keep its place behind this one.
                 taken.extend(target);
                 later.push_back((task, answer));
-                continue;
-            }
-            let behind = task.may_wait_for_the_store();
-            if let Some(why) = view.stale.as_deref().filter(|_| !behind) {
-                reply(answer, Err(not_there(why)));
                 continue;
             }
             let bad = target.as_ref().and_then(|place| view.unreadable.get(place)).cloned();
@@ -368,6 +366,7 @@ impl ObjectsActor {
         let mut answers = BTreeMap::new();
         let mut changes = Vec::with_capacity(batch.len());
         let mut missed = committed.news.reload;
+        self.tell_lost(&committed.news.lost, ctx);
         for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
             match outcome {
                 Ok(revision) => {

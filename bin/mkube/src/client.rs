@@ -92,7 +92,9 @@ impl Api {
     ) -> Result<(StatusCode, Value), Failure> {
         let answer = self.send(request.timeout(patience)).await?;
         for warning in answer.headers().get_all("warning") {
-            eprintln!("warning: {}", warning.to_str().unwrap_or_default().trim_start_matches("299 - "));
+            // A number and an agent stand before the text.
+            let text = warning.to_str().unwrap_or_default();
+            eprintln!("warning: {}", text.splitn(3, ' ').nth(2).unwrap_or(text));
         }
         let code = answer.status();
         let text = answer.text().await.map_err(|error| Failure::new(FAILED, error))?;
@@ -104,6 +106,12 @@ impl Api {
     pub async fn get_json(&self, path: &str, accept: &str) -> Result<Value, Failure> {
         let answer = self.json(self.request(Method::GET, path).header("accept", accept)).await?;
         accepted(answer)
+    }
+
+    /// A text, whatever its code.
+    pub async fn get_text(&self, path: &str) -> Result<String, Failure> {
+        let answer = self.send(self.request(Method::GET, path).timeout(PATIENCE)).await?;
+        answer.text().await.map_err(|error| Failure::new(FAILED, error))
     }
 
     /// A merge patch that is not refused.

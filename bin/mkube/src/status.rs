@@ -35,12 +35,19 @@ async fn screen(api: &Api, output: OutputFormat) -> Result<String, Failure> {
     let tree = api.get_json("/api/v1/supervisor", json_only).await?;
     let pods = api.get_json("/api/v1/pods", json_only).await?;
     let nodes = api.get_json("/api/v1/nodes", json_only).await?;
-    let everything = json!({"supervisor": tree, "pods": pods["items"], "nodes": nodes["items"]});
+    let store = store_of(&api.get_text("/readyz?verbose").await?);
+    let everything = json!({"store": store, "supervisor": tree, "pods": pods["items"], "nodes": nodes["items"]});
     Ok(match output {
         OutputFormat::Json => format!("{everything:#}"),
         OutputFormat::Yaml => mkube_manifests::to_yaml(&everything),
         OutputFormat::Table | OutputFormat::Wide => text(&everything, output == OutputFormat::Wide),
     })
+}
+
+/// What the checks of readiness say of the store.
+fn store_of(checks: &str) -> String {
+    let mut lines = checks.lines().filter_map(|line| line.get(3..)?.strip_prefix("store "));
+    lines.next().unwrap_or("unknown").to_owned()
 }
 
 fn text(all: &Value, wide: bool) -> String {
@@ -75,7 +82,8 @@ fn text(all: &Value, wide: bool) -> String {
     let mut actors = plain_table();
     actors.set_header(["ACTOR", "STATE", "RESTARTS", "HANDLED", "P99 µs", "LAST EXIT"]);
     branch(&all["supervisor"], 0, wide, &mut actors);
-    format!("{nodes}\n\n{pods}\n\n{actors}")
+    let store = all["store"].as_str().unwrap_or_default();
+    format!("STORE {store}\n\n{nodes}\n\n{pods}\n\n{actors}")
 }
 
 /// Pods' actors are shown when something is the matter with them, or all of them (`wide`).
@@ -100,5 +108,18 @@ fn branch(node: &Value, depth: usize, wide: bool, table: &mut comfy_table::Table
     }
     for child in node["children"].as_array().into_iter().flatten() {
         branch(child, depth + 1, wide, table);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::store_of;
+
+    #[test]
+    fn the_store_is_shown_as_readiness_sees_it() {
+        let away = "[!]store degraded: not connected (nobody answers); loaded\n[+]device ok\nreadyz check passed\n";
+        assert_eq!(store_of(away), "degraded: not connected (nobody answers); loaded");
+        assert_eq!(store_of("[+]store ok: connected, loaded, complete\n"), "ok: connected, loaded, complete");
+        assert_eq!(store_of("no such page"), "unknown");
     }
 }

@@ -24,9 +24,11 @@ pub async fn open(
             Ok((Arc::new(store), None))
         }
         StoreKind::Nats => {
+            let mut buckets: Vec<String> = kinds.iter().map(|kind| kind.bucket.to_owned()).collect();
+            buckets.sort();
             let options = JetStreamOptions {
                 nats: settings.nats.clone(),
-                buckets: kinds.iter().map(|kind| kind.bucket.to_owned()).collect(),
+                buckets,
                 path: settings.store.path.clone(),
                 write_behind: settings.store.write_behind,
                 name: format!("mkube {}", settings.node_name),

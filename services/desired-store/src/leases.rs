@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateKeyValueErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, StorageType};
-use async_nats::jetstream::{self, ErrorCode, kv};
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{self, ErrorCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::jetstream::publish::{Publication, Word, publish};
+use crate::jetstream::session::bucket;
 
 /// The bucket.
 const BUCKET: &str = "LEASES";
@@ -97,20 +98,8 @@ async fn attach(inner: &Inner) -> Result<Connection, String> {
         },
     };
     if missing {
-        let config = kv::Config {
-            bucket: BUCKET.to_owned(),
-            history: 1,
-            storage: StorageType::File,
-            num_replicas: usize::try_from(inner.options.nats.replicas).unwrap_or(1).max(1),
-            ..kv::Config::default()
-        };
-        if let Err(error) = context.create_key_value(config).await {
-            let cause = match error.kind() {
-                CreateKeyValueErrorKind::BucketCreate => std::error::Error::source(&error).map(ToString::to_string),
-                _ => None,
-            };
-            return Err(format!("bucket {BUCKET} cannot be made: {}", cause.unwrap_or_else(|| error.to_string())));
-        }
+        let config = bucket(BUCKET, &inner.options.nats);
+        context.create_stream(config).await.map_err(|error| format!("bucket {BUCKET} cannot be made: {error}"))?;
     }
     inner.set(Ok(connection.clone()));
     Ok(connection)

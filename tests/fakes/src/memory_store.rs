@@ -101,8 +101,9 @@ impl MemoryStore {
             let waiting = std::mem::take(&mut inner.waiting);
             inner.news.reload |= !waiting.is_empty();
             let fits = inner.check(&waiting);
-            let fitting: Vec<StoreChange> =
-                waiting.into_iter().zip(fits).filter(|(_, fits)| fits.is_ok()).map(|(change, _)| change).collect();
+            let (fitting, lost): (Vec<_>, Vec<_>) = waiting.into_iter().zip(fits).partition(|(_, fits)| fits.is_ok());
+            inner.news.lost.extend(lost.into_iter().map(|(change, _)| change.at));
+            let fitting: Vec<StoreChange> = fitting.into_iter().map(|(change, _)| change).collect();
             inner.apply(&fitting);
         }
         inner.has_news = true;

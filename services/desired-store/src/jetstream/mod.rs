@@ -19,7 +19,7 @@ mod compare;
 mod delivery;
 mod keeper;
 pub(crate) mod publish;
-mod session;
+pub(crate) mod session;
 mod snapshot;
 mod state;
 

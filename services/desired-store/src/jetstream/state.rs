@@ -254,7 +254,7 @@ impl State {
             let highest = buckets.entry(at.bucket.clone()).or_default();
             *highest = waiting.provisional.max(*highest);
         }
-        StoreContents { buckets, stale: self.stale.clone(), ..StoreContents::default() }
+        StoreContents { buckets, stale: self.stale.clone(), shared: true, ..StoreContents::default() }
     }
 
     // What is kept while the store is away.
