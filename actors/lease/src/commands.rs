@@ -79,6 +79,11 @@ impl Memory {
         holds && self.quiet_until <= now && !self.twin && !self.leaving
     }
 
+    /// The highest token that was seen.
+    pub fn token(&self) -> u64 {
+        self.highest.max(self.token)
+    }
+
     /// How things stand.
     pub fn standing(&self, now: Moment) -> Standing {
         if self.twin {

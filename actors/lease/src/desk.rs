@@ -108,13 +108,15 @@ impl LeaseDesk {
     }
 
     fn tell(&self) {
-        let standing = self.with(|memory, now| memory.standing(now));
-        let changed = self.publish.send_if_modified(|view| {
-            let changed = view.standing != standing;
-            if changed {
-                *view = Arc::new(LeaseView { standing, ..(**view).clone() });
+        let (standing, token) = self.with(|memory, now| (memory.standing(now), memory.token()));
+        let mut changed = false;
+        self.publish.send_if_modified(|view| {
+            changed = view.standing != standing;
+            let differs = changed || view.token != token;
+            if differs {
+                *view = Arc::new(LeaseView { standing, token, ..(**view).clone() });
             }
-            changed
+            differs
         });
         if changed {
             let view = self.view();

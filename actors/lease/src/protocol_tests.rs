@@ -676,3 +676,28 @@ fn an_old_record_from_a_server_that_lags_behind_is_not_believed() {
     memory.was_read(old(), Moment::from_secs(62));
     assert!(memory.drives(Moment::from_secs(62)));
 }
+
+#[test]
+fn a_long_command_is_not_begun_on_an_announcement_that_is_being_replaced() {
+    let second = Moment::from_secs;
+    let mut memory = Memory::new("a".into(), "1".into(), LeaseNote::default());
+    let asked = LeaseRecord {
+        holder: "a".into(),
+        incarnation: "1".into(),
+        token: 1,
+        standby: Some("b".into()),
+        ..LeaseRecord::default()
+    };
+    memory.was_read(Ok(LeaseEntry { record: Some(asked), revision: 5 }), second(0));
+    assert!(matches!(memory.next(second(0)), Action::Write { .. }));
+    memory.was_written(Ok(6), second(0));
+    let long = Length::Long(second(60));
+    assert_eq!(memory.begin(long, second(1)), Begin::Announce);
+    assert!(matches!(memory.next(second(1)), Action::Write { record, .. } if record.long_seconds >= 65));
+    memory.was_written(Ok(7), second(1));
+    let Begin::Go { command, .. } = memory.begin(long, second(1)) else { panic!("it was announced") };
+    memory.ended(command);
+    // The next word says that nothing is at work, and may be heard at any time.
+    assert!(matches!(memory.next(second(3)), Action::Write { record, .. } if record.long_seconds == 0));
+    assert_eq!(memory.begin(long, second(3)), Begin::Announce);
+}

@@ -45,6 +45,8 @@ pub struct LeaseView {
     pub node: String,
     /// Who I am.
     pub identity: String,
+    /// How often the lease changed hands, as far as is known.
+    pub token: u64,
     /// How things stand.
     pub standing: Standing,
 }
@@ -57,7 +59,7 @@ impl LeaseView {
 
     /// How things stand, for people.
     pub fn sentence(&self) -> String {
-        let Self { node, identity, standing } = self;
+        let Self { node, identity, standing, .. } = self;
         match standing {
             Standing::Drives => format!("drives {node}"),
             Standing::ReadsOnly => {
@@ -107,6 +109,7 @@ impl LeaseView {
             "node": self.node,
             "identity": self.identity,
             "holder": holder,
+            "token": self.token,
             "drives": self.drives(),
             "message": self.sentence(),
         })
@@ -120,7 +123,7 @@ pub type LeaseReader = watch::Receiver<Arc<LeaseView>>;
 
 /// A publisher and a reader, with nothing known.
 pub fn lease_view(node: String, identity: String) -> (LeasePublisher, LeaseReader) {
-    let view = LeaseView { node, identity, standing: Standing::Asking { why: None } };
+    let view = LeaseView { node, identity, token: 0, standing: Standing::Asking { why: None } };
     let (sender, reader) = watch::channel(Arc::new(view));
     (Arc::new(sender), reader)
 }
