@@ -7,11 +7,13 @@
 //! Rebuilds nothing: what it knows lies on a desk that outlives it, and what must outlive the process is in a note.
 //!
 //! `memory` is what is known, `next` says what to do about it, `commands` what may be sent to the device; all three are pure.
-//! `permit` is asked before each command, by the device behind `guarded_router`. See `docs/decisions/025-one-drives.md`.
+//! `permit` is asked before each command, by the device behind `guarded_router`. See `docs/decisions/026-one-drives.md`.
 
 mod actor;
 mod commands;
 mod desk;
+#[cfg(test)]
+mod desk_tests;
 mod guarded_router;
 mod memory;
 mod next;

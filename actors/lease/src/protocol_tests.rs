@@ -598,9 +598,38 @@ fn who_is_asked_while_the_book_goes_away_is_stopped_only_by_a_word_that_may_have
 }
 
 #[test]
-fn nobody_starts_from_a_note_when_somebody_may_take_over() {
-    let world = World::settled(7);
-    assert!(!world.controllers[0].note.sole, "the note was taken back before the other was acknowledged");
+fn the_note_is_taken_back_before_the_acknowledgement_is_sent() {
+    let now = Moment::ZERO;
+    let note = LeaseNote { token: 1, sole: true };
+    let mut memory = Memory::new("a".into(), "2".into(), note);
+    let mine = LeaseRecord { holder: "a".into(), incarnation: "2".into(), token: 1, ..LeaseRecord::default() };
+    let asked = LeaseRecord { standby: Some("b".into()), standby_word: 1, ..mine };
+    memory.was_read(Ok(LeaseEntry { record: Some(asked), revision: 5 }), now);
+    let taken_back = LeaseNote { token: 1, sole: false };
+    assert_eq!(memory.next(now), Action::Remember(taken_back.clone()));
+    memory.was_kept(taken_back);
+    assert!(matches!(memory.next(now), Action::Write { record, .. } if record.acknowledged.is_some()));
+}
+
+#[test]
+fn what_an_earlier_life_was_doing_is_waited_for_too() {
+    let mut world = World::settled(11);
+    loop {
+        let controller = &mut world.controllers[0];
+        let local = controller.local(world.now);
+        controller.wake = Moment::ZERO;
+        match controller.memory.as_mut().expect("it runs").begin(Length::Long(LONGEST), local) {
+            Begin::Go { .. } => break,
+            _ => world.step().expect("two never drive"),
+        }
+    }
+    let begun = world.now;
+    world.strike_now(0, What::Kill(100));
+    world.until(begun + 5_000).expect("two never drive");
+    assert_eq!(world.standing(1), Some(Standing::StandsBy { holder: "c0".into(), acknowledged: true }));
+    world.strike_now(0, What::Kill(1_000_000));
+    world.time_until_drives(1, 200_000);
+    assert!(world.now - begun >= 75_000, "{} ms", world.now - begun);
 }
 
 #[test]
