@@ -191,6 +191,8 @@ impl Memory {
 
     fn step_of_leaving(&mut self, record: Option<LeaseRecord>, now: Moment) -> Step {
         match record {
+            // Nobody waits for it, and the next start must not depend on the book: it may run on the device.
+            Some(record) if self.hold == Hold::Sole && record.standby.is_none() => Step::Done,
             Some(record) if self.mine().is_some() => {
                 let acknowledged = None;
                 Step::Write(LeaseRecord { holder: String::new(), acknowledged, ..self.said(record, now) })

@@ -543,11 +543,22 @@ fn while_nobody_stands_by_nothing_is_written_and_a_book_that_is_away_stops_nobod
     world.strike_now(0, What::Cut(3_600_000));
     world.until(620_000).expect("it is alone");
     assert!(world.drives(0));
-    // Not even a start without the book.
+    // Not even a start without the book, nor one after an end in good order, when the book ended with it.
     world.strike_now(0, What::Kill(100));
     world.until(621_000).expect("it is alone");
     assert!(world.drives(0));
-    assert_eq!(world.writes, 1);
+    world.strike_now(0, What::Cut(0));
+    world.until(640_000).expect("it is alone");
+    let writes = world.writes;
+    world.controllers[0].memory.as_mut().expect("it runs").commands.clear();
+    world.running.clear();
+    world.strike_now(0, What::Leave(0));
+    assert!(world.controllers[0].leaving);
+    world.until(641_000).expect("it is alone");
+    world.strike_now(0, What::Cut(3_600_000));
+    world.until(660_000).expect("it is alone");
+    assert!(world.drives(0));
+    assert_eq!(world.writes, writes);
 }
 
 #[test]
