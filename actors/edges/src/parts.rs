@@ -9,6 +9,7 @@ use mkube_messages::bus::BusReader;
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Door;
 use mkube_messages::gates::BootPlanReader;
+use mkube_messages::lease::LeaseReader;
 use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::volumes::VolumesReader;
@@ -37,6 +38,8 @@ pub struct HttpParts {
     pub evict: Door<EvictPod>,
     /// The supervisor tree.
     pub tree: watch::Receiver<Option<Tree>>,
+    /// Who drives the device; none: this controller does, and nobody else may.
+    pub lease: Option<LeaseReader>,
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
     /// Images.

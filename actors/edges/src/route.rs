@@ -318,7 +318,13 @@ async fn supervisor(
         mkube_supervision::TreeFault::Ended => Status::unavailable(fault.to_string(), 5),
     };
     match (request.method(), rest) {
-        (&Method::GET, []) => Ok(respond::json(200, &json!(tree.status()))),
+        (&Method::GET, []) => {
+            let mut shown = json!(tree.status());
+            if let Some(lease) = &parts.lease {
+                shown["lease"] = lease.borrow().to_json();
+            }
+            Ok(respond::json(200, &shown))
+        }
         (&Method::POST, [path @ .., "release"]) => {
             tree.release(&path.join("/")).await.map_err(fault)?;
             Ok(respond::json(200, &json!({"released": path.join("/")})))

@@ -95,6 +95,7 @@ impl Bench {
             write: objects_way.door(),
             evict: deployments_way.door(),
             tree,
+            lease: None,
             logs: Arc::new(NoLogs),
             images: HttpImages {
                 cache: images_view().1,

@@ -28,6 +28,8 @@ mod serve;
 mod server_thread;
 mod settings_file;
 mod status;
+mod stores;
+mod turns;
 mod volumes;
 
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mkube_edges::{Check, Health, HealthChecks};
+use mkube_messages::lease::LeaseReader;
 use mkube_messages::objects::{ObjectsReader, ObjectsView};
 use mkube_messages::router::DeviceReader;
 
@@ -10,7 +11,7 @@ use mkube_messages::router::DeviceReader;
 const NAMED: usize = 3;
 
 /// What `/readyz` looks at.
-pub fn checks(objects: ObjectsReader, device: DeviceReader) -> HealthChecks {
+pub fn checks(objects: ObjectsReader, device: DeviceReader, lease: Option<LeaseReader>) -> HealthChecks {
     let store = move || store(&objects.view());
     let reach = move || {
         let picture = device.borrow();
@@ -19,7 +20,17 @@ pub fn checks(objects: ObjectsReader, device: DeviceReader) -> HealthChecks {
         }
         Health::Failed(picture.fault.clone().unwrap_or_else(|| "the device is being read".into()))
     };
-    HealthChecks(vec![Check { name: "store", look: Arc::new(store) }, Check { name: "device", look: Arc::new(reach) }])
+    let mut checks =
+        vec![Check { name: "store", look: Arc::new(store) }, Check { name: "device", look: Arc::new(reach) }];
+    if let Some(lease) = lease {
+        let drives = move || {
+            // Whoever stands by serves reads and takes writes.
+            let lease = lease.borrow();
+            if lease.drives() { Health::Well("") } else { Health::Degraded(lease.sentence()) }
+        };
+        checks.push(Check { name: "lease", look: Arc::new(drives) });
+    }
+    HealthChecks(checks)
 }
 
 /// Connected, loaded and complete are three things: what was last known is served without the first and the last.

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use mkube_boot::Document;
-use mkube_desired_store::{EmbeddedStore, JetStreamOptions, JetStreamStore};
 use mkube_dns::Mode;
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
+use mkube_lease::LeaseDesk;
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::bus::Bus;
-use mkube_model::neighbours::desired_store::{DesiredStore, StoreFault};
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
@@ -29,10 +28,11 @@ use mkube_routeros::{Password, RestOptions, RestRouter};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 
 use crate::cli::ServeArgs;
-use crate::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, row_finder, start};
+use crate::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, Seat, TICK, row_finder, start_among};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, UNAVAILABLE};
 use crate::run::{Signals, system, until_stopped};
-use crate::{manifests, settings_file};
+use crate::turns::take_turns;
+use crate::{manifests, settings_file, stores};
 
 /// What a controller is started with beside its settings.
 pub struct Extras {
@@ -64,9 +64,13 @@ pub fn main(args: ServeArgs) -> Result<(), Failure> {
             made_here: vec![],
             config_file: args.config.display().to_string(),
         };
-        let controller = start_controller(&settings, extras).await?;
-        tracing::info!(api = %settings.api.listen, device = %settings.routeros.rest_url, "mkube serves");
-        until_stopped(&controller.tree, &mut signals).await
+        let (api, device) = (settings.api.listen, settings.routeros.rest_url.clone());
+        let prepared = Prepared::of(settings, extras).await?;
+        tracing::info!(%api, %device, "mkube serves");
+        match prepared.desk.clone() {
+            None => until_stopped(&prepared.start(None)?.tree, &mut signals).await,
+            Some(desk) => take_turns(&prepared, desk, &mut signals).await,
+        }
     })
 }
 
@@ -87,68 +91,94 @@ fn flags(args: &ServeArgs) -> Overrides {
         .set("storage.gcIntervalMinutes", "--gc-interval-minutes", args.gc_interval_minutes)
 }
 
-/// Opens the neighbours and starts the tree on this thread's actix system.
+/// Opens the neighbours and starts the tree on this thread's actix system. It is the only controller of its device.
 pub async fn start_controller(settings: &Settings, extras: Extras) -> Result<Controller, Failure> {
-    if settings.backend == Backend::Stormbase {
-        return Err(Failure::text(UNAVAILABLE, "backend stormbase is not there yet").hint("use backend: routeros"));
+    Prepared::of(settings.clone(), extras).await?.start(None)
+}
+
+/// Everything a tree is started from, any number of times one after the other.
+pub struct Prepared {
+    settings: Settings,
+    extras: Extras,
+    boot_manifest: Vec<Document>,
+    listener: TcpListener,
+    neighbours: Neighbours,
+    /// Who drives is found out here, where several controllers share a store.
+    pub desk: Option<Arc<LeaseDesk>>,
+}
+
+impl Prepared {
+    /// Reads the boot manifest, takes the API's socket and opens the neighbours.
+    pub async fn of(settings: Settings, extras: Extras) -> Result<Self, Failure> {
+        if settings.backend == Backend::Stormbase {
+            return Err(Failure::text(UNAVAILABLE, "backend stormbase is not there yet").hint("use backend: routeros"));
+        }
+        let kinds = KindTable::builtin();
+        let boot_manifest = boot_manifest(&kinds, settings.boot_order_path())?;
+        let listen = settings.api.listen;
+        let listener = TcpListener::bind(listen).map_err(|error| {
+            Failure::text(FAILED, format!("the API cannot listen on {listen}: {error}"))
+                .hint("is another mkube running?")
+        })?;
+        let (store, desk) = stores::open(&settings, &kinds).await?;
+        let router =
+            Arc::new(RestRouter::new(rest_options(&settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?);
+        let tarballs = image_source(&settings, router.clone(), extras.made_here.clone());
+        let map = disk_map(&settings);
+        let (log_router, log_directory): (Arc<RestRouter>, _) = (router.clone(), extras.log_directory.clone());
+        let logs = move |device: mkube_messages::router::DeviceReader| {
+            let find = row_finder(device);
+            Arc::new(ContainerLogs::new(log_directory.clone(), log_router.clone(), find)) as Arc<dyn PodLogs>
+        };
+        let neighbours = Neighbours {
+            router,
+            store,
+            disk: Arc::new(VolumeFiles::new(config_files(&settings), map.clone())),
+            tarballs: Arc::new(tarballs),
+            disk_map: map,
+            logs: Arc::new(logs),
+            prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
+            resolver: Arc::new(NetworkResolver::default()),
+            names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),
+            bus: bus(&settings.nats, &format!("mkube {}", settings.node_name))?,
+            clock: Arc::new(SystemClock),
+            randomness: Arc::new(SystemRandomness),
+        };
+        Ok(Self { settings, extras, boot_manifest, listener, neighbours, desk })
     }
-    let kinds = KindTable::builtin();
-    let boot_manifest = boot_manifest(&kinds, settings.boot_order_path())?;
-    let listen = settings.api.listen;
-    let listener = TcpListener::bind(listen).map_err(|error| {
-        Failure::text(FAILED, format!("the API cannot listen on {listen}: {error}")).hint("is another mkube running?")
-    })?;
-    let store = open_store(settings, &kinds).await.map_err(store_failure)?;
-    let router = Arc::new(RestRouter::new(rest_options(settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?);
-    let tarballs = image_source(settings, router.clone(), extras.made_here);
-    let map = disk_map(settings);
-    let log_router: Arc<RestRouter> = router.clone();
-    let logs = move |device: mkube_messages::router::DeviceReader| {
-        let find = row_finder(device);
-        Arc::new(ContainerLogs::new(extras.log_directory.clone(), log_router.clone(), find)) as Arc<dyn PodLogs>
-    };
-    let delivery = delivery_way(settings, &map);
-    let neighbours = Neighbours {
-        router,
-        store,
-        disk: Arc::new(VolumeFiles::new(config_files(settings), map.clone())),
-        tarballs: Arc::new(tarballs),
-        disk_map: map,
-        logs: Arc::new(logs),
-        prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
-        resolver: Arc::new(NetworkResolver::default()),
-        names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),
-        bus: bus(&settings.nats, &format!("mkube {}", settings.node_name))?,
-        clock: Arc::new(SystemClock),
-        randomness: Arc::new(SystemRandomness),
-    };
-    let controller_settings = ControllerSettings {
-        shared_store: settings.store.kind == StoreKind::Nats,
-        delivery,
-        kinds,
-        networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),
-        config_file: extras.config_file,
-        namespace_mode: namespace_mode(settings),
-        plan: plan_settings(settings),
-        boot_manifest,
-        manifests: extras.manifests,
-        listener: Some(listener),
-        allowed_hosts: extras.allowed_hosts,
-        allow_chaos: extras.allow_chaos,
-        tick: TICK,
-        gc_interval: settings.storage.gc_interval,
-        rollouts: rollout_rules(&settings.rollouts),
-        order: order_rules(&settings.lifecycle),
-        restarts: RestartRules {
-            most: settings.lifecycle.max_restarts,
-            first_pause: settings.lifecycle.restart_cooldown,
-        },
-        watchdog_interval: settings.lifecycle.watchdog_interval,
-        consistency: consistency_rules(&settings.consistency),
-        event_ring: usize::try_from(settings.events.ring).unwrap_or(usize::MAX),
-        notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
-    };
-    Ok(start(neighbours, controller_settings))
+
+    /// Starts a tree on this thread's actix system, perhaps as one of several controllers.
+    pub fn start(&self, seat: Option<Seat>) -> Result<Controller, Failure> {
+        let (settings, extras) = (&self.settings, &self.extras);
+        let listener = self.listener.try_clone().map_err(|error| Failure::new(INTERNAL, error))?;
+        let controller_settings = ControllerSettings {
+            shared_store: settings.store.kind == StoreKind::Nats,
+            event_ring: usize::try_from(settings.events.ring).unwrap_or(usize::MAX),
+            delivery: delivery_way(settings, &self.neighbours.disk_map),
+            kinds: KindTable::builtin(),
+            networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),
+            config_file: extras.config_file.clone(),
+            namespace_mode: namespace_mode(settings),
+            plan: plan_settings(settings),
+            boot_manifest: self.boot_manifest.clone(),
+            manifests: extras.manifests.clone(),
+            listener: Some(listener),
+            allowed_hosts: extras.allowed_hosts.clone(),
+            allow_chaos: extras.allow_chaos,
+            tick: TICK,
+            gc_interval: settings.storage.gc_interval,
+            rollouts: rollout_rules(&settings.rollouts),
+            order: order_rules(&settings.lifecycle),
+            restarts: RestartRules {
+                most: settings.lifecycle.max_restarts,
+                first_pause: settings.lifecycle.restart_cooldown,
+            },
+            watchdog_interval: settings.lifecycle.watchdog_interval,
+            consistency: consistency_rules(&settings.consistency),
+            notify_secret: Some(settings.rollouts.notify_secret.clone()).filter(|secret| !secret.is_empty()),
+        };
+        Ok(start_among(self.neighbours.clone(), controller_settings, seat))
+    }
 }
 
 /// The bus, where there is an address for it. `name` is what the server lists us as.
@@ -207,35 +237,6 @@ fn consistency_rules(settings: &ConsistencySettings) -> mkube_consistency::Rules
 /// A device without a boot manifest is fine; one with a broken manifest is not.
 fn boot_manifest(kinds: &KindTable, path: &Path) -> Result<Vec<Document>, Failure> {
     if path.exists() { manifests::read(kinds, path) } else { Ok(Vec::new()) }
-}
-
-async fn open_store(settings: &Settings, kinds: &KindTable) -> Result<Arc<dyn DesiredStore>, StoreFault> {
-    let path = settings.store.path.clone();
-    Ok(match settings.store.kind {
-        StoreKind::Embedded => Arc::new(EmbeddedStore::open(&path).await?),
-        StoreKind::Nats => {
-            let mut buckets: Vec<String> = kinds.iter().map(|kind| kind.bucket.to_owned()).collect();
-            buckets.sort();
-            let options = JetStreamOptions {
-                nats: settings.nats.clone(),
-                buckets,
-                path,
-                write_behind: settings.store.write_behind,
-                name: format!("mkube {}", settings.node_name),
-            };
-            Arc::new(JetStreamStore::open(options).await?)
-        }
-    })
-}
-
-fn store_failure(fault: StoreFault) -> Failure {
-    let hint = match &fault {
-        StoreFault::Unreadable(_) => {
-            "mkube never starts empty over a store it cannot read: stop the other mkube, or restore or move the file away"
-        }
-        _ => "check the directory's permissions and free space (store.path)",
-    };
-    Failure::new(UNAVAILABLE, fault).hint(hint)
 }
 
 fn rest_options(settings: &Settings) -> Result<RestOptions, Failure> {

@@ -10,6 +10,7 @@ pub mod gates;
 pub mod health;
 pub mod images;
 pub mod ipam;
+pub mod lease;
 
 pub mod objects;
 pub mod offers;

@@ -11,6 +11,7 @@ pub mod generated;
 pub mod image_pins;
 pub mod image_reference;
 pub mod kinds;
+pub mod lease_record;
 pub mod marks;
 pub mod metadata;
 pub mod names;

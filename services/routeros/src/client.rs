@@ -90,7 +90,9 @@ impl HttpWire {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             // Well inside the time of a request: what ends while connecting was not sent, what ends later may have been.
-            .connect_timeout(Duration::from_secs(5).min(options.timeout / 2));
+            .connect_timeout(Duration::from_secs(5).min(options.timeout / 2))
+            // What a cut network holds back is not delivered when nobody waits for the answer any more.
+            .tcp_user_timeout(Duration::from_secs(5).min(options.timeout / 2));
         if options.base_url.starts_with("https:") {
             // The roots are said, not looked for: a device's certificate is never one of the public authorities'.
             let mut roots = Vec::new();

@@ -59,6 +59,7 @@ pub fn without(mut fault: RouterFault, secret: &Secret) -> RouterFault {
         | RouterFault::Refused { detail: text, .. }
         | RouterFault::Overloaded { detail: text, .. }
         | RouterFault::Gibberish { detail: text, .. }
+        | RouterFault::NotDriving { why: text, .. }
         | RouterFault::Unreachable { cause: text, .. }
         | RouterFault::ReplyLost { cause: text, .. } => *text = text.replace(secret.expose(), MASK),
         RouterFault::Unauthorized { .. } | RouterFault::NotFound { .. } => {}

@@ -71,6 +71,7 @@ impl Bench {
             write: way.door(),
             evict: others.door(),
             tree: watch::channel(None).1,
+            lease: None,
             logs: Arc::new(NoLogs),
             images: HttpImages {
                 cache: images_view().1,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mkube_bus::{BusParts, NatsEdge};
 use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
 use mkube_messages::door::Doorway;
+use mkube_messages::lease::LeaseReader;
 use mkube_messages::request::Floor;
 use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -23,6 +24,7 @@ pub struct HttpSettings {
     pub notify_secret: Option<Secret>,
     pub allow_chaos: bool,
     pub allowed_hosts: Option<Vec<String>>,
+    pub lease: Option<LeaseReader>,
 }
 
 pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
@@ -32,6 +34,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         write: door(Floor::Edge, &wires.ways.objects),
         evict: door(Floor::Edge, &wires.ways.deployments),
         tree: wires.tree.1.clone(),
+        lease: settings.lease.clone(),
         logs: settings.logs,
         images: HttpImages {
             cache: wires.views.images.1.clone(),
@@ -50,7 +53,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         bus: wires.views.bus.1.clone(),
         names: HttpNames { names: wires.views.names.1.clone(), forwards: wires.views.forwards.1.clone() },
         offers: wires.offers.clone(),
-        health: readiness::checks(wires.objects(), wires.device()),
+        health: readiness::checks(wires.objects(), wires.device(), settings.lease),
         clock: wires.clock.clone(),
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use mkube_dns::{DnsActor, DnsParts, Mode};
 use mkube_images::{Delivery, FetchParts, ImageActor, ImageParts};
 use mkube_ipam::{IpamActor, IpamParts};
+use mkube_lease::{LeaseActor, LeaseDesk, LeaseParts};
+use mkube_messages::door::Doorway;
 use mkube_messages::request::Floor;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::neighbours::desired_store::DesiredStore;
@@ -20,7 +22,7 @@ use mkube_store::StoreActor;
 use mkube_supervision::{ChildSpec, RestartRule};
 
 use super::DeliveryWay;
-use super::wires::{Wires, bell, door};
+use super::wires::{Wires, bell, bounds, door};
 
 pub fn store(wires: &Wires, store: Arc<dyn DesiredStore>) -> ChildSpec {
     let bell = wires.views.news.0.clone();
@@ -36,6 +38,12 @@ pub fn router(wires: &Wires, router: Arc<dyn Router>, tick: Duration) -> ChildSp
         RouterActor::new(parts.clone())
     });
     mkube_router::answers(spec).done()
+}
+
+pub fn lease(wires: &Wires, desk: Arc<LeaseDesk>) -> ChildSpec {
+    let parts = LeaseParts { desk, device: wires.device() };
+    let way = Doorway::new("lease", bounds::NOBODY_ASKS);
+    ChildSpec::actor("lease", RestartRule::Permanent, way, move |_| LeaseActor::new(parts.clone())).done()
 }
 
 pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>, shared: bool, event_ring: usize) -> ChildSpec {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mkube_boot::Document;
 use mkube_dns::Mode;
+use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
 use mkube_messages::health::HealthReader;
@@ -163,8 +164,22 @@ pub struct Controller {
     pub offers: Offers,
 }
 
-/// Starts the controller on this thread's actix system.
+/// The place of a controller among those that share a device.
+#[derive(Clone)]
+pub struct Seat {
+    /// Who drives is found out here.
+    pub desk: Arc<LeaseDesk>,
+    /// It drives. If not, it stands by: it serves reads and takes writes, and nothing in it decides anything.
+    pub drives: bool,
+}
+
+/// Starts the controller on this thread's actix system. No other drives its device.
 pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller {
+    start_among(neighbours, settings, None)
+}
+
+/// Starts the controller on this thread's actix system, perhaps as one of several.
+pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: Option<Seat>) -> Controller {
     let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, names, bus, clock, randomness } =
         neighbours;
     let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
@@ -177,58 +192,68 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
         }),
         _ => disk,
     };
-    let bus = bus.map(|bus| edges::bus(&wires, bus, settings.notify_secret.clone(), settings.shared_store));
+    let router: Arc<dyn Router> = match &seat {
+        Some(seat) => Arc::new(GuardedRouter::new(router, Permit::new(seat.desk.clone()))),
+        None => router,
+    };
+    let notify_secret = settings.notify_secret.clone();
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
         notify_secret: settings.notify_secret,
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
+        lease: seat.as_ref().map(|seat| seat.desk.reader()),
     });
     let pods = SupervisorSpec {
         intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
         on_limit: OnLimit::HoldChild,
         ..supervisor("pods", vec![])
     };
+    let drives = seat.as_ref().is_none_or(|seat| seat.drives);
+    // Who stands by tells nothing: whoever drives does.
+    let bus = bus.filter(|_| drives);
+    let bus = bus.map(|bus| edges::bus(&wires, bus, notify_secret, settings.shared_store));
+    let mut gates = vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)];
+    gates.extend(seat.map(|seat| keepers::lease(&wires, seat.desk)));
+    let mut branches = vec![
+        under("gates", gates),
+        under("object-layer", vec![keepers::objects(&wires, randomness, settings.shared_store, settings.event_ring)]),
+    ];
+    if drives {
+        branches.extend([
+            under(
+                "keepers",
+                vec![
+                    keepers::ipam(&wires, settings.networks, settings.config_file),
+                    keepers::images(&wires, tarballs, disk_map, settings.delivery, settings.gc_interval),
+                    keepers::dns(&wires, names, settings.namespace_mode),
+                ],
+            ),
+            Child::Supervisor(pods),
+            under(
+                "deciders",
+                vec![
+                    deciders::roster(&wires, disk.clone(), settings.restarts),
+                    deciders::node(&wires),
+                    deciders::order(&wires, settings.order),
+                    deciders::volumes(&wires, disk),
+                    deciders::boot(&wires, settings.boot_manifest, settings.manifests),
+                    deciders::rollouts(&wires, settings.rollouts),
+                    deciders::deployments(&wires),
+                    deciders::jobs(&wires),
+                    deciders::generated(&wires),
+                    deciders::forwards(&wires, resolver),
+                    deciders::watchdog(&wires, prober, settings.watchdog_interval),
+                    deciders::consistency(&wires, settings.consistency),
+                ],
+            ),
+        ]);
+    }
+    branches.push(under("edges", http.map(|http| edges::http(&wires, http)).into_iter().chain(bus).collect()));
     let root = SupervisorSpec {
         intensity: Intensity { restarts: 3, within: Duration::from_secs(60) },
-        ..supervisor(
-            "mkube",
-            vec![
-                under("gates", vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)]),
-                under(
-                    "object-layer",
-                    vec![keepers::objects(&wires, randomness, settings.shared_store, settings.event_ring)],
-                ),
-                under(
-                    "keepers",
-                    vec![
-                        keepers::ipam(&wires, settings.networks, settings.config_file),
-                        keepers::images(&wires, tarballs, disk_map, settings.delivery, settings.gc_interval),
-                        keepers::dns(&wires, names, settings.namespace_mode),
-                    ],
-                ),
-                Child::Supervisor(pods),
-                under(
-                    "deciders",
-                    vec![
-                        deciders::roster(&wires, disk.clone(), settings.restarts),
-                        deciders::node(&wires),
-                        deciders::order(&wires, settings.order),
-                        deciders::volumes(&wires, disk),
-                        deciders::boot(&wires, settings.boot_manifest, settings.manifests),
-                        deciders::rollouts(&wires, settings.rollouts),
-                        deciders::deployments(&wires),
-                        deciders::jobs(&wires),
-                        deciders::generated(&wires),
-                        deciders::forwards(&wires, resolver),
-                        deciders::watchdog(&wires, prober, settings.watchdog_interval),
-                        deciders::consistency(&wires, settings.consistency),
-                    ],
-                ),
-                under("edges", http.map(|http| edges::http(&wires, http)).into_iter().chain(bus).collect()),
-            ],
-        )
+        ..supervisor("mkube", branches)
     };
     let tree = mkube_supervision::start(root, clock);
     wires.tree.0.send_replace(Some(tree.clone()));

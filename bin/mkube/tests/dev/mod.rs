@@ -9,6 +9,7 @@ pub mod http;
 pub mod process;
 pub mod proxy;
 pub mod site;
+pub mod wire;
 
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};

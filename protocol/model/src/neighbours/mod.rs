@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod desired_store;
+pub mod lease_book;
 pub mod name_servers;
 pub mod pod_logs;
 pub mod prober;

@@ -364,6 +364,14 @@ pub enum RouterFault {
         /// The device's words.
         detail: String,
     },
+    /// Another controller may be driving the device; nothing was sent.
+    #[error("{operation}: not sent: this controller {why}")]
+    NotDriving {
+        /// Verb and path.
+        operation: String,
+        /// Who drives, in words.
+        why: String,
+    },
     /// The answer is not what RouterOS sends.
     #[error("{operation}: the answer is not understood: {detail}")]
     Gibberish {
@@ -379,7 +387,9 @@ impl RouterFault {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::ReplyLost { .. } | Self::Gibberish { .. } => Outcome::Unknown,
-            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::WrongState { .. } => Outcome::NotDone,
+            Self::Unreachable { .. } | Self::Overloaded { .. } | Self::WrongState { .. } | Self::NotDriving { .. } => {
+                Outcome::NotDone
+            }
             Self::Unauthorized { .. } | Self::NotFound { .. } | Self::AlreadyExists { .. } | Self::Refused { .. } => {
                 Outcome::Refused
             }

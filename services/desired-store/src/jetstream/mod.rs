@@ -21,9 +21,9 @@ mod committing;
 mod compare;
 mod delivery;
 mod keeper;
-mod publish;
+pub(crate) mod publish;
 mod reading;
-mod session;
+pub(crate) mod session;
 mod snapshot;
 mod state;
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::stream::SelectAll;
+use mkube_model::settings::NatsSettings;
 use mkube_nats_client::{Connection, NatsFault, connect};
 use tokio::sync::watch;
 
@@ -135,6 +136,26 @@ fn described(info: &stream::Info) -> Stream {
     Stream { created, last: info.state.last_sequence }
 }
 
+/// A bucket as every client makes one.
+pub(crate) fn bucket(name: &str, nats: &NatsSettings) -> stream::Config {
+    stream::Config {
+        name: format!("KV_{name}"),
+        subjects: vec![format!("$KV.{name}.>")],
+        max_messages_per_subject: 1,
+        max_messages: -1,
+        max_bytes: -1,
+        max_message_size: -1,
+        storage: StorageType::File,
+        num_replicas: usize::try_from(nats.replicas).unwrap_or(1).max(1),
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        duplicate_window: DUPLICATES,
+        ..stream::Config::default()
+    }
+}
+
 /// Makes the buckets that are not there.
 pub(crate) async fn make(
     session: &Session,
@@ -145,25 +166,8 @@ pub(crate) async fn make(
     let missing = found.iter_mut().filter(|(_, stream)| stream.is_none());
     let context = &context;
     try_join_all(missing.map(|(bucket, made)| async move {
-        // As every client makes a key-value bucket.
-        let config = stream::Config {
-            name: format!("KV_{bucket}"),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            max_messages: -1,
-            max_bytes: -1,
-            max_message_size: -1,
-            storage: StorageType::File,
-            num_replicas: usize::try_from(options.nats.replicas).unwrap_or(1).max(1),
-            discard: DiscardPolicy::New,
-            allow_rollup: true,
-            deny_delete: true,
-            allow_direct: true,
-            duplicate_window: DUPLICATES,
-            ..stream::Config::default()
-        };
         let stream = context
-            .create_stream(config)
+            .create_stream(self::bucket(bucket, &options.nats))
             .await
             .map_err(|error| format!("connected to NATS, but bucket {bucket} cannot be made: {error}"))?;
         *made = Some(described(stream.cached_info()));

@@ -1,0 +1,255 @@
+//! Two controllers, one device, one NATS: one drives and the other stands by, whatever happens to whom. Each reaches the device and
+//! NATS over wires of its own, on which is noted who asked the device for what.
+
+mod dev;
+
+use std::process::Command;
+use std::time::Duration;
+
+use dev::http::Http;
+use dev::process::Running;
+use dev::wire::Wire;
+use dev::{Machine, SOON, binary, eventually, free_address, pause, pod};
+use mkube_nats_server_fixture::NatsServer;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Whoever stands by drives within this, where no long command was running.
+const TAKEOVER: Duration = Duration::from_secs(15);
+/// A bound for what takes a takeover and a machine that is busy with other things.
+const LONG: Duration = Duration::from_secs(90);
+
+/// One of the two.
+struct Controller {
+    process: Option<Running>,
+    device: Wire,
+    nats: Wire,
+    listen: String,
+    config: std::path::PathBuf,
+}
+
+impl Controller {
+    fn new(machine: &Machine, nats: &NatsServer, name: &str) -> Self {
+        let device = Wire::to(&machine.host_listen);
+        let wire = Wire::to(&format!("127.0.0.1:{}", nats.port()));
+        let listen = free_address();
+        let mut config = machine.config();
+        config["nodeName"] = json!("rose1");
+        config["routeros"]["restUrl"] = json!(format!("http://{}/rest", device.address));
+        config["nats"] = json!({"url": format!("nats://{}", wire.address)});
+        config["store"] = json!({"kind": "nats", "path": machine.dir.join(name).join("state.redb")});
+        config["api"] = json!({"listen": listen});
+        let config = machine.write(&format!("{name}.yaml"), &config.to_string());
+        let mut controller = Self { process: None, device, nats: wire, listen, config };
+        controller.start();
+        controller
+    }
+
+    fn start(&mut self) {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--config"]).arg(&self.config);
+        self.process = Some(Running::start(command));
+    }
+
+    fn api(&self) -> Http {
+        Http::new(&format!("http://{}", self.listen), None)
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.process.as_ref().expect("it runs").pid().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().is_ok_and(|status| status.success()));
+    }
+
+    fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    fn lease(&self) -> Result<Value, String> {
+        let text = self.api().page("/api/v1/supervisor")?;
+        serde_json::from_str::<Value>(&text).map(|tree| tree["lease"].clone()).map_err(|error| error.to_string())
+    }
+
+    #[track_caller]
+    fn says(&self, words: &str) -> Value {
+        eventually(words, LONG, || {
+            let lease = self.lease()?;
+            if lease["message"].as_str().is_some_and(|text| text.contains(words)) {
+                Ok(lease)
+            } else {
+                Err(lease.to_string())
+            }
+        })
+    }
+
+    /// When it changed the device for the first time after `from`.
+    #[track_caller]
+    fn first_change_after(&self, from: Instant) -> Instant {
+        eventually("a command to the device", LONG, || {
+            let first = self.device.changes().into_iter().find(|one| one.at > from);
+            first.map(|one| one.at).ok_or_else(|| format!("{:?}", self.lease()))
+        })
+    }
+
+    #[track_caller]
+    fn last_change(&self) -> Instant {
+        self.device.changes().last().expect("it drove").at
+    }
+}
+
+/// Processes first: they end before their machine does.
+struct Pair {
+    a: Controller,
+    b: Controller,
+    _host: Running,
+    _nats: NatsServer,
+    _machine: Machine,
+}
+
+impl Pair {
+    /// The first drives, the second stands by and is known to it.
+    fn new(name: &str) -> Self {
+        let machine = Machine::new(name);
+        machine.image("hello:latest");
+        let host = machine.host("simulated", &[]);
+        let nats = NatsServer::start();
+        let a = Controller::new(&machine, &nats, "a");
+        a.says("drives rose1");
+        let b = Controller::new(&machine, &nats, "b");
+        b.says(" drives");
+        eventually("the second is acknowledged", LONG, || {
+            let lease = b.lease()?;
+            if lease["message"].as_str().is_some_and(|text| text.ends_with(" drives")) {
+                Ok(())
+            } else {
+                Err(lease.to_string())
+            }
+        });
+        let pair = Self { a, b, _host: host, _nats: nats, _machine: machine };
+        pair.runs(&pair.a, "first");
+        pair
+    }
+
+    /// Asks this one for a pod, which whoever drives starts.
+    #[track_caller]
+    fn asks(&self, at: &Controller, name: &str) {
+        eventually("the pod is taken", SOON, || {
+            let body = pod(name, json!({"imagePullPolicy": "Never"}), json!({}));
+            match at.api().call("POST", "/api/v1/namespaces/default/pods", Some(&body)) {
+                Ok((201, _)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+
+    #[track_caller]
+    fn runs(&self, at: &Controller, name: &str) {
+        self.asks(at, name);
+        eventually(&format!("{name} runs"), LONG, || {
+            let text = at.api().page(&format!("/api/v1/namespaces/default/pods/{name}"))?;
+            let pod: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+            if pod["status"]["phase"] == "Running" { Ok(()) } else { Err(text) }
+        });
+    }
+
+    fn token(&self) -> u64 {
+        eventually("the lease is read", SOON, || {
+            let lease = self.b.lease()?;
+            lease["token"].as_u64().ok_or_else(|| lease.to_string())
+        })
+    }
+}
+
+#[test]
+fn a_holder_that_is_killed_is_followed() {
+    let mut pair = Pair::new("lease-kill");
+    assert!(pair.b.device.changes().is_empty(), "who stands by sends nothing: {:?}", pair.b.device.changes());
+    let token = pair.token();
+    pair.a.kill();
+    let killed = Instant::now();
+    pair.asks(&pair.b, "second");
+    let took = pair.b.first_change_after(killed) - killed;
+    assert!(took < TAKEOVER, "{took:?}");
+    pair.runs(&pair.b, "third");
+    assert_eq!(pair.token(), token + 1);
+    // Who comes back stands by.
+    pair.a.start();
+    let lease = pair.a.says("standing by for rose1: ");
+    assert_eq!(lease["drives"], false);
+    pair.runs(&pair.a, "fourth");
+    assert!(pair.a.last_change() < killed);
+}
+
+#[test]
+fn a_holder_that_is_killed_and_starts_again_at_once_has_its_own_lease() {
+    let mut pair = Pair::new("lease-again");
+    let token = pair.token();
+    pair.a.kill();
+    pair.a.start();
+    pair.a.says("drives rose1");
+    pair.runs(&pair.a, "second");
+    assert!(pair.b.device.changes().is_empty());
+    assert_eq!(pair.token(), token + 1);
+}
+
+#[test]
+fn a_holder_that_is_stopped_or_cut_off_sends_nothing_after_it_was_followed() {
+    let pair = Pair::new("lease-stop");
+    pair.a.signal("-STOP");
+    let stopped = Instant::now();
+    pair.asks(&pair.b, "second");
+    let took = pair.b.first_change_after(stopped) - stopped;
+    assert!(took < TAKEOVER, "{took:?}");
+    while stopped.elapsed() < Duration::from_secs(30) {
+        pause(Duration::from_millis(100));
+    }
+    pair.a.signal("-CONT");
+    pair.a.says("standing by for rose1: ");
+    pair.runs(&pair.a, "third");
+    assert!(pair.a.last_change() < stopped, "{:?}", pair.a.device.changes().last());
+
+    // The other way round, and the device is within reach of both.
+    eventually("the first is acknowledged", LONG, || {
+        let lease = pair.a.lease()?;
+        if lease["message"].as_str().is_some_and(|text| text.ends_with(" drives")) {
+            Ok(())
+        } else {
+            Err(lease.to_string())
+        }
+    });
+    pair.b.nats.cut();
+    let cut = Instant::now();
+    pair.asks(&pair.a, "fourth");
+    let first = pair.a.first_change_after(cut);
+    assert!(first - cut < TAKEOVER, "{:?}", first - cut);
+    assert!(pair.b.last_change() < first);
+    pair.b.nats.mend();
+    pair.b.says("standing by for rose1: ");
+    pair.runs(&pair.b, "fifth");
+    assert!(pair.b.last_change() < first);
+}
+
+#[test]
+fn a_holder_that_ends_gives_the_device_away_and_one_alone_drives_without_nats() {
+    let mut pair = Pair::new("lease-end");
+    let a = pair.a.process.take().expect("it runs");
+    assert!(a.terminate().success());
+    let ended = Instant::now();
+    pair.asks(&pair.b, "second");
+    let took = pair.b.first_change_after(ended) - ended;
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    pair.runs(&pair.b, "third");
+
+    pair._nats.kill();
+    let away = Instant::now();
+    while away.elapsed() < Duration::from_secs(15) {
+        pause(Duration::from_millis(100));
+    }
+    assert_eq!(pair.b.lease().expect("it answers")["drives"], true);
+    // Not even a start needs it.
+    pair.b.kill();
+    let killed = Instant::now();
+    pair.b.start();
+    let container = pair._machine.host_api().get("/container")[0][".id"].clone();
+    pair._machine.host_api().post("/container/stop", &json!({".id": container}));
+    pair.b.first_change_after(killed);
+}
