@@ -50,7 +50,8 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
                     tracing::warn!(%why, "NATS is not there");
                 }
                 inner.with(|state| {
-                    state.older = older;
+                    // It is not forgotten while nobody is there to say otherwise.
+                    state.older |= older;
                     state.tried = true;
                     state.set_stale(Some(why));
                 });
