@@ -1,8 +1,11 @@
 //! What every store must do. A second store joins by one more call at the bottom.
 
 use bytes::Bytes;
-use mkube_desired_store::EmbeddedStore;
+use mkube_desired_store::{EmbeddedStore, JetStreamOptions, JetStreamStore};
 use mkube_model::neighbours::desired_store::{DesiredStore, Expected, Revision, StoreChange, StoreKey};
+use mkube_model::secret::SecretUrl;
+use mkube_model::settings::NatsSettings;
+use mkube_nats_server_fixture::NatsServer;
 
 fn put(key: &str, value: &str, expected: Expected) -> StoreChange {
     let at = StoreKey { bucket: "PODS".into(), key: key.into() };
@@ -105,4 +108,23 @@ async fn conforms(store: &dyn DesiredStore) {
 async fn the_embedded_store_conforms() {
     let directory = tempfile::tempdir().expect("a directory");
     conforms(&EmbeddedStore::open(directory.path().join("deep/state.redb")).await.expect("new")).await;
+}
+
+#[tokio::test]
+async fn the_store_in_jetstream_conforms() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = NatsServer::start();
+    let options = JetStreamOptions {
+        nats: NatsSettings { url: SecretUrl::new(server.url()), replicas: 1, ..NatsSettings::default() },
+        buckets: vec!["PODS".into(), "CONFIGMAPS".into()],
+        path: directory.path().join("deep/state.redb"),
+        write_behind: false,
+        name: "mkube".into(),
+    };
+    let store = JetStreamStore::open(options.clone()).await.expect("new");
+    assert_eq!(store.load().await.expect("there").stale, None);
+    conforms(&store).await;
+    let before = values(&store).await;
+    store.close().await;
+    assert_eq!(values(&JetStreamStore::open(options).await.expect("there")).await, before, "after a restart");
 }

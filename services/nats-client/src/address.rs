@@ -28,6 +28,9 @@ pub(crate) fn addresses(url: &SecretUrl) -> Result<Addresses, String> {
             Some((who, host)) => (Some(said(who)), host),
             None => (None, rest),
         };
+        if host.is_empty() {
+            return Err("nats.url: an address without a host".to_owned());
+        }
         let server = format!("{scheme}://{host}");
         let server = server.parse().map_err(|_| format!("nats.url: {server} is not an address"))?;
         found.servers.push(server);
@@ -77,7 +80,9 @@ fn decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<(Vec<String>, Option<(String, String)>), String> {
+    type Read = (Vec<String>, Option<(String, String)>);
+
+    fn read(text: &str) -> Result<Read, String> {
         let found = addresses(&SecretUrl::new(text))?;
         let servers = found.servers.iter().map(|server| format!("{}:{}", server.host(), server.port())).collect();
         let who = found.who.map(|who| match who {

@@ -40,6 +40,12 @@ impl NatsServer {
         Self::begin(directory, Some(own), "one", config)
     }
 
+    /// A server that keeps nothing.
+    pub fn start_without_jetstream() -> Self {
+        // Its configuration ends with what counts.
+        Self::start_with("jetstream: false")
+    }
+
     /// A server that keeps everything in a directory of the caller.
     pub fn start_in(directory: impl Into<PathBuf>) -> Self {
         Self::begin(directory.into(), None, "one", "")
@@ -104,12 +110,22 @@ impl NatsServer {
     }
 
     /// It answers nobody from now on and keeps its connections, as a machine that hangs.
-    pub fn freeze(&self) {
+    pub fn freeze(&mut self) {
         self.send(Signal::STOP);
+        let Some(child) = &self.child else { return };
+        // Its threads stop one after the other.
+        let threads = PathBuf::from(format!("/proc/{}/task", child.id()));
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| state.starts_with('T')))
+        };
+        while !std::fs::read_dir(&threads).expect("it runs").all(is_stopped) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// It goes on.
-    pub fn thaw(&self) {
+    pub fn thaw(&mut self) {
         self.send(Signal::CONT);
     }
 
@@ -134,8 +150,10 @@ impl NatsServer {
         }
     }
 
-    fn send(&self, signal: Signal) {
-        if let Some(child) = &self.child {
+    fn send(&mut self, signal: Signal) {
+        let Some(child) = &mut self.child else { return };
+        // Once it has ended and was waited for, its id may be another's.
+        if child.try_wait().expect("ours").is_none() {
             let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("a process");
             kill_process(id, signal).expect("ours");
         }

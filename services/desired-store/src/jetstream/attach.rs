@@ -56,6 +56,7 @@ pub(crate) async fn attach(inner: &Arc<Inner>) -> Result<(Arc<Session>, Incoming
     }
     inner.with(|state| {
         state.session = Some(session.clone());
+        state.tried = false;
         state.older = false;
         state.set_stale(None);
     });
@@ -130,15 +131,21 @@ async fn wait_again(inner: &Arc<Inner>, lost: Vec<StoreKey>, found: &BTreeMap<St
                 }
                 (None, None) => continue,
             };
-            state.wait(at.clone(), is);
-            state.forget(&at);
             batch.forgotten.push(at.clone());
             batch.waiting.push(Entry { at, is, value });
         }
-        state.reload();
         batch.provisional = Some(state.provisional());
     });
-    inner.write(batch).await.map_err(|fault| Failure::Away(fault.to_string()))
+    let waiting: Vec<(StoreKey, Waiting)> = batch.waiting.iter().map(|entry| (entry.at.clone(), entry.is)).collect();
+    inner.write(batch).await.map_err(|fault| fault.to_string())?;
+    inner.with(|state| {
+        for (at, is) in waiting {
+            state.forget(&at);
+            state.wait(at, is);
+        }
+        state.reload();
+    });
+    Ok(())
 }
 
 async fn use_up(session: &Session, bucket: &str, mut missing: Revision) -> Result<(), String> {

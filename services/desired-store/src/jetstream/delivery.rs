@@ -61,11 +61,6 @@ impl Deliveries {
         format!("{}.{bucket}", self.inbox)
     }
 
-    /// What all of them send to.
-    pub(crate) fn subject_of_all(&self) -> String {
-        format!("{}.*", self.inbox)
-    }
-
     /// A consumer begins, with so many messages to come.
     pub(crate) fn begin(&mut self, bucket: &str, pending: u64) {
         self.heard.insert(bucket.to_owned(), Heard { messages: 0, pending, when: Instant::now() });

@@ -50,8 +50,9 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
                     tracing::warn!(%why, "NATS is not there");
                 }
                 inner.with(|state| {
-                    state.older = older;
-                    state.attempts += 1;
+                    // It is not forgotten while nobody is there to say otherwise.
+                    state.older |= older;
+                    state.tried = true;
                     state.set_stale(Some(why));
                 });
             }

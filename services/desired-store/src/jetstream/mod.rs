@@ -8,12 +8,14 @@
 //! | whether the store is older than what it acknowledged | `compare` |
 //! | how the store comes back, and what waits is told | `keeper`, `attach` |
 //! | what becomes of a batch | `committing`, `publish` |
+//! | when what marks deletions goes | `cleaning` |
 //!
 //! A bucket is a stream that counts by itself; revisions are its sequences, and what a writer believes is checked by JetStream. A
 //! change is acknowledged when JetStream has it and the local file was synced: JetStream syncs only now and then, and what it loses
 //! by that is put back from the file.
 
 mod attach;
+mod cleaning;
 mod committing;
 mod compare;
 mod delivery;
@@ -138,9 +140,9 @@ impl Inner {
     }
 
     async fn load(&self) -> Result<StoreContents, StoreFault> {
-        let attempts = self.peek(|state| state.attempts);
-        let there = self.until(|state| {
-            state.attempts > attempts || state.session.as_ref().is_some_and(|session| !session.is_over())
+        let there = self.until(|state| match &state.session {
+            Some(session) => !session.is_over(),
+            None => state.tried,
         });
         // Whether it is there is said by what is answered.
         let _ = tokio::time::timeout(PATIENCE, there).await;
@@ -202,23 +204,37 @@ impl Drop for JetStreamStore {
     }
 }
 
+/// Work that goes on when its caller leaves: it holds the turn until it is done.
+async fn owned<T: Send + 'static>(
+    work: impl Future<Output = Result<T, StoreFault>> + Send + 'static,
+) -> Result<T, StoreFault> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(StoreFault::Away(format!("the store's worker died: {error}"))))
+}
+
 #[async_trait]
 impl DesiredStore for JetStreamStore {
     async fn load(&self) -> Result<StoreContents, StoreFault> {
-        self.inner.load().await
+        let inner = self.inner.clone();
+        owned(async move { inner.load().await }).await
     }
 
     async fn commit(&self, changes: Vec<StoreChange>) -> Result<Vec<Outcome>, StoreFault> {
         let inner = self.inner.clone();
-        // The work goes on when its caller leaves: it holds the turn until it is done.
-        let work = tokio::spawn(async move {
+        owned(async move {
             let _turn = inner.turn.clone().lock_owned().await;
             committing::commit(&inner, changes).await
-        });
-        work.await.unwrap_or_else(|error| Err(StoreFault::Away(format!("the store's worker died: {error}"))))
+        })
+        .await
     }
 
     async fn compact(&self) -> Result<(), StoreFault> {
+        let inner = self.inner.clone();
+        owned(async move {
+            let _turn = inner.turn.clone().lock_owned().await;
+            cleaning::clean(&inner).await
+        })
+        .await?;
         let snapshot = self.inner.snapshot.clone();
         blocking(move || snapshot.compact()).await
     }

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
-use async_nats::jetstream::context::{CreateKeyValueErrorKind, GetStreamErrorKind};
-use async_nats::jetstream::{self, Context, ErrorCode, kv, stream::StorageType};
+use async_nats::jetstream::context::{GetStreamErrorKind, RequestError, RequestErrorKind};
+use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
+use futures_util::stream::SelectAll;
 use mkube_nats_client::{Connection, NatsFault, connect};
 use tokio::sync::watch;
 
@@ -23,6 +25,8 @@ const READING: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(2);
 /// How long a consumer is kept by the server when its connection is gone.
 const FORGOTTEN: Duration = Duration::from_secs(30);
+/// How long a stream remembers ids of messages.
+const DUPLICATES: Duration = Duration::from_secs(120);
 
 /// A connection over which changes are told and heard of, until it fails.
 pub(crate) struct Session {
@@ -62,14 +66,14 @@ impl Session {
 
 /// Where a consumer's messages come in.
 pub(crate) struct Incoming {
-    subscriber: Subscriber,
+    subscribers: SelectAll<Subscriber>,
     pub(crate) deliveries: Deliveries,
 }
 
 impl Incoming {
     /// The next change; answers what wants an answer.
     pub(crate) async fn next(&mut self, session: &Session) -> Result<Option<Delivered>, String> {
-        let message = self.subscriber.next().await.ok_or("the connection to NATS was lost")?;
+        let message = self.subscribers.next().await.ok_or("the connection to NATS was lost")?;
         self.read(session, message).await
     }
 
@@ -96,24 +100,37 @@ pub(crate) async fn open(options: &JetStreamOptions) -> Result<Session, String> 
 /// Which of the buckets there are.
 pub(crate) async fn look(session: &Session, buckets: &[String]) -> Result<BTreeMap<String, Option<Stream>>, String> {
     let context = jetstream::new(session.connection.client.clone());
-    let looked = join_all(buckets.iter().map(|bucket| stream(&context, bucket))).await;
+    let looked = join_all(buckets.iter().map(|bucket| stream_of(&context, bucket))).await;
     buckets.iter().zip(looked).map(|(bucket, stream)| Ok((bucket.clone(), stream?))).collect()
 }
 
-async fn stream(context: &Context, bucket: &str) -> Result<Option<Stream>, String> {
+async fn stream_of(context: &Context, bucket: &str) -> Result<Option<Stream>, String> {
     match context.get_stream(format!("KV_{bucket}")).await {
         Ok(stream) => Ok(Some(described(stream.cached_info()))),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-            GetStreamErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::JETSTREAM_NOT_ENABLED => {
-                Err("JetStream is not enabled on the NATS server".to_owned())
-            }
-            _ => Err(format!("connected to NATS, but JetStream does not say what is in bucket {bucket}: {error}")),
+            _ if nobody_listens(&error) => Err("connected to NATS, but JetStream is not enabled there".to_owned()),
+            _ => Err(format!(
+                "connected to NATS, but JetStream does not say what is in bucket {bucket}: {}",
+                caused_by(&error)
+            )),
         },
     }
 }
 
-fn described(info: &jetstream::stream::Info) -> Stream {
+/// Nobody listens where JetStream does.
+fn nobody_listens(error: &(dyn std::error::Error + 'static)) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<RequestError>());
+    cause.is_some_and(|cause| cause.kind() == RequestErrorKind::NoResponders)
+}
+
+/// An error with its causes.
+fn caused_by(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+fn described(info: &stream::Info) -> Stream {
     let created = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
     Stream { created, last: info.state.last_sequence }
 }
@@ -128,23 +145,28 @@ pub(crate) async fn make(
     let missing = found.iter_mut().filter(|(_, stream)| stream.is_none());
     let context = &context;
     try_join_all(missing.map(|(bucket, made)| async move {
-        let config = kv::Config {
-            bucket: bucket.clone(),
-            history: 1,
+        // As every client makes a key-value bucket.
+        let config = stream::Config {
+            name: format!("KV_{bucket}"),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
+            max_messages: -1,
+            max_bytes: -1,
+            max_message_size: -1,
             storage: StorageType::File,
             num_replicas: usize::try_from(options.nats.replicas).unwrap_or(1).max(1),
-            ..kv::Config::default()
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            duplicate_window: DUPLICATES,
+            ..stream::Config::default()
         };
-        let said =
-            |why: &dyn std::fmt::Display| format!("connected to NATS, but bucket {bucket} cannot be made: {why}");
-        match context.create_key_value(config).await {
-            Ok(store) => *made = Some(described(store.stream.cached_info())),
-            Err(error) if error.kind() == CreateKeyValueErrorKind::BucketCreate => {
-                let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-                return Err(said(&cause));
-            }
-            Err(error) => return Err(said(&error)),
-        }
+        let stream = context
+            .create_stream(config)
+            .await
+            .map_err(|error| format!("connected to NATS, but bucket {bucket} cannot be made: {error}"))?;
+        *made = Some(described(stream.cached_info()));
         Ok(())
     }))
     .await
@@ -159,7 +181,12 @@ pub(crate) async fn read_all(
     let client = &session.connection.client;
     let context = jetstream::new(client.clone());
     let mut deliveries = Deliveries::new(client.new_inbox());
-    let subscriber = client.subscribe(deliveries.subject_of_all()).await.map_err(|error| error.to_string())?;
+    // One for each: servers do not take one with a wildcard for somebody who listens.
+    let mut subscribers = SelectAll::new();
+    for bucket in buckets {
+        let subscriber = client.subscribe(deliveries.subject_of(bucket)).await;
+        subscribers.push(subscriber.map_err(|error| error.to_string())?);
+    }
     let consumers = buckets.iter().map(|bucket| {
         let config = push::Config {
             deliver_subject: deliveries.subject_of(bucket),
@@ -184,7 +211,7 @@ pub(crate) async fn read_all(
     for (bucket, pending) in try_join_all(consumers).await? {
         deliveries.begin(bucket, pending);
     }
-    let mut incoming = Incoming { subscriber, deliveries };
+    let mut incoming = Incoming { subscribers, deliveries };
     let mut found: BTreeMap<String, Found> = buckets.iter().map(|bucket| (bucket.clone(), Found::new())).collect();
     while !incoming.deliveries.is_complete() {
         let next = tokio::time::timeout(READING, incoming.next(session)).await;

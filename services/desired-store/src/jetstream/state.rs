@@ -31,6 +31,8 @@ pub(crate) struct State {
     /// Not in the file yet.
     fresh: BTreeMap<StoreKey, (Known, Bytes)>,
     forgotten: BTreeSet<StoreKey>,
+    /// Deletions that were known when it was cleaned up last.
+    deletions: BTreeMap<StoreKey, Revision>,
     marked: BTreeSet<String>,
     news: StoreNews,
     has_news: bool,
@@ -41,8 +43,8 @@ pub(crate) struct State {
     pub(crate) older: bool,
     /// Where changes are told, while the store is there and its contents are known.
     pub(crate) session: Option<Arc<Session>>,
-    /// How often it was tried to get there.
-    pub(crate) attempts: u64,
+    /// It was tried to get there since it was there last, in vain.
+    pub(crate) tried: bool,
 }
 
 impl State {
@@ -55,6 +57,7 @@ impl State {
             highest: BTreeMap::new(),
             fresh: BTreeMap::new(),
             forgotten: BTreeSet::new(),
+            deletions: BTreeMap::new(),
             marked: BTreeSet::new(),
             news: StoreNews::default(),
             has_news: false,
@@ -62,7 +65,7 @@ impl State {
             stale: Some(stale.to_owned()),
             older: false,
             session: None,
-            attempts: 0,
+            tried: false,
         };
         for (at, known) in index.known {
             state.raise(&at.bucket, known.revision);
@@ -99,6 +102,15 @@ impl State {
     /// The revision of a key's value in the store; none when there is no value.
     pub(crate) fn live(&self, at: &StoreKey) -> Option<Revision> {
         self.known.get(at).filter(|known| known.live).map(|known| known.revision)
+    }
+
+    /// Deletions that were known when this was asked last, and are still the last word on their keys.
+    pub(crate) fn old_deletions(&mut self) -> Vec<(StoreKey, Revision)> {
+        let marks = self.known.iter().filter(|(_, known)| !known.live);
+        let now: BTreeMap<StoreKey, Revision> = marks.map(|(at, known)| (at.clone(), known.revision)).collect();
+        let before = std::mem::replace(&mut self.deletions, now);
+        let is_old = |(at, revision): &(StoreKey, Revision)| self.deletions.get(at) == Some(revision);
+        before.into_iter().filter(is_old).collect()
     }
 
     /// Everything known of a bucket, in key order.

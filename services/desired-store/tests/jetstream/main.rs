@@ -1,0 +1,8 @@
+//! The store in JetStream over real servers: what happens when they stop, die, come back older, or are written by others.
+
+mod away;
+mod bench;
+mod cluster;
+mod killed;
+mod older;
+mod others;

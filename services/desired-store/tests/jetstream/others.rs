@@ -1,0 +1,155 @@
+//! What others do.
+
+use mkube_model::neighbours::desired_store::{DesiredStore, Expected};
+use mkube_nats_server_fixture::NatsServer;
+
+use crate::bench::{Bench, at, delete, foreign, pairs, put, text};
+
+#[tokio::test]
+async fn what_others_put_delete_and_purge_is_told_in_order_and_what_we_do_is_not() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    bench.store.take_news();
+    bench.made(put("ours", "1", Expected::Absent)).await;
+    let kv = foreign(&server.url(), "PODS").await;
+    let first = kv.put("a", "1".into()).await.expect("there");
+    kv.put("a", "2".into()).await.expect("there");
+    kv.put("b", "1".into()).await.expect("there");
+    kv.delete("a").await.expect("there");
+    kv.purge("b").await.expect("there");
+    kv.put("c", "1".into()).await.expect("there");
+    // What is overwritten at once may be left out, by JetStream itself; the rest is in order.
+    let mut told = Vec::new();
+    while told.last().is_none_or(|(key, ..): &(String, _, _)| key != "c") {
+        bench.store.changed().await;
+        let news = bench.store.take_news();
+        assert!(!news.reload && news.stale.is_none());
+        told.extend(
+            news.changes.into_iter().map(|one| (one.at.key, one.value.map(|value| text(&value)), one.revision)),
+        );
+    }
+    assert!(told.iter().map(|(.., revision)| *revision).is_sorted(), "{told:?}");
+    assert!(told.iter().all(|(key, ..)| key != "ours"), "{told:?}");
+    let last =
+        |key: &str| told.iter().rfind(|(told, ..)| told == key).map(|(_, value, revision)| (value.clone(), *revision));
+    assert_eq!(last("a"), Some((None, first + 3)));
+    assert_eq!(last("b"), Some((None, first + 4)));
+    assert_eq!(last("c"), Some((Some("1".into()), first + 5)));
+    assert_eq!(bench.values().await, pairs(&[("c", "1"), ("ours", "1")]));
+    // A key that somebody else deleted is free.
+    bench.made(put("a", "ours", Expected::Absent)).await;
+    bench.made(delete("c", Expected::At(first + 5))).await;
+    assert_eq!(bench.values().await, pairs(&[("a", "ours"), ("ours", "1")]));
+}
+
+#[tokio::test]
+async fn everything_older_by_others_is_among_the_news_when_a_change_of_ours_is_acknowledged() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    bench.store.take_news();
+    let kv = foreign(&server.url(), "PODS").await;
+    let mut ours = bench.made(put("ours", "0", Expected::Absent)).await;
+    for number in 1..200 {
+        let theirs = kv.put(format!("theirs{number}"), number.to_string().into()).await.expect("there");
+        ours = bench.made(put("ours", &number.to_string(), Expected::At(ours))).await;
+        let news = bench.store.take_news();
+        let told: Vec<u64> = news.changes.iter().map(|change| change.revision).collect();
+        assert_eq!((told, news.reload), (vec![theirs], false), "at {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_with_somebody_else_says_what_is_there_and_tells_it() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    let ours = bench.made(put("a", "ours", Expected::Absent)).await;
+    bench.store.take_news();
+    let kv = foreign(&server.url(), "PODS").await;
+    let theirs = kv.put("a", "theirs".into()).await.expect("there");
+    let conflict = bench.commit(put("a", "again", Expected::At(ours))).await.expect("there").expect_err("it changed");
+    assert_eq!((conflict.at, conflict.found), (at("a"), Some(theirs)));
+    let news = bench.store.take_news();
+    assert_eq!(news.changes.iter().map(|change| change.revision).collect::<Vec<_>>(), [theirs]);
+    kv.delete("a").await.expect("there");
+    let conflict = bench.commit(put("a", "again", Expected::At(theirs))).await.expect("there").expect_err("it is gone");
+    assert_eq!(conflict.found, None);
+}
+
+#[tokio::test]
+async fn more_than_can_be_kept_for_whoever_asks_is_to_be_read_anew() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    let kv = foreign(&server.url(), "PODS").await;
+    let writing = (0..5000).map(|number| {
+        let kv = &kv;
+        async move { kv.put(format!("k{number}"), "x".into()).await.expect("there") }
+    });
+    futures_util::future::join_all(writing).await;
+    crate::bench::until("it is too much", || async {
+        let news = bench.store.take_news();
+        assert!(news.changes.len() <= 4096, "{}", news.changes.len());
+        news.reload.then_some(())
+    })
+    .await;
+    bench.loaded("all of it is known", |contents| contents.values.len() == 5000).await;
+}
+
+#[tokio::test]
+async fn what_the_go_controller_has_written_is_there_and_its_buckets_stay_as_they_are() {
+    let server = NatsServer::start();
+    let client = async_nats::connect(server.url()).await.expect("there");
+    let context = async_nats::jetstream::new(client);
+    let config = async_nats::jetstream::stream::Config {
+        name: "KV_PODS".into(),
+        subjects: vec!["$KV.PODS.>".into()],
+        max_messages_per_subject: 5,
+        description: Some("made elsewhere".into()),
+        allow_rollup: true,
+        ..Default::default()
+    };
+    context.create_stream(config).await.expect("there");
+    let kv = context.get_key_value("PODS").await.expect("a bucket");
+    for value in ["1", "2", "3"] {
+        kv.put("infra.nats", value.into()).await.expect("there");
+    }
+    kv.put("infra.gone", "x".into()).await.expect("there");
+    kv.delete("infra.gone").await.expect("there");
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    assert_eq!(bench.values().await, pairs(&[("infra.nats", "3")]));
+    bench.made(put("infra.nats", "4", Expected::At(3))).await;
+    let stream = context.get_stream("KV_PODS").await.expect("there");
+    let config = &stream.cached_info().config;
+    assert_eq!((config.max_messages_per_subject, config.description.as_deref()), (5, Some("made elsewhere")));
+    assert_eq!(kv.get("infra.nats").await.expect("there").as_deref(), Some(&b"4"[..]));
+}
+
+#[tokio::test]
+async fn what_marks_old_deletions_goes_and_nothing_else() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    for key in ["old", "young", "again", "kept"] {
+        bench.made(put(key, "1", Expected::Absent)).await;
+    }
+    bench.made(delete("old", Expected::Any)).await;
+    bench.made(delete("again", Expected::Any)).await;
+    bench.store.compact().await.expect("there");
+    bench.made(delete("young", Expected::Any)).await;
+    let kv = foreign(&server.url(), "PODS").await;
+    assert!(kv.entry("old").await.expect("there").is_some(), "for now it stays, others may not have seen it");
+    kv.put("again", "2".into()).await.expect("there");
+    bench.store.compact().await.expect("there");
+    assert!(kv.entry("old").await.expect("there").is_none());
+    assert!(kv.entry("young").await.expect("there").is_some());
+    let expected = pairs(&[("again", "2"), ("kept", "1")]);
+    bench.loaded("it is told", |contents| crate::bench::texts(contents) == expected).await;
+    bench.made(put("old", "2", Expected::Absent)).await;
+    let bench = bench.reopened().await;
+    bench.complete().await;
+    assert_eq!(bench.values().await, pairs(&[("again", "2"), ("kept", "1"), ("old", "2")]));
+}
