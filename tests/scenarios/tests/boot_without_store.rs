@@ -109,7 +109,7 @@ async fn a_first_start_without_the_store_starts_the_boot_manifest_serves_reads_a
 #[actix_rt::test]
 async fn a_store_that_has_lived_before_keeps_its_own_and_brings_nothing_back_that_was_deleted_in_it()
 -> anyhow::Result<()> {
-    let store = away();
+    let store = Arc::new(MemoryStore::default());
     let mut theirs = pod("nats");
     theirs["metadata"]["uid"] = json!("theirs");
     theirs["metadata"]["labels"] = json!({"edited": "yes"});
@@ -125,6 +125,8 @@ async fn a_store_that_has_lived_before_keeps_its_own_and_brings_nothing_back_tha
     ] {
         store.put_behind(bucket, key, Some(&value.to_string()));
     }
+    store.tell_what_others_do();
+    store.set_stale(Some(AWAY));
     // Nothing is remembered of it.
     store.cue_load(LoadCue::Empty);
     let world = world(&store, &["nats", "gone", "added"]).await?;

@@ -1,6 +1,7 @@
 //! A site whose store is away, and known to be: what it remembers of it may be all, half or nothing. Nothing is taken away, nothing
 //! restarts, and when the store is back everything is as it was.
 
+#[allow(dead_code, reason = "a part of it is used here")]
 mod site;
 mod world;
 

@@ -141,17 +141,21 @@ async fn what_is_to_be_deleted_for_something_else_waits_for_the_store_and_goes_t
     let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.object.uid()}]);
     bench.create("ConfigMap", json!({"metadata": {"name": "m", "ownerReferences": reference}})).await.expect("made");
     bench.create("Namespace", json!({"metadata": {"name": "team"}})).await.expect("made");
-    // Both are marked, and before anything can follow from it the store is away.
-    let (_, _, ()) = tokio::join!(bench.delete("ConfigMap", "owner"), bench.delete("Namespace", "team"), async {
-        bench.store.until_batches(bench.store.batches().len() + 1).await;
-        bench.store.set_stale(Some("nobody answers"));
-    });
-    sleep(Duration::from_secs(60)).await;
-    assert!(bench.get("ConfigMap", "m").is_some() && bench.get("Namespace", "team").is_some());
-    bench.store.set_stale(None);
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!((bench.get("ConfigMap", "m"), bench.get("ConfigMap", "owner")), (None, None));
-    assert_eq!(bench.get("Namespace", "team"), None);
+    for (kind, name, follows) in
+        [("ConfigMap", "owner", ("ConfigMap", "m")), ("Namespace", "team", ("Namespace", "team"))]
+    {
+        // It is marked, and before anything can follow from it the store is away.
+        let (marked, ()) = tokio::join!(bench.delete(kind, name), async {
+            bench.store.until_batches(bench.store.batches().len() + 1).await;
+            bench.store.set_stale(Some("nobody answers"));
+        });
+        marked.expect("it is marked");
+        sleep(Duration::from_secs(60)).await;
+        assert!(bench.get(follows.0, follows.1).is_some() && bench.get(kind, name).is_some(), "{name}");
+        bench.store.set_stale(None);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!((bench.get(follows.0, follows.1), bench.get(kind, name)), (None, None), "{name}");
+    }
 }
 
 #[actix::test]
