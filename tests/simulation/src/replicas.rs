@@ -40,6 +40,8 @@ pub struct Replicas {
     known: BTreeMap<String, Known>,
     /// Pods that users deleted.
     deleted: BTreeSet<String>,
+    /// Somebody set the clock.
+    clock_set: bool,
     /// Somebody other than the controller ended processes or made them unready: what runs says nothing about it any more.
     struck: bool,
     /// Users asked for other numbers of pods: between two looks fewer may have been wanted than at both.
@@ -88,6 +90,9 @@ impl Replicas {
         let ready = self.known.values_mut().map(|known| &mut known.ready);
         match step {
             Step::Node(Turn::Drain) | Step::Reboot(_) => ready.for_each(BTreeMap::clear),
+            // Whoever was not there when the clock was set takes it for a boot, and nobody for ready who was not asked since.
+            Step::Kill | Step::Restart if self.clock_set => ready.for_each(BTreeMap::clear),
+            Step::SetClock(_) => self.clock_set = true,
             Step::EndProcess(pod, _) | Step::RemoveBehind(pod) | Step::LoseVeth(pod) => {
                 ready.for_each(|ready| drop(ready.remove(*pod)));
             }

@@ -248,6 +248,23 @@ fn a_replica_that_was_stopped_with_the_node_is_the_first_that_may_be_replaced() 
 }
 
 #[test]
+fn a_clock_that_was_set_while_mkube_was_away_looks_like_a_boot_to_replicas() {
+    // Seed 71867.
+    let template = Template { probed: true, ..deployment(3, Strategy::Usual) };
+    let steps = [
+        Step::Deploy("site", template),
+        Step::Wait(Duration::from_millis(35_004)),
+        Step::Deployment("site", Change::Image(Image::Missing)),
+        Step::DeletePodOf("site", 0),
+        Step::Wait(Duration::from_millis(4)),
+        Step::SetClock(600),
+        Step::Kill,
+    ];
+    die_quietly();
+    assert_eq!(run(71_867, &steps, false).violation, None);
+}
+
+#[test]
 fn a_version_given_up_on_its_first_pod_costs_none_that_was_proven() {
     // Seed 7245.
     let steps = [
