@@ -1,7 +1,5 @@
 //! What the tests of a whole site begin with: the node, the Deployment `web`, and how both are asked.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
-
 use mkube_fakes::FakeTarballs;
 use serde_json::{Value, json};
 
