@@ -79,6 +79,11 @@ impl Memory {
         holds && self.quiet_until <= now && !self.twin && !self.leaving
     }
 
+    /// What the holder announces, by the record.
+    pub fn announced(&self) -> u64 {
+        self.record().map_or(0, |record| record.long_seconds)
+    }
+
     /// The highest token that was seen.
     pub fn token(&self) -> u64 {
         self.highest.max(self.token)

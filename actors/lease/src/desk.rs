@@ -108,13 +108,14 @@ impl LeaseDesk {
     }
 
     fn tell(&self) {
-        let (standing, token) = self.with(|memory, now| (memory.standing(now), memory.token()));
+        let (standing, token, announced) =
+            self.with(|memory, now| (memory.standing(now), memory.token(), memory.announced()));
         let mut changed = false;
         self.publish.send_if_modified(|view| {
             changed = view.standing != standing;
-            let differs = changed || view.token != token;
+            let differs = changed || view.token != token || view.announced != announced;
             if differs {
-                *view = Arc::new(LeaseView { standing, token, ..(**view).clone() });
+                *view = Arc::new(LeaseView { standing, token, announced, ..(**view).clone() });
             }
             differs
         });

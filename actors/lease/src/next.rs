@@ -9,6 +9,8 @@ use crate::times::{AWAY, BEAT, DURATION, ENDED, FORSAKEN, Moment, RENEW, SILENCE
 const LOOK_HOLDING: Moment = Moment::from_secs(5);
 /// The same, of others.
 const LOOK: Moment = Moment::from_secs(1);
+/// Pause between an announcement and the word that there is nothing more to announce.
+const TAKE_BACK: Moment = Moment::from_millis(300);
 /// Longest pause.
 const PAUSE: Moment = Moment::from_secs(60);
 
@@ -156,6 +158,9 @@ impl Memory {
             (None, None) => Step::Wait(now + PAUSE),
             (Some(seen), Some(standby)) if seen == standby && !silent => {
                 let uncovered = self.wanted.is_some_and(|wanted| wanted > now && self.coverage() < wanted);
+                // What has ended is taken back soon, or whoever takes over waits for nothing.
+                let over = record.long_seconds > 0 && self.said(record.clone(), now).long_seconds == 0;
+                let due = if over { self.said_at + TAKE_BACK } else { due };
                 if due <= now || uncovered { Step::Write(self.said(record, now)) } else { Step::Wait(due) }
             }
             (None, Some(standby)) => {

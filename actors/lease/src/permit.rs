@@ -54,6 +54,9 @@ impl Permit {
         // Without a reply it may be at work until its time is over.
         if !answer.as_ref().is_err_and(|fault| fault.outcome() == Outcome::Unknown) {
             self.desk.with(|memory, _| memory.ended(command));
+            if matches!(length, Length::Long(_)) {
+                self.desk.wake();
+            }
         }
         answer
     }

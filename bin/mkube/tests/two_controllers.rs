@@ -126,6 +126,11 @@ impl Pair {
         });
         let pair = Self { a, b, _host: host, _nats: nats, _machine: machine };
         pair.runs(&pair.a, "first");
+        // A container was unpacked; its end is told too.
+        eventually("no long command is announced", LONG, || {
+            let lease = pair.b.lease()?;
+            if lease["announcedSeconds"] == 0 { Ok(()) } else { Err(lease.to_string()) }
+        });
         pair
     }
 
@@ -215,6 +220,10 @@ fn a_holder_that_is_stopped_or_cut_off_sends_nothing_after_it_was_followed() {
         } else {
             Err(lease.to_string())
         }
+    });
+    eventually("no long command is announced", LONG, || {
+        let lease = pair.a.lease()?;
+        if lease["announcedSeconds"] == 0 { Ok(()) } else { Err(lease.to_string()) }
     });
     pair.b.nats.cut();
     let cut = Instant::now();

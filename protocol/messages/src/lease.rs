@@ -47,6 +47,8 @@ pub struct LeaseView {
     pub identity: String,
     /// How often the lease changed hands, as far as is known.
     pub token: u64,
+    /// For so many seconds a command that the holder announced may be at work.
+    pub announced: u64,
     /// How things stand.
     pub standing: Standing,
 }
@@ -110,6 +112,7 @@ impl LeaseView {
             "identity": self.identity,
             "holder": holder,
             "token": self.token,
+            "announcedSeconds": self.announced,
             "drives": self.drives(),
             "message": self.sentence(),
         })
@@ -123,7 +126,7 @@ pub type LeaseReader = watch::Receiver<Arc<LeaseView>>;
 
 /// A publisher and a reader, with nothing known.
 pub fn lease_view(node: String, identity: String) -> (LeasePublisher, LeaseReader) {
-    let view = LeaseView { node, identity, token: 0, standing: Standing::Asking { why: None } };
+    let view = LeaseView { node, identity, token: 0, announced: 0, standing: Standing::Asking { why: None } };
     let (sender, reader) = watch::channel(Arc::new(view));
     (Arc::new(sender), reader)
 }
