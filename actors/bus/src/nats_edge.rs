@@ -188,7 +188,9 @@ impl NatsEdge {
         self.telling = true;
         let teller = session.clone();
         let telling = async move { teller.publish(told).await };
-        ctx.spawn(telling.into_actor(self).map(move |result, actor, ctx| actor.told(&session, parcel, count, result, ctx)));
+        ctx.spawn(
+            telling.into_actor(self).map(move |result, actor, ctx| actor.told(&session, parcel, count, result, ctx)),
+        );
     }
 
     fn told(

@@ -79,12 +79,9 @@ mod tests {
         let before = view(&[("a", "1", 4)], 4);
         let mut now = view(&[("a", "1", 7)], 7);
         now.history_after = 3;
-        for (change, revision) in [
-            (ChangeType::Modified, 4),
-            (ChangeType::Modified, 5),
-            (ChangeType::Deleted, 6),
-            (ChangeType::Added, 7),
-        ] {
+        for (change, revision) in
+            [(ChangeType::Modified, 4), (ChangeType::Modified, 5), (ChangeType::Deleted, 6), (ChangeType::Added, 7)]
+        {
             let change = ObjectChange { change, revision, object: object("a", "1", revision), previous: None };
             now.history.push_back(Arc::new(change));
         }

@@ -109,7 +109,9 @@ impl Outbox {
         let waiting = std::mem::take(&mut self.waiting);
         self.bytes = 0;
         for (place, mut news) in waiting.into_iter().enumerate() {
-            let Some((last, first_was_added)) = newest.get(&(news.object.kind, news.object.key.clone())) else { continue };
+            let Some((last, first_was_added)) = newest.get(&(news.object.kind, news.object.key.clone())) else {
+                continue;
+            };
             if *last == place {
                 if *first_was_added && news.change == ChangeType::Modified {
                     news.change = ChangeType::Added;
@@ -126,9 +128,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use ChangeType::{Added, Deleted, Modified};
     use mkube_messages::objects::StoredObject;
     use serde_json::json;
-    use ChangeType::{Added, Deleted, Modified};
 
     const PODS: KindId = KindId { group: "", plural: "pods" };
     const ROOM: Room = Room { changes: 8, bytes: 10_000 };

@@ -10,16 +10,8 @@ use crate::news::News;
 use crate::subjects;
 
 /// What a secret, and an object that is too long for the bus, is told by. Annotations may repeat the whole object.
-const METADATA: [&str; 8] = [
-    "name",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "labels",
-];
+const METADATA: [&str; 8] =
+    ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels"];
 
 /// The messages of one change; none of what is too long even without its contents.
 pub fn messages(news: &News, longest: usize) -> Vec<BusMessage> {

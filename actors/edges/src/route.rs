@@ -17,8 +17,8 @@ use tracing::Instrument;
 use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
-    boot_plan, consistency, eviction, images, logs, metrics, names, networks, offered, read, request_body,
-    respond, scale, volumes, watching, write,
+    boot_plan, consistency, eviction, images, logs, metrics, names, networks, offered, read, request_body, respond,
+    scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.

@@ -40,7 +40,8 @@ impl EventBook {
 
     /// Learns what is stored.
     pub fn load<'a>(&mut self, events: impl Iterator<Item = (&'a ObjectKey, &'a Value)>) {
-        let mut found: Vec<(&str, &ObjectKey, &Value)> = events.map(|(key, event)| (last_seen(event), key, event)).collect();
+        let mut found: Vec<(&str, &ObjectKey, &Value)> =
+            events.map(|(key, event)| (last_seen(event), key, event)).collect();
         found.sort_by(|one, other| (one.0, one.1).cmp(&(other.0, other.1)));
         self.ring = found.into_iter().map(|(_, key, event)| (key.clone(), self.own_facts(event))).collect();
     }
@@ -89,11 +90,7 @@ impl EventBook {
     }
 
     /// What to write now. `current` finds a stored event.
-    pub fn flush(
-        &mut self,
-        now: Timestamp,
-        current: impl Fn(&ObjectKey) -> Option<Value>,
-    ) -> Vec<EventWrite> {
+    pub fn flush(&mut self, now: Timestamp, current: impl Fn(&ObjectKey) -> Option<Value>) -> Vec<EventWrite> {
         let mut writes = Vec::new();
         let mut known: HashMap<EventFacts, ObjectKey> =
             self.ring.iter().filter_map(|(key, facts)| Some((facts.clone()?, key.clone()))).collect();

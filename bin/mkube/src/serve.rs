@@ -18,8 +18,8 @@ use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{
-    Architecture, Backend, ConsistencySettings, Delivery, LifecycleSettings, NatsSettings, NetworkSettings, Overrides, RepairMode,
-    RolloutSettings, Settings, StoreKind,
+    Architecture, Backend, ConsistencySettings, Delivery, LifecycleSettings, NatsSettings, NetworkSettings, Overrides,
+    RepairMode, RolloutSettings, Settings, StoreKind,
 };
 use mkube_nats_bus::NatsBus;
 use mkube_pods::{PlanSettings, RestartRules};

@@ -10,7 +10,7 @@ use mkube_model::neighbours::tarballs::TarballFault;
 use crate::objects::ObjectKey;
 use crate::request::{Event, Floor, Request, RequestContext};
 
-/// An image was pushed to a registry. Told by HttpEdge. A hint to ask the registry sooner: what it says is not taken on trust,
+/// An image was pushed to a registry. Told by HttpEdge and NatsEdge. A hint to ask the registry sooner: what it says is not taken on trust,
 /// and a lost one costs time until the next periodic check.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]

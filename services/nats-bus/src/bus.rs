@@ -58,7 +58,8 @@ impl Bus for NatsBus {
     async fn attach(&self) -> Result<Arc<dyn BusSession>, BusFault> {
         let (settings, name) = (self.settings.clone(), self.name.clone());
         // What a connection does later it does where it was made.
-        let attached = self.handle().spawn(async move { tokio::time::timeout(PATIENCE, session(&settings, &name)).await });
+        let attached =
+            self.handle().spawn(async move { tokio::time::timeout(PATIENCE, session(&settings, &name)).await });
         match attached.await {
             Ok(Ok(session)) => Ok(Arc::new(session?)),
             Ok(Err(_)) => Err(BusFault::Away(format!("NATS did not answer within {} s", PATIENCE.as_secs()))),

@@ -196,7 +196,10 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
             "mkube",
             vec![
                 under("gates", vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)]),
-                under("object-layer", vec![keepers::objects(&wires, randomness, settings.shared_store, settings.event_ring)]),
+                under(
+                    "object-layer",
+                    vec![keepers::objects(&wires, randomness, settings.shared_store, settings.event_ring)],
+                ),
                 under(
                     "keepers",
                     vec![

@@ -120,6 +120,9 @@ fn no_secret_of_the_registrys_file_is_printed() {
     .expect("fine");
     let printed = format!("{settings:?} {}", json!(settings));
     assert!(!printed.contains("hunter2"), "{printed}");
+    let nats = json!({"nats": {"url": "nats://bob:hunter2@x"}});
+    let (settings, _) = read(nats).expect("fine");
+    assert!(!settings.nats.url.is_empty() && !json!(settings).to_string().contains("hunter2"));
     let problems = read(json!({"notifyURL": "http://ann:hunter2@host/x"})).expect_err("holds a password");
     assert!(!format!("{problems:?}").contains("hunter2"), "{problems:?}");
 }

@@ -405,3 +405,13 @@ fn nothing_is_removed_unasked_unless_it_is_written_and_odd_limits_are_refused() 
         assert!(keys.contains(&format!("consistency.{key}").as_str()), "{key} is not in {keys:?}");
     }
 }
+
+#[test]
+fn so_many_events_are_kept_as_are_asked_for_within_reason() {
+    assert_eq!(read(json!({})).expect("fine").0.events.ring, 256);
+    assert_eq!(read(json!({"events": {"ring": 1000}})).expect("fine").0.events.ring, 1000);
+    for bad in [json!({"ring": 0}), json!({"ring": 1_000_000}), json!({"rings": 5})] {
+        let problems = read(json!({"events": bad})).expect_err("a problem");
+        assert!(problems[0].key.starts_with("events.ring"), "{problems:?}");
+    }
+}

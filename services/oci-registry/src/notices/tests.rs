@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use mkube_model::neighbours::bus::{Bus, BusFault, BusMessage, BusSession, BusSubscription};
 use mkube_model::secret::Secret;
 use ring::hmac;
 use tokio::time::Instant;
@@ -346,4 +347,71 @@ fn killed_at_any_moment_every_acknowledged_push_is_still_told() {
             assert!(digest >= number, "push {number} is lost, {digest} is told");
         }
     }
+}
+
+/// A bus that keeps what it is told, and is away so many times first.
+#[derive(Default)]
+struct KeepingBus {
+    away: Mutex<usize>,
+    told: Arc<Mutex<Vec<BusMessage>>>,
+}
+
+#[async_trait]
+impl Bus for KeepingBus {
+    async fn attach(&self) -> Result<Arc<dyn BusSession>, BusFault> {
+        let mut away = self.away.lock().expect("not poisoned");
+        if *away > 0 {
+            *away -= 1;
+            return Err(BusFault::Away("not there".to_owned()));
+        }
+        Ok(Arc::new(KeepingSession(self.told.clone())))
+    }
+}
+
+/// Each takes two parcels before it breaks.
+struct KeepingSession(Arc<Mutex<Vec<BusMessage>>>);
+
+#[async_trait]
+impl BusSession for KeepingSession {
+    async fn publish(&self, messages: Vec<BusMessage>) -> Result<(), BusFault> {
+        let mut told = self.0.lock().expect("not poisoned");
+        if told.len() == 2 {
+            told.push(BusMessage::default());
+            return Err(BusFault::Away("broken".to_owned()));
+        }
+        told.extend(messages);
+        Ok(())
+    }
+
+    async fn subscribe(&self, _subject: &str) -> Result<Box<dyn BusSubscription>, BusFault> {
+        Err(BusFault::Away("nobody listens here".to_owned()))
+    }
+
+    async fn ended(&self) -> String {
+        std::future::pending().await
+    }
+
+    fn longest(&self) -> usize {
+        1 << 20
+    }
+}
+
+#[tokio::test]
+async fn the_bus_is_told_signed_and_again_after_it_was_away_or_broke() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let bus = Arc::new(KeepingBus { away: Mutex::new(2), ..KeepingBus::default() });
+    let target = Arc::new(OnBus::new(bus.clone(), &Secret::new(SECRET)));
+    let targets: Vec<Arc<dyn NoticeTarget>> = vec![target];
+    let notices = Notices::open(dir.path(), "192.168.200.3:5000".to_owned(), false, targets, QUICK).expect("opened");
+    for tag in ["one", "two", "three"] {
+        notices.pushed("app", Some(tag), "sha256:abc").await.expect("kept");
+        until_told(&notices).await;
+    }
+    let mut told = bus.told.lock().expect("not poisoned").clone();
+    told.retain(|message| !message.subject.is_empty());
+    let read = |message: &BusMessage| serde_json::from_slice::<Notice>(&message.payload).expect("a notice");
+    assert_eq!(told.iter().map(|message| read(message).tag).collect::<Vec<_>>(), ["one", "two", "three"]);
+    assert!(told.iter().all(|message| message.subject == "mkube.images.pushed"));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    assert_eq!(told[0].headers[webhook::SIGNATURE], webhook::signature(&key, &told[0].payload));
 }

@@ -42,6 +42,35 @@ async fn label_selectors_select_by_equality_and_by_set() -> anyhow::Result<()> {
 }
 
 #[actix_rt::test]
+async fn events_are_found_by_the_object_they_are_about() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let events = "/api/v1/namespaces/default/events";
+    for (name, about, uid, reason) in
+        [("e1", "p", "1", "Started"), ("e2", "p", "2", "Killed"), ("e3", "q", "3", "Started")]
+    {
+        let event = json!({
+            "metadata": {"name": name}, "reason": reason, "message": "m", "type": "Normal",
+            "involvedObject": {"kind": "Pod", "apiVersion": "v1", "namespace": "default", "name": about, "uid": uid},
+            "source": {"component": "somebody"},
+        });
+        api.post(events, &event).await?.expect(201);
+    }
+    for (selector, expected) in [
+        ("involvedObject.name=p", "e1e2"),
+        ("involvedObject.name=p,involvedObject.namespace=default,involvedObject.kind=Pod,involvedObject.uid=2", "e2"),
+        ("involvedObject.name!=p,reason=Started,source=somebody", "e3"),
+        ("involvedObject.kind=Deployment", ""),
+    ] {
+        let encoded = selector.replace("!=", "%21%3D").replace('=', "%3D").replace(',', "%2C");
+        let found = api.get(&format!("{events}?fieldSelector={encoded}")).await?.expect(200);
+        assert_eq!(found.names().concat(), expected, "{selector}");
+    }
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
 async fn field_selectors_know_the_fields_of_their_kind() -> anyhow::Result<()> {
     let world = quiet().await?;
     let api = world.api();

@@ -642,6 +642,49 @@ async fn equal_events_are_one_object_that_counts() {
 }
 
 #[actix::test]
+async fn the_last_events_are_kept_whoever_wrote_them() {
+    let bench = bench().await;
+    let kind = bench.kind("Event").id();
+    let event = |number: usize| {
+        json!({
+            "metadata": {"name": format!("e.{number}")}, "involvedObject": {"kind": "Pod", "namespace": "default", "name": "a"},
+            "reason": "Looked", "message": number.to_string(), "type": "Normal",
+            "lastTimestamp": "2026-01-01T00:00:00Z",
+        })
+    };
+    for number in 0..40 {
+        bench.create("Event", event(number)).await.expect("made");
+    }
+    sleep(Duration::from_secs(2)).await;
+    let kept = |bench: &Bench| bench.reader.view().kind(&kind).objects.len();
+    assert_eq!(kept(&bench), 32);
+    assert_eq!(bench.get("Event", "e.7"), None, "the oldest went");
+    assert!(bench.get("Event", "e.8").is_some() && bench.get("Event", "e.39").is_some());
+    let door: Door<RecordEvent> = bench.objects.door();
+    for number in 0..3 {
+        let told = RecordEvent {
+            involved_kind: "Pod",
+            involved_api_version: "v1",
+            key: ObjectKey::new("default", "a"),
+            uid: "u".into(),
+            warning: false,
+            reason: "Started",
+            message: number.to_string(),
+        };
+        door.tell(told).expect("open");
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(kept(&bench), 32);
+    assert_eq!(bench.get("Event", "e.10"), None);
+    // The next incarnation counts what is there.
+    bench.tree.crash("mkube/objects", CrashHow::Panic).await.expect("running");
+    sleep(Duration::from_secs(1)).await;
+    bench.create("Event", event(50)).await.expect("made");
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(kept(&bench), 32);
+}
+
+#[actix::test]
 async fn readers_keep_what_was_published_while_the_actor_is_replaced() {
     let bench = bench().await;
     let made = bench.create("Pod", pod("a")).await.expect("made");
