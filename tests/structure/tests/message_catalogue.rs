@@ -6,7 +6,7 @@ use mkube_structure::{Source, sources, top};
 
 /// Floor of each room. A room asks only those below it.
 const FLOORS: &[(&str, &[&str])] = &[
-    ("Gate", &["store", "router"]),
+    ("Gate", &["store", "router", "lease"]),
     ("Objects", &["objects"]),
     ("Keeper", &["ipam", "images", "dns"]),
     ("Pod", &["pods"]),
