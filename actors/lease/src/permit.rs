@@ -63,11 +63,15 @@ impl Permit {
 
     async fn begin(&self, operation: &str, length: Length) -> Result<(u64, Instant), RouterFault> {
         let deadline = Instant::now() + ANNOUNCE;
+        let mut told = false;
         loop {
             match self.desk.with(|memory, now| memory.begin(length, now)) {
                 Begin::Go { command, ends } => return Ok((command, self.desk.at(ends))),
                 Begin::Announce if Instant::now() < deadline => {
-                    self.desk.wake();
+                    // Once: whoever works at the desk tells of each of its steps.
+                    if !std::mem::replace(&mut told, true) {
+                        self.desk.wake();
+                    }
                     tokio::select! {
                         biased;
                         () = self.desk.moved() => {}

@@ -113,6 +113,8 @@ struct World {
     slow: u64,
     /// Nobody sends long commands.
     only_short: bool,
+    /// Commands take as long as they may.
+    to_the_end: bool,
     writes: u64,
     begun: BTreeMap<usize, u64>,
 }
@@ -130,6 +132,7 @@ impl World {
             next_id: 0,
             slow,
             only_short: false,
+            to_the_end: false,
             writes: 0,
             begun: BTreeMap::new(),
         };
@@ -346,6 +349,7 @@ impl World {
         for who in 0..self.controllers.len() {
             let long = !self.only_short && self.draw(40) == 0;
             let takes = 20 + self.draw(if long { 75_000 } else { 5_000 });
+            let takes = if self.to_the_end { 1_000_000 } else { takes };
             let controller = &mut self.controllers[who];
             if controller.frozen_until > now {
                 continue;
@@ -497,6 +501,7 @@ fn clocks_that_go_wrong_in_opposite_directions_are_no_excuse() {
     for seed in 0..30 {
         let mut world = World::settled_with(seed, [990_000, 1_010_000]);
         world.only_short = seed % 2 == 0;
+        world.to_the_end = true;
         world.until(40_000).expect("two never drive");
         world.strike_now(0, What::Cut(300_000));
         world.time_until_drives(1, 120_000);
