@@ -171,18 +171,10 @@ fn nothing_in_an_actor_depends_on_chance_or_on_another_thread() {
 fn actors_share_no_locked_state() {
     for word in ["Mutex<", "RwLock<", "LazyLock<", "OnceLock<", "static mut "] {
         assert_none(&offences(&sources(&["actors"]), |source| {
-<<<<<<< HEAD
             // The kernel publishes what it counts to readers on other threads. Whether a command may be sent is asked on its way to
             // the device: an answer that lay in a mailbox meanwhile may have become false.
             let excused = ["actors/supervision/", "actors/lease/src/desk.rs"];
             if excused.iter().any(|path| source.path.starts_with(path)) { Vec::new() } else { found(source, word) }
-=======
-            // The kernel publishes what it counts to readers on other threads; a permit is answered in the instant of sending.
-            const SHARED: &[&str] =
-                &["actors/supervision/", "actors/lease/src/desk.rs", "actors/lease/src/desk_tests.rs"];
-            let excused = SHARED.iter().any(|path| source.path.starts_with(path));
-            if excused { Vec::new() } else { found(source, word) }
->>>>>>> lease
         }));
     }
 }
