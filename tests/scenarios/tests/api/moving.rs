@@ -247,7 +247,7 @@ async fn hostile_texts_are_refused_and_change_nothing() -> anyhow::Result<()> {
     let mut laughs =
         String::from("kind: ConfigMap\nmetadata: {name: x}\na0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
     for level in 1..12 {
-        laughs += &format!("a{level}: &a{level} [{}]\n", [format!("*a{}", level - 1); 1].repeat(9).join(", "));
+        laughs += &format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 9].join(", "));
     }
     let long = format!(
         "kind: ConfigMap\nmetadata: {{name: x}}\ndata: {{a: &a \"{}\"}}\nb: [{}]\n",
