@@ -67,7 +67,7 @@ async fn a_first_start_without_the_store_starts_the_boot_manifest_serves_reads_a
     let list = api.get("/api/v1/pods").await?.expect(200);
     assert_eq!(list.names(), ["dns", "nats"]);
     let words = format!("299 mkube \"the store is away ({AWAY}): this is what was last known\"");
-    assert_eq!(list.warnings(), [words.clone()]);
+    assert_eq!(list.warnings(), std::slice::from_ref(&words));
     let missing = api.get("/api/v1/namespaces/infra/pods/other").await?.refused(404, "NotFound");
     assert_eq!(missing.warnings(), [words]);
     let refused = api.post("/api/v1/namespaces/infra/pods", &pod("new")).await?.refused(503, "ServiceUnavailable");
