@@ -127,7 +127,10 @@ fn take<'t>(pieces: &mut Vec<Piece<'t>>, number: &mut usize, line: usize, text: 
         return;
     }
     *number += 1;
-    pieces.push(Piece { number: *number, line, text });
+    // Without the mark, JSON is read as JSON, in which more is allowed than in YAML.
+    let mark = ["---\n", "---\r\n"].into_iter().find(|mark| text.starts_with(mark));
+    let skipped = mark.map_or(0, str::len);
+    pieces.push(Piece { number: *number, line: line + usize::from(skipped > 0), text: &text[skipped..] });
 }
 
 #[cfg(test)]
@@ -175,11 +178,14 @@ mod tests {
             "{\"kind\": \"Pod\\u004cist\", \"items\": [{\"a\": 1}, {\"b\": 2}]}",
             "{\"a\": 1}\n{\"b\": 2}",
             "---\n{\n \"a\": 1\n}\n---\n{\"b\": 2}\n",
+            "---\r\n{\"a\":\r\n\t1}\r\n---\r\n{\"b\": 2}\r\n",
             "\u{feff}{a: 1}\n---\n{b: 2}\n",
             "%YAML 1.1\n# two\n---\na: 1\n---\nb: 2\n",
         ] {
             assert_eq!(read_all(text), both, "{text}");
         }
+        let odd = json!({"a": "\u{7f}"});
+        assert_eq!(read_all(&format!("---\n{odd}\n---\n{odd}\n")), vec![Ok(Some(odd.clone())), Ok(Some(odd))]);
         assert_eq!(read_all("{\"kind\": \"Gadget\", \"items\": []}").len(), 1);
         assert_eq!((read_all(""), read_all("[]"), read_all("# nothing\n")), (vec![], vec![], vec![]));
     }

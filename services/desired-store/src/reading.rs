@@ -5,10 +5,13 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{StoreContents, StoreFault, StoreKey, StoredValue};
-use redb::{DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+};
 
 use crate::embedded::VALUES;
 use crate::file::{Format, META, blocking, decode};
@@ -40,20 +43,28 @@ pub async fn read_file(path: impl Into<PathBuf>) -> Result<FileContents, StoreFa
 
 fn read_now(path: &Path) -> Result<FileContents, StoreFault> {
     let unreadable = |cause: &dyn std::fmt::Display| StoreFault::Unreadable(format!("{}: {cause}", path.display()));
-    match ReadOnlyDatabase::open(path) {
-        Ok(database) => contents_of(&database).map_err(|cause| unreadable(&cause)),
+    // Held while it is copied: nobody opens it meanwhile.
+    let _held = match ReadOnlyDatabase::open(path) {
+        Ok(database) => Some(database),
+        // Whoever had it was killed.
+        Err(DatabaseError::RepairAborted) => None,
         Err(DatabaseError::DatabaseAlreadyOpen) => {
-            Err(StoreFault::Absent(format!("{}: another program has it open; stop that first", path.display())))
+            return Err(StoreFault::Absent(format!(
+                "{}: another program has it open; stop that first",
+                path.display()
+            )));
         }
-        // Whoever had it was killed. What is to be mended is mended in a copy.
-        Err(DatabaseError::RepairAborted) => {
-            let copy = Copy::of(path).map_err(|error| unreadable(&error))?;
-            let database = redb::Database::open(&copy.0).map_err(|error| unreadable(&error))?;
-            contents_of(&database).map_err(|cause| unreadable(&cause))
-        }
-        Err(error) => Err(unreadable(&error)),
-    }
+        Err(error) => return Err(unreadable(&error)),
+    };
+    // What is to be mended is mended in a copy; and only there every byte can be checked, also of a file that was closed in good order.
+    let copy = Copy::of(path).map_err(|error| unreadable(&error))?;
+    let database = redb::Builder::new().set_check_integrity_on_open(true).open(&copy.0);
+    let database = database.map_err(|error| unreadable(&error))?;
+    contents_of(&database).map_err(|cause| unreadable(&cause))
 }
+
+/// Copies this process has made, so that no two have the same name.
+static COPIES: AtomicU64 = AtomicU64::new(0);
 
 /// A copy of a file, removed when it is dropped.
 struct Copy(PathBuf);
@@ -62,7 +73,8 @@ impl Copy {
     fn of(path: &Path) -> io::Result<Self> {
         let mut source = File::open(path)?;
         let before = source.metadata()?;
-        let name = format!("mkube-reading-{}.redb", std::process::id());
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mkube-reading-{}-{number}.redb", std::process::id());
         let copy = Self(std::env::temp_dir().join(name));
         let _ = std::fs::remove_file(&copy.0);
         // There are Secrets in it.
@@ -82,7 +94,7 @@ impl Drop for Copy {
     }
 }
 
-fn contents_of(database: &impl ReadableDatabase) -> Result<FileContents, String> {
+fn contents_of(database: &Database) -> Result<FileContents, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let read = database.begin_read().map_err(|error| said(&error))?;
     let meta = read.open_table(META).map_err(|_| "it is not a store of mkube".to_owned())?;

@@ -67,6 +67,25 @@ async fn a_file_is_read_as_it_was_left_also_by_a_program_that_was_killed() {
 }
 
 #[tokio::test]
+async fn a_byte_that_turned_in_a_file_that_was_closed_is_found() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("state.redb");
+    let store = EmbeddedStore::open(&path).await.expect("new");
+    store.commit(vec![put("PODS", "default.a", b"the-value-that-turns")]).await.expect("room");
+    drop(store);
+    let mut damaged = bytes(&path);
+    let value = b"the-value-that-turns";
+    let places: Vec<usize> = (0..damaged.len() - value.len()).filter(|at| damaged[*at..].starts_with(value)).collect();
+    assert!(!places.is_empty(), "it stands in the file");
+    for at in places {
+        damaged[at] ^= 1;
+    }
+    std::fs::write(&path, &damaged).expect("written");
+    let fault = read_file(&path).await.expect_err("it is not what was written");
+    assert!(matches!(fault, StoreFault::Unreadable(_)), "{fault}");
+}
+
+#[tokio::test]
 async fn what_is_no_store_is_refused_and_nothing_is_made() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("state.redb");
