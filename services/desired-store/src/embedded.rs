@@ -18,9 +18,12 @@ use crate::file::{Format, META, StoreFile, blocking, decode, encode, reading};
 /// Bucket and key to revision (8 bytes, big endian) and value.
 pub(crate) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
 
+/// That of a store in which nothing was ever written: whoever lists what is empty continues from it, and none would mean any.
+const FIRST: Revision = 1;
+
 /// What a new store holds.
 fn empty(write: &WriteTransaction) -> Result<(), redb::Error> {
-    write.open_table(META)?.insert("revision", 0)?;
+    write.open_table(META)?.insert("revision", FIRST)?;
     write.open_table(VALUES)?;
     Ok(())
 }
@@ -77,7 +80,8 @@ impl EmbeddedStore {
 
     fn revision_in(&self, meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, StoreFault> {
         let revision = meta.get("revision").map_err(|error| self.file.unreadable(error))?;
-        Ok(revision.ok_or_else(|| self.file.unreadable("the revision is missing"))?.value())
+        let revision = revision.ok_or_else(|| self.file.unreadable("the revision is missing"))?.value();
+        Ok(revision.max(FIRST))
     }
 
     fn commit_now(&self, changes: &[StoreChange]) -> Result<Vec<Outcome>, StoreFault> {

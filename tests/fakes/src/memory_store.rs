@@ -92,7 +92,7 @@ struct User {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        let inner = Inner { users: vec![User::default()], ..Inner::default() };
+        let inner = Inner { users: vec![User::default()], revision: 1, ..Inner::default() };
         Self { inner: Arc::new(Mutex::new(inner)), number: 0 }
     }
 }

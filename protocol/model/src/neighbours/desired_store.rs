@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-/// Position of a change in the history of its bucket. Grows with every change, never repeats, survives restarts. A store may count
-/// all its buckets together.
+/// Position of a change in the history of its bucket. Grows with every change, never repeats, survives restarts; a bucket in which nothing
+/// was ever written is at 1. A store may count all its buckets together.
 pub type Revision = u64;
 
 /// Revisions from here on are not the store's: they were handed out while it was away, for changes that wait to be told to it.

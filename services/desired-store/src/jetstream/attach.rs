@@ -80,6 +80,8 @@ async fn take_over(
             None => Verdict::Same,
         });
         match verdict {
+            // Whoever lists what is empty continues from a revision that nothing had: none would mean any.
+            Verdict::Same if stream.last == 0 => to_use_up.push((bucket.clone(), 1)),
             Verdict::Same => {}
             Verdict::Older(why) => return Err(Failure::Older(why)),
             Verdict::TailLost(keys) => {
@@ -105,7 +107,8 @@ async fn take_over(
                 .map(|(at, _)| at.clone())
                 .collect();
             vanished.iter().for_each(|at| state.cleaned_up(at));
-            state.set_mark(bucket, Mark { created: stream.created, last: stream.last.max(state.highest(bucket)) });
+            let last = stream.last.max(state.highest(bucket)).max(1);
+            state.set_mark(bucket, Mark { created: stream.created, last });
         }
         let mut changes: Vec<(StoreKey, (Known, Bytes))> = found.into_values().flatten().collect();
         changes.sort_by_key(|(_, (known, _))| known.revision);
