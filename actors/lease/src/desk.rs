@@ -122,8 +122,8 @@ impl LeaseDesk {
         if changed {
             let view = self.view();
             match view.trouble() {
-                Some(trouble) => tracing::warn!(node = %view.node, "this controller {trouble}"),
-                None => tracing::info!(node = %view.node, "this controller {}", view.sentence()),
+                Some(trouble) => tracing::warn!(node = %view.node, "this controller: {trouble}"),
+                None => tracing::info!(node = %view.node, "this controller: {}", view.sentence()),
             }
         }
         self.news.notify_waiters();

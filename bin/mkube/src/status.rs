@@ -83,7 +83,10 @@ fn text(all: &Value, wide: bool) -> String {
     actors.set_header(["ACTOR", "STATE", "RESTARTS", "HANDLED", "P99 µs", "LAST EXIT"]);
     branch(&all["supervisor"], 0, wide, &mut actors);
     let store = all["store"].as_str().unwrap_or_default();
-    format!("STORE {store}\n\n{nodes}\n\n{pods}\n\n{actors}")
+    // Only where several controllers may share a device.
+    let lease = all.pointer("/supervisor/lease/message").and_then(Value::as_str);
+    let lease = lease.map(|message| format!("this controller: {message}\n")).unwrap_or_default();
+    format!("STORE {store}\n{lease}\n{nodes}\n\n{pods}\n\n{actors}")
 }
 
 /// Pods' actors are shown when something is the matter with them, or all of them (`wide`).

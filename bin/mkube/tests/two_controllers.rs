@@ -181,6 +181,13 @@ fn a_holder_that_is_killed_is_followed() {
     pair.a.start();
     let lease = pair.a.says("standing by for rose1: ");
     assert_eq!(lease["drives"], false);
+    eventually("who stands by is ready, and says that it does", LONG, || {
+        let ready = pair.a.api().page("/readyz?verbose")?;
+        if ready.contains("lease") && ready.contains("standing by for rose1") { Ok(()) } else { Err(ready) }
+    });
+    let shown = Command::new(binary()).args(["status", "--server", &format!("http://{}", pair.a.listen)]).output();
+    let shown = String::from_utf8_lossy(&shown.expect("it runs").stdout).into_owned();
+    assert!(shown.contains("this controller: standing by for rose1"), "{shown}");
     pair.runs(&pair.a, "fourth");
     assert!(pair.a.last_change() < killed);
 }

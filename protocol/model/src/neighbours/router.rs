@@ -365,7 +365,7 @@ pub enum RouterFault {
         detail: String,
     },
     /// Another controller may be driving the device; nothing was sent.
-    #[error("{operation}: not sent: this controller {why}")]
+    #[error("{operation}: not sent: {why}")]
     NotDriving {
         /// Verb and path.
         operation: String,
