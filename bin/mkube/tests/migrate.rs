@@ -89,15 +89,16 @@ async fn what_holds_something_else_is_replaced_only_when_that_is_said() {
     stores.fill("from", 0..20, "v").await;
     stores.fill("to", 10..30, "other").await;
     let (from, to) = (stores.named("from"), stores.named("to"));
-    let before = bytes(&stores.path("to"));
+    let before = contents(&stores.path("to")).await;
     for more in [&[][..], &["--dry-run"]] {
         let refused = ended(&[&["--from", &from, "--to", &to], more].concat(), 1);
         assert!(refused.contains("not empty") && refused.contains("hint: --overwrite"), "{refused}");
     }
-    assert_eq!(told(&contents(&stores.path("to")).await).len(), 20);
+    assert_eq!(told(&before).len(), 20);
+    assert_eq!(told(&contents(&stores.path("to")).await), told(&before));
     let dry = ended(&["--from", &from, "--to", &to, "--overwrite", "--dry-run"], 0);
     assert!(dry.contains("20 would be written"), "{dry}");
-    assert!(before.len() == bytes(&stores.path("to")).len());
+    assert_eq!(told(&contents(&stores.path("to")).await), told(&before));
     ended(&["--from", &from, "--to", &to, "--overwrite"], 0);
     assert_eq!(told(&contents(&stores.path("to")).await), told(&contents(&stores.path("from")).await));
 }
