@@ -281,17 +281,19 @@ fn the_page_names_the_default_of_every_key() {
 
 #[test]
 fn config_yaml_names_the_default_of_every_key() {
-    let mut section = String::new();
+    // A section, and one in it.
+    let mut sections = [String::new(), String::new()];
     let mut comment = String::new();
     let mut named = BTreeMap::new();
     for line in CONFIG.lines() {
         let indent = line.len() - line.trim_start().len();
         match (line.trim_start().strip_prefix('#'), line.trim_start().split_once(':')) {
             (Some(text), _) => comment.push_str(text),
-            (None, Some((key, value))) if indent <= 2 => {
-                let path = if indent == 0 { key.to_owned() } else { format!("{section}.{key}") };
-                if indent == 0 && value.is_empty() {
-                    section = key.to_owned();
+            (None, Some((key, value))) if indent <= 4 && !key.starts_with('-') => {
+                let above = &sections[..indent / 2];
+                let path = above.iter().map(String::as_str).chain([key]).collect::<Vec<_>>().join(".");
+                if indent < 4 && value.is_empty() {
+                    sections[indent / 2] = key.to_owned();
                 }
                 if let Some((_, default)) = comment.rsplit_once("Default: ") {
                     named.insert(path, default.trim().to_owned());
