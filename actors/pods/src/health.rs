@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use mkube_messages::health::{ContainerHealth, Run};
-use mkube_messages::router::DeviceSnapshot;
 use mkube_model::workloads;
 use serde_json::Value;
 
@@ -17,20 +16,6 @@ use crate::status::{
 };
 
 impl PodActor {
-    /// When the device was started, by the clock on the wall. Worked out once for each start: a clock that is set must not look
-    /// like a reboot.
-    pub(crate) fn booted(&self, device: &DeviceSnapshot) -> Option<Timestamp> {
-        let at = device.booted_at?;
-        let known = self.boot.get().filter(|(known, _)| *known == at);
-        if let Some((_, wall)) = known {
-            return Some(wall);
-        }
-        let ago = SignedDuration::try_from(at.elapsed()).ok()?;
-        let wall = self.parts.clock.now().checked_sub(ago).ok()?;
-        self.boot.set(Some((at, wall)));
-        Some(wall)
-    }
-
     /// What the probes say of a run.
     pub(crate) fn probed(&self, container: &str, run: &Run) -> Option<ContainerHealth> {
         let view = self.parts.health.borrow().clone();

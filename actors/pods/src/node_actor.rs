@@ -105,8 +105,7 @@ impl NodeActor {
         if let Some((_, name)) = self.boot.as_ref().filter(|(known, _)| *known == at) {
             return name.clone();
         }
-        let ago = SignedDuration::try_from(at.elapsed()).unwrap_or_default();
-        let wall = self.parts.clock.now().checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH);
+        let Some(wall) = device.booted_on else { return stored.to_owned() };
         let known = stored.parse::<Timestamp>().ok();
         // An earlier incarnation saw it, or it was between two of them: then clocks have to tell, which are set now and then.
         let same = self.boot.is_none() && known.is_some_and(|known| wall.duration_since(known) < BOOT_SLACK);

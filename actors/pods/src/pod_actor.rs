@@ -1,12 +1,10 @@
 //! One pod. Looks, takes one step, looks again; when there is nothing to do it waits to be told or for its next moment.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
-use jiff::Timestamp;
 use mkube_messages::gates::Gate;
 use mkube_messages::objects::{FinishDeletion, ObjectKey};
 use mkube_messages::patience;
@@ -78,8 +76,6 @@ pub struct PodActor {
     queued: bool,
     /// The row of a container that is about to be stopped: nobody is to be sent there any more.
     pub(crate) stopping: Option<String>,
-    /// The device's last known start, and what the clock on the wall said of it.
-    pub(crate) boot: Cell<Option<(Instant, Timestamp)>>,
 }
 
 impl PodActor {
@@ -101,7 +97,6 @@ impl PodActor {
             turn: None,
             queued: false,
             stopping: None,
-            boot: Cell::new(None),
         }
     }
 
@@ -269,7 +264,7 @@ impl PodActor {
     /// Learns what the device shows: first sights, exits, containers that left the spec.
     fn remember(&mut self, status: &Value, plan: &PodPlan, device: &DeviceSnapshot) {
         let now = Instant::now();
-        let booted = self.booted(device);
+        let booted = device.booted_on;
         for container in &plan.containers {
             if !self.memories.contains_key(&container.row) {
                 let memory = self.memory_of(container, plan, status, booted);

@@ -151,7 +151,7 @@ impl PodActor {
             host_ip: &self.parts.settings.host_ip,
             previous,
             now: self.parts.clock.now(),
-            booted: self.booted(device),
+            booted: device.booted_on,
             more: self.more_conditions(plan),
         });
         let known = match (&told, &self.reported) {
@@ -246,7 +246,7 @@ impl PodActor {
         let of_before = ours.is_some() && !is_of(row, &container.hash);
         let address = if of_before { there.or(leased) } else { leased.or(there) };
         let health = ours.and_then(|row| {
-            recorded_health(previous, &container.name, &row.id, memory.restart_count, self.booted(device))
+            recorded_health(previous, &container.name, &row.id, memory.restart_count, device.booted_on)
         });
         let (up, ready) = self.health_of(container, health.as_ref());
         ContainerFacts {

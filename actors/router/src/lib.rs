@@ -13,6 +13,7 @@
 //!
 //! [`DeviceSnapshot`]: mkube_messages::router::DeviceSnapshot
 
+mod boots;
 mod file_orders;
 mod hands;
 mod network_orders;

@@ -5,19 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use imbl::OrdMap;
+use jiff::Timestamp;
 use mkube_messages::router::{DeviceLists, DeviceSnapshot};
 use mkube_model::neighbours::router::{
     BridgePortRow, ContainerRow, ContainerState, EnvRow, MountRow, SystemResource, VethRow,
 };
 use tokio::time::Instant;
 
-/// An uptime is printed in whole seconds, rounded down.
-const ROUNDING: Duration = Duration::from_secs(1);
-/// So much less uptime than time went by, while the device was away, means that it was rebooted long ago.
-const LAG: Duration = Duration::from_secs(30);
+use crate::boots;
 
 /// Order of readings and commands; grows with each.
 pub type Age = u64;
@@ -166,7 +163,10 @@ impl Picture {
                     self.forget(Table::Ports, age);
                 }
             }
-            Learned::Resource(figures, asked) => self.learn_figures(figures, asked),
+            Learned::Resource(figures, asked) => {
+                boots::learn(&mut self.snapshot, &figures, self.figures_asked.replace(asked), asked);
+                self.snapshot.resource = Some(figures);
+            }
             Learned::Container(row) => {
                 self.touch(Table::Containers, &row.name);
                 self.snapshot.containers.insert(row.name.clone(), Arc::new(row));
@@ -209,25 +209,9 @@ impl Picture {
         self.snapshot.complete = self.lists.len() == 3;
     }
 
-    fn learn_figures(&mut self, figures: SystemResource, asked: Instant) {
-        // One that was started this very second says zero.
-        let before = self.snapshot.resource.as_ref().map(|before| before.uptime);
-        let went_back = before.is_some_and(|before| figures.uptime < before);
-        // While it answered, nothing but a reboot sets it back; clocks that run apart a little are no reboot.
-        let lags = self.snapshot.fault.is_some()
-            && before
-                .zip(self.figures_asked)
-                .is_some_and(|(before, then)| figures.uptime + LAG < before + asked.saturating_duration_since(then));
-        self.snapshot.boots += u64::from(went_back || lags);
-        if went_back || lags || self.snapshot.booted_at.is_none() {
-            self.snapshot.booted_at = asked.checked_sub(figures.uptime + ROUNDING);
-        }
-        self.figures_asked = Some(asked);
-        self.snapshot.resource = Some(figures);
-    }
-
-    /// Numbers the picture for publication.
-    pub fn number(&mut self) -> DeviceSnapshot {
+    /// Numbers the picture for publication, at this time of the clock on the wall.
+    pub fn number(&mut self, now: Timestamp) -> DeviceSnapshot {
+        boots::date(&mut self.snapshot, now);
         self.snapshot.sequence += 1;
         self.snapshot.clone()
     }
@@ -340,46 +324,6 @@ mod tests {
 
     fn doubts(picture: &Picture, reading: &[Learned]) -> Vec<Doubt> {
         picture.doubts(reading).into_keys().collect()
-    }
-
-    fn figures(uptime: u64) -> SystemResource {
-        SystemResource { uptime: Duration::from_secs(uptime), ..SystemResource::default() }
-    }
-
-    #[test]
-    fn a_device_whose_uptime_went_back_was_rebooted_and_nothing_else_says_so() {
-        let mut picture = Picture::default();
-        let start = Instant::now() + Duration::from_secs(100_000);
-        let at = |second: u64| start + Duration::from_secs(second);
-        picture.learn(1, Learned::Resource(figures(5000), at(0)));
-        let first = picture.snapshot().booted_at;
-        assert_eq!(first, at(0).checked_sub(Duration::from_secs(5001)));
-        // A slow clock, a look that took long: none of them is a reboot.
-        for (uptime, asked) in [(5018, 20), (5050, 120)] {
-            picture.learn(1, Learned::Resource(figures(uptime), at(asked)));
-            assert_eq!(picture.snapshot().booted_at, first, "{uptime}");
-        }
-        picture.learn(1, Learned::Resource(figures(7), at(160)));
-        assert_eq!(picture.snapshot().booted_at, Some(at(152)));
-        // It is asked in its first second.
-        picture.learn(1, Learned::Resource(figures(0), at(200)));
-        picture.learn(1, Learned::Resource(figures(9), at(210)));
-        assert_eq!(picture.snapshot().booted_at, Some(at(199)));
-    }
-
-    #[test]
-    fn a_device_that_was_away_and_is_younger_than_it_should_be_was_rebooted() {
-        let mut picture = Picture::default();
-        let start = Instant::now() + Duration::from_secs(100_000);
-        picture.learn(1, Learned::Resource(figures(20), start));
-        picture.failed("nobody answers".into());
-        let later = start + Duration::from_secs(600);
-        picture.learn(1, Learned::Resource(figures(90), later));
-        assert_eq!(picture.snapshot().booted_at, Some(later - Duration::from_secs(91)));
-        // One that only could not be reached is as old as it should be.
-        picture.failed("nobody answers".into());
-        picture.learn(1, Learned::Resource(figures(688), later + Duration::from_secs(600)));
-        assert_eq!(picture.snapshot().booted_at, Some(later - Duration::from_secs(91)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use mkube_messages::router::{
 };
 use mkube_messages::watch;
 use mkube_model::neighbours::router::{EnvRow, LogRow, MountRow, Router, RouterFault};
+use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::ChildSpecBuilder;
 use tokio::time::Instant;
 
@@ -47,6 +48,8 @@ pub struct RouterParts {
     pub router: Arc<dyn Router>,
     /// Where the picture is published; outlives the actor.
     pub picture: Arc<watch::Sender<Arc<DeviceSnapshot>>>,
+    /// Dates the start of the device.
+    pub clock: Arc<dyn WallClock>,
     /// Pause between readings when nothing moves.
     pub tick: Duration,
 }
@@ -139,7 +142,7 @@ impl RouterActor {
     }
 
     fn publish(&mut self) {
-        let snapshot = self.picture.number();
+        let snapshot = self.picture.number(self.parts.clock.now());
         self.parts.picture.send_replace(Arc::new(snapshot));
     }
 

@@ -1,5 +1,6 @@
 //! Orders about files: whatever reply is lost, the file is there once, or gone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::{Cue, FakeClock, FakeRouter};
@@ -36,7 +37,12 @@ impl Bench {
         let device = FakeRouter::new("7.23.2");
         device.set_web(|url| url.ends_with("/good").then_some(5000));
         let (publish, mut picture) = device_picture();
-        let parts = RouterParts { router: device.router(), picture: publish, tick: Duration::from_secs(10) };
+        let parts = RouterParts {
+            router: device.router(),
+            picture: publish,
+            clock: Arc::new(FakeClock::default()),
+            tick: Duration::from_secs(10),
+        };
         let doors = Doorway::new("router", 32);
         let spec =
             ChildSpec::actor("router", RestartRule::Permanent, doors.clone(), move |_| RouterActor::new(parts.clone()));

@@ -1,5 +1,6 @@
 //! RouterActor against the host's own state machine, under paused time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::Verb as DeviceVerb;
@@ -33,7 +34,12 @@ impl Bench {
     fn over(device: FakeRouter) -> Self {
         let doors = Doorway::new("router", 64);
         let (publish, picture) = device_picture();
-        let parts = RouterParts { router: device.router(), picture: publish, tick: Duration::from_secs(10) };
+        let parts = RouterParts {
+            router: device.router(),
+            picture: publish,
+            clock: Arc::new(FakeClock::default()),
+            tick: Duration::from_secs(10),
+        };
         let spec =
             ChildSpec::actor("router", RestartRule::Permanent, doors.clone(), move |_| RouterActor::new(parts.clone()));
         let root = SupervisorSpec {
@@ -44,7 +50,7 @@ impl Bench {
             pace: RestartPace { jitter: 0.0, ..RestartPace::default() },
             children: vec![Child::Actor(answers(spec).done())],
         };
-        let tree = mkube_supervision::start(root, std::sync::Arc::new(FakeClock::default()));
+        let tree = mkube_supervision::start(root, Arc::new(FakeClock::default()));
         Self { device, doors, picture, tree }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::watch;
 use actix::Message;
 use imbl::OrdMap;
+use jiff::Timestamp;
 use mkube_model::neighbours::router::{
     AddressRow, BridgePortRow, ContainerRow, LogRow, MountRow, NeighbourRow, NewContainer, NewMount, NewVeth,
     RouterFault, SystemResource, VethRow,
@@ -46,6 +47,8 @@ pub struct DeviceSnapshot {
     /// When the device started, once its uptime was read; never later than it really was. Another value means that it was
     /// rebooted: what ran before that moment does not run any more.
     pub booted_at: Option<Instant>,
+    /// The same by the clock on the wall, as it stood when the start was noticed, or as it was set back since.
+    pub booted_on: Option<Timestamp>,
     /// Mount and environment lists, once read: more slowly than the rest, so they may be a minute older.
     pub lists: Option<Arc<DeviceLists>>,
 }

@@ -48,7 +48,12 @@ fn with(networks: Vec<Network>, device: FakeRouter) -> Bench {
     let (objects, reader) = objects_view(KindTable::builtin());
     let (router, ipam) = (Doorway::new("router", 64), Doorway::new("ipam", 2048));
     let (publish, picture) = device_picture();
-    let gate = RouterParts { router: device.router(), picture: publish, tick: Duration::from_secs(10) };
+    let gate = RouterParts {
+        router: device.router(),
+        picture: publish,
+        clock: Arc::new(FakeClock::default()),
+        tick: Duration::from_secs(10),
+    };
     let router_way = router.clone();
     let objects_way = Doorway::new("objects", 64);
     let parts = IpamParts {

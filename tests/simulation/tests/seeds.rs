@@ -441,3 +441,17 @@ fn replicas_that_nobody_wanted_for_a_moment_may_go() {
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn a_clock_that_is_set_forward_makes_nobody_unready() {
+    // Seed 4148.
+    let steps = [
+        Step::Deploy("site", Template { probed: true, ..deployment(3, Strategy::Usual) }),
+        Step::Wait(Duration::from_millis(14_985)),
+        Step::SetClock(86_400),
+        Step::Crash("mkube/deciders/roster", CrashHow::Error),
+        Step::Deployment("site", Change::Image(Image::Good(3))),
+        Step::Wait(Duration::from_millis(187)),
+    ];
+    assert_eq!(violated(&steps), None);
+}

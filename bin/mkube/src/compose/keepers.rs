@@ -33,7 +33,7 @@ pub fn store(wires: &Wires, store: Arc<dyn DesiredStore>) -> ChildSpec {
 }
 
 pub fn router(wires: &Wires, router: Arc<dyn Router>, tick: Duration) -> ChildSpec {
-    let parts = RouterParts { router, picture: wires.views.device.0.clone(), tick };
+    let parts = RouterParts { router, picture: wires.views.device.0.clone(), clock: wires.clock.clone(), tick };
     let spec = ChildSpec::actor("router", RestartRule::Permanent, wires.ways.router.clone(), move |_| {
         RouterActor::new(parts.clone())
     });

@@ -183,7 +183,12 @@ impl World {
             ["store", "router", "objects", "ipam", "images", "dns", "pods"].map(|name| Doorway::new(name, 256));
         let crossings = around.crossings.clone();
         let (bell, heard) = news_bell();
-        let gate = RouterParts { router: around.device.router(), picture: publish, tick: Duration::from_secs(10) };
+        let gate = RouterParts {
+            router: around.device.router(),
+            picture: publish,
+            clock: around.clock.clone(),
+            tick: Duration::from_secs(10),
+        };
         let one_way = ObjectsParts {
             kinds: kinds.clone(),
             publisher,
