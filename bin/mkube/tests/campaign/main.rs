@@ -28,7 +28,7 @@ use dice::Dice;
 use kinds::{KINDS, rich};
 use pusher::{Pusher, Tags};
 use serde_json::{Value, json};
-use site::{Part, Site};
+use site::{Part, Site, Store};
 use tokio::time::Instant;
 use truth::items;
 use writer::{Knowledge, Shared, Writer};
@@ -67,8 +67,8 @@ impl Drop for Campaign {
 }
 
 impl Campaign {
-    fn new(story: &str, engine: &'static str, dice: &mut Dice) -> Self {
-        let site = Site::new(story, engine);
+    fn new(story: &str, engine: &'static str, store: Store, dice: &mut Dice) -> Self {
+        let site = Site::new(story, engine, store);
         let foreign = Foreign::plant(&site);
         let api = site.machine.api();
         for name in STILL {
@@ -127,7 +127,8 @@ impl Campaign {
 
     /// One or two deaths at some moment, and a life after it.
     fn round(&mut self, dice: &mut Dice) {
-        let parts = [Part::Controller, Part::Controller, Part::Controller, Part::Host, Part::Registry];
+        let mut parts = self.site.parts();
+        parts.extend([Part::Controller; 2]);
         let mut struck = vec![*dice.pick(&parts)];
         struck.extend(Some(*dice.pick(&parts)).filter(|other| !struck.contains(other) && dice.roll(4) == 0));
         self.wait_for_a_moment(dice);
@@ -167,7 +168,7 @@ impl Campaign {
     #[track_caller]
     fn check(&mut self) {
         self.fail_with_a_writer();
-        for part in [Part::Registry, Part::Host, Part::Controller] {
+        for part in self.site.parts() {
             self.site.wait_up(part);
         }
         let shared = self.shared.clone();
@@ -261,15 +262,25 @@ impl Campaign {
     }
 }
 
-#[test]
-fn kill_9_of_controller_host_and_registry_loses_nothing_acknowledged_and_leaves_nothing_behind() {
+/// From the first write to the last row, with objects in this store.
+fn play(story: &str, store: Store) {
     let began = Instant::now();
     let mut dice = Dice::from_environment();
-    let mut campaign = Campaign::new("campaign", "simulated", &mut dice);
+    let mut campaign = Campaign::new(story, "simulated", store, &mut dice);
     campaign.rounds(rounds(), &mut dice, |_| ());
     campaign.come_to_rest();
     campaign.take_down();
     campaign.tell(began);
+}
+
+#[test]
+fn kill_9_of_controller_host_and_registry_loses_nothing_acknowledged_and_leaves_nothing_behind() {
+    play("campaign", Store::Embedded);
+}
+
+#[test]
+fn kill_9_of_nats_and_everybody_else_loses_nothing_acknowledged_and_leaves_nothing_behind() {
+    play("campaign-nats", Store::JetStream);
 }
 
 /// Rows of the pods nobody touches.
@@ -289,7 +300,7 @@ fn real_containers_outlive_every_kill_9_and_nothing_of_those_that_are_deleted_st
     }
     let began = Instant::now();
     let mut dice = Dice::from_environment();
-    let mut campaign = Campaign::new("campaign-real", "linux", &mut dice);
+    let mut campaign = Campaign::new("campaign-real", "linux", Store::Embedded, &mut dice);
     let rows = still_rows(&campaign);
     let processes = |campaign: &Campaign| -> Vec<Identity> {
         rows.iter().map(|row| campaign.site.machine.process_of_row(row)).collect()

@@ -1,10 +1,11 @@
-//! Controller, host and registry as processes of their own, each of which may be struck.
+//! Controller, host, registry and, if objects lie there, NATS: processes of their own, each of which may be struck.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
 use mkube_linux_containers::assemble;
+use mkube_nats_server_fixture::NatsServer;
 use serde_json::{Value, json};
 
 use crate::dev::http::Http;
@@ -17,12 +18,21 @@ pub enum Part {
     Controller,
     Host,
     Registry,
+    Nats,
+}
+
+/// Where objects lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    Embedded,
+    JetStream,
 }
 
 /// The site.
 pub struct Site {
     // Ended before the machine takes apart what they made.
     running: BTreeMap<Part, Running>,
+    nats: Option<NatsServer>,
     pub machine: Machine,
     engine: &'static str,
     registry: String,
@@ -32,11 +42,12 @@ pub struct Site {
 
 impl Site {
     /// Everything runs, and the registry has an image.
-    pub fn new(story: &str, engine: &'static str) -> Self {
+    pub fn new(story: &str, engine: &'static str, store: Store) -> Self {
         let machine = Machine::new(story);
         machine.image("hello:latest");
         let registry = free_address();
-        let mut site = Self { running: BTreeMap::new(), machine, engine, registry, kills: BTreeMap::new() };
+        let nats = (store == Store::JetStream).then(NatsServer::start);
+        let mut site = Self { running: BTreeMap::new(), nats, machine, engine, registry, kills: BTreeMap::new() };
         for part in [Part::Registry, Part::Host, Part::Controller] {
             site.bring_back(part);
         }
@@ -45,6 +56,12 @@ impl Site {
             site.wait_up(part);
         }
         site
+    }
+
+    /// What can be struck here.
+    pub fn parts(&self) -> Vec<Part> {
+        let nats = self.nats.as_ref().map(|_| Part::Nats);
+        [Part::Registry, Part::Host, Part::Controller].into_iter().chain(nats).collect()
     }
 
     /// Reference of the image in the registry.
@@ -74,7 +91,10 @@ impl Site {
 
     /// `kill -9`.
     pub fn strike(&mut self, part: Part) {
-        self.running.remove(&part).expect("it runs").kill();
+        match (part, &mut self.nats) {
+            (Part::Nats, nats) => nats.as_mut().expect("objects lie there").kill(),
+            _ => self.running.remove(&part).expect("it runs").kill(),
+        }
         *self.kills.entry(part).or_default() += 1;
     }
 
@@ -84,6 +104,10 @@ impl Site {
             Part::Controller => self.machine.serve_unready(|config| {
                 config["registry"]["localAddresses"] = json!([self.registry]);
                 config["images"]["registries"] = json!([{"host": self.registry, "plainHTTP": true}]);
+                if let Some(nats) = &self.nats {
+                    config["nats"] = json!({"url": nats.url()});
+                    config["store"]["kind"] = json!("nats");
+                }
             }),
             Part::Host => self.machine.host_unready(self.engine, &[]),
             Part::Registry => {
@@ -93,6 +117,7 @@ impl Site {
                 command.arg(self.machine.dir.join("registry")).env_remove("REGISTRY_CONFIG");
                 Running::start(command)
             }
+            Part::Nats => return self.nats.as_mut().expect("objects lie there").start_again(),
         };
         self.running.insert(part, running);
     }
@@ -106,6 +131,13 @@ impl Site {
                 eventually("the controller serves", SOON, || match api.call("GET", "/api/v1/pods", None) {
                     Ok((200, _)) => Ok(()),
                     other => Err(format!("{other:?}\n{}", self.running[&part].output())),
+                });
+            }
+            Part::Nats => {
+                let api = self.machine.api();
+                eventually("the store is complete", SOON, || match api.page("/readyz?verbose") {
+                    Ok(text) if text.contains("[+]store ok: connected, loaded, complete") => Ok(()),
+                    other => Err(format!("{other:?}\n{}", self.running[&Part::Controller].output())),
                 });
             }
             Part::Host | Part::Registry => self.running[&part].wait_for("ready", SOON),

@@ -62,6 +62,14 @@ pub struct Writer {
     pub shared: Arc<Shared>,
 }
 
+/// How a request went.
+#[derive(PartialEq, Eq)]
+enum Heard {
+    Answer,
+    NotNow,
+    Nothing,
+}
+
 /// What is asked for.
 enum Ask {
     Create(u64),
@@ -80,23 +88,26 @@ impl Writer {
     pub fn write(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let shared = self.shared.clone();
-            let answered = {
+            let heard = {
                 let _writing = shared.quiet.read().unwrap_or_else(PoisonError::into_inner);
                 self.one()
             };
-            if !answered {
+            if heard == Heard::Nothing {
                 // The first one to be there when it is back.
                 while TcpStream::connect(&self.listen).is_err() && !shared.stop.load(Ordering::Relaxed) {
                     pause(Duration::from_millis(2));
                 }
+            } else if heard == Heard::NotNow {
+                // NATS is away.
+                pause(Duration::from_millis(20));
             } else if self.dice.roll(8) == 0 {
                 pause(Duration::from_millis(self.dice.roll(20)));
             }
         }
     }
 
-    /// One write. Whether it was answered.
-    fn one(&mut self) -> bool {
+    /// One write.
+    fn one(&mut self) -> Heard {
         // ConfigMaps and Secrets most of the time: pods make work for the device.
         let place = *self.dice.pick(&[0, 0, 0, 0, 1, 1, 2, 2, 3]);
         let kind = &KINDS[place];
@@ -144,7 +155,11 @@ impl Writer {
         if let Some(settled) = settled {
             lock(&self.known).insert(at, settled);
         }
-        told.is_ok()
+        match told {
+            Err(_) => Heard::Nothing,
+            Ok((503, _)) => Heard::NotNow,
+            Ok(_) => Heard::Answer,
+        }
     }
 
     fn ask(&self, kind: &Kind, name: &str, ask: &Ask) -> Result<(u16, String), String> {
