@@ -9,7 +9,7 @@ use mkube_model::neighbours::desired_store::StoreChange;
 use serde_json::Value;
 
 use crate::admission;
-use crate::queue::Answer;
+use crate::queue::{Answer, Task};
 
 /// An admitted write on its way to the store.
 pub struct Ready {
@@ -19,6 +19,17 @@ pub struct Ready {
     pub value: Option<Value>,
     pub warnings: Vec<String>,
     pub answer: Answer,
+    /// What is looked at anew when somebody else was faster.
+    pub again: Option<Task>,
+}
+
+/// What is asked for once more when somebody else changed the object: whoever named no version cares about none. What he named is
+/// compared again. Where nobody else writes nothing has to be kept for that.
+pub fn again(task: &Task, shared: bool) -> Option<Task> {
+    match task {
+        Task::Write(write) if shared => Some(Task::Write(write.clone())),
+        _ => None,
+    }
 }
 
 /// What the writes of one batch say about owners: none goes in the same batch as something that begins to depend on it.

@@ -16,6 +16,7 @@ mod admission;
 mod admit;
 mod batch;
 mod collecting;
+mod committing;
 mod contents;
 mod dependents;
 mod event_book;

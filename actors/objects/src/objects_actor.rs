@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use mkube_messages::door::{CallError, Door};
+use mkube_messages::door::Door;
 use mkube_messages::objects::{
     FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, WriteObject,
     Written,
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
-use mkube_messages::store::{CommitChanges, Committed, LoadContents, LoadNews, NewsNotices};
+use mkube_messages::store::{CommitChanges, LoadContents, LoadNews, NewsNotices};
 
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::{StoreChange, StoreContents, StoreFault};
@@ -25,15 +25,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission::{self, Circumstances};
-use crate::batch::{Owners, Ready};
-use crate::contents::{Missed, by_others, catch_up, doubt};
+use crate::batch::{Owners, Ready, again};
+use crate::contents::{Missed, catch_up, doubt};
 use crate::dependents::{Dependents, Place};
 use crate::event_book::EventBook;
 use crate::homes::Homes;
 use crate::outcome::Outcome;
-use crate::publish::Change;
-use crate::queue::{Answer, Task};
-use crate::refusals::{changed_behind, not_loaded, not_stored, owner_gone, unreadable};
+use crate::queue::{Answer, Asked, Task, reply};
+use crate::refusals::{not_loaded, owner_gone, unreadable};
 use crate::stored_form::{self, store_key};
 
 /// Writes that may wait for a commit.
@@ -92,7 +91,7 @@ pub struct ObjectsActor {
     /// The bell rang and nothing was taken since.
     pub(crate) rung: bool,
     /// Objects whose deletion was sent to the store, with an outcome nobody told.
-    deleting: BTreeSet<(KindId, ObjectKey)>,
+    pub(crate) deleting: BTreeSet<(KindId, ObjectKey)>,
     /// The last reading missed objects and was not believed.
     doubted: bool,
     pub(crate) events: EventBook,
@@ -261,7 +260,7 @@ impl ObjectsActor {
             return Box::pin(actix::fut::ready(Err(Status::busy(1))));
         }
         let (answer, answered) = oneshot::channel();
-        self.queue.push_back((task, Some(answer)));
+        self.queue.push_back((task, Some(Asked { answer, tries: 1 })));
         self.pump(ctx);
         let waiting = async move { answered.await.unwrap_or_else(|_| Err(Status::timeout("the outcome is unknown"))) };
         Box::pin(waiting.into_actor(self))
@@ -310,6 +309,7 @@ impl ObjectsActor {
                 continue;
             }
             let reported = if let Task::Status { uid, .. } = &task { Some(uid.clone()) } else { None };
+            let again = again(&task, self.parts.shared);
             match self.admit(&view, task) {
                 Outcome::Refused(status) => reply(answer, Err(status)),
                 Outcome::Done(written) => reply(answer, Ok(*written)),
@@ -330,7 +330,7 @@ impl ObjectsActor {
                     }
                     let bytes = value.as_ref().map(|value| stored_form::write(row, value));
                     let change = StoreChange { at, value: bytes, expected, behind };
-                    batch.push(Ready { change, kind, key, value, warnings, answer });
+                    batch.push(Ready { change, kind, key, value, warnings, answer, again });
                 }
             }
         }
@@ -338,91 +338,6 @@ impl ObjectsActor {
         if !batch.is_empty() {
             self.commit(batch, ctx);
         }
-    }
-
-    fn commit(&mut self, batch: Vec<Ready>, ctx: &mut Context<Self>) {
-        self.busy = true;
-        let door = self.parts.commit.clone();
-        let changes = batch.iter().map(|ready| ready.change.clone()).collect();
-        let context = RequestContext::new("commit", patience::WRITE);
-        let committing = async move { door.ask(CommitChanges { context, changes }).await };
-        ctx.spawn(committing.into_actor(self).map(move |result, actor, ctx| {
-            actor.busy = false;
-            match result {
-                Ok(committed) => {
-                    actor.committed(batch, committed, ctx);
-                    actor.pump(ctx);
-                }
-                Err(error) => actor.not_committed(batch, &error, ctx),
-            }
-        }));
-    }
-
-    fn committed(&mut self, batch: Vec<Ready>, committed: Committed, ctx: &mut Context<Self>) {
-        let mut answers = BTreeMap::new();
-        let mut changes = Vec::with_capacity(batch.len());
-        let mut missed = committed.news.reload;
-        self.tell_lost(&committed.news.lost, ctx);
-        for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
-            match outcome {
-                Ok(revision) => {
-                    let gone = ready.value.is_none();
-                    answers.insert((ready.kind, ready.key.clone(), revision), (ready.answer, gone, ready.warnings));
-                    changes.push(Change { kind: ready.kind, key: ready.key, value: ready.value, revision });
-                }
-                Err(conflict) => {
-                    // Who changed it is among the news, or it is not and has to be found out.
-                    missed |= !committed.news.changes.iter().any(|change| change.at == conflict.at);
-                    reply(ready.answer, Err(changed_behind(&conflict)));
-                }
-            }
-        }
-        let mut news = by_others(&self.parts.kinds, &self.view(), committed.news.changes);
-        news.changes.extend(changes);
-        let published = self.take_in(news, committed.news.stale);
-        for object in published {
-            let at = (object.kind, object.key.clone(), object.revision);
-            if let Some((answer, gone, warnings)) = answers.remove(&at) {
-                reply(answer, Ok(Written { object, changed: true, gone, warnings }));
-            }
-        }
-        if missed {
-            self.in_step = false;
-            return self.load(ctx);
-        }
-        self.sweep();
-    }
-
-    fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
-        let status = not_stored(error);
-        // Nothing was done, and everybody knows it.
-        let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
-        if untouched {
-            tracing::info!(%error, writes = batch.len(), "the store is away");
-        } else {
-            tracing::error!(%error, writes = batch.len(), "a commit failed");
-        }
-        let (mut keep, mut batch): (Vec<Ready>, Vec<Ready>) =
-            batch.into_iter().partition(|ready| untouched && ready.change.behind);
-        if batch.is_empty() {
-            batch = std::mem::take(&mut keep);
-        }
-        for ready in batch {
-            if ready.value.is_none() && !untouched {
-                self.deleting.insert((ready.kind, ready.key));
-            }
-            reply(ready.answer, Err(status.clone()));
-        }
-        if !keep.is_empty() {
-            // They were refused for their neighbours' sake.
-            return self.commit(keep, ctx);
-        }
-        if untouched {
-            return self.pump(ctx);
-        }
-        // Whatever happened, the store knows: read it before anything else is admitted.
-        self.in_step = false;
-        self.load(ctx);
     }
 }
 
@@ -436,13 +351,6 @@ fn in_step(view: &mut ObjectsView, row: &Kind, contents: &StoreContents, first_t
         kind.history_after = revision;
     }
     kind.revision = revision;
-}
-
-fn reply(answer: Answer, result: Result<Written, Status>) {
-    if let Some(answer) = answer {
-        // A caller that left does not matter: the write stands.
-        let _ = answer.send(result);
-    }
 }
 
 impl Actor for ObjectsActor {

@@ -8,7 +8,30 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 /// Where an answer goes; nobody listens for work of our own.
-pub type Answer = Option<oneshot::Sender<Result<Written, Status>>>;
+pub type Answer = Option<Asked>;
+
+/// Somebody waits for an answer.
+pub struct Asked {
+    /// There.
+    pub answer: oneshot::Sender<Result<Written, Status>>,
+    /// How often the write was looked at, this time included.
+    pub tries: u8,
+}
+
+impl Asked {
+    /// The same, for the next look.
+    pub fn once_more(self) -> Self {
+        Self { tries: self.tries + 1, ..self }
+    }
+}
+
+/// Answers whoever asked.
+pub fn reply(answer: Answer, result: Result<Written, Status>) {
+    if let Some(asked) = answer {
+        // A caller that left does not matter: the write stands.
+        let _ = asked.answer.send(result);
+    }
+}
 
 /// Something to be written.
 pub enum Task {

@@ -16,6 +16,9 @@ use crate::world::World;
 /// What began when a ConfigMap was written comes to its end within this time, also when the ConfigMap is gone by then.
 const UNDER_WAY: Duration = Duration::from_secs(60);
 
+/// What was sent to the device when a pod was wanted otherwise is done there within this time, also when it is wanted as before again.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
+
 /// A pod as it was when everything about it was as wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Settled {
@@ -29,6 +32,8 @@ struct Settled {
 #[derive(Debug, Default)]
 pub struct Identities {
     settled: BTreeMap<String, Settled>,
+    /// What was wanted of each pod at the last look, and when that was last something else.
+    wanted: BTreeMap<String, (Value, Option<Duration>)>,
     /// Pods to which the device did something since the last look.
     struck: BTreeSet<String>,
     /// All of them.
@@ -131,6 +136,7 @@ impl Identities {
         let struck = std::mem::take(&mut self.struck);
         let all_struck = std::mem::take(&mut self.all_struck) || self.drained;
         let before = std::mem::take(&mut self.settled);
+        let wanted_before = std::mem::take(&mut self.wanted);
         self.touched_at.extend(std::mem::take(&mut self.touched).into_iter().map(|map| (map, world.now())));
         for (name, pod) in sight.of_kind("Pod") {
             let text = map_of(pod)
@@ -145,6 +151,13 @@ impl Identities {
                     Some((id, starts))
                 })
                 .collect();
+            let changed_at = match wanted_before.get(name) {
+                Some((was, at)) if *was == wanted => *at,
+                Some(_) => Some(world.now()),
+                None => None,
+            };
+            self.wanted.insert(name.to_owned(), (wanted.clone(), changed_at));
+            let may_be_struck = changed_at.is_some_and(|at| world.now() < at + IN_FLIGHT);
             let now = Settled { wanted, processes };
             let watched = containers(pod).iter().any(|one| one.get("livenessProbe").is_some()) && self.unanswered;
             let watched = watched || (self.silent && is_name_server(sight, name, containers(pod)));
@@ -159,7 +172,7 @@ impl Identities {
             }
             let unchanged = before.get(name) == Some(&now) && fair;
             // A pod that took another's name has the other's container for a while, which may look like its own.
-            let is_its_own = is_observed(pod) && !metadata::is_deleting(pod);
+            let is_its_own = is_observed(pod) && !metadata::is_deleting(pod) && !may_be_struck;
             let settled = lasts(pod) && is_its_own && !may_follow && unlike(world, sight, name, pod).is_none();
             if settled {
                 self.settled.insert(name.to_owned(), now);

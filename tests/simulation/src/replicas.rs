@@ -83,6 +83,14 @@ fn runs(sight: &Sight, pod: &str) -> bool {
     sight.containers.iter().any(|one| one["name"] == row.as_str() && one["running"] == "true" && lasts(&one["file"]))
 }
 
+/// The same, of the image that the pod asks for now.
+fn runs_its_own(sight: &Sight, pod: &str, value: &Value) -> bool {
+    let row = names::container_name("default", pod, "c");
+    let image = value["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+    let file = FakeTarballs::path(image);
+    runs(sight, pod) && sight.containers.iter().any(|one| one["name"] == row.as_str() && one["file"] == file.as_str())
+}
+
 impl Replicas {
     /// What a step does to pods is no fault of the controller. Who was stopped with the node, or by somebody else, counts no more, and
     /// may be the first to be replaced: its time begins anew.
@@ -141,11 +149,13 @@ impl Replicas {
             }
             let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1) as usize;
             let running = pods_of(sight, &now.uid).filter(|(pod, _)| runs(sight, pod)).count();
+            let theirs = pods_of(sight, &now.uid).filter(|(pod, value)| runs_its_own(sight, pod, value)).count();
             let full = before.and_then(|before| before.full).filter(|_| !self.struck);
             if full.is_some_and(|since| world.now() >= since + SURELY) && running < now.least {
                 return Err(format!("{running} of Deployment {name} run, and {} must", now.least));
             }
-            let is_full = running >= wanted && !self.struck;
+            // Who has been replaced, and runs on only because the device is away, is on its way out.
+            let is_full = theirs >= wanted && !self.struck;
             let stays = full.filter(|since| is_full || world.now() >= *since + SURELY);
             now.full = stays.or(is_full.then(|| world.now()));
             self.known.insert(name.to_owned(), now);

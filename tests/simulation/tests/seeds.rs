@@ -455,3 +455,35 @@ fn a_clock_that_is_set_forward_makes_nobody_unready() {
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn who_was_replaced_before_the_device_went_away_is_not_missed_when_it_is_back() {
+    // Seed 43401.
+    let steps = [
+        Step::Deploy("site", Template { image: Image::Deaf, ..deployment(3, Strategy::Usual) }),
+        Step::Wait(Duration::from_millis(33)),
+        Step::Kill,
+        Step::Wait(Duration::from_millis(605)),
+        Step::DeviceAway(Duration::from_secs(240)),
+        Step::Deployment("site", Change::Image(Image::Hanging)),
+        Step::Wait(Duration::from_millis(8_935)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn what_was_under_way_when_a_deployment_went_back_to_what_it_was_still_arrives() {
+    // Seed 45390.
+    let steps = [
+        Step::Deploy("site", deployment(3, Strategy::Usual)),
+        Step::Latency(Duration::from_millis(400)),
+        Step::Wait(Duration::from_millis(30_078)),
+        Step::Deployment("site", Change::Image(Image::Good(2))),
+        Step::Wait(Duration::from_millis(1_986)),
+        Step::Deployment("site", Change::Replicas(1)),
+        Step::Wait(Duration::from_millis(12)),
+        Step::Deployment("site", Change::Image(Image::Good(1))),
+        Step::Wait(Duration::from_millis(345)),
+    ];
+    assert_eq!(violated(&steps), None);
+}

@@ -1,13 +1,15 @@
 //! What others do to the store, and what is left to do while it is away and known to be.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_fakes::MemoryStore;
 use mkube_messages::objects::ChangeType;
 use mkube_model::neighbours::desired_store::PROVISIONAL;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::{Bench, bench, pod};
+use super::{Bench, bench, on_node, pod};
 
 const A_MOMENT: Duration = Duration::from_millis(100);
 
@@ -72,6 +74,34 @@ async fn a_conflict_with_a_change_that_is_told_refuses_that_write_alone_and_read
     assert!(done.expect("it stands for itself").changed);
     assert_eq!(bench.get("ConfigMap", "m").map(|map| map["data"]["k"].clone()), Some(json!("theirs")));
     assert_eq!(bench.store.loads(), 1);
+}
+
+#[actix::test]
+async fn who_named_no_version_is_not_told_that_somebody_else_was_faster_where_others_write() {
+    tokio::time::pause();
+    let bench = on_node(Arc::new(MemoryStore::default()), "n", true);
+    bench.store.tell_what_others_do();
+    sleep(Duration::from_secs(1)).await;
+    for name in ["m", "n"] {
+        bench.create("ConfigMap", json!({"metadata": {"name": name}})).await.expect("made");
+    }
+    let before = bench.get("ConfigMap", "m").expect("it is there")["metadata"]["resourceVersion"].clone();
+    bench.store.put_behind("CONFIGMAPS", "default.m", Some(&map("m", "theirs").to_string()));
+    bench.store.put_behind("CONFIGMAPS", "default.o", Some(&map("o", "theirs").to_string()));
+    let versioned = json!({"metadata": {"resourceVersion": before}, "data": {"l": "too late"}});
+    let (done, refused, made) = tokio::join!(
+        bench.merge("ConfigMap", "m", json!({"data": {"l": "ours"}})),
+        bench.merge("ConfigMap", "m", versioned),
+        bench.create("ConfigMap", json!({"metadata": {"name": "o"}})),
+    );
+    assert!(done.expect("it is done on top of theirs").changed);
+    assert_eq!(refused.expect_err("it was changed").code, 409);
+    assert_eq!(made.expect_err("it is there").reason, "AlreadyExists");
+    assert_eq!(bench.get("ConfigMap", "m").map(|map| map["data"].clone()), Some(json!({"k": "theirs", "l": "ours"})));
+    // Deletion too.
+    bench.store.put_behind("CONFIGMAPS", "default.m", Some(&map("m", "again").to_string()));
+    bench.delete("ConfigMap", "m").await.expect("nobody asked for a version");
+    assert_eq!(bench.get("ConfigMap", "m"), None);
 }
 
 #[actix::test]
