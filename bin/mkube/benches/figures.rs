@@ -6,6 +6,8 @@
 
 #[path = "figures/dns.rs"]
 mod dns;
+#[path = "figures/failover.rs"]
+mod failover;
 #[path = "figures/images.rs"]
 mod images;
 #[path = "figures/limits.rs"]
@@ -30,6 +32,8 @@ mod registry_peers;
 mod rollout;
 #[path = "figures/scale.rs"]
 mod scale;
+#[path = "figures/watch.rs"]
+mod watch;
 #[path = "figures/workloads.rs"]
 mod workloads;
 
@@ -49,6 +53,12 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("scale") {
             scale::run().await?;
+        }
+        if asked("watch") {
+            watch::run().await?;
+        }
+        if asked("failover") {
+            failover::run().await?;
         }
         if asked("workloads") {
             workloads::run().await?;
