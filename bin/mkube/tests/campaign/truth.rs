@@ -4,11 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use mkube_model::neighbours::desired_store::PROVISIONAL;
 use serde_json::Value;
 
 use crate::dev::http::Http;
 use crate::kinds::KINDS;
 use crate::writer::{Knowledge, Shared, lock};
+
+/// The revision of an object or a list, unless it stands for what is kept until NATS is back and gives it another.
+pub fn lasting(of: &Value) -> Option<u64> {
+    let revision: u64 = of["metadata"]["resourceVersion"].as_str()?.parse().ok()?;
+    (revision < PROVISIONAL).then_some(revision)
+}
 
 /// The objects of a list.
 pub fn items(list: &Value) -> Vec<Value> {
@@ -37,8 +44,7 @@ pub fn check(api: &Http, known: &[Arc<Mutex<Knowledge>>], shared: &Shared) {
         }
         found.retain(|_, number| number.is_some());
         assert!(found.is_empty(), "nobody wrote {found:x?}");
-        let revision = list["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
-        let (revision, before) = (revision.unwrap_or(0), shared.newest[place].load(Ordering::Relaxed));
+        let (Some(revision), before) = (lasting(&list), shared.newest[place].load(Ordering::Relaxed)) else { continue };
         assert!(revision >= before, "{}: revisions went back from {before} to {revision}", kind.name);
         shared.newest[place].fetch_max(revision, Ordering::Relaxed);
     }

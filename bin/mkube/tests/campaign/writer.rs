@@ -13,6 +13,7 @@ use crate::dev::pause;
 use crate::dice::Dice;
 use crate::kinds::{KINDS, Kind};
 use crate::log::Log;
+use crate::truth::lasting;
 
 /// What an object has that is being deleted.
 const MARKED: &str = "\"deletionTimestamp\"";
@@ -148,8 +149,7 @@ impl Writer {
         self.shared.log.note(&format!("{what}: {heard}"));
         if let Ok((200..300, text)) = &told {
             let object: Value = serde_json::from_str(text).unwrap_or(Value::Null);
-            let revision = object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
-            self.shared.newest[place].fetch_max(revision.unwrap_or(0), Ordering::Relaxed);
+            self.shared.newest[place].fetch_max(lasting(&object).unwrap_or(0), Ordering::Relaxed);
             self.shared.acknowledged.fetch_add(1, Ordering::Relaxed);
         }
         if let Some(settled) = settled {
