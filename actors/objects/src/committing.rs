@@ -43,7 +43,7 @@ impl ObjectsActor {
     fn committed(&mut self, batch: Vec<Ready>, committed: Committed, ctx: &mut Context<Self>) {
         let mut answers = BTreeMap::new();
         let mut changes = Vec::with_capacity(batch.len());
-        let mut missed = committed.news.reload;
+        let mut missed = committed.news.reload || (self.gone_unsaid && committed.news.stale.is_none());
         let mut again = Vec::new();
         self.tell_lost(&committed.news.lost, ctx);
         for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
@@ -65,7 +65,9 @@ impl ObjectsActor {
         }
         let mut news = by_others(&self.parts.kinds, &self.view(), committed.news.changes);
         news.changes.extend(changes);
-        let published = self.take_in(news, committed.news.stale);
+        // It may be back: it is complete only when what was missed has been read.
+        let stale = if missed { self.view().stale.clone() } else { None };
+        let published = self.take_in(news, stale.or(committed.news.stale));
         for object in published {
             let at = (object.kind, object.key.clone(), object.revision);
             if let Some((answer, gone, warnings)) = answers.remove(&at) {

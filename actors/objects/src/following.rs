@@ -92,7 +92,7 @@ impl ObjectsActor {
                 actor.tell_lost(&news.lost, ctx);
             }
             match news {
-                Ok(StoreNews { reload: false, changes, stale, .. }) => {
+                Ok(StoreNews { reload: false, changes, stale, .. }) if !(actor.gone_unsaid && stale.is_none()) => {
                     let missed = by_others(&actor.parts.kinds, &actor.view(), changes);
                     let is_news = !missed.changes.is_empty() || !missed.unreadable.is_empty();
                     if is_news || stale != actor.view().stale {

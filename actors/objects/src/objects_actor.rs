@@ -94,6 +94,8 @@ pub struct ObjectsActor {
     pub(crate) deleting: BTreeSet<(KindId, ObjectKey)>,
     /// The last reading missed objects and was not believed.
     doubted: bool,
+    /// A reading of a store that was away lacked objects that are still shown: whether they are gone is seen when it is back.
+    pub(crate) gone_unsaid: bool,
     pub(crate) events: EventBook,
     /// Reports that wait for their second to pass, newest only.
     pub(crate) reports: BTreeMap<(KindId, ObjectKey), (String, Value)>,
@@ -124,6 +126,7 @@ impl ObjectsActor {
             rung: false,
             deleting: BTreeSet::new(),
             doubted: false,
+            gone_unsaid: false,
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
             report_timer: false,
@@ -190,14 +193,17 @@ impl ObjectsActor {
     fn loaded(&mut self, contents: &StoreContents) -> Result<(), StoreFault> {
         let view = self.view();
         let Missed { mut changes, unreadable } = catch_up(&self.parts.kinds, &view, contents)?;
+        let all = changes.len();
         if contents.stale.is_some() {
             changes.retain(|change| change.value.is_some());
         }
+        let gone_unsaid = changes.len() < all;
         let first_time = !view.loaded;
         if !first_time && !std::mem::replace(&mut self.doubted, true) {
             doubt(&changes, &self.deleting)?;
         }
         self.doubted = false;
+        self.gone_unsaid = gone_unsaid;
         self.deleting.clear();
         let (mut next, mut here, _) = self.homes.apply(&self.parts.publisher, changes);
         for view in [&mut next, &mut here] {

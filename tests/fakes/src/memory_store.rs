@@ -128,10 +128,18 @@ impl MemoryStore {
             let news = &mut inner.users[self.number].news;
             // Whoever read meanwhile may have read less than there is.
             news.reload = true;
+            news.changes.clear();
             news.lost.extend(lost.into_iter().map(|(change, _)| change.at));
             let fitting: Vec<StoreChange> = fitting.into_iter().map(|(change, _)| change).collect();
             inner.apply(&fitting, Some(self.number));
         }
+        inner.users[self.number].ring();
+    }
+
+    /// It is back, says no more than that, and asks nobody to read anything again.
+    pub fn say_back(&self) {
+        let mut inner = self.inner();
+        inner.stale = None;
         inner.users[self.number].ring();
     }
 

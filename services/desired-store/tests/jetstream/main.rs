@@ -6,3 +6,4 @@ mod cluster;
 mod killed;
 mod older;
 mod others;
+mod tail;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mkube_fakes::MemoryStore;
+use mkube_fakes::{MemoryStore, StoreCue};
 use mkube_messages::objects::ChangeType;
 use mkube_model::neighbours::desired_store::PROVISIONAL;
 use serde_json::json;
@@ -149,6 +149,52 @@ async fn while_the_store_is_away_reads_go_on_writes_are_refused_at_once_and_repo
     // Whoever watched from a revision that was never the store's begins anew.
     assert!(before < pods.revision && pods.revision < PROVISIONAL && pods.history_after == pods.revision);
     bench.create("Pod", pod("b")).await.expect("the store is back");
+}
+
+#[actix::test]
+async fn a_store_that_comes_back_in_the_middle_of_a_write_is_complete_only_when_it_was_read() {
+    let bench = followed().await;
+    bench.create("Pod", pod("a")).await.expect("made");
+    bench.create("ConfigMap", json!({"metadata": {"name": "m"}})).await.expect("made");
+    sleep(Duration::from_secs(2)).await;
+    bench.store.set_stale(Some("nobody answers"));
+    sleep(A_MOMENT).await;
+    let (reader, mut notices) = (bench.reader.clone(), bench.reader.notices());
+    let kind = bench.kind("ConfigMap").id();
+    let watched = actix::spawn(async move {
+        loop {
+            notices.changed().await.expect("it is published");
+            let view = reader.view();
+            if view.is_complete() {
+                let map = view.get(&kind, &mkube_messages::objects::ObjectKey::new("default", "m"));
+                return map.map(|map| map.value()["data"]["k"].clone());
+            }
+        }
+    });
+    bench.store.cue(StoreCue::Late(A_MOMENT));
+    bench.report("a", json!({"phase": "Running"})).await;
+    sleep(A_MOMENT / 2).await;
+    bench.store.put_behind("CONFIGMAPS", "default.m", Some(&map("m", "theirs").to_string()));
+    bench.store.set_stale(None);
+    assert_eq!(watched.await.expect("it watches"), Some(json!("theirs")));
+    assert_eq!(bench.get("Pod", "a").expect("it is there")["status"]["phase"], "Running");
+}
+
+#[actix::test]
+async fn what_went_while_the_store_was_away_and_was_read_then_is_gone_when_it_is_back() {
+    let bench = followed().await;
+    bench.create("ConfigMap", json!({"metadata": {"name": "m"}})).await.expect("made");
+    bench.store.set_stale(Some("nobody answers"));
+    sleep(A_MOMENT).await;
+    // Somebody deletes it, and only a reading of what was last known shows that.
+    bench.store.forget(|at| at.key == "default.m", 7);
+    bench.tree.crash("mkube/objects", mkube_supervision::CrashHow::Panic).await.expect("running");
+    sleep(A_MOMENT).await;
+    assert!(bench.get("ConfigMap", "m").is_some(), "nothing is gone because a store that is away does not have it");
+    bench.store.say_back();
+    sleep(Duration::from_secs(5)).await;
+    assert!(bench.reader.view().is_complete());
+    assert_eq!(bench.get("ConfigMap", "m"), None);
 }
 
 #[actix::test]
