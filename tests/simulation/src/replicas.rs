@@ -101,8 +101,9 @@ impl Replicas {
             // Whoever was not there when the clock was set takes it for a boot, and nobody for ready who was not asked since.
             Step::Kill | Step::Restart if self.clock_set => ready.for_each(BTreeMap::clear),
             Step::SetClock(_) => self.clock_set = true,
+            // Nobody knows yet that it does not serve any more: in that moment another may be taken.
             Step::EndProcess(pod, _) | Step::RemoveBehind(pod) | Step::LoseVeth(pod) => {
-                ready.for_each(|ready| drop(ready.remove(*pod)));
+                ready.filter(|ready| ready.contains_key(*pod)).for_each(BTreeMap::clear);
             }
             _ => {}
         }

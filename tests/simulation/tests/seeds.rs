@@ -487,3 +487,16 @@ fn what_was_under_way_when_a_deployment_went_back_to_what_it_was_still_arrives()
     ];
     assert_eq!(violated(&steps), None);
 }
+
+#[test]
+fn a_process_that_ends_while_another_pod_is_replaced_is_nobodys_fault() {
+    // Seed 89636.
+    let steps = [
+        Step::Deploy("site", Template { probed: true, ..deployment(2, Strategy::Rolling(1, 0)) }),
+        Step::Wait(Duration::from_millis(35_207)),
+        Step::Deployment("site", Change::Image(Image::Good(3))),
+        Step::EndProcess("site-1", 1),
+        Step::Wait(Duration::from_millis(2_116)),
+    ];
+    assert_eq!(violated(&steps), None);
+}
