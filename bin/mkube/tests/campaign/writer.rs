@@ -144,6 +144,10 @@ impl Writer {
         if let Some(settled) = settled {
             lock(&self.known).insert(at, settled);
         }
+        if matches!(told, Ok((503, _))) {
+            // Less often while nothing can be written.
+            pause(Duration::from_millis(20));
+        }
         told.is_ok()
     }
 
