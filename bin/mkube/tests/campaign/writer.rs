@@ -133,8 +133,13 @@ impl Writer {
             },
             Err(_) => None,
         };
-        let heard = told.as_ref().map_or_else(|_| "no answer".to_owned(), |(status, _)| status.to_string());
-        self.shared.log.note(&format!("{what}: {heard}"));
+        if matches!(told, Ok((503, _))) {
+            // Nothing can be written now, and nothing is to be told of it.
+            pause(Duration::from_millis(20));
+        } else {
+            let heard = told.as_ref().map_or_else(|_| "no answer".to_owned(), |(status, _)| status.to_string());
+            self.shared.log.note(&format!("{what}: {heard}"));
+        }
         if let Ok((200..300, text)) = &told {
             let object: Value = serde_json::from_str(text).unwrap_or(Value::Null);
             let revision = object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok());
@@ -143,10 +148,6 @@ impl Writer {
         }
         if let Some(settled) = settled {
             lock(&self.known).insert(at, settled);
-        }
-        if matches!(told, Ok((503, _))) {
-            // Less often while nothing can be written.
-            pause(Duration::from_millis(20));
         }
         told.is_ok()
     }

@@ -15,6 +15,8 @@ pub enum Who {
     Second,
     Nats,
     Device,
+    /// On the way to the device where there are two controllers: notes who asks for what.
+    Notebook,
 }
 
 impl Who {
@@ -86,6 +88,14 @@ impl Net {
         &self.members[&who]
     }
 
+    /// The line of the notebook, which is always good.
+    pub fn notebook(&self, dice: Dice) -> Line {
+        let port = self.ports[&Who::Device];
+        let upstream = format!("{}:{port}", Who::Device.address());
+        let here = self.at(Who::Notebook);
+        Line::new(Some(here), &format!("0.0.0.0:{port}"), here, &upstream, dice)
+    }
+
     /// A line on the hub that everything a link carries goes over from its next connection on.
     fn detour(&self, (from, to): Link, dice: Dice) -> (Line, String) {
         let (address, port) = (to.address(), self.ports[&to]);
@@ -94,11 +104,6 @@ impl Net {
         let rule = format!("OUTPUT -p tcp -d {address} --dport {port} -j DNAT --to-destination {HUB}:{}", line.port);
         self.at(from).command(&format!("iptables -w -t nat -A {rule}"));
         (line, format!("-t nat -D {rule}"))
-    }
-
-    /// A good line for as long as the net is there, which notes who asks what.
-    pub fn noted(&self, link: Link, dice: Dice) -> Line {
-        self.detour(link, dice).0
     }
 
     /// Something goes wrong from now on.

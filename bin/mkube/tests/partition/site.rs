@@ -1,6 +1,7 @@
 //! Controllers, a host and a NATS server, each in a namespace of its own. The story speaks to them over doors that nothing happens to.
 
 use std::process::Command;
+use std::time::Duration;
 
 use mkube_nats_server_fixture::NatsServer;
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use crate::dev::process::Running;
 use crate::dev::site::{PASSWORD, USER};
 use crate::dev::{Machine, SOON, binary, eventually, free_address};
 use crate::dice::Dice;
-use crate::line::Line;
+use crate::line::{Line, Passed};
 use crate::net::{Net, Who};
 
 const NATS_PORT: u16 = 4222;
@@ -25,7 +26,21 @@ pub struct Controller {
     _door: Line,
 }
 
+/// Until one drives and the other stands by, both known to one another.
+const SETTLED: Duration = Duration::from_secs(60);
+
 impl Controller {
+    /// What it says of its lease.
+    pub fn lease(&self) -> Result<Value, String> {
+        let text = self.api().page("/api/v1/supervisor")?;
+        serde_json::from_str::<Value>(&text).map(|tree| tree["lease"].clone()).map_err(|error| error.to_string())
+    }
+
+    /// Whether it drives the device.
+    pub fn drives(&self) -> Result<bool, String> {
+        self.lease().map(|lease| lease["drives"] == true)
+    }
+
     pub fn api(&self) -> Http {
         Http::new(&format!("http://{}", self.listen), None)
     }
@@ -36,7 +51,8 @@ pub struct Site {
     pub controllers: Vec<Controller>,
     _host: Running,
     _nats: NatsServer,
-    _doors: Vec<Line>,
+    _door: Line,
+    notebook: Option<Line>,
     pub net: Net,
     pub machine: Machine,
 }
@@ -51,7 +67,10 @@ impl Site {
         let machine = Machine::new(story);
         machine.image("hello:latest");
         let host_port = port_of(&machine.host_listen);
-        let parties: Vec<Who> = controllers.iter().copied().chain([Who::Nats, Who::Device]).collect();
+        let mut parties: Vec<Who> = controllers.iter().copied().chain([Who::Nats, Who::Device]).collect();
+        if controllers.len() > 1 {
+            parties.push(Who::Notebook);
+        }
         let net = Net::new(&parties, NATS_PORT, host_port);
         let nats = net.at(Who::Nats).run(|| NatsServer::start_with(&format!("listen: \"0.0.0.0:{NATS_PORT}\"")));
         let mut command = Command::new(binary());
@@ -62,13 +81,14 @@ impl Site {
         let door = |listen: &str, who: Who, dice: &mut Dice| {
             Line::new(None, listen, net.at(who), &format!("127.0.0.1:{}", port_of(listen)), dice.split())
         };
-        let doors = vec![door(&machine.host_listen, Who::Device, dice)];
+        let host_door = door(&machine.host_listen, Who::Device, dice);
+        let notebook = parties.contains(&Who::Notebook).then(|| net.notebook(dice.split()));
+        let device = if notebook.is_some() { Who::Notebook } else { Who::Device };
         let mut made = Vec::new();
         for who in controllers {
             let listen = if made.is_empty() { machine.listen.clone() } else { free_address() };
             let mut config = machine.config();
-            let device = Who::Device.address();
-            config["routeros"]["restUrl"] = json!(format!("http://{device}:{host_port}/rest"));
+            config["routeros"]["restUrl"] = json!(format!("http://{}:{host_port}/rest", device.address()));
             config["nats"] = json!({"url": format!("nats://{}:{NATS_PORT}", Who::Nats.address())});
             config["store"] = json!({"kind": "nats", "path": machine.dir.join(format!("{who:?}/state.redb"))});
             config["api"] = json!({"listen": listen});
@@ -79,9 +99,32 @@ impl Site {
             let _door = door(&listen, *who, dice);
             made.push(Controller { who: *who, listen, process, _door });
         }
-        let site = Self { controllers: made, _host: host, _nats: nats, _doors: doors, net, machine };
+        let site = Self { controllers: made, _host: host, _nats: nats, _door: host_door, notebook, net, machine };
         site.wait_well();
         site
+    }
+
+    /// Of two controllers the one that drives and the one that could follow it at any moment.
+    #[track_caller]
+    pub fn roles(&self) -> (&Controller, &Controller) {
+        eventually("one drives, and the other may follow it", SETTLED, || {
+            let (first, second) = (&self.controllers[0], &self.controllers[1]);
+            let (driver, standby) = if first.drives()? { (first, second) } else { (second, first) };
+            let (drives, stands) = (driver.lease()?, standby.lease()?);
+            let known = stands["message"].as_str().is_some_and(|text| text.ends_with(" drives"));
+            // A successor would only read while a long command may be at work.
+            let free = stands["announcedSeconds"] == 0;
+            if drives["drives"] == true && stands["drives"] == false && known && free {
+                Ok((driver, standby))
+            } else {
+                Err(format!("{drives}, {stands}"))
+            }
+        })
+    }
+
+    /// What changed the device so far, and who asked for it.
+    pub fn noted(&self) -> Vec<Passed> {
+        self.notebook.as_ref().map(Line::passed).unwrap_or_default()
     }
 
     /// Waits until every controller is well and has everything.

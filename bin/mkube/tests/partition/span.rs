@@ -1,5 +1,6 @@
 //! A span of trouble: which links, what happens to each, for how long. Rolled from dice.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::dice::Dice;
@@ -14,9 +15,6 @@ pub struct Span {
     /// What lines hold at the end still arrives, within this.
     pub late: Option<Duration>,
 }
-
-/// The shortest span.
-const SHORTEST: u64 = 100;
 
 /// Draws each of several once before any of them again.
 pub struct Deck<T> {
@@ -39,8 +37,8 @@ impl<T: Copy> Deck<T> {
 }
 
 impl Span {
-    /// On these links, for at most so long; short ones are as frequent as long ones.
-    pub fn roll(dice: &mut Dice, on: &[Link], faults: &mut Deck<Fault>, longest: Duration) -> Self {
+    /// On these links, for so long at least and at most; short ones are as frequent as long ones.
+    pub fn roll(dice: &mut Dice, on: &[Link], faults: &mut Deck<Fault>, length: &RangeInclusive<Duration>) -> Self {
         let mut links: Vec<(Link, Fault)> = Vec::new();
         for link in on {
             let fault = match faults.draw(dice) {
@@ -52,9 +50,9 @@ impl Span {
             };
             links.push((*link, fault));
         }
-        let longest = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX).max(2 * SHORTEST);
-        let doublings = (longest / SHORTEST).ilog2();
-        let scale = SHORTEST << dice.roll(u64::from(doublings));
+        let millis = |length: &Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        let (shortest, longest) = (millis(length.start()), millis(length.end()));
+        let scale = shortest << dice.roll(u64::from((longest / shortest).max(2).ilog2()));
         let length = Duration::from_millis((scale + dice.roll(scale)).min(longest));
         let late = (dice.roll(2) == 0).then(|| Duration::from_millis(dice.roll(1000)));
         Self { links, length, late }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mkube_messages::objects::ChangeType;
+use mkube_messages::objects::{ChangeType, Verb, WriteObject};
 use mkube_model::neighbours::desired_store::PROVISIONAL;
 use serde_json::json;
 use tokio::time::sleep;
@@ -119,6 +119,32 @@ async fn while_the_store_is_away_reads_go_on_writes_are_refused_at_once_and_repo
     // Whoever watched from a revision that was never the store's begins anew.
     assert!(before < pods.revision && pods.revision < PROVISIONAL && pods.history_after == pods.revision);
     bench.create("Pod", pod("b")).await.expect("the store is back");
+}
+
+#[actix::test]
+async fn while_the_store_is_away_nobody_is_told_what_is_missing_there_in_the_way_or_as_wanted() {
+    let bench = followed().await;
+    let made = json!({"metadata": {"name": "m"}, "data": {"k": "1"}});
+    bench.create("ConfigMap", made.clone()).await.expect("made");
+    // One more is made, one is changed, and the answers are lost: what is there is not what was last known.
+    bench.store.set_stale(Some("nobody answers"));
+    sleep(A_MOMENT).await;
+    let told = [
+        ("a patch of what may be there", bench.merge("ConfigMap", "lost", json!({"data": {"k": "1"}})).await),
+        ("its deletion", bench.delete("ConfigMap", "lost").await),
+        ("another of a name that may be free", bench.create("ConfigMap", made.clone()).await),
+        ("a patch to what may be otherwise", bench.merge("ConfigMap", "m", json!({"data": {"k": "1"}})).await),
+        ("one from long ago", bench.merge("ConfigMap", "m", json!({"metadata": {"resourceVersion": "1"}})).await),
+    ];
+    for (what, told) in told {
+        let refused = told.map(|written| written.changed).expect_err(what);
+        assert_eq!((refused.code, refused.details["retryAfterSeconds"].clone()), (503, json!(5)), "{what}");
+    }
+    // What is wrong whatever is there is said at once, and a dry run says what it knows.
+    let bad = bench.create("ConfigMap", json!({"metadata": {"name": "Not_A_Name"}})).await;
+    assert_eq!(bad.expect_err("no name").code, 422);
+    let dry = WriteObject { dry_run: true, ..bench.order("ConfigMap", "", Verb::Create { body: made }) };
+    assert_eq!(bench.send(dry).await.expect_err("it is there, as far as is known").code, 409);
 }
 
 #[actix::test]
