@@ -89,7 +89,7 @@ impl Campaign {
         for number in 0..WRITERS {
             let (known, shared) = (campaign.known[number].clone(), campaign.shared.clone());
             let (listen, api) = (campaign.site.machine.listen.clone(), campaign.site.machine.api());
-            let writer = Writer { number, listen, api, dice: dice.split(), known, shared };
+            let writer = Writer { number, listen, api, dice: dice.split(), known, shared, others: false };
             campaign.busy.push(std::thread::spawn(move || writer.write()));
         }
         let (known, shared) = (campaign.tags.clone(), campaign.shared.clone());

@@ -16,6 +16,8 @@ use crate::log::Log;
 
 /// What an object has that is being deleted.
 const MARKED: &str = "\"deletionTimestamp\"";
+/// What is said of a write that somebody else's came before.
+const BY_OTHERS: &str = "was changed in the store by somebody else";
 const MERGE: &str = "application/merge-patch+json";
 
 /// What the parties of the story share.
@@ -60,6 +62,8 @@ pub struct Writer {
     pub dice: Dice,
     pub known: Arc<Mutex<Knowledge>>,
     pub shared: Arc<Shared>,
+    /// Another controller writes to the same objects: of two writes at once one is refused.
+    pub others: bool,
 }
 
 /// What is asked for.
@@ -127,6 +131,7 @@ impl Writer {
             Ask::Delete => format!("delete {name}"),
         };
         let settled = match &told {
+            Ok((409, text)) if self.others && text.contains(BY_OTHERS) => Some(now),
             Ok((status, text)) => match settled(kind, &ask, &now, then, (*status, text.contains(MARKED))) {
                 Ok(settled) => settled,
                 Err(()) => panic!("{what}: answered {status} {text}, and it could be {now:x?}"),
