@@ -31,7 +31,7 @@ impl ObjectsActor {
                 let hearsay = view.stale.as_deref().filter(|_| !write.behind && !write.dry_run);
                 let outcome = self.admit_write(view, *write).unwrap_or_else(Outcome::Refused);
                 match hearsay {
-                    Some(why) => outcome.as_hearsay(why),
+                    Some(why) => outcome.doubted(why),
                     None => outcome,
                 }
             }

@@ -25,7 +25,7 @@ pub enum Outcome {
 impl Outcome {
     /// What is left of it where objects are only what was last known of a store that is away: that something is missing, in the way
     /// or as wanted already is not known. A write whose outcome nobody heard may have made it otherwise.
-    pub fn as_hearsay(self, why: &str) -> Self {
+    pub fn doubted(self, why: &str) -> Self {
         match self {
             Self::Done(_) => Self::Refused(not_there(why)),
             Self::Refused(status) if matches!(status.code, 404 | 409) => Self::Refused(not_there(why)),

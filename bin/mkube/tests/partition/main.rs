@@ -246,11 +246,15 @@ fn whatever_happens_between_controller_nats_and_device_they_agree_afterwards() {
     campaign.end();
 }
 
-/// How often the device was asked by another one than before, and by whom.
-fn turns(site: &Site) -> Vec<[Passed; 2]> {
+/// Each time the device was asked by another one than before.
+fn turns(site: &Site) -> Vec<String> {
     let noted = site.noted();
     let turns = noted.array_windows().filter(|[before, now]| before.from.ip() != now.from.ip());
-    turns.cloned().collect()
+    let told = |[before, now]: &[Passed; 2]| {
+        let later = now.at - before.at;
+        format!("{}: {}; {later:?} later {}: {}", before.from, before.what, now.from, now.what)
+    };
+    turns.map(told).collect()
 }
 
 /// The fencing token.
