@@ -62,11 +62,10 @@ const LINES: [Fault; 4] = [
     Fault::Line(Quality::Torn),
 ];
 
-/// How many spans, of what length; so many where nobody says otherwise.
-fn measure(few: usize, short: RangeInclusive<u64>, longest: u64) -> (usize, RangeInclusive<Duration>) {
+/// How many spans, of what length; so few where nobody says otherwise. A span takes as long as so many kills.
+fn measure(few: usize, kills: usize, short: RangeInclusive<u64>, longest: u64) -> (usize, RangeInclusive<Duration>) {
     let rounds: Option<usize> = std::env::var("MKUBE_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
-    // A span takes as long as many kills.
-    let spans = rounds.map_or(few, |rounds| rounds.div_ceil(20));
+    let spans = rounds.map_or(few, |rounds| rounds.div_ceil(kills));
     let longest = if rounds.is_some() { longest } else { *short.end() };
     (spans, Duration::from_millis(*short.start())..=Duration::from_millis(longest))
 }
@@ -155,6 +154,16 @@ impl Campaign {
         self.check();
     }
 
+    /// Waits until this controller drives the device, or knows that it does not.
+    #[track_caller]
+    fn until_drives(&self, who: Who, wanted: bool) {
+        let controller = self.site.controllers.iter().find(|one| one.who == who).expect("it is one of two");
+        eventually(&format!("{who:?} drives: {wanted}"), QUIET, || {
+            let lease = controller.lease()?;
+            if lease["drives"] == wanted { Ok(()) } else { Err(lease.to_string()) }
+        });
+    }
+
     /// One span of trouble, and a look at what is there afterwards.
     #[track_caller]
     fn suffer(&mut self, span: &Span, dice: &mut Dice) {
@@ -235,7 +244,7 @@ fn whatever_happens_between_controller_nats_and_device_they_agree_afterwards() {
     const DEVICE: Link = (Who::First, Who::Device);
     let mut dice = Dice::from_environment();
     let mut campaign = Campaign::new("partition", &[Who::First], &mut dice);
-    let (spans, length) = measure(5, 100..=4000, 60_000);
+    let (spans, length) = measure(5, 20, 100..=4000, 60_000);
     let mut faults = Deck::new(&[&PACKETS[..], &LINES].concat());
     let mut groups = Deck::new(&[&[NATS][..], &[DEVICE], &[NATS, DEVICE]]);
     for _ in 0..spans {
@@ -273,17 +282,19 @@ fn whoever_of_two_controllers_is_cut_off_from_whom_one_drives_and_nothing_is_los
     let mut campaign = Campaign::new("partition-two", &[Who::First, Who::Second], &mut dice);
     let before = token(&campaign.site);
     assert_eq!(turns(&campaign.site).len(), 0, "nobody who stands by asked for anything");
-    // The holder is cut off until it was followed, and goes on to see the device.
-    let links = [((campaign.site.roles().0.who, Who::Nats), *dice.pick(&[Fault::Cut, Fault::Deaf, Fault::Refused]))];
-    let troubles = campaign.begin(&links, &mut dice);
-    let standby = campaign.site.controllers.iter().find(|one| one.who != links[0].0.0).expect("there are two");
-    eventually("whoever stands by follows", QUIET, || match standby.drives() {
-        Ok(true) => Ok(()),
-        _ => Err(format!("{:?}", standby.lease())),
-    });
+    // The holder is cut off until it was followed, and goes on to see the device. It has no long command at work, for which a successor
+    // would wait a minute and more: nobody writes until it knows that it must not drive.
+    let shared = campaign.shared.clone();
+    let quiet = shared.quiet.write().unwrap_or_else(PoisonError::into_inner);
+    let holder = campaign.site.roles().0.who;
+    let fault = *dice.pick(&[Fault::Cut, Fault::Deaf, Fault::Refused]);
+    let troubles = campaign.begin(&[((holder, Who::Nats), fault)], &mut dice);
+    campaign.until_drives(holder, false);
+    drop(quiet);
+    campaign.until_drives(holder.other(), true);
     campaign.mend(troubles, None);
 
-    let (spans, length) = measure(1, 2000..=8000, 60_000);
+    let (spans, length) = measure(1, 60, 2000..=8000, 60_000);
     let mut far = Deck::new(&[&PACKETS[..], &LINES].concat());
     // A command that is late for longer than the kernel keeps it would be nobody's any more: no lines on the way to the device.
     let mut near = Deck::new(&PACKETS);

@@ -24,6 +24,11 @@ impl Who {
     pub fn address(self) -> String {
         format!("10.98.0.{}", self as usize + 2)
     }
+
+    /// Of two controllers the one this is not.
+    pub fn other(self) -> Self {
+        if self == Self::First { Self::Second } else { Self::First }
+    }
 }
 
 const HUB: &str = "10.98.0.1";
