@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dev::{eventually, pause};
+use dev::{SOON, eventually, pause};
 use device::{Foreign, Seen};
 use dice::Dice;
 use kinds::{KINDS, rich};
@@ -48,6 +48,8 @@ use truth::items;
 use writer::{Knowledge, Shared, Writer};
 
 const WRITERS: usize = 4;
+/// Writes before each span.
+const WRITES: u64 = 100;
 /// Longest wait for everything to be as wanted once nothing is wrong any more.
 const QUIET: Duration = Duration::from_secs(120);
 /// Pods nobody touches.
@@ -167,7 +169,11 @@ impl Campaign {
     /// One span of trouble, and a look at what is there afterwards.
     #[track_caller]
     fn suffer(&mut self, span: &Span, dice: &mut Dice) {
-        pause(Duration::from_millis(dice.roll(300)));
+        let before = self.shared.sent.load(Ordering::Relaxed);
+        eventually("people write", SOON, || {
+            let since = self.shared.sent.load(Ordering::Relaxed) - before;
+            if since >= WRITES { Ok(()) } else { Err(since.to_string()) }
+        });
         let troubles = self.begin(&span.links, dice);
         eprintln!("          for {:?}, late {:?}", span.length, span.late);
         pause(span.length);
@@ -182,6 +188,10 @@ impl Campaign {
         let _quiet = shared.quiet.write().unwrap_or_else(PoisonError::into_inner);
         shared.log.note("--- all is quiet");
         self.site.wait_well();
+        if self.site.controllers.len() > 1 {
+            // Who begins to drive serves nothing for a moment.
+            self.site.roles();
+        }
         eventually("everything is as wanted, and all agree", QUIET, || {
             self.foreign.at_rest(&self.site)?;
             agreement::check(&self.site)

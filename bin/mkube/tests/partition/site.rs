@@ -26,8 +26,8 @@ pub struct Controller {
     _door: Line,
 }
 
-/// Until one drives and the other stands by, both known to one another.
-const SETTLED: Duration = Duration::from_secs(60);
+/// Until one drives and the other stands by, both known to one another: commands of a predecessor are waited for.
+const SETTLED: Duration = Duration::from_secs(180);
 
 impl Controller {
     /// What it says of its lease.
