@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::kinds::KINDS;
 use crate::site::Site;
-use crate::truth::items;
+use crate::truth::served;
 
 /// Buckets of the kinds that are written.
 const BUCKETS: [&str; KINDS.len()] = ["CONFIGMAPS", "SECRETS", "PODS", "DEPLOYMENTS"];
@@ -22,13 +22,13 @@ fn in_nats(site: &Site, bucket: &str) -> Versions {
     ours.collect()
 }
 
-fn served(list: &Value) -> Versions {
+fn versions(objects: &[Value]) -> Versions {
     let version = |object: &Value| {
         let metadata = &object["metadata"];
         let revision = metadata["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
         (metadata["name"].as_str().unwrap_or_default().to_owned(), (revision, metadata["uid"].clone()))
     };
-    items(list).iter().map(version).collect()
+    objects.iter().map(version).collect()
 }
 
 /// Every object is in NATS as it is in the API of every controller, to the version.
@@ -36,9 +36,9 @@ pub fn check(site: &Site) -> Result<(), String> {
     for (kind, bucket) in KINDS.iter().zip(BUCKETS) {
         let theirs = in_nats(site, bucket);
         for controller in &site.controllers {
-            let served = served(&controller.api().get(kind.path));
-            if served != theirs {
-                return Err(format!("{bucket}: NATS has {theirs:?}, {:?} serves {served:?}", controller.who));
+            let ours = versions(&served(&controller.api(), kind.path)?);
+            if ours != theirs {
+                return Err(format!("{bucket}: NATS has {theirs:?}, {:?} serves {ours:?}", controller.who));
             }
         }
     }

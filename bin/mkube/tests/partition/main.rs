@@ -189,7 +189,6 @@ impl Campaign {
         shared.log.note("--- all is quiet");
         self.site.wait_well();
         if self.site.controllers.len() > 1 {
-            // Who begins to drive serves nothing for a moment.
             self.site.roles();
         }
         eventually("everything is as wanted, and all agree", QUIET, || {
@@ -296,6 +295,7 @@ fn whoever_of_two_controllers_is_cut_off_from_whom_one_drives_and_nothing_is_los
     // would wait a minute and more: nobody writes until it knows that it must not drive.
     let shared = campaign.shared.clone();
     let quiet = shared.quiet.write().unwrap_or_else(PoisonError::into_inner);
+    eventually("everything is as wanted", QUIET, || campaign.foreign.at_rest(&campaign.site));
     let holder = campaign.site.roles().0.who;
     let fault = *dice.pick(&[Fault::Cut, Fault::Deaf, Fault::Refused]);
     let troubles = campaign.begin(&[((holder, Who::Nats), fault)], &mut dice);
