@@ -52,10 +52,6 @@ impl DeploymentsActor {
             return Err(Status::unavailable("the store is being read", 1));
         }
         let Some(sight) = self.index.pod(pod) else {
-            if view.stale.is_some() {
-                // What is missing in what was last known may be there: who writes says that the store is away.
-                return Ok(());
-            }
             let kind = self.parts.kinds.get(&self.kinds.pods);
             return Err(kind.map_or_else(Status::no_such_path, |kind| Status::not_found(kind, &pod.name)));
         };
