@@ -27,7 +27,14 @@ const GENERATED_TRIES: usize = 8;
 impl ObjectsActor {
     pub(crate) fn admit(&mut self, view: &ObjectsView, task: Task) -> Outcome {
         match task {
-            Task::Write(write) => self.admit_write(view, *write).unwrap_or_else(Outcome::Refused),
+            Task::Write(write) => {
+                let hearsay = view.stale.as_deref().filter(|_| !write.behind && !write.dry_run);
+                let outcome = self.admit_write(view, *write).unwrap_or_else(Outcome::Refused);
+                match hearsay {
+                    Some(why) => outcome.doubted(why),
+                    None => outcome,
+                }
+            }
             Task::Put { kind, key, value } => {
                 // What is missing here and there after all was misread, and is not written over.
                 let expected = if view.get(&kind, &key).is_some() { Expected::Any } else { Expected::Absent };

@@ -10,6 +10,7 @@ use mkube_model::status::Status;
 use serde_json::Value;
 
 use crate::admission;
+use crate::refusals::not_there;
 
 /// What admission made of a task.
 pub enum Outcome {
@@ -19,6 +20,18 @@ pub enum Outcome {
     Done(Box<Written>),
     /// Refused.
     Refused(Status),
+}
+
+impl Outcome {
+    /// What is left of it where objects are only what was last known of a store that is away: that something is missing, in the way
+    /// or as wanted already is not known. A write whose outcome nobody heard may have made it otherwise.
+    pub fn doubted(self, why: &str) -> Self {
+        match self {
+            Self::Done(_) => Self::Refused(not_there(why)),
+            Self::Refused(status) if matches!(status.code, 404 | 409) => Self::Refused(not_there(why)),
+            other => other,
+        }
+    }
 }
 
 pub fn existing(view: &ObjectsView, kind: &Kind, key: &ObjectKey) -> Result<Arc<StoredObject>, Status> {

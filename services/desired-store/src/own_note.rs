@@ -3,6 +3,8 @@
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use mkube_model::lease_record::LeaseNote;
@@ -27,8 +29,17 @@ pub struct OwnNote {
     directory: PathBuf,
     identity: String,
     note: LeaseNote,
+    turns: Arc<Turns>,
     /// Held for as long as the process lives.
     _lock: File,
+}
+
+/// Notes are written one after the other: who asked for one may be gone while it is on its way, and the next one asks already.
+#[derive(Default)]
+struct Turns {
+    asked: AtomicU64,
+    /// The newest one that was begun.
+    begun: Mutex<u64>,
 }
 
 impl OwnNote {
@@ -51,7 +62,13 @@ impl OwnNote {
             }
             Err(error) => return Err(said(FILE, &error)),
         };
-        Ok(Self { directory: directory.to_owned(), identity: kept.identity, note: kept.lease, _lock: lock })
+        Ok(Self {
+            directory: directory.to_owned(),
+            identity: kept.identity,
+            note: kept.lease,
+            turns: Arc::default(),
+            _lock: lock,
+        })
     }
 
     /// Who this is; the same at every start.
@@ -69,7 +86,14 @@ impl OwnNote {
 impl LeaseNotes for OwnNote {
     async fn keep(&self, note: &LeaseNote) -> Result<(), String> {
         let (directory, kept) = (self.directory.clone(), Kept { identity: self.identity.clone(), lease: note.clone() });
+        let turns = self.turns.clone();
+        let turn = turns.asked.fetch_add(1, Ordering::Relaxed) + 1;
         let writing = tokio::task::spawn_blocking(move || {
+            let mut begun = turns.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            if *begun > turn {
+                return Err("a newer note came first".to_owned());
+            }
+            *begun = turn;
             write(&directory, &kept).map_err(|error| format!("{}: {error}", directory.join(FILE).display()))
         });
         writing.await.unwrap_or_else(|error| Err(error.to_string()))
@@ -88,6 +112,8 @@ fn write(directory: &Path, kept: &Kept) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -101,6 +127,33 @@ mod tests {
         drop(own);
         let again = OwnNote::open(place.path(), || "b".into()).expect("opened");
         assert_eq!((again.identity(), again.note()), ("a-1", &note));
+    }
+
+    #[test]
+    fn a_note_whose_writer_is_gone_never_comes_after_the_next_one() {
+        for _ in 0..5 {
+            let place = tempfile::tempdir().expect("a directory");
+            let own = OwnNote::open(place.path(), || "a".into()).expect("opened");
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime");
+            runtime.block_on(async {
+                for token in 0..10 {
+                    for sole in [true, false] {
+                        let note = LeaseNote { token, sole };
+                        if sole {
+                            // Begun, and nobody waits for it any more.
+                            assert!(own.keep(&note).now_or_never().is_none());
+                        } else {
+                            own.keep(&note).await.expect("kept");
+                        }
+                    }
+                }
+            });
+            // Waits for whatever is still being written.
+            drop(runtime);
+            drop(own);
+            let again = OwnNote::open(place.path(), || "a".into()).expect("opened");
+            assert_eq!(again.note(), &LeaseNote { token: 9, sole: false });
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod world;
 use std::time::Duration;
 
 use mkube_fakes::{Answer, LoadCue, Release};
+use mkube_messages::door::CallError;
 use mkube_supervision::CrashHow;
 use serde_json::json;
 use site::{NODE, deployment, is_through, nothing_failed, restarts};
@@ -68,6 +69,9 @@ async fn a_store_that_is_away_costs_nothing_whatever_is_remembered_of_it() {
         assert_eq!(world.device.state(), before, "{what} is remembered");
         let refused = world.write("Pod", "", mkube_messages::objects::Verb::Create { body: pod("new") }).await;
         assert_eq!(refused.expect_err("nobody can keep it").code, 503, "{what} is remembered");
+        let refused = world.evict("made-by-others").await;
+        let refused = refused.expect_err("nobody knows whether it is there");
+        assert!(matches!(&refused, CallError::Fault(status) if status.code == 503), "{what}: {refused}");
 
         world.around.store.set_stale(None);
         world

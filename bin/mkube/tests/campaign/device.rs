@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use crate::dev::http::is_running;
 use crate::dev::{SOON, container_status, eventually, names_in};
+use crate::kinds::KINDS;
 use crate::site::Site;
+use crate::truth::served;
 
 /// Menus mkube works in, the key by which a row belongs to a pod, and how many rows a pod has there.
 const MENUS: [(&str, &str, usize); 5] = [
@@ -101,6 +103,25 @@ impl Foreign {
             }
         }
         Ok(())
+    }
+
+    /// Whether everything runs that is wanted, and nothing else is there.
+    pub fn at_rest(&self, site: &Site) -> Result<(), String> {
+        let api = site.machine.api();
+        let pods = served(&api, KINDS[2].path)?;
+        let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let goes = |object: &Value| !object["metadata"]["deletionTimestamp"].is_null();
+        if let Some(late) = pods.iter().find(|pod| !is_running(pod) || goes(pod)) {
+            return Err(format!("{} is not at rest: {}", name(late), late["status"]));
+        }
+        for deployment in served(&api, KINDS[3].path)? {
+            let uid = &deployment["metadata"]["uid"];
+            let own = pods.iter().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == *uid).count() as u64;
+            if deployment["spec"]["replicas"] != own || goes(&deployment) {
+                return Err(format!("{} has {own} pods: {deployment}", name(&deployment)));
+            }
+        }
+        self.and_only(site, &pods)
     }
 
     /// Whether the device has exactly what these pods need, and what is somebody else's.

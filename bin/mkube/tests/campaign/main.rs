@@ -21,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dev::http::is_running;
 use dev::{Identity, SOON, container_status, eventually, names_in, pause};
 use device::{Foreign, Seen};
 use dice::Dice;
@@ -90,7 +89,7 @@ impl Campaign {
         for number in 0..WRITERS {
             let (known, shared) = (campaign.known[number].clone(), campaign.shared.clone());
             let (listen, api) = (campaign.site.machine.listen.clone(), campaign.site.machine.api());
-            let writer = Writer { number, listen, api, dice: dice.split(), known, shared };
+            let writer = Writer { number, listen, api, dice: dice.split(), known, shared, others: false };
             campaign.busy.push(std::thread::spawn(move || writer.write()));
         }
         let (known, shared) = (campaign.tags.clone(), campaign.shared.clone());
@@ -196,25 +195,8 @@ impl Campaign {
             busy.join().expect("who writes finds nothing wrong");
         }
         self.shared.log.note("--- all is quiet");
-        let site = &self.site;
-        let api = site.machine.api();
-        eventually("the device has what is wanted and nothing else", QUIET, || {
-            let pods = self.pods();
-            let name = |object: &Value| object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            if let Some(late) =
-                pods.iter().find(|pod| !is_running(pod) || !pod["metadata"]["deletionTimestamp"].is_null())
-            {
-                return Err(format!("{} is not at rest: {}", name(late), late["status"]));
-            }
-            for deployment in items(&api.get(KINDS[3].path)) {
-                let uid = &deployment["metadata"]["uid"];
-                let own = pods.iter().filter(|pod| pod["metadata"]["ownerReferences"][0]["uid"] == *uid).count() as u64;
-                if deployment["spec"]["replicas"] != own || !deployment["metadata"]["deletionTimestamp"].is_null() {
-                    return Err(format!("{} has {own} pods: {deployment}", name(&deployment)));
-                }
-            }
-            self.foreign.and_only(site, &pods)
-        });
+        let rest = || self.foreign.at_rest(&self.site);
+        eventually("the device has what is wanted and nothing else", QUIET, rest);
         self.check();
     }
 

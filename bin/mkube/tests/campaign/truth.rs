@@ -22,6 +22,12 @@ pub fn items(list: &Value) -> Vec<Value> {
     list["items"].as_array().cloned().unwrap_or_default()
 }
 
+/// The objects that are served now; an error where nothing is, as while a controller begins to drive.
+pub fn served(api: &Http, path: &str) -> Result<Vec<Value>, String> {
+    let list = serde_json::from_str(&api.page(path)?).map_err(|error| error.to_string())?;
+    Ok(items(&list))
+}
+
 /// Compares everything; what was in doubt is certain afterwards. Nobody may write meanwhile.
 #[track_caller]
 pub fn check(api: &Http, known: &[Arc<Mutex<Knowledge>>], shared: &Shared) {

@@ -17,6 +17,8 @@ use crate::truth::lasting;
 
 /// What an object has that is being deleted.
 const MARKED: &str = "\"deletionTimestamp\"";
+/// What is said of a write that somebody else's came before.
+const BY_OTHERS: &str = "was changed in the store by somebody else";
 const MERGE: &str = "application/merge-patch+json";
 
 /// What the parties of the story share.
@@ -61,6 +63,8 @@ pub struct Writer {
     pub dice: Dice,
     pub known: Arc<Mutex<Knowledge>>,
     pub shared: Arc<Shared>,
+    /// Another controller writes to the same objects: of two writes at once one is refused.
+    pub others: bool,
 }
 
 /// How a request went.
@@ -139,14 +143,20 @@ impl Writer {
             Ask::Delete => format!("delete {name}"),
         };
         let settled = match &told {
+            Ok((409, text)) if self.others && text.contains(BY_OTHERS) => Some(now),
             Ok((status, text)) => match settled(kind, &ask, &now, then, (*status, text.contains(MARKED))) {
                 Ok(settled) => settled,
                 Err(()) => panic!("{what}: answered {status} {text}, and it could be {now:x?}"),
             },
             Err(_) => None,
         };
-        let heard = told.as_ref().map_or_else(|_| "no answer".to_owned(), |(status, _)| status.to_string());
-        self.shared.log.note(&format!("{what}: {heard}"));
+        if matches!(told, Ok((503, _))) {
+            // Nothing can be written now, and nothing is to be told of it.
+            pause(Duration::from_millis(20));
+        } else {
+            let heard = told.as_ref().map_or_else(|_| "no answer".to_owned(), |(status, _)| status.to_string());
+            self.shared.log.note(&format!("{what}: {heard}"));
+        }
         if let Ok((200..300, text)) = &told {
             let object: Value = serde_json::from_str(text).unwrap_or(Value::Null);
             self.shared.newest[place].fetch_max(lasting(&object).unwrap_or(0), Ordering::Relaxed);

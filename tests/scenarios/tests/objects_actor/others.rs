@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mkube_fakes::{MemoryStore, StoreCue};
-use mkube_messages::objects::ChangeType;
+use mkube_messages::objects::{ChangeType, Verb, WriteObject};
 use mkube_model::neighbours::desired_store::PROVISIONAL;
 use serde_json::json;
 use tokio::time::sleep;
@@ -195,6 +195,32 @@ async fn what_went_while_the_store_was_away_and_was_read_then_is_gone_when_it_is
     sleep(Duration::from_secs(5)).await;
     assert!(bench.reader.view().is_complete());
     assert_eq!(bench.get("ConfigMap", "m"), None);
+}
+
+#[actix::test]
+async fn while_the_store_is_away_nobody_is_told_what_is_missing_there_in_the_way_or_as_wanted() {
+    let bench = followed().await;
+    let made = json!({"metadata": {"name": "m"}, "data": {"k": "1"}});
+    bench.create("ConfigMap", made.clone()).await.expect("made");
+    // One more is made, one is changed, and the answers are lost: what is there is not what was last known.
+    bench.store.set_stale(Some("nobody answers"));
+    sleep(A_MOMENT).await;
+    let told = [
+        ("a patch of what may be there", bench.merge("ConfigMap", "lost", json!({"data": {"k": "1"}})).await),
+        ("its deletion", bench.delete("ConfigMap", "lost").await),
+        ("another of a name that may be free", bench.create("ConfigMap", made.clone()).await),
+        ("a patch to what may be otherwise", bench.merge("ConfigMap", "m", json!({"data": {"k": "1"}})).await),
+        ("one from long ago", bench.merge("ConfigMap", "m", json!({"metadata": {"resourceVersion": "1"}})).await),
+    ];
+    for (what, told) in told {
+        let refused = told.map(|written| written.changed).expect_err(what);
+        assert_eq!((refused.code, refused.details["retryAfterSeconds"].clone()), (503, json!(5)), "{what}");
+    }
+    // What is wrong whatever is there is said at once, and a dry run says what it knows.
+    let bad = bench.create("ConfigMap", json!({"metadata": {"name": "Not_A_Name"}})).await;
+    assert_eq!(bad.expect_err("no name").code, 422);
+    let dry = WriteObject { dry_run: true, ..bench.order("ConfigMap", "", Verb::Create { body: made }) };
+    assert_eq!(bench.send(dry).await.expect_err("it is there, as far as is known").code, 409);
 }
 
 #[actix::test]
