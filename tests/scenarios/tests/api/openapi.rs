@@ -70,7 +70,7 @@ async fn a_document_is_kept_for_as_long_as_its_hash_is_right_and_a_wrong_hash_le
     assert_eq!(right.header("etag"), format!("\"{hash}\""));
     let path = "/openapi/v3/apis/apps/v1";
     let plain = api.get(path).await?.expect(200);
-    assert_eq!((plain.header("cache-control"), plain.body), ("no-cache", right.body));
+    assert_eq!((plain.header("cache-control"), &plain.body), ("no-cache", &right.body));
     let known = api.send("GET", &url, &[("if-none-match", right.header("etag"))], "").await?.expect(304);
     assert_eq!(known.text, "");
     let moved = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
