@@ -65,7 +65,7 @@ pub(super) const NETWORK: Kind = Kind {
 // What is in the fields is read by the rules of the configuration file.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(rename = "io.vkube.v1alpha1.Network")]
+#[schemars(rename = "io.vkube.v1alpha1.Network", extend("required" = ["spec"]))]
 struct NetworkObject {
     /// `vkube.io/v1alpha1`.
     api_version: Option<String>,
@@ -86,15 +86,13 @@ struct NetworkObject {
 /// What a network is to be.
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(inline)]
+#[schemars(inline, extend("required" = ["bridge", "cidr"]))]
 struct Spec {
     /// The subnet, such as `10.8.0.0/24`. Networks do not overlap.
-    #[schemars(required)]
     cidr: Option<String>,
     /// The router's address in it; the first address when it is not said.
     gateway: Option<String>,
     /// The bridge on the device.
-    #[schemars(required)]
     bridge: Option<String>,
     /// Whether bridge and gateway address are made and removed with the network; they are there already otherwise.
     managed: Option<bool>,
