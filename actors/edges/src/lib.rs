@@ -23,6 +23,7 @@ mod names;
 mod negotiate;
 mod networks;
 mod offered;
+mod openapi;
 mod parts;
 mod read;
 mod request_body;

@@ -17,6 +17,7 @@ use mkube_messages::watch;
 use mkube_model::kinds::Kind;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::WallClock;
+use mkube_openapi::OpenApi;
 use mkube_supervision::Tree;
 
 use crate::consistency::HttpConsistency;
@@ -56,6 +57,8 @@ pub struct HttpParts {
     pub names: HttpNames,
     /// The message bus.
     pub bus: BusReader,
+    /// What the kinds look like, for clients that check and explain.
+    pub openapi: Arc<OpenApi>,
     /// Files offered to the device.
     pub offers: Offers,
     /// What `/readyz` asks.

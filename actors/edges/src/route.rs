@@ -18,7 +18,7 @@ use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, read,
+    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, openapi, read,
     request_body, respond, scale, volumes, watching, write,
 };
 
@@ -82,7 +82,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
                 &json!({"paths": [
                     "/api", "/api/v1", "/api/v1/allocations", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate", "/api/v1/export",
                     "/api/v1/images", "/api/v1/instances", "/api/v1/networks", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
-                    "/metrics", "/openapi/v3", "/readyz", "/version",
+                    "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
         }
@@ -91,9 +91,14 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["healthz"] if get => return Ok(parts.health.answer(verbose, "healthz")),
         ["metrics"] if get => return Ok(metrics::answer(parts)),
         ["version"] if get => return Ok(respond::json(200, &discovery::version(parts.version))),
-        ["openapi", "v3"] if get => return Ok(respond::json(200, &discovery::openapi_index(parts.objects.kinds()))),
-        ["openapi", "v3", "api", version] if get => return openapi(parts, "", version),
-        ["openapi", "v3", "apis", group, version] if get => return openapi(parts, group, version),
+        ["openapi", "v2"] if get => return openapi::v2(request, parts).await,
+        ["openapi", "v3"] if get => return openapi::index(request, parts).await,
+        ["openapi", "v3", "api", version] if get => {
+            return openapi::document(request, parts, "", version, &query).await;
+        }
+        ["openapi", "v3", "apis", group, version] if get && !group.is_empty() => {
+            return openapi::document(request, parts, group, version, &query).await;
+        }
         ["api"] if get => return Ok(groups(parts, wants, true)),
         ["apis"] if get => return Ok(groups(parts, wants, false)),
         ["apis", group]
@@ -293,16 +298,6 @@ fn groups(parts: &HttpParts, wants: Form, core: bool) -> HttpResponse {
 fn resources(parts: &HttpParts, group: &str, version: &str) -> Result<HttpResponse, Status> {
     let found = discovery::resources(parts.objects.kinds(), group, version);
     found.map(|body| respond::json(200, &body)).ok_or_else(Status::no_such_path)
-}
-
-fn openapi(parts: &HttpParts, group: &str, version: &str) -> Result<HttpResponse, Status> {
-    let kinds = parts.objects.kinds();
-    if !kinds.group_versions().contains(&(group, version))
-        && !kinds.iter().any(|k| k.group == group && k.version == version)
-    {
-        return Err(Status::no_such_path());
-    }
-    Ok(respond::json(200, &discovery::openapi_document(kinds, group, version)))
 }
 
 async fn supervisor(

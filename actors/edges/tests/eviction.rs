@@ -26,6 +26,7 @@ use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
 use mkube_model::status::Status;
+use mkube_openapi::OpenApi;
 use mkube_supervision::{
     Child, ChildSpec, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
 };
@@ -110,6 +111,7 @@ impl Bench {
             volumes: volumes_view().1,
             bus: bus_view().1,
             names: HttpNames { names: names_view().1, forwards: forwards_view().1 },
+            openapi: Arc::new(OpenApi::new(KindTable::builtin())),
             offers: Offers::default(),
             health: HealthChecks(vec![]),
             clock: Arc::new(FakeClock::default()),

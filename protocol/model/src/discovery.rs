@@ -1,4 +1,4 @@
-//! What clients ask first: which groups, versions and kinds there are, and how fields are validated.
+//! What clients ask first: which groups, versions and kinds there are.
 
 use serde_json::{Value, json};
 
@@ -75,14 +75,18 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
 }
 
-struct Subresource {
-    name: &'static str,
+/// What a kind has beside the object itself, such as `status`.
+pub struct Subresource {
+    /// The last segment of its path.
+    pub name: &'static str,
     /// Group, version and kind of what it takes and answers.
-    kind: (&'static str, &'static str, &'static str),
-    verbs: &'static [&'static str],
+    pub kind: (&'static str, &'static str, &'static str),
+    /// What can be asked of it.
+    pub verbs: &'static [&'static str],
 }
 
-fn subresources(kind: &Kind) -> Vec<Subresource> {
+/// All of a kind.
+pub fn subresources(kind: &Kind) -> Vec<Subresource> {
     const READ: &[&str] = &["get"];
     const CHANGE: &[&str] = &["get", "patch", "update"];
     let own = (kind.group, kind.version, kind.kind);
@@ -139,71 +143,19 @@ fn aggregated_resource(kind: &Kind) -> Value {
     })
 }
 
-/// Answer of `/openapi/v3`: one document for each group and version.
-pub fn openapi_index(kinds: &KindTable) -> Value {
-    let mut paths = serde_json::Map::new();
-    for (group, version) in kinds.group_versions() {
-        let path = path_of(group, version);
-        let document = openapi_document(kinds, group, version).to_string();
-        let hash = crate::names::fnv1a(&document);
-        paths.insert(path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash:08X}")}));
-    }
-    json!({"paths": paths})
-}
-
-fn path_of(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
-}
-
-/// The OpenAPI v3 document of one group and version: tells clients that the server validates fields.
-pub fn openapi_document(kinds: &KindTable, group: &str, version: &str) -> Value {
-    let mut paths = serde_json::Map::new();
-    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
-        let prefix = path_of(group, version);
-        let scope = if kind.namespaced { "/namespaces/{namespace}" } else { "" };
-        let gvk = json!({"group": group, "version": version, "kind": kind.kind});
-        let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation"]
-            .iter()
-            .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}}))
-            .collect();
-        let operation = |action: &str| {
-            json!({
-                "x-kubernetes-action": action, "x-kubernetes-group-version-kind": gvk, "parameters": parameters,
-                "responses": {"200": {"description": "OK"}},
-            })
-        };
-        paths.insert(format!("/{prefix}{scope}/{}", kind.plural), json!({"post": operation("post")}));
-        let object = json!({"patch": operation("patch"), "put": operation("put")});
-        paths.insert(format!("/{prefix}{scope}/{}/{{name}}", kind.plural), object);
-    }
-    json!({
-        "openapi": "3.0.0",
-        "info": {"title": "mkube", "version": "v1.32.0"},
-        "paths": paths,
-        "components": {"schemas": {}},
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_found_in_both_forms_of_discovery_and_in_openapi() {
+    fn every_kind_is_found_in_both_forms_of_discovery() {
         let kinds = KindTable::builtin();
         for kind in kinds.iter() {
             let legacy = resources(&kinds, kind.group, kind.version).expect("its version").to_string();
             assert!(legacy.contains(&format!("\"name\":\"{}\"", kind.plural)), "{}", kind.kind);
             let aggregated = aggregated(&kinds, kind.group.is_empty()).to_string();
             assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{}", kind.kind);
-            let document = openapi_document(&kinds, kind.group, kind.version).to_string();
-            assert!(document.contains(&format!("\"kind\":\"{}\"", kind.kind)), "{}", kind.kind);
         }
         assert_eq!(resources(&kinds, "apps", "v9"), None);
-        assert!(
-            openapi_index(&kinds)["paths"]["api/v1"]["serverRelativeURL"]
-                .as_str()
-                .is_some_and(|url| url.contains("hash="))
-        );
     }
 }

@@ -28,6 +28,7 @@ use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::status::Status;
 use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_openapi::OpenApi;
 use mkube_scenarios::Api;
 use mkube_store::StoreActor;
 use mkube_supervision::{
@@ -86,6 +87,7 @@ impl Bench {
             networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
             bus: bus_view().1,
             names: HttpNames { names: names_reader, forwards: forwards_view().1 },
+            openapi: Arc::new(OpenApi::new(KindTable::builtin())),
             offers: Offers::default(),
             health: HealthChecks(vec![]),
             clock: Arc::new(FakeClock::default()),

@@ -22,6 +22,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("protocol/model", &[]),
     ("protocol/manifests", &["protocol/model"]),
     ("protocol/messages", &["protocol/model"]),
+    ("protocol/openapi", &["protocol/model"]),
     ("services/", &["protocol/model"]),
     // Servers, and the pure machine that the engines and the tests' router share.
     ("services/routeros-host", &["services/router-machine", "services/linux-containers", "protocol/manifests"]),
@@ -30,7 +31,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("services/desired-store", &["services/nats-client"]),
     ("services/nats-bus", &["services/nats-client"]),
     ("actors/", &["protocol/model", "protocol/messages", "actors/supervision"]),
-    ("actors/edges", &["protocol/manifests"]),
+    ("actors/edges", &["protocol/manifests", "protocol/openapi"]),
     ("bin/", &["protocol/", "services/", "actors/"]),
     // The fake router is the machine behind the real client.
     ("tests/fakes", &["protocol/model", "protocol/messages", "services/router-machine", "services/routeros"]),

@@ -11,6 +11,7 @@ use mkube_messages::request::Floor;
 use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::secret::Secret;
+use mkube_openapi::OpenApi;
 use mkube_supervision::{ChildSpec, RestartRule};
 
 use super::VERSION;
@@ -52,6 +53,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         },
         bus: wires.views.bus.1.clone(),
         names: HttpNames { names: wires.views.names.1.clone(), forwards: wires.views.forwards.1.clone() },
+        openapi: Arc::new(OpenApi::new(wires.objects().kinds().clone())),
         offers: wires.offers.clone(),
         health: readiness::checks(wires.objects(), wires.device(), settings.lease),
         clock: wires.clock.clone(),

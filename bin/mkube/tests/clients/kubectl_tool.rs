@@ -42,6 +42,19 @@ impl Kubectl {
         Ok(Some(Self { program, server: Server::start(images)? }))
     }
 
+    /// The same server with an older kubectl, which some machines have beside the newest one as `kubectl.1.28`. It writes its
+    /// caches apart. `None`, said loudly, when there is none.
+    pub fn older(&self, minor: u64) -> Option<Older<'_>> {
+        let name = format!("kubectl.1.{minor}");
+        let path = std::env::var_os("PATH")?;
+        let mut all = std::env::split_paths(&path).map(|directory| directory.join(&name));
+        let Some(program) = all.find(|file| file.is_file()) else {
+            skip(&name, "it is not on PATH");
+            return None;
+        };
+        Some(Older { program, server: &self.server })
+    }
+
     fn command(&self, line: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.env("KUBECONFIG", self.server.kubeconfig()).env("HOME", self.server.path("home"));
@@ -51,24 +64,7 @@ impl Kubectl {
 
     /// Runs a command to its end; `input` becomes its standard input.
     pub fn run_with(&self, line: &[&str], input: &str) -> anyhow::Result<Printed> {
-        let mut child =
-            self.command(line).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        if let Some(mut pipe) = child.stdin.take() {
-            // A command that does not read its input is fine.
-            let _ = pipe.write_all(input.as_bytes());
-        }
-        let id = child.id();
-        let (done, ended) = channel();
-        std::thread::spawn(move || done.send(child.wait_with_output()));
-        let output = match ended.recv_timeout(PATIENCE) {
-            Ok(output) => output?,
-            Err(_) => {
-                Command::new("kill").arg(id.to_string()).status()?;
-                anyhow::bail!("kubectl {} did not end", line.join(" "));
-            }
-        };
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        Ok(Printed { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) })
+        ended(self.command(line), line, input)
     }
 
     /// Runs a command that must succeed; its standard output.
@@ -119,6 +115,44 @@ impl Kubectl {
             }
         });
         Ok(Following { child, lines, seen: VecDeque::new() })
+    }
+}
+
+/// Runs a command to its end; `input` becomes its standard input.
+fn ended(mut command: Command, line: &[&str], input: &str) -> anyhow::Result<Printed> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A command that does not read its input is fine.
+        let _ = pipe.write_all(input.as_bytes());
+    }
+    let id = child.id();
+    let (done, ended) = channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    let output = match ended.recv_timeout(PATIENCE) {
+        Ok(output) => output?,
+        Err(_) => {
+            Command::new("kill").arg(id.to_string()).status()?;
+            anyhow::bail!("kubectl {} did not end", line.join(" "));
+        }
+    };
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+    Ok(Printed { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) })
+}
+
+/// An older kubectl, run against the same server.
+pub struct Older<'a> {
+    program: PathBuf,
+    server: &'a Server,
+}
+
+impl Older<'_> {
+    /// Runs a command to its end.
+    pub fn run(&self, line: &str, input: &str) -> anyhow::Result<Printed> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut command = Command::new(&self.program);
+        command.env("KUBECONFIG", self.server.kubeconfig()).env("HOME", self.server.path("home"));
+        command.arg("--cache-dir").arg(self.server.path("cache-of-older")).args(&words);
+        ended(command, &words, input)
     }
 }
 

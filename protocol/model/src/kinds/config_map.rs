@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 
-use super::{AGE, Home, Kind, NAME, by_itself, column, config_key_problem, no_default, no_warnings, typed};
+use super::{AGE, Home, Kind, NAME, by_itself, column, config_key_problem, no_default, no_warnings, schema_of, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 
@@ -32,6 +32,7 @@ pub(super) const CONFIG_MAP: Kind = Kind {
     validate,
     among: by_itself,
     typed: typed::<ConfigMap>,
+    schema: schema_of::<ConfigMap>,
     warnings: no_warnings,
     protobuf: &[
         Field::new(1, "metadata", Wire::Message(METADATA)),

@@ -5,7 +5,7 @@ use k8s_openapi::api::batch::v1::CronJob;
 use serde_json::{Value, json};
 
 use super::job::{set, spec_problems};
-use super::{AGE, Home, Kind, NAME, age, at, by_itself, column, pod_template, template_wire, typed};
+use super::{AGE, Home, Kind, NAME, age, at, by_itself, column, pod_template, schema_of, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::schedule::{Schedule, time_zone};
@@ -52,6 +52,7 @@ pub(super) const CRON_JOB: Kind = Kind {
         pod_template::as_pods_write_it(&mut object, TEMPLATE);
         typed::<CronJob>(&object)
     },
+    schema: schema_of::<CronJob>,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
     protobuf: template_wire::CRON_JOB,
 };

@@ -6,7 +6,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, pod_template, template_wire, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, pod_template, schema_of, template_wire, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
@@ -47,6 +47,7 @@ pub(super) const DEPLOYMENT: Kind = Kind {
     validate,
     among: by_itself,
     typed: typed_with_template,
+    schema: schema_of::<Deployment>,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
     protobuf: &[
         Field::new(1, "metadata", Wire::Message(METADATA)),

@@ -1,9 +1,11 @@
 //! DnsEntry: something that mkube put, or is about to put, into a name server which does not keep whose things are. Kept so
 //! that nothing of others is ever taken away, and nothing of ours is forgotten. Clients may only read it.
 
-use serde_json::{Value, json};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, schema_of, typed};
 
 pub(super) const DNS_ENTRY: Kind = Kind {
     group: "vkube.io",
@@ -36,40 +38,71 @@ pub(super) const DNS_ENTRY: Kind = Kind {
     home: Home::Annotation,
     validate: no_problems,
     among: by_itself,
-    typed,
+    typed: typed::<DnsEntryObject>,
+    schema: schema_of::<DnsEntryObject>,
     warnings: no_warnings,
     protobuf: &[],
 };
 
-/// Fields of the spec, each a text.
-const FIELDS: [&str; 7] = ["what", "endpoint", "zone", "name", "type", "data", "goneAt"];
+/// Something that mkube put, or is about to put, into a name server which does not keep whose things are. Only mkube writes it.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "io.vkube.v1alpha1.DnsEntry")]
+struct DnsEntryObject {
+    /// `vkube.io/v1alpha1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_version: Option<String>,
+    /// `DnsEntry`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// Standard object metadata.
+    #[serde(default)]
+    metadata: ObjectMeta,
+    /// What was put where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<Spec>,
+}
 
-fn typed(object: &Value) -> Result<Value, String> {
-    let mut known = json!({});
-    for field in ["apiVersion", "kind", "metadata"] {
-        if let Some(value) = object.get(field) {
-            known[field] = value.clone();
-        }
-    }
-    for field in FIELDS {
-        match object.pointer(&format!("/spec/{field}")) {
-            None => {}
-            Some(Value::String(text)) => known["spec"][field] = json!(text),
-            Some(_) => return Err(format!("spec.{field}: must be a text")),
-        }
-    }
-    Ok(known)
+/// What was put where.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(inline)]
+struct Spec {
+    /// `Zone`, `Record` or `Forwarder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<String>,
+    /// URL of the name server's REST interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<String>,
+    /// The zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
+    /// The record's name, within the zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The record's type.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    record_type: Option<String>,
+    /// What the record says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<String>,
+    /// Since when nobody wants it any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gone_at: Option<String>,
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn fields_it_does_not_have_are_found_and_wrong_types_are_named() {
         let entry = json!({"metadata": {"name": "a"}, "spec": {"what": "Record", "zone": "gt.lo", "colour": "red"}});
-        let known = typed(&entry).expect("fine");
+        let known = (DNS_ENTRY.typed)(&entry).expect("fine");
         assert_eq!(known["spec"], json!({"what": "Record", "zone": "gt.lo"}));
-        assert_eq!(typed(&json!({"spec": {"zone": 1}})), Err("spec.zone: must be a text".into()));
+        let wrong = (DNS_ENTRY.typed)(&json!({"metadata": {}, "spec": {"zone": 1}})).expect_err("no text");
+        assert!(wrong.starts_with("spec.zone: "), "{wrong}");
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 
-use super::{Home, Kind, age, at, by_itself, column, no_default, no_warnings, typed};
+use super::{Home, Kind, age, at, by_itself, column, no_default, no_warnings, schema_of, typed};
 
 pub(super) const EVENT: Kind = Kind {
     group: "",
@@ -55,6 +55,7 @@ pub(super) const EVENT: Kind = Kind {
     validate,
     among: by_itself,
     typed: typed::<Event>,
+    schema: schema_of::<Event>,
     warnings: no_warnings,
     protobuf: &[],
 };

@@ -8,7 +8,9 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, human_duration, pod_template, template_wire, typed};
+use super::{
+    AGE, Home, Kind, NAME, at, by_itself, column, human_duration, pod_template, schema_of, template_wire, typed,
+};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::selectors::LabelSelector;
@@ -55,6 +57,7 @@ pub(super) const JOB: Kind = Kind {
     validate,
     among: by_itself,
     typed: typed_with_counts,
+    schema: schema_of::<Job>,
     warnings: |object| pod_template::warnings(object, TEMPLATE),
     protobuf: template_wire::JOB,
 };

@@ -25,6 +25,7 @@ mod typed;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::problem::Problem;
@@ -38,7 +39,7 @@ pub use network::{
     CONFIGURED_IN, NETWORKS, configured_in, network_clashes, network_holders, network_object, network_of,
 };
 pub use scale::{SCALE, rescaled, scale_of};
-pub use typed::{prune, typed, unknown_fields};
+pub use typed::{prune, schema_of, typed, unknown_fields};
 
 /// A column of the table that clients print.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +103,8 @@ pub struct Kind {
     pub among: fn(&Value, Option<&Value>, &mut dyn Iterator<Item = &str>) -> Vec<Problem>,
     /// The object as its Kubernetes type sees it, to find fields it does not know; an error names path and cause.
     pub typed: fn(&Value) -> Result<Value, String>,
+    /// Its OpenAPI schema, as a reference into what the generator holds.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Fields that are accepted and have no effect here.
     pub warnings: fn(&Value) -> Vec<String>,
     /// Its fields in protobuf, for the kinds that clients send so; empty refuses such bodies.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::protobuf::{Field, METADATA, Wire};
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_problems, no_warnings, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_problems, no_warnings, schema_of, typed};
 
 pub(super) const NAMESPACE: Kind = Kind {
     group: "",
@@ -29,6 +29,7 @@ pub(super) const NAMESPACE: Kind = Kind {
     validate: no_problems,
     among: by_itself,
     typed: typed::<Namespace>,
+    schema: schema_of::<Namespace>,
     warnings: no_warnings,
     protobuf: &[
         Field::new(1, "metadata", Wire::Message(METADATA)),

@@ -1,6 +1,8 @@
 //! Network: a bridge of the device, and the addresses and names of what is on it.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -9,7 +11,7 @@ use crate::network::Network;
 use crate::problem::Problem;
 use crate::settings::{NetworkSettings, SettingsProblem, network_among, read_network_spec};
 
-use super::{AGE, Home, Kind, KindId, NAME, at, column, no_default, typed};
+use super::{AGE, Home, Kind, KindId, NAME, at, column, no_default, schema_of, typed};
 
 /// The key of the kind.
 pub const NETWORKS: KindId = KindId { group: "vkube.io", plural: "networks" };
@@ -53,77 +55,149 @@ pub(super) const NETWORK: Kind = Kind {
     validate,
     among,
     typed: typed::<NetworkObject>,
+    schema: schema_of::<NetworkObject>,
     warnings,
     protobuf: &[],
 };
 
-/// The fields there are; what is in them is read by the rules of the configuration file.
-#[derive(Serialize, Deserialize)]
+/// A bridge of the device, and the addresses and names of what is on it. Networks of the configuration file are shown as
+/// objects too, and only the file changes them.
+// What is in the fields is read by the rules of the configuration file.
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "io.vkube.v1alpha1.Network", extend("required" = ["spec"]))]
 struct NetworkObject {
+    /// `vkube.io/v1alpha1`.
     api_version: Option<String>,
+    /// `Network`.
     kind: Option<String>,
+    /// Standard object metadata.
     #[serde(default)]
     metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    /// What the network is to be.
     #[serde(default)]
     spec: Spec,
+    /// What was found of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Status")]
     status: Option<Value>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+/// What a network is to be.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(inline, extend("required" = ["bridge", "cidr"]))]
 struct Spec {
+    /// The subnet, such as `10.8.0.0/24`. Networks do not overlap.
     cidr: Option<String>,
+    /// The router's address in it; the first address when it is not said.
     gateway: Option<String>,
+    /// The bridge on the device.
     bridge: Option<String>,
+    /// Whether bridge and gateway address are made and removed with the network; they are there already otherwise.
     managed: Option<bool>,
+    /// The first address pods may get.
     ipam_start: Option<String>,
+    /// The last address pods may get.
     ipam_end: Option<String>,
+    /// The network's names are kept by somebody else; mkube writes none.
     #[serde(rename = "externalDNS")]
     external_dns: Option<bool>,
+    /// Names of what is in it.
     dns: Option<Dns>,
+    /// Addresses given to machines that are no pods.
     dhcp: Option<Dhcp>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+/// Names of what is in a network.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
 struct Dns {
+    /// The zone, such as `g8.lo`.
     zone: Option<String>,
+    /// Address of the name server.
     server: Option<String>,
+    /// Addresses of further name servers with the same zone.
     more_servers: Option<Vec<String>>,
+    /// URL of the name server's REST interface.
     endpoint: Option<String>,
+    /// Names that stay.
     static_records: Option<Vec<Record>>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+/// A name that stays.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(inline)]
 struct Record {
+    /// The name, within the zone.
     name: Option<String>,
+    /// Its address.
     ip: Option<String>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+/// Addresses given to machines that are no pods.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(inline)]
 struct Dhcp {
+    /// Whether addresses are given out.
     enabled: Option<bool>,
+    /// The first address to give out.
     range_start: Option<String>,
+    /// The last address to give out.
     range_end: Option<String>,
-    /// Seconds, or text with a unit.
+    /// How long an address is given for: seconds, or text with a unit.
+    #[schemars(with = "Option<IntOrString>")]
     lease_time: Option<Value>,
+    /// Server that machines boot from.
     next_server: Option<String>,
+    /// File that machines boot.
     boot_file: Option<String>,
+    /// File that machines with EFI boot.
     boot_file_efi: Option<String>,
+    /// The network whose DHCP server answers for this one.
     server_network: Option<String>,
+    /// Addresses kept for machines.
     reservations: Option<Vec<Machine>>,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+/// An address kept for a machine.
+#[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
+#[schemars(inline)]
 struct Machine {
+    /// The machine's hardware address.
     mac: Option<String>,
+    /// The address it gets.
     ip: Option<String>,
+    /// What it is called.
     hostname: Option<String>,
+}
+
+/// What was found of a network. Objects keep it as it was written.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Status {
+    /// `Ready`: bridge and address are there, and names and addresses are given out as they are to be.
+    conditions: Option<Vec<Condition>>,
+}
+
+/// One thing that was found out.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct Condition {
+    /// What it speaks of.
+    r#type: String,
+    /// `True`, `False` or `Unknown`.
+    status: String,
+    /// Why, in one word.
+    reason: Option<String>,
+    /// Why, for people.
+    message: Option<String>,
 }
 
 /// The file a Network stands in, if it stands in one.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use serde_json::Value;
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, no_default, no_problems, no_warnings, schema_of, typed};
 
 pub(super) const NODE: Kind = Kind {
     group: "",
@@ -43,6 +43,7 @@ pub(super) const NODE: Kind = Kind {
     validate: no_problems,
     among: by_itself,
     typed: typed::<Node>,
+    schema: schema_of::<Node>,
     warnings: no_warnings,
     protobuf: &[],
 };

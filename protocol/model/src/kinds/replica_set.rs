@@ -4,7 +4,9 @@ use k8s_openapi::api::apps::v1::ReplicaSet;
 use serde_json::Value;
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Home, Kind, NAME, by_itself, column, no_default, no_problems, no_warnings, pod_template, typed};
+use super::{
+    AGE, Home, Kind, NAME, by_itself, column, no_default, no_problems, no_warnings, pod_template, schema_of, typed,
+};
 
 pub(super) const REPLICA_SET: Kind = Kind {
     group: "apps",
@@ -41,6 +43,7 @@ pub(super) const REPLICA_SET: Kind = Kind {
         pod_template::as_pods_write_it(&mut object, "/spec/template");
         typed::<ReplicaSet>(&object)
     },
+    schema: schema_of::<ReplicaSet>,
     warnings: no_warnings,
     protobuf: &[],
 };

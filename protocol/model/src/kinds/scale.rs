@@ -5,7 +5,7 @@ use k8s_openapi::api::autoscaling::v1::Scale;
 use serde_json::{Value, json};
 
 use super::deployment::{count, selector_text};
-use super::{AGE, Home, Kind, NAME, by_itself, column, no_default, no_warnings, typed};
+use super::{AGE, Home, Kind, NAME, by_itself, column, no_default, no_warnings, schema_of, typed};
 use crate::metadata;
 use crate::problem::Problem;
 
@@ -37,6 +37,7 @@ pub const SCALE: Kind = Kind {
     validate: |scale, _| problems(scale),
     among: by_itself,
     typed: typed::<Scale>,
+    schema: schema_of::<Scale>,
     warnings: no_warnings,
     protobuf: &[],
 };

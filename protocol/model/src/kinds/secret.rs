@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, config_key_problem, no_warnings, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, config_key_problem, no_warnings, schema_of, typed};
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
 use crate::pull_secrets;
@@ -42,6 +42,7 @@ pub(super) const SECRET: Kind = Kind {
     validate,
     among: by_itself,
     typed: checked,
+    schema: schema_of::<Secret>,
     warnings: no_warnings,
     protobuf: &[
         Field::new(1, "metadata", Wire::Message(METADATA)),

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::{Value, json};
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, typed};
+use super::{AGE, Home, Kind, NAME, at, by_itself, column, schema_of, typed};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
@@ -49,6 +49,7 @@ pub(super) const SERVICE: Kind = Kind {
     validate,
     among: by_itself,
     typed: typed::<Service>,
+    schema: schema_of::<Service>,
     warnings,
     protobuf: &[
         Field::new(1, "metadata", Wire::Message(METADATA)),

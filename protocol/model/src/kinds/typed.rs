@@ -1,5 +1,6 @@
 //! Finds fields that a kind's Kubernetes type does not know: what does not survive a round trip through it is unknown.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,6 +13,11 @@ pub fn typed<T: DeserializeOwned + Serialize>(object: &Value) -> Result<Value, S
         if path == "." { cause.to_string() } else { format!("{path}: {cause}") }
     })?;
     serde_json::to_value(parsed).map_err(|error| error.to_string())
+}
+
+/// The schema of `T`, which is named as Kubernetes names schemas: `io.k8s.api.core.v1.Pod`, `io.vkube.v1alpha1.Network`.
+pub fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
 }
 
 /// Paths of `object` that are not in `known`, such as `spec.containers[0].imagee`.

@@ -11,6 +11,7 @@ mod moving;
 mod networks;
 mod new_kind;
 mod offers;
+mod openapi;
 mod owners;
 mod patches;
 mod protobuf;

@@ -1,14 +1,18 @@
 //! A kind is a row of the table: one that is made up here gets every verb without another line of code.
 
-use mkube_model::kinds::{AGE, Home, Kind, KindTable, NAME, by_itself, column, no_problems, no_warnings, typed};
+use mkube_model::kinds::{
+    AGE, Home, Kind, KindTable, NAME, by_itself, column, no_problems, no_warnings, schema_of, typed,
+};
 use mkube_scenarios::{Setup, World};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{JSON, TABLE};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "example.house.v1.Lamp")]
 struct Lamp {
     api_version: String,
     kind: String,
@@ -17,8 +21,11 @@ struct Lamp {
     spec: Option<LampSpec>,
 }
 
-#[derive(Serialize, Deserialize)]
+/// How it shines.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 struct LampSpec {
+    /// What it shines in.
     colour: Option<String>,
     watts: Option<u32>,
 }
@@ -49,6 +56,7 @@ const LAMP: Kind = Kind {
     validate: no_problems,
     among: by_itself,
     typed: typed::<Lamp>,
+    schema: schema_of::<Lamp>,
     warnings: no_warnings,
     protobuf: &[],
 };
@@ -135,7 +143,12 @@ async fn one_row_of_the_table_gives_a_kind_every_verb() -> anyhow::Result<()> {
     let mut groups = aggregated["items"].as_array().into_iter().flatten();
     let house = groups.find(|one| one["metadata"]["name"] == "house.example").cloned().unwrap_or_default();
     assert_eq!(house["versions"][0]["resources"][0]["resource"], "lamps");
-    assert!(api.get("/openapi/v3/apis/house.example/v1").await?.expect(200).text.contains("\"kind\":\"Lamp\""));
+    let document = api.get("/openapi/v3/apis/house.example/v1").await?.expect(200).body;
+    let schema = &document["components"]["schemas"]["example.house.v1.Lamp"];
+    assert_eq!(schema["x-kubernetes-group-version-kind"][0]["kind"], "Lamp");
+    let colour = json!({"type": "string", "description": "What it shines in."});
+    assert_eq!(schema["properties"]["spec"]["properties"]["colour"], colour);
+    assert!(document["paths"]["/apis/house.example/v1/namespaces/{namespace}/lamps/{name}"]["patch"].is_object());
     world.stop().await;
     Ok(())
 }
