@@ -33,6 +33,7 @@ use crate::homes::Homes;
 use crate::outcome::Outcome;
 use crate::queue::{Answer, Asked, Task, reply};
 use crate::refusals::{not_loaded, owner_gone, unreadable};
+use crate::relations;
 use crate::stored_form::{self, store_key};
 
 /// Writes that may wait for a commit.
@@ -302,7 +303,10 @@ impl ObjectsActor {
             let behind = task.may_wait_for_the_store();
             // A store that is away keeps some and refuses others, and a batch as a whole.
             let unlike = view.stale.is_some() && batch.first().is_some_and(|ready| ready.change.behind != behind);
-            if conflicts || homeless || expecting || unlike || batch.len() >= BATCH {
+            // Others of its kind that are written in the same moment are not seen yet.
+            let unjudged = relations::is_judged_by_others(&task)
+                && target.as_ref().is_some_and(|(kind, _)| batch.iter().any(|ready| ready.kind == *kind));
+            if conflicts || homeless || expecting || unlike || unjudged || batch.len() >= BATCH {
                 // Also whatever else waits for the same key must keep its place behind this one.
                 taken.extend(target);
                 later.push_back((task, answer));

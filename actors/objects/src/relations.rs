@@ -1,16 +1,30 @@
 //! What is wrong with an object among the others of its kind.
 
-use mkube_messages::objects::{CONFIGURATION, ObjectsView};
+use mkube_messages::objects::{CONFIGURATION, ObjectsView, Verb};
 use mkube_model::kinds::{CONFIGURED_IN, Kind, KindTable, NETWORKS, configured_in, network_holders, network_of};
 use mkube_model::metadata;
 use mkube_model::problem::Problem;
 use mkube_model::status::Status;
+use mkube_model::workloads::DEPENDS_ON;
 use serde_json::Value;
 
 use crate::outcome::Outcome;
+use crate::queue::Task;
 
 /// Holders that are named when a network is in use.
 const NAMED: usize = 10;
+
+/// Whether what a write says has to fit to what others of its kind say.
+pub fn is_judged_by_others(task: &Task) -> bool {
+    let Task::Write(write) = task else { return false };
+    let body = match &write.verb {
+        Verb::Create { body } | Verb::Update { body } | Verb::Replace { body } | Verb::Patch { body, .. } => body,
+        Verb::Delete { .. } => return false,
+    };
+    let depends = body.pointer("/metadata/annotations").is_some_and(|notes| notes.get(DEPENDS_ON).is_some());
+    // A JSON patch may say it anywhere.
+    write.kind == NETWORKS || depends || body.is_array()
+}
 
 /// Refuses what the kind does not want beside the objects there are. `subresource`: as the write names it.
 pub fn check(

@@ -346,6 +346,9 @@ impl Actor for RouterActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // What became of orders whose answers died with the one before is not in what it published: nobody concludes anything from it
+        // before the device was read again.
+        self.publish();
         self.read(ctx);
     }
 }

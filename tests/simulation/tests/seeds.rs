@@ -9,7 +9,7 @@ use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
 use mkube_simulation::run::{die_quietly, run};
 use mkube_simulation::shrink::{shrink, try_seed};
-use mkube_simulation::steps::{Image, NAME_SERVERS, NAMES, Place, READY, Shape, Step};
+use mkube_simulation::steps::{ALIVE, Image, NAME_SERVERS, NAMES, Place, READY, Shape, Step};
 use mkube_simulation::workloads::{Change, Strategy, Template, Turn, Work};
 use mkube_supervision::CrashHow;
 
@@ -498,5 +498,25 @@ fn a_process_that_ends_while_another_pod_is_replaced_is_nobodys_fault() {
         Step::EndProcess("site-1", 1),
         Step::Wait(Duration::from_millis(2_116)),
     ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn an_interface_whose_maker_crashed_is_not_left_behind_by_the_deletion_of_its_pod() {
+    // Seed 91072.
+    let steps = [
+        Step::Create("gamma", Shape { probes: vec![ALIVE], ..a_pod() }),
+        Step::Wait(Duration::from_millis(5)),
+        Step::Delete("gamma", None),
+        Step::Crash("mkube/gates/router", CrashHow::Panic),
+    ];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn two_pods_that_wait_for_each_other_are_not_both_taken_in_one_moment() {
+    // Seed 96771.
+    let after = |pod| Shape { place: Some(Place::After(pod)), ..a_pod() };
+    let steps = [Step::Create("beta", after("delta")), Step::Create("delta", after("beta"))];
     assert_eq!(violated(&steps), None);
 }

@@ -727,3 +727,17 @@ async fn a_write_that_was_answered_survives_the_death_of_objects_and_store_at_an
         }
     }
 }
+
+#[actix::test]
+async fn two_that_would_wait_for_each_other_are_not_both_taken_in_one_moment() {
+    let bench = bench().await;
+    let waits = |name: &str, other: &str| {
+        let mut waits = pod(name);
+        waits["metadata"]["annotations"] = json!({"vkube.io/depends-on": other});
+        waits
+    };
+    let (first, second) = tokio::join!(bench.create("Pod", waits("a", "b")), bench.create("Pod", waits("b", "a")));
+    first.expect("nothing is there yet");
+    let refused = second.expect_err("it closes the circle");
+    assert!(refused.code == 422 && refused.message.contains("dependency cycle"), "{refused}");
+}
