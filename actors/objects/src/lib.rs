@@ -14,6 +14,7 @@
 
 mod admission;
 mod admit;
+mod applying;
 mod batch;
 mod collecting;
 mod contents;
@@ -25,6 +26,7 @@ mod objects_actor;
 mod outcome;
 mod publish;
 mod queue;
+mod recording;
 mod refusals;
 mod relations;
 mod reporting;

@@ -8,14 +8,14 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFu
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::objects::{
     FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, WriteObject,
-    Written,
+    Writer, Written,
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::store::{CommitChanges, Committed, LoadContents, LoadNews, NewsNotices};
 
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
-use mkube_model::neighbours::desired_store::{StoreChange, StoreContents, StoreFault};
+use mkube_model::neighbours::desired_store::{Expected, StoreChange, StoreContents, StoreFault};
 use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::status::Status;
@@ -138,7 +138,7 @@ impl ObjectsActor {
         self.parts.publisher.everywhere()
     }
 
-    pub(crate) fn circumstances(&mut self, field_validation: FieldValidation) -> Circumstances {
+    pub(crate) fn circumstances(&mut self, field_validation: FieldValidation, writer: Writer) -> Circumstances {
         Circumstances {
             now: self.parts.clock.now(),
             node: self.parts.node_name.clone(),
@@ -146,6 +146,7 @@ impl ObjectsActor {
             uid: self.parts.randomness.uid(),
             random: self.parts.randomness.number(),
             field_validation,
+            writer,
         }
     }
 
@@ -239,7 +240,7 @@ impl ObjectsActor {
 
     fn make_namespace(&mut self, name: &str) {
         let Some(kind) = self.parts.kinds.named("Namespace").copied() else { return };
-        let given = self.circumstances(FieldValidation::Ignore);
+        let given = self.circumstances(FieldValidation::Ignore, Writer::own());
         let body = json!({"metadata": {"name": name}});
         match admission::create(&kind, "", body, &given) {
             Ok(admitted) => {
@@ -367,7 +368,9 @@ impl ObjectsActor {
             match outcome {
                 Ok(revision) => {
                     let gone = ready.value.is_none();
-                    answers.insert((ready.kind, ready.key.clone(), revision), (ready.answer, gone, ready.warnings));
+                    let created = ready.change.expected == Expected::Absent;
+                    let answer = (ready.answer, created, gone, ready.warnings);
+                    answers.insert((ready.kind, ready.key.clone(), revision), answer);
                     changes.push(Change { kind: ready.kind, key: ready.key, value: ready.value, revision });
                 }
                 Err(conflict) => {
@@ -382,8 +385,8 @@ impl ObjectsActor {
         let published = self.take_in(news, committed.news.stale);
         for object in published {
             let at = (object.kind, object.key.clone(), object.revision);
-            if let Some((answer, gone, warnings)) = answers.remove(&at) {
-                reply(answer, Ok(Written { object, changed: true, gone, warnings }));
+            if let Some((answer, created, gone, warnings)) = answers.remove(&at) {
+                reply(answer, Ok(Written { object, changed: true, created, gone, warnings }));
             }
         }
         if missed {
