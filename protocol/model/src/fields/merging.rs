@@ -106,10 +106,24 @@ fn prune_items(
         let kept = kept.and_then(|kept| kept.under(&element));
         match last.under(&element) {
             Some(last) if kept.is_none() && last.member => continue,
-            Some(last) => prune_at("", &mut item, last, kept, types, metadata),
+            Some(last) => {
+                let before = item.clone();
+                prune_at("", &mut item, last, kept, types, metadata);
+                keep_key(&element, &before, &mut item);
+            }
             None => {}
         }
         list.push(item);
+    }
+}
+
+/// An item that stays is still the same one.
+fn keep_key(element: &str, before: &Value, item: &mut Value) {
+    let key = element.strip_prefix("k:").and_then(|key| serde_json::from_str::<Map<String, Value>>(key).ok());
+    if let (Some(key), Some(item)) = (key, item.as_object_mut()) {
+        for field in key.keys() {
+            item.extend(before.get(field).map(|value| (field.clone(), value.clone())));
+        }
     }
 }
 

@@ -22,3 +22,8 @@ pub use set::FieldSet;
 
 /// The manager that mkube's own controllers are.
 pub const OWN: &str = "mkube";
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
