@@ -7,6 +7,8 @@
 //!
 //! Others may write the store too: what they did is taken in between two commits.
 //!
+//! Each write that is admitted notes who manages the fields it changed (`managedFields`); who applies meets the managers there are.
+//!
 //! One commit is in flight at a time; writes that arrive meanwhile form the next one, so a burst costs few syncs.
 //!
 //! An owner that is deleted is marked, its dependents are deleted or released, then it goes; each step is a write of its own. What

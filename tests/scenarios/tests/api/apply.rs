@@ -216,7 +216,7 @@ async fn what_a_kind_does_not_know_is_warned_of_and_managed_by_nobody() -> anyho
     let mut body = map("m", json!({"a": "1"}));
     body["dta"] = json!({"b": "2"});
     let made = apply(&world, &format!("{MAPS}/m"), "fieldManager=m", &body).await?.expect(201);
-    assert_eq!(made.warnings(), ["unknown field \"dta\""]);
+    assert_eq!(made.warnings(), ["299 - \"unknown field 'dta'\""]);
     assert_eq!(entries(&made.body, "m"), own("Apply", json!({"f:data": {"f:a": {}}})));
     let same = apply(&world, &format!("{MAPS}/m"), "fieldManager=m", &body).await?.expect(200);
     assert_eq!(same.version(), made.version());
