@@ -32,7 +32,9 @@ pub fn refresh_last_applied(by: &Manager, object: &mut Value, body: &Value) {
         return;
     }
     let mut applied = body.clone();
-    if let Some(annotations) = applied.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+    // As kubectl writes it, which also says that there are no annotations: else it would see a difference.
+    let annotations = metadata::of_mut(&mut applied).entry("annotations").or_insert_with(|| json!({}));
+    if let Some(annotations) = annotations.as_object_mut() {
         annotations.remove(LAST_APPLIED);
     }
     if let Some(annotation) = object.pointer_mut("/metadata/annotations").and_then(|all| all.get_mut(LAST_APPLIED)) {
