@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::{CallError, Door};
-use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, PatchType, StoredObject, Verb, WriteObject};
+use mkube_messages::objects::{
+    FieldValidation, ObjectKey, ObjectsReader, PatchType, StoredObject, Verb, WriteObject, Writer,
+};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::{KindId, KindTable};
@@ -258,6 +260,7 @@ async fn write(parts: &BootParts, kind: KindId, key: ObjectKey, verb: Verb) -> R
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Warn,
+        writer: Writer::own(),
         // The store itself may be among what is brought in.
         behind: true,
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mkube_messages::consistency::RepairAction;
 use mkube_messages::ipam::ReleaseAddress;
-use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DeviceSnapshot, EnsureEnvs, EnsureMounts, RemoveContainer, RemoveVeth, StopContainer};
@@ -183,6 +183,7 @@ async fn delete_pod(parts: &ConsistencyParts, orphan: &Orphan) -> Result<(), Str
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
+        writer: Writer::own(),
         behind: false,
     };
     parts.doors.write.ask(order).await.map(|_| ()).map_err(|error| format!("it could not be deleted: {error}"))

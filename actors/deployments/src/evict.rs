@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use actix::{ActorFutureExt, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::{CallError, NotAnswered};
-use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Written};
+use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer, Written};
 use mkube_model::status::Status;
 use serde_json::json;
 use tokio::time::Instant;
@@ -83,6 +83,7 @@ impl Handler<EvictPod> for DeploymentsActor {
             subresource: "",
             dry_run: order.dry_run,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: false,
         };
         if !order.dry_run {

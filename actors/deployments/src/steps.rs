@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::CallError;
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
@@ -71,6 +71,7 @@ impl DeploymentsActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: false,
         };
         let door = self.parts.write.clone();

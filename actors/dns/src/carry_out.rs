@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mkube_messages::door::{CallError, Door};
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
@@ -98,6 +98,7 @@ async fn one_write(hands: &Hands, name: &str, verb: Verb) -> Result<(), u16> {
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
+        writer: Writer::own(),
         // What stands on servers as ours has to be known, also while the store is away.
         behind: true,
     };

@@ -16,7 +16,7 @@ use crate::read::loaded_view;
 use crate::request_body::{self, Bounds};
 use crate::route::content_type;
 use crate::taking_in::{Action, How, Taking};
-use crate::{respond, write};
+use crate::{respond, write, writing};
 
 /// A whole site in one text.
 const BOUNDS: Bounds = Bounds { limit: 32 << 20, patience: Duration::from_secs(120) };
@@ -46,7 +46,8 @@ pub async fn answer(
         How::Import => "ImportOptions",
         How::Apply => "ApplyOptions",
     };
-    let taking = Taking { parts, how, dry_run: write::dry_run(query, options, false)? };
+    let (dry_run, writer) = (write::dry_run(query, options, false)?, writing::taking_in(query, request, options)?);
+    let taking = Taking { parts, how, dry_run, writer };
     loaded_view(parts)?;
     let mut counted = request_body::Counted::new(parts.figures.clone());
     let bytes = request_body::read_within(payload, &mut counted, BOUNDS).await?;

@@ -34,6 +34,7 @@ mod taking_in;
 mod volumes;
 mod watching;
 mod write;
+mod writing;
 
 pub use consistency::HttpConsistency;
 pub use health::{Check, Health, HealthChecks};

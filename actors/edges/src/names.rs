@@ -10,7 +10,7 @@ use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::dns::{NamesReader, NamesView, ZoneSight};
 use mkube_messages::forwards::ForwardsReader;
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::Kind;
@@ -296,6 +296,7 @@ async fn ask(parts: &HttpParts, kind: Kind, key: ObjectKey, verb: Verb, dry_run:
         subresource: "",
         dry_run,
         field_validation: FieldValidation::Ignore,
+        writer: Writer::own(),
         behind: false,
     };
     parts.write.ask(order).await.map(drop).map_err(respond::status_of)

@@ -103,4 +103,6 @@ pub struct Target {
     pub sub: Option<String>,
     /// It was reached by a path of the Go controller, whose clients say another `apiVersion`.
     pub in_core: bool,
+    /// Name of the program that asks.
+    pub agent: String,
 }

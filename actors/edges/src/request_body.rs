@@ -108,6 +108,12 @@ pub fn parse(content_type: &str, body: &[u8], fields: &[Field]) -> Result<Body, 
     let once = |value| Body { value, ..Body::default() };
     match media.as_str() {
         "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => {
+            // Clients that apply often say YAML and send JSON.
+            if body.trim_ascii_start().starts_with(b"{")
+                && let Ok((value, repeated)) = json_body::parse(body)
+            {
+                return Ok(Body { value, repeated, counted: None });
+            }
             let text = std::str::from_utf8(body).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
             let parsed = mkube_manifests::parse_one(text);
             parsed.map(once).map_err(|fault| Status::bad_request(format!("the body is not YAML: {fault}")))

@@ -19,7 +19,7 @@ use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
     boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, openapi, read,
-    request_body, respond, scale, volumes, watching, write,
+    request_body, respond, scale, volumes, watching, write, writing,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -136,7 +136,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["apis", group, version, rest @ ..] => target(parts, group, version, rest),
         _ => None,
     };
-    let target = target.ok_or_else(Status::no_such_path)?;
+    let mut target = target.ok_or_else(Status::no_such_path)?;
+    target.agent = writing::agent(request);
     if wants == Form::None {
         return Err(Status::new(406, "NotAcceptable", "only the following media types are accepted: application/json"));
     }
@@ -265,6 +266,7 @@ fn target(parts: &HttpParts, group: &str, version: &str, rest: &[&str]) -> Optio
             name: owned(name),
             sub: owned(sub),
             in_core: kind.group != group,
+            agent: String::new(),
         })
     };
     if let ["namespaces", namespace, plural, rest @ ..] = rest

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Written};
+use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer, Written};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::applied::{applied, first_applied};
@@ -61,6 +61,8 @@ pub struct Taking<'p> {
     pub how: How,
     /// Say what would happen, change nothing.
     pub dry_run: bool,
+    /// Who writes.
+    pub writer: Writer,
 }
 
 impl Taking<'_> {
@@ -148,6 +150,7 @@ impl Taking<'_> {
             subresource: "",
             dry_run: self.dry_run,
             field_validation: FieldValidation::Warn,
+            writer: self.writer.clone(),
             behind: false,
         };
         self.parts.write.ask(order).await.map_err(respond::status_of)

@@ -14,7 +14,7 @@ use crate::negotiate::Form;
 use crate::parts::{HttpParts, Query, Target};
 use crate::read::{Selection, key_of, loaded_view, shown};
 use crate::request_body::Body;
-use crate::{request_body, respond};
+use crate::{request_body, respond, writing};
 
 /// Deletions of a collection under way at the same time.
 const TOGETHER: usize = 64;
@@ -38,6 +38,7 @@ async fn ask(
         }
     };
     let dry_run = dry_run(query, options_of(&verb), extra_dry_run)?;
+    let writer = writing::writer(query, &target.agent, &verb, options_of(&verb))?;
     let repeated: Vec<String> = repeated.iter().map(|path| format!("duplicate field {path:?}")).collect();
     if field_validation == FieldValidation::Strict && !repeated.is_empty() {
         return Err(Status::bad_request(format!(
@@ -59,6 +60,7 @@ async fn ask(
         },
         dry_run,
         field_validation,
+        writer,
         behind: false,
     };
     let mut written = parts.write.ask(order).await.map_err(respond::status_of)?;
@@ -163,7 +165,8 @@ pub async fn patch(
     wants: Form,
 ) -> Result<HttpResponse, Status> {
     let written = patched(parts, target, query, content_type, bytes).await?;
-    Ok(answer(parts, target, query, &written, 200, wants))
+    let code = if written.created { 201 } else { 200 };
+    Ok(answer(parts, target, query, &written, code, wants))
 }
 
 /// Patches an object, or what a subresource shows of it.
@@ -181,8 +184,7 @@ pub async fn patched(
         "application/strategic-merge-patch+json" => PatchType::Strategic,
         "application/apply-patch+yaml" => PatchType::Apply,
         other => {
-            let accepted =
-                "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+            let accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
             return Err(Status::unsupported_media(format!(
                 "patch type {other:?} is not supported; use one of {accepted}"
             )));

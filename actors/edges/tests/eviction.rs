@@ -71,7 +71,7 @@ impl Handler<EvictPod> for Decider {
         }
         let key = ObjectKey::new(pod.namespace, pod.name);
         let object = StoredObject::new(KindId { group: "", plural: "pods" }, key, &json!({"metadata": {}}), 1);
-        Ok(Written { object: Arc::new(object), changed: true, gone: false, warnings: vec![] })
+        Ok(Written { object: Arc::new(object), changed: true, created: false, gone: false, warnings: vec![] })
     }
 }
 

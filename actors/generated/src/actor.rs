@@ -7,7 +7,9 @@ use std::time::Duration;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::ipam::{NetworksReader, NetworksView};
-use mkube_messages::objects::{FieldValidation, KindView, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{
+    FieldValidation, KindView, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Writer,
+};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
@@ -154,6 +156,7 @@ impl GeneratedActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: true,
         };
         self.busy = true;

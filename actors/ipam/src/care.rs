@@ -7,7 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::Door;
 use mkube_messages::ipam::NetworksView;
 use mkube_messages::objects::{
-    CONFIGURATION, FieldValidation, FinishDeletion, ObjectKey, ObjectsView, ReportStatus, Verb, WriteObject,
+    CONFIGURATION, FieldValidation, FinishDeletion, ObjectKey, ObjectsView, ReportStatus, Verb, WriteObject, Writer,
 };
 use mkube_messages::patience;
 use mkube_messages::request::{Request, RequestContext};
@@ -113,6 +113,7 @@ impl IpamActor {
             subresource: CONFIGURATION,
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: false,
         };
         match care {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use jiff::Timestamp;
 use mkube_messages::door::CallError;
-use mkube_messages::objects::{FieldValidation, ObjectKey, RecordEvent, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, RecordEvent, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
@@ -99,6 +99,7 @@ impl JobsActor {
             subresource,
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: false,
         };
         self.busy.insert(whom.subject.clone());

@@ -41,7 +41,7 @@ impl Stored {
         let object = Arc::new(StoredObject::new(kind, key.clone(), &value, self.revision));
         self.objects.insert((kind, key), (value, self.revision));
         self.publish();
-        Written { object, changed: true, gone: false, warnings: vec![] }
+        Written { object, changed: true, created: false, gone: false, warnings: vec![] }
     }
 
     fn publish(&self) {

@@ -1,13 +1,16 @@
 //! Whether a write is acceptable, and what the object looks like after it. Pure but for the ids and times handed in.
 
 use jiff::{SignedDuration, Timestamp};
-use mkube_messages::objects::{FieldValidation, PatchType, StoredObject};
+use mkube_messages::objects::{FieldValidation, PatchType, StoredObject, Writer};
+use mkube_model::fields::Submitted;
 use mkube_model::kinds::{self, Home, Kind, SCALE, prune, scale_of, unknown_fields};
 use mkube_model::metadata;
 use mkube_model::patch;
 use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use serde_json::{Value, json};
+
+use crate::recording;
 
 /// What admission needs beside the objects.
 pub struct Circumstances {
@@ -23,6 +26,8 @@ pub struct Circumstances {
     pub random: u64,
     /// What to do with unknown fields.
     pub field_validation: FieldValidation,
+    /// Who writes.
+    pub writer: Writer,
 }
 
 /// An admitted object.
@@ -39,7 +44,7 @@ const METADATA_LISTS: [&str; 4] = ["labels", "annotations", "finalizers", "owner
 /// Bytes of all annotations of an object.
 const ANNOTATIONS: usize = 256 << 10;
 /// Bytes of an object. Patches of allowed size could else make it grow without end.
-const OBJECT: usize = 3 << 20;
+pub const OBJECT: usize = 3 << 20;
 
 /// RFC 3339, whole seconds.
 pub fn stamp(at: Timestamp) -> String {
@@ -47,7 +52,14 @@ pub fn stamp(at: Timestamp) -> String {
 }
 
 /// Admits a new object. `namespace` is the one of the path, empty for cluster-scoped kinds.
-pub fn create(kind: &Kind, namespace: &str, mut body: Value, given: &Circumstances) -> Result<Admitted, Status> {
+pub fn create(kind: &Kind, namespace: &str, body: Value, given: &Circumstances) -> Result<Admitted, Status> {
+    let mut admitted = made(kind, namespace, body, given)?;
+    recording::created(kind, &mut admitted.value, given);
+    Ok(admitted)
+}
+
+/// The same without a word of who made it.
+pub fn made(kind: &Kind, namespace: &str, mut body: Value, given: &Circumstances) -> Result<Admitted, Status> {
     check_type(kind, &mut body)?;
     let warnings = decode(kind, &mut body, given.field_validation)?;
     name_it(kind, namespace, &mut body, given)?;
@@ -81,14 +93,28 @@ fn settle(kind: &Kind, body: &mut Value, old: Option<&Value>, given: &Circumstan
 pub fn update(
     kind: &Kind,
     current: &Value,
+    body: Value,
+    subresource: &str,
+    given: &Circumstances,
+) -> Result<Admitted, Status> {
+    if subresource == "scale" {
+        return rescaled(kind, current, body, given);
+    }
+    let submitted = recording::submitted(kind, current, &body, subresource)?;
+    let mut admitted = replaced(kind, current, body, subresource, given)?;
+    recording::updated(kind, current, &mut admitted.value, submitted, subresource, given)?;
+    Ok(admitted)
+}
+
+/// The same without a word of who wrote it: `managedFields` are as before.
+pub fn replaced(
+    kind: &Kind,
+    current: &Value,
     mut body: Value,
     subresource: &str,
     given: &Circumstances,
 ) -> Result<Admitted, Status> {
     let name = metadata::name(current).to_owned();
-    if subresource == "scale" {
-        return rescaled(kind, current, body, given);
-    }
     check_type(kind, &mut body)?;
     let mut warnings = decode(kind, &mut body, given.field_validation)?;
     check_identity(kind, current, &body)?;
@@ -101,7 +127,7 @@ pub fn update(
     let current = without_version(current);
     let old = current.get("metadata").cloned().unwrap_or_default();
     let meta = metadata::of_mut(&mut body);
-    for field in ["resourceVersion", "managedFields", "selfLink", "generateName"] {
+    for field in ["resourceVersion", "selfLink", "generateName"] {
         meta.remove(field);
     }
     // What the server owns stays as it was.
@@ -114,6 +140,7 @@ pub fn update(
         "deletionGracePeriodSeconds",
         "generation",
         "generateName",
+        "managedFields",
     ];
     for field in owned {
         match old.get(field) {
@@ -151,7 +178,8 @@ fn rescaled(kind: &Kind, current: &Value, mut scale: Value, given: &Circumstance
         return Err(Status::invalid(&SCALE, metadata::name(current), &problems));
     }
     let next = kinds::rescaled(current.clone(), &scale);
-    let admitted = update(kind, current, next, "", given)?;
+    let mut admitted = replaced(kind, current, next, "", given)?;
+    recording::updated(kind, current, &mut admitted.value, Submitted::Nothing, "scale", given)?;
     Ok(Admitted { warnings, ..admitted })
 }
 
@@ -166,7 +194,7 @@ pub fn patched(
 ) -> Result<Admitted, Status> {
     if how == PatchType::Strategic && !kind.has_strategic_merge() {
         return Err(Status::unsupported_media(format!(
-            "application/strategic-merge-patch+json is not supported by {} {}: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json",
+            "application/strategic-merge-patch+json is not supported by {} {}: the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             kind.api_version(),
             kind.kind
         )));
@@ -177,9 +205,7 @@ pub fn patched(
         PatchType::Json => patch::json_patch(target, body),
         PatchType::Merge => patch::merge_patch(target, body),
         PatchType::Strategic => patch::strategic_merge_patch(target, body),
-        PatchType::Apply => Err(Status::unsupported_media(
-            "server-side apply is not supported by this server yet; use client-side apply",
-        )),
+        PatchType::Apply => return crate::applying::applied(kind, current, body.clone(), subresource, given),
     }?;
     let (old, new) = (metadata::uid(current), metadata::uid(&result));
     if !new.is_empty() && new != old {
@@ -240,7 +266,7 @@ fn what_is_wanted(object: &Value) -> Vec<(&String, &Value)> {
     fields.filter(|(name, _)| !["metadata", "status", "apiVersion", "kind"].contains(&name.as_str())).collect()
 }
 
-fn check_type(kind: &Kind, body: &mut Value) -> Result<(), Status> {
+pub fn check_type(kind: &Kind, body: &mut Value) -> Result<(), Status> {
     let Some(fields) = body.as_object_mut() else {
         return Err(Status::bad_request("the body must be a JSON or YAML object"));
     };
@@ -263,7 +289,7 @@ fn check_type(kind: &Kind, body: &mut Value) -> Result<(), Status> {
 }
 
 /// Checks types, drops what the kind does not know, and says so as asked.
-fn decode(kind: &Kind, body: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
+pub fn decode(kind: &Kind, body: &mut Value, validation: FieldValidation) -> Result<Vec<String>, Status> {
     let known = (kind.typed)(body).map_err(|why| {
         Status::bad_request(format!(
             "{} in version {:?} cannot be handled as a {}: {why}",
@@ -326,7 +352,7 @@ fn added_finalizer<'a>(old: &Value, body: &'a Value) -> Option<&'a Value> {
     body.pointer("/metadata/finalizers")?.as_array()?.iter().find(|one| !before.contains(one))
 }
 
-fn check_identity(kind: &Kind, current: &Value, body: &Value) -> Result<(), Status> {
+pub fn check_identity(kind: &Kind, current: &Value, body: &Value) -> Result<(), Status> {
     let name = metadata::name(current);
     let differs = |found: &str, expected: &str| !found.is_empty() && found != expected;
     if differs(metadata::name(body), name) {
@@ -400,7 +426,15 @@ mod tests {
 
     fn given(field_validation: FieldValidation) -> Circumstances {
         let now = "2026-01-02T03:04:05Z".parse().expect("a literal");
-        Circumstances { now, node: "n".into(), shared: false, uid: "u1".into(), random: 7, field_validation }
+        Circumstances {
+            now,
+            node: "n".into(),
+            shared: false,
+            uid: "u1".into(),
+            random: 7,
+            field_validation,
+            writer: Writer::own(),
+        }
     }
 
     fn pod(name: &str) -> Value {

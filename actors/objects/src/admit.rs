@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mkube_messages::objects::{
-    ChangeType, FieldValidation, ObjectChange, ObjectKey, ObjectsView, StoredObject, Verb, WriteObject, Written,
+    ChangeType, FieldValidation, ObjectChange, ObjectKey, ObjectsView, PatchType, StoredObject, Verb, WriteObject,
+    Writer, Written,
 };
+use mkube_model::fields::reported;
 use mkube_model::kinds::{Kind, KindId};
 use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::Expected;
 use mkube_model::status::Status;
 use serde_json::{Value, json};
 
-use crate::admission::{self, Circumstances};
+use crate::admission::{self, Admitted, Circumstances};
+use crate::applying;
 use crate::collecting::{self, Fate, Policy};
 use crate::dependents::{Dependent, Place};
 use crate::objects_actor::{ObjectsActor, PERMANENT};
@@ -57,6 +60,9 @@ impl ObjectsActor {
                 }
                 value = admission::without_version(&value);
                 value["status"] = status;
+                if let Some(row) = self.parts.kinds.get(&kind) {
+                    reported(&mut value, &row.api_version(), &admission::stamp(self.parts.clock.now()));
+                }
                 let expected = Expected::At(current.revision);
                 Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
             }
@@ -125,7 +131,7 @@ impl ObjectsActor {
                     // Its own finalizers may say otherwise.
                     Policy::Background => Value::Null,
                 };
-                let given = self.circumstances(FieldValidation::Ignore);
+                let given = self.circumstances(FieldValidation::Ignore, Writer::own());
                 self.admit_delete(view, &row, key, &options, &given)
             }
         }
@@ -214,7 +220,7 @@ impl ObjectsActor {
 
     fn admit_write(&mut self, view: &ObjectsView, write: WriteObject) -> Result<Outcome, Status> {
         let Some(kind) = self.parts.kinds.get(&write.kind).copied() else { return Err(Status::no_such_path()) };
-        let given = self.circumstances(write.field_validation);
+        let given = self.circumstances(write.field_validation, write.writer);
         let dry_run = write.dry_run;
         let (name, subresource) = (write.key.name.clone(), write.subresource);
         let below = |status: Status| match subresource {
@@ -227,6 +233,13 @@ impl ObjectsActor {
                 let current = existing(view, &kind, &write.key).map_err(below)?;
                 let admitted = admission::update(&kind, &current.value(), body, write.subresource, &given)?;
                 replace(&kind, write.key, &current, admitted, self.dependents.has_unmarked(&current))
+            }
+            Verb::Patch { patch: PatchType::Apply, body }
+                if subresource.is_empty() && view.get(&kind.id(), &write.key).is_none() =>
+            {
+                let ObjectKey { namespace, name } = &write.key;
+                let admitted = applying::applied_anew(&kind, namespace, name, body, &given)?;
+                self.admit_new(view, &kind, namespace, admitted, false)?
             }
             Verb::Patch { patch, body } => {
                 let current = existing(view, &kind, &write.key).map_err(below)?;
@@ -254,6 +267,7 @@ impl ObjectsActor {
                 let before = view.get(&kind, &key);
                 let gone = value.is_none();
                 let mut value = value.or_else(|| before.as_ref().map(|object| object.value())).unwrap_or_default();
+                let created = before.is_none();
                 // What is not stored has no version; what is keeps the one it has.
                 let object = match before {
                     Some(before) => crate::publish::stored(kind, key, value, before.revision),
@@ -262,7 +276,7 @@ impl ObjectsActor {
                         StoredObject::new(kind, key, &value, 0)
                     }
                 };
-                Outcome::Done(Box::new(Written { object: Arc::new(object), changed: true, gone, warnings }))
+                Outcome::Done(Box::new(Written { object: Arc::new(object), changed: true, created, gone, warnings }))
             }
             other => other,
         })
@@ -277,12 +291,24 @@ impl ObjectsActor {
         given: &Circumstances,
     ) -> Result<Outcome, Status> {
         let generated = metadata::name(&body).is_empty();
-        let mut admitted = admission::create(kind, &key.namespace, body, given)?;
+        let admitted = admission::create(kind, &key.namespace, body, given)?;
+        self.admit_new(view, kind, &key.namespace, admitted, generated)
+    }
+
+    /// A new object, which needs a namespace and a name that is free.
+    fn admit_new(
+        &mut self,
+        view: &ObjectsView,
+        kind: &Kind,
+        namespace: &str,
+        mut admitted: Admitted,
+        generated: bool,
+    ) -> Result<Outcome, Status> {
         let name = metadata::name(&admitted.value).to_owned();
         if kind.namespaced {
-            self.check_namespace(view, kind, &key.namespace, &name)?;
+            self.check_namespace(view, kind, namespace, &name)?;
         }
-        let mut key = ObjectKey::new(key.namespace.clone(), name);
+        let mut key = ObjectKey::new(namespace, name);
         for _ in 0..GENERATED_TRIES {
             if !generated || view.get(&kind.id(), &key).is_none() {
                 break;

@@ -8,7 +8,7 @@ use mkube_messages::objects::Written;
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::store::{CommitChanges, Committed};
-use mkube_model::neighbours::desired_store::StoreFault;
+use mkube_model::neighbours::desired_store::{Expected, StoreFault};
 
 use crate::batch::Ready;
 use crate::contents::by_others;
@@ -50,7 +50,9 @@ impl ObjectsActor {
             match outcome {
                 Ok(revision) => {
                     let gone = ready.value.is_none();
-                    answers.insert((ready.kind, ready.key.clone(), revision), (ready.answer, gone, ready.warnings));
+                    let created = ready.change.expected == Expected::Absent;
+                    let answer = (ready.answer, created, gone, ready.warnings);
+                    answers.insert((ready.kind, ready.key.clone(), revision), answer);
                     changes.push(Change { kind: ready.kind, key: ready.key, value: ready.value, revision });
                 }
                 Err(conflict) => {
@@ -70,8 +72,8 @@ impl ObjectsActor {
         let published = self.take_in(news, stale.or(committed.news.stale));
         for object in published {
             let at = (object.kind, object.key.clone(), object.revision);
-            if let Some((answer, gone, warnings)) = answers.remove(&at) {
-                reply(answer, Ok(Written { object, changed: true, gone, warnings }));
+            if let Some((answer, created, gone, warnings)) = answers.remove(&at) {
+                reply(answer, Ok(Written { object, changed: true, created, gone, warnings }));
             }
         }
         again.into_iter().rev().for_each(|asked| self.queue.push_front(asked));

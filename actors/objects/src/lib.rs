@@ -7,6 +7,8 @@
 //!
 //! Others may write the store too: what they did is taken in between two commits.
 //!
+//! Each write that is admitted notes who manages the fields it changed (`managedFields`); who applies meets the managers there are.
+//!
 //! One commit is in flight at a time; writes that arrive meanwhile form the next one, so a burst costs few syncs.
 //!
 //! An owner that is deleted is marked, its dependents are deleted or released, then it goes; each step is a write of its own. What
@@ -14,6 +16,7 @@
 
 mod admission;
 mod admit;
+mod applying;
 mod batch;
 mod collecting;
 mod committing;
@@ -26,6 +29,7 @@ mod objects_actor;
 mod outcome;
 mod publish;
 mod queue;
+mod recording;
 mod refusals;
 mod relations;
 mod reporting;

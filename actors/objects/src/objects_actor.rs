@@ -8,7 +8,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFu
 use mkube_messages::door::Door;
 use mkube_messages::objects::{
     FieldValidation, FinishDeletion, ObjectKey, ObjectsPublisher, ObjectsView, RecordEvent, ReportStatus, WriteObject,
-    Written,
+    Writer, Written,
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
@@ -141,7 +141,7 @@ impl ObjectsActor {
         self.parts.publisher.everywhere()
     }
 
-    pub(crate) fn circumstances(&mut self, field_validation: FieldValidation) -> Circumstances {
+    pub(crate) fn circumstances(&mut self, field_validation: FieldValidation, writer: Writer) -> Circumstances {
         Circumstances {
             now: self.parts.clock.now(),
             node: self.parts.node_name.clone(),
@@ -149,6 +149,7 @@ impl ObjectsActor {
             uid: self.parts.randomness.uid(),
             random: self.parts.randomness.number(),
             field_validation,
+            writer,
         }
     }
 
@@ -245,7 +246,7 @@ impl ObjectsActor {
 
     fn make_namespace(&mut self, name: &str) {
         let Some(kind) = self.parts.kinds.named("Namespace").copied() else { return };
-        let given = self.circumstances(FieldValidation::Ignore);
+        let given = self.circumstances(FieldValidation::Ignore, Writer::own());
         let body = json!({"metadata": {"name": name}});
         match admission::create(&kind, "", body, &given) {
             Ok(admitted) => {

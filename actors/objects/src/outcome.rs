@@ -63,5 +63,5 @@ pub fn replace(
 }
 
 pub fn unchanged(object: Arc<StoredObject>, warnings: Vec<String>) -> Outcome {
-    Outcome::Done(Box::new(Written { object, changed: false, gone: false, warnings }))
+    Outcome::Done(Box::new(Written { object, changed: false, created: false, gone: false, warnings }))
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::Kind;
@@ -103,6 +103,7 @@ impl ObjectsActor {
                         subresource: "",
                         dry_run: false,
                         field_validation: FieldValidation::Ignore,
+                        writer: Writer::own(),
                         behind: false,
                     };
                     self.queue.push_back((Task::Write(Box::new(write)), None));

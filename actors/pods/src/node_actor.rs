@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use mkube_messages::door::Door;
 use mkube_messages::gates::{Drain, GatesReader};
 use mkube_messages::objects::{
-    FieldValidation, ObjectKey, ObjectsReader, RecordEvent, ReportStatus, Verb, WriteObject,
+    FieldValidation, ObjectKey, ObjectsReader, RecordEvent, ReportStatus, Verb, WriteObject, Writer,
 };
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
@@ -147,6 +147,7 @@ impl NodeActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: true,
         };
         let door = self.parts.write.clone();

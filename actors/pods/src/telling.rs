@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, RecordEvent, ReportStatus, Verb, WriteObject};
+use mkube_messages::objects::{
+    FieldValidation, ObjectKey, PatchType, RecordEvent, ReportStatus, Verb, WriteObject, Writer,
+};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
@@ -214,6 +216,7 @@ impl PodActor {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
             behind: true,
         };
         let writing = async move { door.ask(order).await };

@@ -140,7 +140,7 @@ async fn the_node_is_made_once_and_says_when_the_device_goes_and_comes() {
         let Verb::Create { body } = &order.verb else { panic!("only made") };
         let mut body = body.clone();
         body["metadata"]["uid"] = json!("u");
-        Ok(Written { object: made(body), changed: true, gone: false, warnings: vec![] })
+        Ok(Written { object: made(body), changed: true, created: false, gone: false, warnings: vec![] })
     });
     let reports = Recorder::answering(move |report: &ReportStatus| {
         store(json!({"metadata": {"name": "rose1", "uid": "u"}, "status": report.status}));

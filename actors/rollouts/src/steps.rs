@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::CallError;
 use mkube_messages::images::{EnsureTarball, ResolveImage};
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
@@ -365,6 +365,7 @@ fn patch(
         subresource: "",
         dry_run: false,
         field_validation: FieldValidation::Ignore,
+        writer: Writer::own(),
         behind: false,
     };
     let door = parts.write.clone();

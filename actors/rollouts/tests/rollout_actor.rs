@@ -82,7 +82,7 @@ impl Stored {
         self.put(merge_patch(&pod, body)?);
         let (pod, revision) = &self.pods[&order.key];
         let object = Arc::new(StoredObject::new(order.kind, order.key.clone(), pod, *revision));
-        Ok(Written { object, changed: true, gone: false, warnings: vec![] })
+        Ok(Written { object, changed: true, created: false, gone: false, warnings: vec![] })
     }
 }
 

@@ -4,6 +4,7 @@
 //! last published [`ObjectsView`]. A write is answered only after the view that contains it is published, so whoever
 //! wrote reads its own write.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::watch;
 use actix::Message;
 use arc_swap::ArcSwap;
 use imbl::{OrdMap, Vector};
+use mkube_model::fields::OWN;
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::Revision;
@@ -338,6 +340,22 @@ pub enum FieldValidation {
     Strict,
 }
 
+/// Who writes, as `managedFields` will say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// Name of the field manager.
+    pub manager: Cow<'static, str>,
+    /// An apply takes fields that others manage.
+    pub force: bool,
+}
+
+impl Writer {
+    /// mkube's own controllers, who are one to the outside.
+    pub fn own() -> Self {
+        Self { manager: Cow::Borrowed(OWN), force: false }
+    }
+}
+
 /// As a subresource: the write says what the configuration file says, which wins over what the API holds.
 pub const CONFIGURATION: &str = "configuration";
 
@@ -361,6 +379,8 @@ pub struct WriteObject {
     pub dry_run: bool,
     /// What to do with unknown fields.
     pub field_validation: FieldValidation,
+    /// Who writes.
+    pub writer: Writer,
     /// While the store is away the write may be kept safe elsewhere, and be told to the store when it is back.
     pub behind: bool,
 }
@@ -372,6 +392,8 @@ pub struct Written {
     pub object: Arc<StoredObject>,
     /// False when the body equalled what was stored: nothing was written, the revision did not move.
     pub changed: bool,
+    /// True when there was no such object before.
+    pub created: bool,
     /// True when the object is gone now.
     pub gone: bool,
     /// Texts for `Warning:` headers.

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::list_types::{is_set, merge_key};
 use crate::status::Status;
 
 /// Operations of one JSON patch.
@@ -51,29 +52,6 @@ pub fn strategic_merge_patch(current: &Value, patch: &Value) -> Result<Value, St
         return Err(Status::bad_request("a strategic merge patch must be a JSON object"));
     };
     merge_objects(current, patch, "").map(Value::Object)
-}
-
-/// Merge keys by the name of the list; `ports` of a container is keyed by port, and so on. A list that is not here is
-/// replaced as a whole, as upstream does.
-fn merge_key(list: &str, items: &[&Value]) -> Option<&'static str> {
-    Some(match list {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" => "name",
-        "ports" if items.iter().any(|item| item.get("containerPort").is_some()) => "containerPort",
-        "ports" => "port",
-        "volumeMounts" => "mountPath",
-        "volumeDevices" => "devicePath",
-        "conditions" | "addresses" => "type",
-        "ownerReferences" => "uid",
-        "hostAliases" => "ip",
-        "topologySpreadConstraints" => "topologyKey",
-        "podIPs" | "hostIPs" => "ip",
-        _ => return None,
-    })
-}
-
-/// Lists of plain values that are merged as sets.
-fn is_set(list: &str) -> bool {
-    list == "finalizers"
 }
 
 fn merge_objects(
@@ -133,8 +111,7 @@ fn merge_objects(
             && !patch.contains_key(list)
             && let (Some(Value::Array(items)), Some(order)) = (result.get_mut(list), order.as_array())
         {
-            let items_seen: Vec<&Value> = items.iter().collect();
-            let key = merge_key(list, &items_seen);
+            let key = merge_key(list, items.iter());
             let before = items.clone();
             *items = in_order(std::mem::take(items), order, &before, key);
         }
@@ -158,8 +135,8 @@ fn merge_lists(
     if new.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace")) {
         return Ok(new.iter().filter(|item| item.get("$patch").is_none()).cloned().collect());
     }
-    let keyed = is_set(name) || merge_key(name, &old.iter().chain(new).collect::<Vec<_>>()).is_some();
-    if keyed && old.len() + new.len() > ITEMS {
+    let key = merge_key(name, old.iter().chain(new));
+    if (is_set(name) || key.is_some()) && old.len() + new.len() > ITEMS {
         return Err(Status::bad_request(format!("{path}: a list of more than {ITEMS} items cannot be merged")));
     }
     if is_set(name) {
@@ -170,8 +147,7 @@ fn merge_lists(
             None => merged,
         });
     }
-    let seen: Vec<&Value> = old.iter().chain(new).collect();
-    let Some(key) = merge_key(name, &seen) else { return Ok(new.to_vec()) };
+    let Some(key) = key else { return Ok(new.to_vec()) };
     let mut merged: Vec<Value> = old.to_vec();
     for item in new {
         let (Value::Object(fields), Some(id)) = (item, item.get(key)) else {

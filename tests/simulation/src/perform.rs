@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use mkube_fakes::Timings;
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
 use mkube_messages::request::RequestContext;
 use mkube_model::names;
 use mkube_model::workloads::{BOOT_PRIORITY, DEPENDS_ON};
@@ -226,6 +226,7 @@ impl World {
             subresource,
             dry_run: false,
             field_validation: FieldValidation::Strict,
+            writer: Writer::own(),
             behind: false,
         };
         let ledger = self.ledger.clone();

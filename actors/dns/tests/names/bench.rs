@@ -88,7 +88,7 @@ impl Stored {
                 self.revision += 1;
                 self.publish();
                 let object = Arc::new(StoredObject::new(order.kind, order.key.clone(), &object, revision));
-                return Ok(Written { object, changed: true, gone: true, warnings: vec![] });
+                return Ok(Written { object, changed: true, created: false, gone: true, warnings: vec![] });
             }
             _ => return Err(Status::not_found(of, &order.key.name)),
         };
@@ -96,7 +96,7 @@ impl Stored {
         self.put(order.kind, order.key.clone(), object);
         let (object, revision) = &self.objects[&at];
         let object = Arc::new(StoredObject::new(order.kind, order.key.clone(), object, *revision));
-        Ok(Written { object, changed: true, gone: false, warnings: vec![] })
+        Ok(Written { object, changed: true, created: false, gone: false, warnings: vec![] })
     }
 }
 

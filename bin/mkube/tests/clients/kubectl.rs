@@ -44,8 +44,6 @@ fn a_manifest_is_created_left_alone_changed_and_compared() -> anyhow::Result<()>
     let data = &kubectl.json("get configmap settings")["data"];
     assert_eq!(*data, json!({"a": "1", "mine": "3"}), "what apply never set stays, what it set and dropped goes");
 
-    let refused = kubectl.fails("apply --server-side -f -", &with("  a: \"2\"\n"));
-    assert!(refused.contains("server-side apply is not supported"), "{refused}");
     let typo = first.replace("containers:", "contaners:");
     let refused = kubectl.fails("create -f -", &typo);
     assert!(

@@ -6,6 +6,7 @@ mod kubectl_tool;
 mod python;
 mod secrets;
 mod server;
+mod server_side;
 mod services;
 mod workloads;
 

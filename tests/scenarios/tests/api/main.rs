@@ -1,5 +1,6 @@
 //! The API over real HTTP: one file for each theme.
 
+mod apply;
 mod bad_input;
 mod connections;
 mod consistency;

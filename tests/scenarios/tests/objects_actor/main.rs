@@ -11,7 +11,7 @@ use mkube_fakes::{FakeClock, LoadCue, MemoryStore, StoreCue};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::objects::{
     ChangeType, FieldValidation, FinishDeletion, ObjectKey, ObjectsReader, PatchType, RecordEvent, ReportStatus, Verb,
-    WriteObject, Written, objects_view,
+    WriteObject, Writer, Written, objects_view,
 };
 use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::store::news_bell;
@@ -113,6 +113,7 @@ impl Bench {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Strict,
+            writer: Writer::own(),
             behind: false,
         }
     }

@@ -26,7 +26,7 @@ use mkube_messages::health::health_view;
 use mkube_messages::images::{ImagesReader, ImagesView, images_view};
 use mkube_messages::ipam::{NetworksPublisher, NetworksReader, leases_view, networks_view};
 use mkube_messages::objects::{
-    FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Written, objects_view,
+    FieldValidation, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Writer, Written, objects_view,
 };
 use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::rollouts::{
@@ -524,6 +524,7 @@ impl World {
             subresource: "",
             dry_run: false,
             field_validation: FieldValidation::Strict,
+            writer: Writer::own(),
             behind: false,
         };
         Self::ask(&self.write, order).await.map_err(|error| match error {
