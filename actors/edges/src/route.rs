@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::offers::OFFERS_PATH;
 use mkube_messages::push_notice;
 use mkube_model::discovery;
-use mkube_model::kinds::Kind;
+use mkube_model::kinds::{Kind, review_at};
 use mkube_model::protobuf::{DELETE_OPTIONS, EVICTION, Field};
 use mkube_model::status::Status;
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
     boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, read,
-    request_body, respond, scale, volumes, watching, write,
+    request_body, respond, reviews, scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -125,6 +125,15 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         && let Some(answer) = networks::plain(parts, rest, &query, wants)
     {
         return answer;
+    }
+    if let ["apis", group, version, plural] = segments.as_slice()
+        && let Some(review) = review_at(group, version, plural)
+    {
+        if request.method() != Method::POST {
+            return Err(Status::method_not_allowed());
+        }
+        let body = body(request, payload, parts, review.protobuf).await?;
+        return reviews::answer(review, &query, body);
     }
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] => target(parts, "", version, rest),

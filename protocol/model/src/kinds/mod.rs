@@ -16,6 +16,7 @@ mod pod_images;
 mod pod_probes;
 mod pod_template;
 mod replica_set;
+mod reviews;
 mod scale;
 mod secret;
 mod service;
@@ -37,6 +38,7 @@ pub use home::{Home, NODE_ANNOTATION};
 pub use network::{
     CONFIGURED_IN, NETWORKS, configured_in, network_clashes, network_holders, network_object, network_of,
 };
+pub use reviews::{REVIEWS, review_at, reviewed};
 pub use scale::{SCALE, rescaled, scale_of};
 pub use typed::{prune, typed, unknown_fields};
 
@@ -151,6 +153,10 @@ impl Kind {
         if self.read_only {
             return &["get", "list", "watch"];
         }
+        // Answered, not stored.
+        if self.bucket.is_empty() {
+            return &["create"];
+        }
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 }
@@ -223,10 +229,15 @@ impl KindTable {
         self.0.iter()
     }
 
+    /// What clients are told of: the kinds, and the questions that are answered and not stored.
+    pub fn served(&self) -> impl Iterator<Item = &Kind> {
+        self.0.iter().chain(&REVIEWS)
+    }
+
     /// Groups and versions there are, core first, each once; last those that only subresources belong to.
     pub fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
-        for kind in self.0.iter() {
+        for kind in self.served() {
             if !found.contains(&(kind.group, kind.version)) {
                 found.push((kind.group, kind.version));
             }

@@ -14,6 +14,7 @@ mod offers;
 mod owners;
 mod patches;
 mod protobuf;
+mod reviews;
 mod rust_client;
 mod scale;
 mod watching;

@@ -4,18 +4,22 @@ use serde_json::json;
 
 use crate::{MAPS, PODS, quiet};
 
-const MEDIA: &[(&str, &str)] = &[
+pub const MEDIA: &[(&str, &str)] = &[
     ("content-type", "application/vnd.kubernetes.protobuf"),
     ("accept", "application/vnd.kubernetes.protobuf,application/json"),
 ];
 
 /// A field with bytes in it; short ones only.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
 }
 
 fn envelope(kind: &str, object: &[u8]) -> Vec<u8> {
-    let types = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
+    envelope_of("v1", kind, object)
+}
+
+pub fn envelope_of(api_version: &str, kind: &str, object: &[u8]) -> Vec<u8> {
+    let types = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
     [b"k8s\0".to_vec(), field(1, &types), field(2, object), field(3, b""), field(4, b"")].concat()
 }
 
