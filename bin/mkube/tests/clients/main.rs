@@ -1,5 +1,6 @@
 //! Programs of others against `mkube dev`: kubectl and the Python client.
 
+mod kinds;
 mod kubectl;
 mod kubectl_tool;
 mod python;

@@ -1,15 +1,21 @@
 //! The table of kinds. Everything the API does, it does to a row of this table; a new kind is one file and one line here.
 
+mod absent;
+mod bare_metal_host;
 mod config_map;
+mod container_wire;
 mod cron_job;
 mod deployment;
 mod dns_entry;
 mod event;
+mod event_view;
 mod home;
 mod job;
+mod lease;
 mod namespace;
 mod network;
 mod node;
+mod placing_wire;
 mod pod;
 mod pod_columns;
 mod pod_images;
@@ -31,9 +37,12 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::protobuf::Field;
 
+pub use absent::why_absent;
+pub use bare_metal_host::BARE_METAL_HOSTS;
 pub use cron_job::{SCHEDULED_AT, schedule_of};
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
+pub use event_view::{EVENT_VIEW, View, view_at};
 pub use home::{Home, NODE_ANNOTATION};
 pub use network::{
     CONFIGURED_IN, NETWORKS, configured_in, network_clashes, network_holders, network_object, network_of,
@@ -111,7 +120,7 @@ pub struct Kind {
 }
 
 /// Kinds that the Go controller had in the core group: they are served there too, and discovery does not tell.
-const ALSO_IN_CORE: [KindId; 2] = [KindId { group: "apps", plural: "deployments" }, NETWORKS];
+const ALSO_IN_CORE: [KindId; 3] = [KindId { group: "apps", plural: "deployments" }, NETWORKS, BARE_METAL_HOSTS];
 
 /// Group and plural: the key of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -182,6 +191,8 @@ impl KindTable {
             cron_job::CRON_JOB,
             network::NETWORK,
             dns_entry::DNS_ENTRY,
+            bare_metal_host::BARE_METAL_HOST,
+            lease::LEASE,
         ]))
     }
 
@@ -229,9 +240,9 @@ impl KindTable {
         self.0.iter()
     }
 
-    /// What clients are told of: the kinds, and the questions that are answered and not stored.
+    /// What clients are told of: the kinds, second looks at them, and questions that are answered and not stored.
     pub fn served(&self) -> impl Iterator<Item = &Kind> {
-        self.0.iter().chain(&REVIEWS)
+        self.0.iter().chain([&EVENT_VIEW.kind]).chain(&REVIEWS)
     }
 
     /// Groups and versions there are, core first, each once; last those that only subresources belong to.
@@ -342,6 +353,9 @@ pub fn by_itself(_new: &Value, _old: Option<&Value>, _others: &mut dyn Iterator<
 pub fn no_warnings(_object: &Value) -> Vec<String> {
     Vec::new()
 }
+
+#[cfg(test)]
+mod wire_tests;
 
 #[cfg(test)]
 mod tests {

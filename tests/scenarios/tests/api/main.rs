@@ -6,6 +6,7 @@ mod consistency;
 mod crud;
 mod discovery;
 mod images;
+mod kinds;
 mod lists;
 mod moving;
 mod networks;

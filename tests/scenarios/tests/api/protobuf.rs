@@ -119,7 +119,8 @@ async fn protobuf_that_is_broken_or_of_another_kind_is_refused() -> anyhow::Resu
         (MAPS, good[..good.len() - 9].to_vec(), 400),
         (MAPS, envelope("Secret", &metadata("m")), 400),
         (MAPS, envelope("ConfigMap", &field(9, b"new")), 400),
-        (PODS, envelope("Pod", &metadata("m")), 415),
+        (PODS, envelope("ConfigMap", &metadata("m")), 400),
+        ("/api/v1/nodes", envelope("Node", &metadata("m")), 415),
     ] {
         assert_eq!(api.send("POST", path, MEDIA, body.clone()).await?.code, code, "{body:?}");
     }
