@@ -37,8 +37,18 @@ const LISTS: [&str; 3] = ["labels", "annotations", "finalizers"];
 /// What was brought in of the boot manifest, which is a record of this store and not of its owner.
 const BOOT_RECORD: (&str, &str) = ("kube-system", "mkube-boot-manifest");
 /// Kinds that others need before they can be of use, in this order; all others come after them, by name.
-const FIRST: [&str; 9] =
-    ["Namespace", "Network", "ConfigMap", "Secret", "Service", "Pod", "Deployment", "Job", "CronJob"];
+const FIRST: [&str; 10] = [
+    "Namespace",
+    "Network",
+    "ConfigMap",
+    "Secret",
+    "PersistentVolumeClaim",
+    "Service",
+    "Pod",
+    "Deployment",
+    "Job",
+    "CronJob",
+];
 
 /// Where the objects of a kind stand among others: those that others need come first.
 pub fn rank(kind: &Kind) -> (usize, &'static str) {

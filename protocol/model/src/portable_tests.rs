@@ -157,6 +157,7 @@ fn namespaces_come_first_and_every_kind_has_its_place() {
             "Network",
             "ConfigMap",
             "Secret",
+            "PersistentVolumeClaim",
             "Service",
             "Pod",
             "Deployment",

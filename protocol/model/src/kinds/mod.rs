@@ -15,6 +15,7 @@ mod lease;
 mod namespace;
 mod network;
 mod node;
+mod persistent_volume_claim;
 mod placing_wire;
 mod pod;
 mod pod_columns;
@@ -193,6 +194,7 @@ impl KindTable {
             dns_entry::DNS_ENTRY,
             bare_metal_host::BARE_METAL_HOST,
             lease::LEASE,
+            persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
         ]))
     }
 

@@ -163,3 +163,30 @@ async fn whoever_asks_for_a_kind_that_is_not_there_is_told_what_to_do_instead() 
     world.stop().await;
     Ok(())
 }
+
+#[actix_rt::test]
+async fn a_claim_is_kept_and_says_that_nobody_binds_it() -> anyhow::Result<()> {
+    let world = quiet().await?;
+    let api = world.api();
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let made = api.post(claims, &json!({"metadata": {"name": "data"}, "spec": spec})).await?.expect(201);
+    assert!(made.warnings().iter().any(|text| text.contains("claims are not bound here")), "{:?}", made.warnings());
+    let status = &made.body["status"];
+    assert_eq!((&status["phase"], &status["conditions"][0]["status"]), (&json!("Pending"), &json!("False")));
+    let table = api.get_as(claims, TABLE).await?.expect(200).body;
+    assert_eq!(headings(&table)[..5], ["Name", "Status", "Volume", "Capacity", "Access Modes"]);
+    assert_eq!((&table["rows"][0]["cells"][1], &table["rows"][0]["cells"][4]), (&json!("Pending"), &json!("RWO")));
+    let one = format!("{claims}/data");
+    let other = json!({"spec": {"accessModes": ["ReadWriteMany"]}});
+    api.patch(&one, "merge", &other).await?.refused(422, "Invalid").saying("spec.accessModes");
+    let more = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
+    api.patch(&one, "strategic-merge", &more).await?.expect(200);
+    let before = world.stored();
+    let empty = json!({"metadata": {"name": "x"}, "spec": {"accessModes": []}});
+    api.post(claims, &empty).await?.refused(422, "Invalid").saying("spec.resources.requests[storage]");
+    assert_eq!(world.stored(), before);
+    api.delete(&one).await?.expect(200);
+    world.stop().await;
+    Ok(())
+}
