@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use mkube_messages::objects::{ChangeType, StoredObject};
+use mkube_model::kinds::BARE_METAL_HOSTS;
 use mkube_model::neighbours::bus::{BusMessage, EVENTS};
 use serde_json::{Map, Value, json};
 
 use crate::news::News;
 use crate::subjects;
 
-/// What a secret, and an object that is too long for the bus, is told by. Annotations may repeat the whole object.
+/// What a secret, a machine with a password, and an object that is too long for the bus, is told by. Annotations may repeat the whole object.
 const METADATA: [&str; 8] =
     ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "labels"];
 
@@ -22,7 +23,7 @@ pub fn messages(news: &News, longest: usize) -> Vec<BusMessage> {
         ChangeType::Deleted => "DELETED",
     };
     let mut payload = String::new();
-    if object.kind.plural != "secrets" {
+    if object.kind.plural != "secrets" && object.kind != BARE_METAL_HOSTS {
         payload = format!("{{\"type\":\"{word}\",\"object\":{}}}", object.text());
     }
     if payload.is_empty() || payload.len() > longest {
@@ -108,6 +109,19 @@ mod tests {
         let metadata = json!({"name": "a", "uid": "u", "labels": {"app": "x"}});
         let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata});
         assert_eq!(read(message), json!({"type": "MODIFIED", "object": object, "partial": true}));
+    }
+
+    #[test]
+    fn of_a_machine_with_a_password_only_that_it_is_there_is_told() {
+        let host =
+            json!({"kind": "BareMetalHost", "metadata": {"name": "h"}, "spec": {"bmc": {"password": "hunter2"}}});
+        let object = StoredObject::new(BARE_METAL_HOSTS, ObjectKey::new("d", "h"), &host, 7);
+        let told = messages(&News { change: ChangeType::Added, object: Arc::new(object) }, 1000);
+        assert_eq!(
+            read(&told[0]),
+            json!({"type": "ADDED", "partial": true,
+            "object": {"apiVersion": null, "kind": "BareMetalHost", "metadata": {"name": "h"}}})
+        );
     }
 
     #[test]

@@ -72,6 +72,8 @@ struct Exporter {
     view: Arc<ObjectsView>,
     /// Those that are still to come, the next one last.
     kinds: Vec<Kind>,
+    /// Whether passwords are written too.
+    secrets: bool,
     namespace: Option<String>,
     format: Format,
     /// The last object that was looked at.
@@ -107,7 +109,7 @@ impl Exporter {
         kinds.retain(|kind| secrets || kind.kind != "Secret");
         kinds.sort_by_key(|kind| std::cmp::Reverse(portable::rank(kind)));
         kinds.dedup_by_key(|kind| kind.id());
-        Ok(Self { view, kinds, namespace, format, after: None, began: false, ended: false, any: false })
+        Ok(Self { view, kinds, secrets, namespace, format, after: None, began: false, ended: false, any: false })
     }
 
     fn next_piece(&mut self) -> Option<String> {
@@ -155,7 +157,10 @@ impl Exporter {
             return false;
         }
         self.after = Some(key.clone());
-        let Some(object) = portable::portable(kind, &object.value()) else { return true };
+        let Some(mut object) = portable::portable(kind, &object.value()) else { return true };
+        if !self.secrets {
+            portable::hide_passwords(kind, &mut object);
+        }
         match self.format {
             Format::Yaml => {
                 piece.push_str("---\n");

@@ -28,6 +28,7 @@ mod parts;
 mod read;
 mod request_body;
 mod respond;
+mod reviews;
 mod route;
 mod scale;
 mod taking_in;

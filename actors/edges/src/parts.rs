@@ -1,5 +1,6 @@
 //! What the edge needs from outside, and what a request asks for.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use mkube_messages::deployments::EvictPod;
 use mkube_messages::door::Door;
 use mkube_messages::gates::BootPlanReader;
 use mkube_messages::lease::LeaseReader;
-use mkube_messages::objects::{ObjectsReader, WriteObject};
+use mkube_messages::objects::{ObjectsReader, StoredObject, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::volumes::VolumesReader;
 use mkube_messages::watch;
-use mkube_model::kinds::Kind;
+use mkube_model::kinds::{Kind, View};
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_openapi::OpenApi;
@@ -105,4 +106,26 @@ pub struct Target {
     pub in_core: bool,
     /// Name of the program that asks.
     pub agent: String,
+    /// The client sees its objects in other words.
+    pub view: Option<&'static View>,
+}
+
+impl Target {
+    /// An object as the client sees it.
+    pub fn text<'o>(&self, object: &'o StoredObject) -> Cow<'o, str> {
+        text_in(self.view, object)
+    }
+
+    /// The kind as the client calls it.
+    pub fn called(&self) -> &Kind {
+        self.view.map_or(&self.kind, |view| &view.kind)
+    }
+}
+
+/// An object as it is seen in a view.
+pub fn text_in<'o>(view: Option<&View>, object: &'o StoredObject) -> Cow<'o, str> {
+    match view {
+        Some(view) => view.shown(&object.value()).to_string().into(),
+        None => object.text().into(),
+    }
 }

@@ -38,7 +38,11 @@ impl Selection {
             namespace: target.namespace.clone(),
             name: target.name.clone(),
             labels: LabelSelector::parse(text("labelSelector")).map_err(Status::bad_request)?,
-            fields: FieldSelector::parse(text("fieldSelector"), target.kind.selectable).map_err(Status::bad_request)?,
+            fields: match target.view {
+                Some(view) => FieldSelector::parse(&view.taken_selector(text("fieldSelector")), target.kind.selectable),
+                None => FieldSelector::parse(text("fieldSelector"), target.kind.selectable),
+            }
+            .map_err(Status::bad_request)?,
         })
     }
 
@@ -102,10 +106,25 @@ pub fn get(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Re
             Some(why) => {
                 Status::new(500, "InternalError", format!("what the store has under this name is no object: {why}"))
             }
-            None => Status::not_found(&target.kind, &key.name),
+            None => Status::not_found(target.called(), &key.name),
         }
     })?;
-    Ok(shown(parts, &target.kind, &object, 200, query, wants))
+    Ok(target_shown(parts, target, &object, 200, query, wants))
+}
+
+/// One object in the form asked for, and in the words of its client.
+pub fn target_shown(
+    parts: &HttpParts,
+    target: &Target,
+    object: &StoredObject,
+    code: u16,
+    query: &Query,
+    wants: Form,
+) -> HttpResponse {
+    if let (Some(_), Form::Plain) = (target.view, wants) {
+        return respond::json_text(code, target.text(object).into_owned());
+    }
+    shown(parts, &target.kind, object, code, query, wants)
 }
 
 /// One object in the form asked for.
@@ -194,13 +213,13 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
             let mut text = format!(
                 "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
                 target.kind.kind,
-                target.kind.api_version()
+                target.called().api_version()
             );
             for (index, object) in found.iter().enumerate() {
                 if index > 0 {
                     text.push(',');
                 }
-                text += object.text();
+                text += &target.text(object);
             }
             text += "]}";
             return Ok(respond::json_text(200, text));

@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::offers::OFFERS_PATH;
 use mkube_messages::push_notice;
 use mkube_model::discovery;
-use mkube_model::kinds::Kind;
+use mkube_model::kinds::{Kind, View, review_at, view_at, why_absent};
 use mkube_model::protobuf::{DELETE_OPTIONS, EVICTION, Field};
 use mkube_model::status::Status;
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
     boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, openapi, read,
-    request_body, respond, scale, volumes, watching, write, writing,
+    request_body, respond, reviews, scale, volumes, watching, write, writing,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -131,12 +131,21 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
     {
         return answer;
     }
+    if let ["apis", group, version, plural] = segments.as_slice()
+        && let Some(review) = review_at(group, version, plural)
+    {
+        if request.method() != Method::POST {
+            return Err(Status::method_not_allowed());
+        }
+        let body = body(request, payload, parts, review.protobuf).await?;
+        return reviews::answer(review, &query, body);
+    }
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] => target(parts, "", version, rest),
         ["apis", group, version, rest @ ..] => target(parts, group, version, rest),
         _ => None,
     };
-    let mut target = target.ok_or_else(Status::no_such_path)?;
+    let mut target = target.ok_or_else(|| nothing_at(&segments))?;
     target.agent = writing::agent(request);
     if wants == Form::None {
         return Err(Status::new(406, "NotAcceptable", "only the following media types are accepted: application/json"));
@@ -200,11 +209,11 @@ async fn work_on(
         (&Method::GET | &Method::HEAD, false) if !watch => read::list(parts, &target, &query, wants),
         (&Method::GET, false) => watching::answer(parts, &target, &query, wants),
         (&Method::POST, false) => {
-            let body = body(request, payload, parts, target.kind.protobuf).await?;
+            let body = body(request, payload, parts, target.called().protobuf).await?;
             write::create(parts, &target, &query, body, wants).await
         }
         (&Method::PUT, true) => {
-            let body = body(request, payload, parts, target.kind.protobuf).await?;
+            let body = body(request, payload, parts, target.called().protobuf).await?;
             write::update(parts, &target, &query, body, wants).await
         }
         (&Method::PATCH, true) => {
@@ -241,14 +250,27 @@ pub async fn body(
     Ok(request_body::Body { counted: Some(counted), ..body })
 }
 
+/// What whoever asks for something that is not there is told.
+fn nothing_at(segments: &[&str]) -> Status {
+    let (group, rest) = match segments {
+        ["api", _, rest @ ..] => ("", rest),
+        ["apis", group, _, rest @ ..] => (*group, rest),
+        _ => return Status::no_such_path(),
+    };
+    let (["namespaces", _, plural, ..] | [plural, ..]) = rest else { return Status::no_such_path() };
+    why_absent(group, plural).map_or_else(Status::no_such_path, |why| Status::new(404, "NotFound", why))
+}
+
 /// Finds kind, namespace, name and subresource in the rest of a path.
 fn target(parts: &HttpParts, group: &str, version: &str, rest: &[&str]) -> Option<Target> {
     let kinds = parts.objects.kinds();
     let find = |plural: &str| {
         let in_core = || kinds.find_in_core(version, plural).filter(|_| group.is_empty());
-        kinds.find(group, version, plural).or_else(in_core).copied()
+        let seen = view_at(group, version, plural);
+        let kind = kinds.find(group, version, plural).or_else(in_core).or_else(|| kinds.get(&seen?.of));
+        kind.copied().map(|kind| (kind, seen))
     };
-    let make = |kind: Kind, namespace: Option<&str>, rest: &[&str]| {
+    let make = |(kind, view): (Kind, Option<&'static View>), namespace: Option<&str>, rest: &[&str]| {
         let (name, sub) = match rest {
             [] => (None, None),
             [name] => (Some(*name), None),
@@ -265,22 +287,23 @@ fn target(parts: &HttpParts, group: &str, version: &str, rest: &[&str]) -> Optio
             namespace: owned(namespace),
             name: owned(name),
             sub: owned(sub),
-            in_core: kind.group != group,
+            in_core: kind.group != group && view.is_none(),
             agent: String::new(),
+            view,
         })
     };
     if let ["namespaces", namespace, plural, rest @ ..] = rest
-        && let Some(kind) = find(plural).filter(|kind| kind.namespaced)
+        && let Some(found) = find(plural).filter(|(kind, _)| kind.namespaced)
     {
-        return make(kind, Some(namespace), rest);
+        return make(found, Some(namespace), rest);
     }
     let (plural, rest) = rest.split_first()?;
-    let kind = find(plural)?;
+    let found = find(plural)?;
     // An object of a namespaced kind has no name without its namespace.
-    if kind.namespaced && !rest.is_empty() {
+    if found.0.namespaced && !rest.is_empty() {
         return None;
     }
-    make(kind, None, rest)
+    make(found, None, rest)
 }
 
 fn groups(parts: &HttpParts, wants: Form, core: bool) -> HttpResponse {

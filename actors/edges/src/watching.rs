@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use actix_web::web::Bytes;
 use mkube_messages::objects::{ChangeType, ObjectsReader, ObjectsView, StoredObject};
-use mkube_model::kinds::Kind;
+use mkube_model::kinds::{Kind, View};
 use mkube_model::metadata;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::problem::Problem;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::negotiate::Form;
-use crate::parts::{Figures, HttpParts, Query, Target};
+use crate::parts::{Figures, HttpParts, Query, Target, text_in};
 use crate::read::{Selection, include_of, loaded_view};
 
 /// Watches at the same time.
@@ -34,6 +34,7 @@ const LIFE: Duration = Duration::from_secs(1800);
 
 struct Watch {
     kind: Kind,
+    view: Option<&'static View>,
     selection: Selection,
     form: Form,
     include: IncludeObject,
@@ -75,6 +76,7 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
     let initial = if asks_initial { flag("sendInitialEvents") } else { from.is_none() };
     let mut watch = Watch {
         kind: target.kind,
+        view: target.view,
         selection: Selection::of(target, query)?,
         form: wants,
         include: include_of(query),
@@ -232,7 +234,7 @@ impl Watch {
                 table::render(&self.kind, [&object.value()].into_iter(), self.include, meta, headings, now)
             }
             Form::Partial => table::partial(&object.value()),
-            _ => return Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{}}}\n", object.text())),
+            _ => return Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{}}}\n", text_in(self.view, object))),
         };
         Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{shown}}}\n"))
     }
@@ -246,7 +248,10 @@ impl Watch {
             Form::Partial => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
             }
-            _ => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
+            _ => {
+                let called = self.view.map_or(&self.kind, |view| &view.kind);
+                json!({"kind": called.kind, "apiVersion": called.api_version(), "metadata": metadata})
+            }
         };
         Bytes::from(format!("{}\n", json!({"type": "BOOKMARK", "object": object})))
     }

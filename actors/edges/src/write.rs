@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::negotiate::Form;
 use crate::parts::{HttpParts, Query, Target};
-use crate::read::{Selection, key_of, loaded_view, shown};
+use crate::read::{Selection, key_of, loaded_view, target_shown};
 use crate::request_body::Body;
 use crate::{request_body, respond, writing};
 
@@ -86,6 +86,20 @@ fn in_its_group(target: &Target, body: &mut Value) {
     }
 }
 
+/// A body in the words of a second look, as the stored kind has it.
+fn in_stored_words(target: &Target, query: &Query, body: &mut Value) -> Result<(), Status> {
+    let Some(view) = target.view else { return Ok(()) };
+    let cannot = |why: String| {
+        Status::bad_request(format!("Event in version {:?} cannot be handled as a Event: {why}", view.kind.version))
+    };
+    let (taken, unknown) = view.taken(std::mem::take(body)).map_err(cannot)?;
+    if let Some(first) = unknown.first().filter(|_| query.get("fieldValidation").is_some_and(|how| how == "Strict")) {
+        return Err(cannot(format!("strict decoding error: unknown field {first:?}")));
+    }
+    *body = taken;
+    Ok(())
+}
+
 /// What Kubernetes calls the parameters of a request.
 fn options_of(verb: &Verb) -> &'static str {
     match verb {
@@ -108,7 +122,7 @@ fn answer(
     code: u16,
     wants: Form,
 ) -> HttpResponse {
-    let mut response = shown(parts, &target.kind, &written.object, code, query, wants);
+    let mut response = target_shown(parts, target, &written.object, code, query, wants);
     respond::warn(&mut response, &written.warnings);
     response
 }
@@ -122,6 +136,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Status> {
     let Body { value: mut body, repeated, counted: _counted } = body;
     in_its_group(target, &mut body);
+    in_stored_words(target, query, &mut body)?;
     if !metadata::resource_version(&body).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -153,6 +168,7 @@ pub async fn update(
 pub async fn replaced(parts: &HttpParts, target: &Target, query: &Query, body: Body) -> Result<Written, Status> {
     let Body { value: mut body, repeated, counted: _counted } = body;
     in_its_group(target, &mut body);
+    in_stored_words(target, query, &mut body)?;
     ask(parts, target, key_of(target), Verb::Update { body }, query, false, &repeated).await
 }
 
@@ -192,6 +208,9 @@ pub async fn patched(
     };
     let Body { value: mut body, repeated, .. } = request_body::parse(media, bytes, &[])?;
     in_its_group(target, &mut body);
+    if let Some(view) = target.view {
+        body = view.taken_patch(body);
+    }
     ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false, &repeated).await
 }
 
@@ -278,14 +297,14 @@ pub async fn delete(parts: &HttpParts, target: &Target, query: &Query, body: Val
     let key = key_of(target);
     let written = ask(parts, target, key.clone(), Verb::Delete { options }, query, dry_run, &[]).await?;
     if !written.gone {
-        return Ok(respond::json_text(200, written.object.text().to_owned()));
+        return Ok(respond::json_text(200, target.text(&written.object).into_owned()));
     }
     Ok(respond::json(
         200,
         &json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
             "details": {
-                "name": key.name, "group": target.kind.group, "kind": target.kind.plural,
+                "name": key.name, "group": target.called().group, "kind": target.kind.plural,
                 "uid": written.object.uid(),
             },
         }),
@@ -315,7 +334,10 @@ pub async fn delete_collection(
     let mut items = Vec::new();
     while let Some(result) = deleted.next().await {
         match result {
-            Ok(written) => items.push(written.object.value()),
+            Ok(written) => items.push(match target.view {
+                Some(view) => view.shown(&written.object.value()),
+                None => written.object.value(),
+            }),
             // Somebody else was faster.
             Err(status) if status.code == 404 => {}
             Err(status) => return Err(status),
@@ -324,7 +346,7 @@ pub async fn delete_collection(
     Ok(respond::json(
         200,
         &json!({
-            "kind": format!("{}List", target.kind.kind), "apiVersion": target.kind.api_version(),
+            "kind": format!("{}List", target.kind.kind), "apiVersion": target.called().api_version(),
             "metadata": {"resourceVersion": parts.objects.view().kind(&target.kind.id()).revision.to_string()}, "items": items,
         }),
     ))

@@ -18,7 +18,8 @@ use crate::admission::{self, Admitted, Circumstances};
 use crate::applying;
 use crate::collecting::{self, Fate, Policy};
 use crate::dependents::{Dependent, Place};
-use crate::objects_actor::{ObjectsActor, PERMANENT};
+use crate::namespaces;
+use crate::objects_actor::ObjectsActor;
 use crate::outcome::{Outcome, existing, replace, unchanged};
 use crate::queue::Task;
 use crate::refusals::{gone, has_dependents, owner_gone};
@@ -39,6 +40,10 @@ impl ObjectsActor {
                 }
             }
             Task::Put { kind, key, value } => {
+                // Somebody else made it meanwhile, as he wanted it.
+                if let Some(current) = view.get(&kind, &key).filter(|_| kind.plural == "namespaces") {
+                    return unchanged(current, vec![]);
+                }
                 // What is missing here and there after all was misread, and is not written over.
                 let expected = if view.get(&kind, &key).is_some() { Expected::Any } else { Expected::Absent };
                 Outcome::Write { kind, key, value: Some(value), expected, warnings: vec![] }
@@ -115,7 +120,7 @@ impl ObjectsActor {
         let blocked = self.dependents.of(&current).any(|(_, dependent)| dependent.blocks && !dependent.marked);
         let dependent = collecting::Circumstances { lives, blocked, read_only: row.read_only };
         let fate = match collecting::fate(policy, dependent) {
-            Fate::Delete(_) if is_permanent(&row, &key.name) => Fate::Release,
+            Fate::Delete(_) if namespaces::is_permanent(&row, &key.name) => Fate::Release,
             other => other,
         };
         match fate {
@@ -306,7 +311,7 @@ impl ObjectsActor {
     ) -> Result<Outcome, Status> {
         let name = metadata::name(&admitted.value).to_owned();
         if kind.namespaced {
-            self.check_namespace(view, kind, namespace, &name)?;
+            namespaces::check(view, &self.parts.kinds, kind, namespace, &name)?;
         }
         let mut key = ObjectKey::new(namespace, name);
         for _ in 0..GENERATED_TRIES {
@@ -329,19 +334,6 @@ impl ObjectsActor {
         })
     }
 
-    fn check_namespace(&self, view: &ObjectsView, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
-        let Some(namespaces) = self.parts.kinds.named("Namespace") else { return Ok(()) };
-        match view.get(&namespaces.id(), &ObjectKey::new("", namespace)) {
-            None => Err(Status::not_found(namespaces, namespace)),
-            Some(found) if found.is_deleting() => {
-                let why =
-                    format!("unable to create new content in namespace {namespace} because it is being terminated");
-                Err(Status::forbidden(kind, name, why))
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
     fn admit_delete(
         &mut self,
         view: &ObjectsView,
@@ -354,7 +346,7 @@ impl ObjectsActor {
         let tree = current.value();
         admission::check_preconditions(kind, &tree, options)?;
         let is_namespace = kind.kind == "Namespace";
-        if is_permanent(kind, &key.name) {
+        if namespaces::is_permanent(kind, &key.name) {
             return Err(Status::forbidden(kind, &key.name, "this namespace may not be deleted"));
         }
         let asked = options.get("gracePeriodSeconds").and_then(Value::as_u64);
@@ -383,10 +375,6 @@ impl ObjectsActor {
         let expected = Expected::At(current.revision);
         Ok(Outcome::Write { kind: kind.id(), key, value: waits.then_some(value), expected, warnings: vec![] })
     }
-}
-
-fn is_permanent(kind: &Kind, name: &str) -> bool {
-    kind.kind == "Namespace" && PERMANENT.contains(&name)
 }
 
 /// Another object under the name of one that is there.

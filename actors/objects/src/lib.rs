@@ -25,6 +25,7 @@ mod dependents;
 mod event_book;
 mod following;
 mod homes;
+mod namespaces;
 mod objects_actor;
 mod outcome;
 mod publish;

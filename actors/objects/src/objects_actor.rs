@@ -30,6 +30,7 @@ use crate::contents::{Missed, catch_up, doubt};
 use crate::dependents::{Dependents, Place};
 use crate::event_book::EventBook;
 use crate::homes::Homes;
+use crate::namespaces::PERMANENT;
 use crate::outcome::Outcome;
 use crate::queue::{Answer, Asked, Task, reply};
 use crate::refusals::{not_loaded, owner_gone, unreadable};
@@ -45,8 +46,6 @@ const BATCH: usize = 256;
 const FIRST_RELOAD: Duration = Duration::from_millis(25);
 /// The longest such pause.
 const LONGEST_RELOAD: Duration = Duration::from_secs(1);
-/// Namespaces that always exist.
-pub const PERMANENT: [&str; 3] = ["default", "kube-system", "kube-public"];
 
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
@@ -244,7 +243,7 @@ impl ObjectsActor {
         Ok(())
     }
 
-    fn make_namespace(&mut self, name: &str) {
+    pub(crate) fn make_namespace(&mut self, name: &str) {
         let Some(kind) = self.parts.kinds.named("Namespace").copied() else { return };
         let given = self.circumstances(FieldValidation::Ignore, Writer::own());
         let body = json!({"metadata": {"name": name}});
@@ -253,7 +252,7 @@ impl ObjectsActor {
                 let task = Task::Put { kind: kind.id(), key: ObjectKey::new("", name), value: admitted.value };
                 self.queue.push_front((task, None));
             }
-            Err(status) => tracing::error!(%status, name, "a permanent namespace could not be made"),
+            Err(status) => tracing::error!(%status, name, "a namespace could not be made"),
         }
     }
 
@@ -292,6 +291,7 @@ impl ObjectsActor {
         let mut owners = Owners::default();
         let mut later = VecDeque::new();
         let namespaces = self.parts.kinds.named("Namespace").map(Kind::id);
+        let mut founded = BTreeSet::new();
         while let Some((task, answer)) = self.queue.pop_front() {
             let target = task.target();
             let conflicts = target.as_ref().is_some_and(|target| taken.contains(target));
@@ -317,6 +317,14 @@ impl ObjectsActor {
             if let (Some(why), Some((kind, key))) = (bad, &target) {
                 let bucket = self.parts.kinds.get(kind).map_or("", |row| row.bucket);
                 reply(answer, Err(unreadable(bucket, key, &why)));
+                continue;
+            }
+            let home = self.home_to_make(&view, &task).filter(|home| !founded.contains(home));
+            if let Some(home) = home {
+                // First the namespace; what is to live in it waits for the next batch.
+                self.queue.push_front((task, answer));
+                self.make_namespace(&home);
+                founded.insert(home);
                 continue;
             }
             let reported = if let Task::Status { uid, .. } = &task { Some(uid.clone()) } else { None };

@@ -54,7 +54,7 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
         return None;
     }
     let mut resources = Vec::new();
-    for kind in kinds.iter().filter(|kind| kind.group == group && kind.version == version) {
+    for kind in kinds.served().filter(|kind| kind.group == group && kind.version == version) {
         resources.push(json!({
             "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
             "verbs": kind.verbs(), "shortNames": kind.short_names, "categories": kind.categories,
@@ -111,7 +111,7 @@ pub fn aggregated(kinds: &KindTable, core: bool) -> Value {
                 .filter(|(of, _)| *of == group)
                 .map(|(_, version)| {
                     let resources: Vec<Value> = kinds
-                        .iter()
+                        .served()
                         .filter(|kind| kind.group == group && kind.version == version)
                         .map(aggregated_resource)
                         .collect();
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn every_kind_is_found_in_both_forms_of_discovery() {
         let kinds = KindTable::builtin();
-        for kind in kinds.iter() {
+        for kind in kinds.served() {
             let legacy = resources(&kinds, kind.group, kind.version).expect("its version").to_string();
             assert!(legacy.contains(&format!("\"name\":\"{}\"", kind.plural)), "{}", kind.kind);
             let aggregated = aggregated(&kinds, kind.group.is_empty()).to_string();

@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 
+use crate::applied::LAST_APPLIED;
 use crate::generated;
 use crate::image_pins::{DEPLOYED, DEPLOYED_BEFORE, REFUSED};
-use crate::kinds::{CONFIGURED_IN, Kind};
+use crate::kinds::{BARE_METAL_HOSTS, CONFIGURED_IN, Kind};
 use crate::metadata;
 use crate::workloads::{DRAIN, REVISION};
 
@@ -36,8 +37,18 @@ const LISTS: [&str; 3] = ["labels", "annotations", "finalizers"];
 /// What was brought in of the boot manifest, which is a record of this store and not of its owner.
 const BOOT_RECORD: (&str, &str) = ("kube-system", "mkube-boot-manifest");
 /// Kinds that others need before they can be of use, in this order; all others come after them, by name.
-const FIRST: [&str; 9] =
-    ["Namespace", "Network", "ConfigMap", "Secret", "Service", "Pod", "Deployment", "Job", "CronJob"];
+const FIRST: [&str; 10] = [
+    "Namespace",
+    "Network",
+    "ConfigMap",
+    "Secret",
+    "PersistentVolumeClaim",
+    "Service",
+    "Pod",
+    "Deployment",
+    "Job",
+    "CronJob",
+];
 
 /// Where the objects of a kind stand among others: those that others need come first.
 pub fn rank(kind: &Kind) -> (usize, &'static str) {
@@ -49,6 +60,7 @@ pub fn stays(kind: &Kind) -> Option<&'static str> {
     match kind.kind {
         "Event" => Some("what happened here did not happen elsewhere"),
         "Node" => Some("the node is the device, and mkube writes it"),
+        "Lease" => Some("who holds one here holds none elsewhere"),
         _ if kind.read_only => Some("mkube writes them"),
         _ => None,
     }
@@ -93,6 +105,16 @@ fn is_only_generated(map: &Value) -> bool {
 /// What of an object moves, or nothing if it stays where it is.
 pub fn portable(kind: &Kind, object: &Value) -> Option<Value> {
     (!stays_behind(kind, object)).then(|| stripped(kind, object.clone()))
+}
+
+/// Takes passwords out of an object that is to be seen by whoever may not see secrets.
+pub fn hide_passwords(kind: &Kind, object: &mut Value) {
+    if kind.id() == BARE_METAL_HOSTS {
+        remove(object.pointer_mut("/spec/bmc"), "password");
+        // It repeats the whole object.
+        remove(object.pointer_mut("/metadata/annotations"), LAST_APPLIED);
+        drop_empty(object.get_mut("metadata"), &LISTS);
+    }
 }
 
 /// An object without what a server fills in.
@@ -171,6 +193,14 @@ pub fn taken_in(kind: &Kind, document: Value, current: &Value) -> Value {
         if let (Some(text), Some(fields)) = (current["data"].get(key), next.as_object_mut()) {
             put(fields, "data", key, text.clone());
         }
+    }
+    if kind.id() == BARE_METAL_HOSTS
+        && let (Some(password), Some(bmc)) = (current.pointer("/spec/bmc/password"), next.pointer_mut("/spec/bmc"))
+        && bmc.get("password").is_none_or(Value::is_null)
+        && bmc.is_object()
+    {
+        // It was exported without.
+        bmc["password"] = password.clone();
     }
     if kind.kind == "Job" {
         // Those of the template follow from its uid.

@@ -152,6 +152,32 @@ fn namespaces_come_first_and_every_kind_has_its_place() {
     let names: Vec<&str> = kinds.iter().map(|kind| kind.kind).collect();
     assert_eq!(
         names,
-        ["Namespace", "Network", "ConfigMap", "Secret", "Service", "Pod", "Deployment", "Job", "CronJob"]
+        [
+            "Namespace",
+            "Network",
+            "ConfigMap",
+            "Secret",
+            "PersistentVolumeClaim",
+            "Service",
+            "Pod",
+            "Deployment",
+            "Job",
+            "CronJob",
+            "BareMetalHost"
+        ]
     );
+}
+
+#[test]
+fn the_password_of_a_machine_goes_along_only_when_asked_for_and_is_kept_where_it_is() {
+    let kind = *KindTable::builtin().named("BareMetalHost").expect("a kind");
+    let host = json!({"metadata": {"name": "h", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "hunter2"}},
+        "spec": {"bmc": {"address": "b", "password": "hunter2"}, "image": "a"}});
+    let mut moved = portable(&kind, &host).expect("it moves");
+    assert!(moved.to_string().contains("hunter2"));
+    hide_passwords(&kind, &mut moved);
+    assert!(!moved.to_string().contains("hunter2"), "{moved}");
+    moved["spec"]["image"] = json!("b");
+    let next = taken_in(&kind, moved, &host);
+    assert_eq!(next["spec"], json!({"bmc": {"address": "b", "password": "hunter2"}, "image": "b"}));
 }

@@ -23,8 +23,14 @@ pub enum Wire {
     Flag,
     /// Seconds and nanoseconds.
     Time,
+    /// The same to the microsecond.
+    MicroTime,
     /// A list of texts.
     Texts,
+    /// A list of numbers.
+    Numbers,
+    /// A quantity; none means not set.
+    Quantity,
     /// A number or a text, such as a port.
     NumberOrText,
     /// Text to text.
@@ -207,19 +213,23 @@ fn entry(bytes: &[u8]) -> Result<(String, &[u8]), ProtobufFault> {
     Ok((key, value))
 }
 
-fn time(bytes: &[u8]) -> Result<Option<String>, ProtobufFault> {
-    let mut seconds = 0i64;
+fn time(bytes: &[u8], format: &str) -> Result<Option<String>, ProtobufFault> {
+    let (mut seconds, mut nanos) = (0i64, 0i64);
     let mut reader = Reader(bytes);
     while let Some((number, item)) = reader.next()? {
-        if let (1, Item::Number(value)) = (number, item) {
-            seconds = value.cast_signed();
+        match (number, item) {
+            (1, Item::Number(value)) => seconds = value.cast_signed(),
+            (2, Item::Number(value)) => nanos = value.cast_signed(),
+            _ => {}
         }
     }
     if bytes.is_empty() {
         return Ok(None);
     }
-    let at = Timestamp::from_second(seconds).map_err(|_| ProtobufFault::Broken("a time is out of range"))?;
-    Ok(Some(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
+    let range = |_| ProtobufFault::Broken("a time is out of range");
+    let nanos = i32::try_from(nanos).map_err(|_| ProtobufFault::Broken("a time is out of range"))?;
+    let at = Timestamp::new(seconds, nanos).map_err(range)?;
+    Ok(Some(at.strftime(format).to_string()))
 }
 
 /// Type 0 is a number, type 1 a text; the other one is sent too, empty.
@@ -261,10 +271,14 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
         (Wire::Text, Item::Bytes(bytes)) => text(bytes)?.into(),
         (Wire::Number | Wire::OptionalNumber, Item::Number(number)) => number.cast_signed().into(),
         (Wire::Boolean | Wire::Flag, Item::Number(number)) => Value::Bool(number != 0),
-        (Wire::Time, Item::Bytes(bytes)) => match time(bytes)? {
-            Some(time) => time.into(),
-            None => return Ok(()),
-        },
+        (Wire::Time | Wire::MicroTime, Item::Bytes(bytes)) => {
+            let format =
+                if matches!(field.wire, Wire::MicroTime) { "%Y-%m-%dT%H:%M:%S.%6fZ" } else { "%Y-%m-%dT%H:%M:%SZ" };
+            match time(bytes, format)? {
+                Some(time) => time.into(),
+                None => return Ok(()),
+            }
+        }
         (Wire::Message(fields), Item::Bytes(bytes)) => {
             let inner = message(bytes, fields, field.name)?;
             if inner.is_empty() {
@@ -278,6 +292,11 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
             return Ok(());
         }
         (Wire::NumberOrText, Item::Bytes(bytes)) => number_or_text(bytes)?,
+        (Wire::Numbers, Item::Number(number)) => return push(found, field, number.cast_signed().into()),
+        (Wire::Quantity, Item::Bytes(bytes)) => match quantity(bytes, field.name)? {
+            Some(quantity) => quantity,
+            None => return Ok(()),
+        },
         (Wire::Texts, Item::Bytes(bytes)) => return push(found, field, text(bytes)?.into()),
         (Wire::Messages(fields), Item::Bytes(bytes)) => {
             let inner = Value::Object(message(bytes, fields, field.name)?);
@@ -290,8 +309,7 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
         }
         (Wire::Quantities, Item::Bytes(bytes)) => {
             let (key, value) = entry(bytes)?;
-            let mut quantity = message(value, &[Field::new(1, "quantity", Wire::Text)], field.name)?;
-            let value = quantity.remove("quantity").unwrap_or_else(|| "0".into());
+            let value = quantity(value, field.name)?.unwrap_or_else(|| "0".into());
             return insert(found, field, key, value);
         }
         (Wire::BytesMap, Item::Bytes(bytes)) => {
@@ -303,6 +321,10 @@ fn put(found: &mut Map<String, Value>, field: &Field, item: Item<'_>) -> Result<
     };
     found.insert(field.name.to_owned(), one);
     Ok(())
+}
+
+fn quantity(bytes: &[u8], inside: &str) -> Result<Option<Value>, ProtobufFault> {
+    Ok(message(bytes, &[Field::new(1, "quantity", Wire::Text)], inside)?.remove("quantity"))
 }
 
 fn push(found: &mut Map<String, Value>, field: &Field, item: Value) -> Result<(), ProtobufFault> {

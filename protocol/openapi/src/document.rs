@@ -15,7 +15,7 @@ pub fn path_of(group: &str, version: &str) -> String {
 /// The document.
 pub fn document(kinds: &KindTable, group: &str, version: &str) -> Value {
     let (mut paths, mut schemas) = (Map::new(), Schemas::new());
-    for kind in kinds.iter() {
+    for kind in kinds.served() {
         if (kind.group, kind.version) == (group, version) {
             paths::describe(kind, &mut schemas, &mut paths);
         }

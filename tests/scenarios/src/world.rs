@@ -15,6 +15,7 @@ use mkube_messages::router::DeviceReader;
 use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
+use mkube_model::metadata;
 use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::pod_logs::PodLogs;
@@ -274,7 +275,8 @@ impl World {
         .await
     }
 
-    /// What users have stored: each object's key and revision. Nodes and events change by themselves and are left out.
+    /// What users have stored: each object's key and revision. What changes by itself does not count: nodes, events, the status of
+    /// networks, the configuration that is made of them.
     pub fn stored(&self) -> Vec<(String, u64)> {
         let view = self.view();
         let mut all: Vec<(String, u64)> = view
@@ -282,8 +284,13 @@ impl World {
             .iter()
             .filter(|(id, _)| id.plural != "nodes" && id.plural != "events")
             .flat_map(|(id, kind)| {
-                kind.objects.iter().map(|(key, object)| (format!("{}/{key}", id.plural), object.revision))
+                kind.objects.iter().map(|(key, object)| {
+                    let generation = || metadata::generation(&object.value());
+                    let number = if id.plural == "networks" { generation() } else { object.revision };
+                    (format!("{}/{key}", id.plural), number)
+                })
             })
+            .filter(|(key, _)| key != "configmaps/infra/mkube-console-config")
             .collect();
         all.sort();
         all

@@ -1,6 +1,7 @@
 //! Programs of others against `mkube dev`: kubectl and the Python client.
 
 mod explain;
+mod kinds;
 mod kubectl;
 mod kubectl_tool;
 mod python;

@@ -6,7 +6,9 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
-use super::{AGE, Home, Kind, NAME, at, by_itself, column, pod_template, schema_of, template_wire, typed};
+use super::{
+    AGE, Home, Kind, NAME, at, by_itself, column, placing_wire, pod_template, schema_of, template_wire, typed,
+};
 use crate::metadata;
 use crate::problem::Problem;
 use crate::protobuf::{Field, METADATA, Wire};
@@ -58,9 +60,23 @@ pub(super) const DEPLOYMENT: Kind = Kind {
 
 const SPEC: &[Field] = &[
     Field::new(1, "replicas", Wire::OptionalNumber),
-    Field::new(2, "selector", Wire::Message(&[Field::new(1, "matchLabels", Wire::TextMap)])),
+    Field::new(2, "selector", Wire::Message(placing_wire::LABEL_SELECTOR)),
     Field::new(3, "template", Wire::Message(template_wire::TEMPLATE)),
-    Field::new(4, "strategy", Wire::Message(&[Field::new(1, "type", Wire::Text)])),
+    Field::new(
+        4,
+        "strategy",
+        Wire::Message(&[
+            Field::new(1, "type", Wire::Text),
+            Field::new(
+                2,
+                "rollingUpdate",
+                Wire::Message(&[
+                    Field::new(1, "maxUnavailable", Wire::NumberOrText),
+                    Field::new(2, "maxSurge", Wire::NumberOrText),
+                ]),
+            ),
+        ]),
+    ),
     Field::new(5, "minReadySeconds", Wire::Number),
     Field::new(6, "revisionHistoryLimit", Wire::OptionalNumber),
     Field::new(7, "paused", Wire::Flag),

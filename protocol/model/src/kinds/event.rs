@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Event;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
+use crate::protobuf::{Field, METADATA, Wire};
 
 use super::{Home, Kind, age, at, by_itself, column, no_default, no_warnings, schema_of, typed};
 
@@ -57,8 +58,44 @@ pub(super) const EVENT: Kind = Kind {
     typed: typed::<Event>,
     schema: schema_of::<Event>,
     warnings: no_warnings,
-    protobuf: &[],
+    protobuf: WIRE,
 };
+
+const WIRE: &[Field] = &[
+    Field::new(1, "metadata", Wire::Message(METADATA)),
+    Field::new(2, "involvedObject", Wire::Message(REFERENCE)),
+    Field::new(3, "reason", Wire::Text),
+    Field::new(4, "message", Wire::Text),
+    Field::new(5, "source", Wire::Message(SOURCE)),
+    Field::new(6, "firstTimestamp", Wire::Time),
+    Field::new(7, "lastTimestamp", Wire::Time),
+    Field::new(8, "count", Wire::Number),
+    Field::new(9, "type", Wire::Text),
+    Field::new(10, "eventTime", Wire::MicroTime),
+    Field::new(11, "series", Wire::Message(SERIES)),
+    Field::new(12, "action", Wire::Text),
+    Field::new(13, "related", Wire::Message(REFERENCE)),
+    Field::new(14, "reportingComponent", Wire::Text),
+    Field::new(15, "reportingInstance", Wire::Text),
+];
+
+/// An object that an event speaks of.
+pub(super) const REFERENCE: &[Field] = &[
+    Field::new(1, "kind", Wire::Text),
+    Field::new(2, "namespace", Wire::Text),
+    Field::new(3, "name", Wire::Text),
+    Field::new(4, "uid", Wire::Text),
+    Field::new(5, "apiVersion", Wire::Text),
+    Field::new(6, "resourceVersion", Wire::Text),
+    Field::new(7, "fieldPath", Wire::Text),
+];
+
+/// Who tells it.
+pub(super) const SOURCE: &[Field] = &[Field::new(1, "component", Wire::Text), Field::new(2, "host", Wire::Text)];
+
+/// How often it happened.
+pub(super) const SERIES: &[Field] =
+    &[Field::new(1, "count", Wire::Number), Field::new(2, "lastObservedTime", Wire::MicroTime)];
 
 /// The age of the first of several times that is there.
 fn seen(object: &Value, places: &[&str], now: Timestamp) -> Value {

@@ -1,21 +1,29 @@
 //! The table of kinds. Everything the API does, it does to a row of this table; a new kind is one file and one line here.
 
+mod absent;
+mod bare_metal_host;
 mod config_map;
+mod container_wire;
 mod cron_job;
 mod deployment;
 mod dns_entry;
 mod event;
+mod event_view;
 mod home;
 mod job;
+mod lease;
 mod namespace;
 mod network;
 mod node;
+mod persistent_volume_claim;
+mod placing_wire;
 mod pod;
 mod pod_columns;
 mod pod_images;
 mod pod_probes;
 mod pod_template;
 mod replica_set;
+mod reviews;
 mod scale;
 mod secret;
 mod service;
@@ -31,13 +39,17 @@ use serde_json::Value;
 use crate::problem::Problem;
 use crate::protobuf::Field;
 
+pub use absent::why_absent;
+pub use bare_metal_host::BARE_METAL_HOSTS;
 pub use cron_job::{SCHEDULED_AT, schedule_of};
 pub use deployment::share_of;
 pub use event::{EventFacts, coalesce, new_event};
+pub use event_view::{EVENT_VIEW, View, view_at};
 pub use home::{Home, NODE_ANNOTATION};
 pub use network::{
     CONFIGURED_IN, NETWORKS, configured_in, network_clashes, network_holders, network_object, network_of,
 };
+pub use reviews::{REVIEWS, review_at, reviewed};
 pub use scale::{SCALE, rescaled, scale_of};
 pub use typed::{prune, schema_of, typed, unknown_fields};
 
@@ -112,7 +124,7 @@ pub struct Kind {
 }
 
 /// Kinds that the Go controller had in the core group: they are served there too, and discovery does not tell.
-const ALSO_IN_CORE: [KindId; 2] = [KindId { group: "apps", plural: "deployments" }, NETWORKS];
+const ALSO_IN_CORE: [KindId; 3] = [KindId { group: "apps", plural: "deployments" }, NETWORKS, BARE_METAL_HOSTS];
 
 /// Group and plural: the key of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -154,6 +166,10 @@ impl Kind {
         if self.read_only {
             return &["get", "list", "watch"];
         }
+        // Answered, not stored.
+        if self.bucket.is_empty() {
+            return &["create"];
+        }
         &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
     }
 }
@@ -179,6 +195,9 @@ impl KindTable {
             cron_job::CRON_JOB,
             network::NETWORK,
             dns_entry::DNS_ENTRY,
+            bare_metal_host::BARE_METAL_HOST,
+            lease::LEASE,
+            persistent_volume_claim::PERSISTENT_VOLUME_CLAIM,
         ]))
     }
 
@@ -226,10 +245,15 @@ impl KindTable {
         self.0.iter()
     }
 
+    /// What clients are told of: the kinds, second looks at them, and questions that are answered and not stored.
+    pub fn served(&self) -> impl Iterator<Item = &Kind> {
+        self.0.iter().chain([&EVENT_VIEW.kind]).chain(&REVIEWS)
+    }
+
     /// Groups and versions there are, core first, each once; last those that only subresources belong to.
     pub fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
-        for kind in self.0.iter() {
+        for kind in self.served() {
             if !found.contains(&(kind.group, kind.version)) {
                 found.push((kind.group, kind.version));
             }
@@ -334,6 +358,9 @@ pub fn by_itself(_new: &Value, _old: Option<&Value>, _others: &mut dyn Iterator<
 pub fn no_warnings(_object: &Value) -> Vec<String> {
     Vec::new()
 }
+
+#[cfg(test)]
+mod wire_tests;
 
 #[cfg(test)]
 mod tests {

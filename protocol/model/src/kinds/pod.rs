@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::pod_columns::{or_none, ready_cell, restarts_cell, status_word};
-use super::{AGE, Home, Kind, NAME, at, column, pod_images, pod_probes, schema_of, typed};
+use super::{AGE, Home, Kind, NAME, at, column, pod_images, pod_probes, schema_of, template_wire, typed};
 use crate::boot_order;
 use crate::metadata;
 use crate::problem::Problem;
@@ -62,7 +62,7 @@ pub(super) const POD: Kind = Kind {
     },
     schema: schema_of::<Pod>,
     warnings,
-    protobuf: &[],
+    protobuf: template_wire::POD,
 };
 
 /// Numbers and quantities as the types of Kubernetes spell them.

@@ -4,18 +4,22 @@ use serde_json::json;
 
 use crate::{MAPS, PODS, quiet};
 
-const MEDIA: &[(&str, &str)] = &[
+pub const MEDIA: &[(&str, &str)] = &[
     ("content-type", "application/vnd.kubernetes.protobuf"),
     ("accept", "application/vnd.kubernetes.protobuf,application/json"),
 ];
 
 /// A field with bytes in it; short ones only.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [&[number << 3 | 2, bytes.len() as u8], bytes].concat()
 }
 
 fn envelope(kind: &str, object: &[u8]) -> Vec<u8> {
-    let types = [field(1, b"v1"), field(2, kind.as_bytes())].concat();
+    envelope_of("v1", kind, object)
+}
+
+pub fn envelope_of(api_version: &str, kind: &str, object: &[u8]) -> Vec<u8> {
+    let types = [field(1, api_version.as_bytes()), field(2, kind.as_bytes())].concat();
     [b"k8s\0".to_vec(), field(1, &types), field(2, object), field(3, b""), field(4, b"")].concat()
 }
 
@@ -115,7 +119,8 @@ async fn protobuf_that_is_broken_or_of_another_kind_is_refused() -> anyhow::Resu
         (MAPS, good[..good.len() - 9].to_vec(), 400),
         (MAPS, envelope("Secret", &metadata("m")), 400),
         (MAPS, envelope("ConfigMap", &field(9, b"new")), 400),
-        (PODS, envelope("Pod", &metadata("m")), 415),
+        (PODS, envelope("ConfigMap", &metadata("m")), 400),
+        ("/api/v1/nodes", envelope("Node", &metadata("m")), 415),
     ] {
         assert_eq!(api.send("POST", path, MEDIA, body.clone()).await?.code, code, "{body:?}");
     }

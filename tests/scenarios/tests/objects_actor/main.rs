@@ -325,7 +325,7 @@ async fn finalizers_keep_an_object_until_the_last_is_taken_away() {
 #[actix::test]
 async fn the_permanent_namespaces_are_there_and_cannot_be_deleted() {
     let bench = bench().await;
-    for name in ["default", "kube-system", "kube-public"] {
+    for name in ["default", "infra", "kube-system", "kube-public", "kube-node-lease"] {
         assert_eq!(bench.get("Namespace", name).map(|one| one["status"]["phase"].clone()), Some(json!("Active")));
         assert_eq!(bench.delete("Namespace", name).await.expect_err("permanent").code, 403);
     }
@@ -390,6 +390,22 @@ async fn a_crash_between_emptying_a_namespace_and_removing_it_leaves_no_namespac
     let bench = over(store);
     sleep(Duration::from_secs(1)).await;
     assert_eq!(bench.get("Namespace", "shop"), None);
+}
+
+#[actix::test]
+async fn a_namespace_that_was_being_emptied_when_the_process_died_is_emptied_on() {
+    tokio::time::pause();
+    let store = Arc::new(MemoryStore::default());
+    let going = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "uid": "u",
+        "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Terminating"}});
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "m", "namespace": "shop", "uid": "m"}, "data": {}});
+    store.put_behind("NAMESPACES", "shop", Some(&going.to_string()));
+    store.put_behind("CONFIGMAPS", "shop.m", Some(&map.to_string()));
+    let bench = over(store);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.get("Namespace", "shop"), None);
+    assert_eq!(bench.store.text("CONFIGMAPS", "shop.m"), None);
 }
 
 #[actix::test]
