@@ -13,7 +13,6 @@ use mkube_messages::objects::{
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::store::{CommitChanges, Committed, LoadContents, LoadNews, NewsNotices};
-
 use mkube_model::kinds::{EventFacts, Kind, KindId, KindTable};
 use mkube_model::neighbours::desired_store::{Expected, StoreChange, StoreContents, StoreFault};
 use mkube_model::neighbours::randomness::Randomness;
@@ -367,10 +366,9 @@ impl ObjectsActor {
         for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
             match outcome {
                 Ok(revision) => {
-                    let gone = ready.value.is_none();
-                    let created = ready.change.expected == Expected::Absent;
-                    let answer = (ready.answer, created, gone, ready.warnings);
-                    answers.insert((ready.kind, ready.key.clone(), revision), answer);
+                    let (gone, created) = (ready.value.is_none(), ready.change.expected == Expected::Absent);
+                    let place = (ready.kind, ready.key.clone(), revision);
+                    answers.insert(place, (ready.answer, created, gone, ready.warnings));
                     changes.push(Change { kind: ready.kind, key: ready.key, value: ready.value, revision });
                 }
                 Err(conflict) => {
