@@ -84,11 +84,15 @@ struct Subresource {
 
 fn subresources(kind: &Kind) -> Vec<Subresource> {
     const READ: &[&str] = &["get"];
+    const STREAM: &[&str] = &["create", "get"];
     const CHANGE: &[&str] = &["get", "patch", "update"];
     let own = (kind.group, kind.version, kind.kind);
     let named = kind.subresources.iter().map(|name| match *name {
         "scale" => Subresource { name, kind: (SCALE.group, SCALE.version, SCALE.kind), verbs: CHANGE },
         "eviction" => Subresource { name, kind: ("policy", "v1", "Eviction"), verbs: &["create"] },
+        "attach" => Subresource { name, kind: ("", "v1", "PodAttachOptions"), verbs: STREAM },
+        "exec" => Subresource { name, kind: ("", "v1", "PodExecOptions"), verbs: STREAM },
+        "portforward" => Subresource { name, kind: ("", "v1", "PodPortForwardOptions"), verbs: STREAM },
         name => Subresource { name, kind: own, verbs: READ },
     });
     let status = Subresource { name: "status", kind: own, verbs: if kind.read_only { READ } else { CHANGE } };
