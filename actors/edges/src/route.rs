@@ -18,8 +18,8 @@ use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, exec, export, images, import, logs, metrics, names, networks, offered, port_forward,
-    read, request_body, respond, scale, volumes, watching, write,
+    boot_plan, consistency, eviction, exec, export, images, import, logs, metrics, names, networks, offered,
+    port_forward, read, request_body, respond, scale, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -441,7 +441,10 @@ mod tests {
         assert_eq!(query.get("limit").map(String::as_str), Some("500"));
         assert_eq!(query.get("watch").map(String::as_str), Some(""));
         assert_eq!(query.get("x").map(String::as_str), Some("a b"));
-        assert_eq!(values_of("command=a+b&x=1&?&command=%26&command", "command"), Ok(vec!["a b".into(), "&".into(), "".into()]));
+        assert_eq!(
+            values_of("command=a+b&x=1&?&command=%26&command", "command"),
+            Ok(vec!["a b".into(), "&".into(), "".into()])
+        );
         assert!(query_of("labelSelector=%zz").is_err());
         assert!(percent_decoded("%zz").is_err());
         assert!(percent_decoded("%ff").is_err());

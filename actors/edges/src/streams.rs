@@ -64,7 +64,9 @@ pub fn protocol(request: &HttpRequest, spoken: &[&'static str]) -> Result<&'stat
         return Err(Status::bad_request("Upgrade request required"));
     }
     if !upgrade.eq_ignore_ascii_case("websocket") {
-        let why = format!("{upgrade} is not spoken here, only WebSocket: kubectl does from 1.30 on, and for port-forward from 1.31 on");
+        let why = format!(
+            "{upgrade} is not spoken here, only WebSocket: kubectl does from 1.30 on, and for port-forward from 1.31 on"
+        );
         return Err(Status::bad_request(why));
     }
     let offered: Vec<&str> = request

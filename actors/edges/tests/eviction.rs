@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
-use mkube_fakes::FakeClock;
+use mkube_edges::{
+    Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams,
+};
+use mkube_fakes::{FakeClock, FakeStreams};
 use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
@@ -97,6 +99,7 @@ impl Bench {
             tree,
             lease: None,
             logs: Arc::new(NoLogs),
+            streams: HttpStreams { exec: Arc::new(FakeStreams), ports: Arc::new(FakeStreams) },
             images: HttpImages {
                 cache: images_view().1,
                 rollouts: rollouts_view().1,

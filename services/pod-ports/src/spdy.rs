@@ -177,9 +177,9 @@ impl Session {
                 connection.abort();
                 self.streams.remove(&other);
             }
-            _ => self.waiting.retain(|_, half| {
-                half.error != Some(id) && half.data.as_ref().is_none_or(|(data, ..)| *data != id)
-            }),
+            _ => self
+                .waiting
+                .retain(|_, half| half.error != Some(id) && half.data.as_ref().is_none_or(|(data, ..)| *data != id)),
         }
     }
 

@@ -199,7 +199,9 @@ async fn a_port_nobody_listens_on_is_told_on_the_error_stream_in_the_words_of_ku
     let mut kubectl = Spdy::new();
     let (error, data) = kubectl.connect(0, port).await;
     let told = String::from_utf8(kubectl.end_of(error).await).expect("text");
-    let words = format!("error forwarding port {port} to pod default/web: dial tcp 127.0.0.1:{port}: connect: connection refused");
+    let words = format!(
+        "error forwarding port {port} to pod default/web: dial tcp 127.0.0.1:{port}: connect: connection refused"
+    );
     assert_eq!(told, words);
     assert_eq!(kubectl.end_of(data).await, b"");
     // The connection can go on.
@@ -260,7 +262,8 @@ async fn a_client_that_goes_ends_its_connections_even_where_the_pod_takes_nothin
     let (_, data) = kubectl.connect(0, port).await;
     let frame = kubectl.encoder.encode(&Frame::Data { id: data, fin: false, bytes: vec![0; 100_000].into() });
     // Until nothing more is taken.
-    while tokio::time::timeout(Duration::from_millis(300), kubectl.client.to_server.send(frame.clone())).await.is_ok() {}
+    while tokio::time::timeout(Duration::from_millis(300), kubectl.client.to_server.send(frame.clone())).await.is_ok() {
+    }
     kubectl.client.leave().await;
     wake.send_replace(true);
     tokio::time::timeout(PATIENCE, hears.recv()).await.expect("the pod's side ends too");

@@ -98,12 +98,12 @@ impl Packing {
 /// Reads the number and the texts of an unpacked block.
 fn parse(mut block: &[u8]) -> Result<Headers, Fault> {
     let damaged = Fault::Damaged("a header block is shorter than it says");
-    let mut number = |block: &mut &[u8]| {
+    let number = |block: &mut &[u8]| {
         let (number, rest) = block.split_first_chunk::<4>()?;
         *block = rest;
         usize::try_from(u32::from_be_bytes(*number)).ok()
     };
-    let mut text = |block: &mut &[u8]| {
+    let text = |block: &mut &[u8]| {
         let length = number(block)?;
         let (text, rest) = block.split_at_checked(length)?;
         *block = rest;

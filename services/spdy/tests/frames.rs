@@ -21,10 +21,9 @@ fn joined(frames: Vec<Frame>) -> Vec<Frame> {
     let mut all: Vec<Frame> = Vec::new();
     for frame in frames {
         match (all.last_mut(), frame) {
-            (
-                Some(Frame::Data { id, fin: ended @ false, bytes }),
-                Frame::Data { id: same, fin, bytes: more },
-            ) if *id == same => {
+            (Some(Frame::Data { id, fin: ended @ false, bytes }), Frame::Data { id: same, fin, bytes: more })
+                if *id == same =>
+            {
                 *bytes = [bytes.as_ref(), more.as_ref()].concat().into();
                 *ended = fin;
             }
