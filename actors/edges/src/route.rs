@@ -384,8 +384,10 @@ async fn push_notice_of(
 fn check_origin(request: &HttpRequest, parts: &HttpParts) -> Result<(), Status> {
     let Some(allowed) = &parts.allowed_hosts else { return Ok(()) };
     let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
-    // Libraries that speak WebSocket name the server itself. A page of another site cannot.
-    let own = |origin: &str| origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host));
+    // Libraries that speak WebSocket name the server itself, and a page of another site cannot.
+    let socket = request.headers().get("upgrade").is_some_and(|upgrade| upgrade == "websocket");
+    let own =
+        |origin: &str| socket && origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host));
     if request.headers().get("origin").is_some_and(|origin| !origin.to_str().is_ok_and(own)) {
         return Err(Status::new(403, "Forbidden", "requests of web pages (with an Origin header) are refused"));
     }
