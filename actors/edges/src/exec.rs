@@ -45,9 +45,7 @@ pub async fn answer(
     let order = ExecOrder { command, stdin: flag("stdin"), tty: flag("tty") };
     let wanted = Wanted { stdout: flag("stdout"), stderr: flag("stderr") && !order.tty };
     let session = parts.streams.exec.exec(&container, order).await?;
-    let (response, tunnel) = streams::upgrade(request, payload, parts, protocol)?;
-    actix_rt::spawn(serve(session, tunnel, wanted));
-    Ok(response)
+    streams::upgrade(request, payload, parts, protocol, |tunnel| serve(session, tunnel, wanted))
 }
 
 /// Attaching to what a container runs anyway: nobody here holds its standard streams.

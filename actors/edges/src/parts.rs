@@ -25,6 +25,7 @@ use crate::images::HttpImages;
 use crate::names::HttpNames;
 use crate::networks::HttpNetworks;
 use crate::streams::HttpStreams;
+use crate::usage::HttpUsage;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -45,6 +46,8 @@ pub struct HttpParts {
     pub logs: Arc<dyn PodLogs>,
     /// Commands in containers, and ports of pods.
     pub streams: HttpStreams,
+    /// What containers and the node use.
+    pub usage: HttpUsage,
     /// Images.
     pub images: HttpImages,
     /// What is told of networks and addresses.

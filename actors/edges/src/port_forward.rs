@@ -37,11 +37,15 @@ pub fn answer(
         return Err(Status::method_not_allowed());
     }
     let framing = if protocol == SPDY { PortFraming::Spdy } else { PortFraming::Channels(ports(request)?) };
-    let (response, tunnel) = streams::upgrade(request, payload, parts, protocol)?;
     let ports = parts.streams.ports.clone();
     let to = PodAddress { pod: key.to_string(), address };
-    actix_rt::spawn(async move { ports.forward(to, framing, tunnel).await });
-    Ok(response)
+    streams::upgrade(
+        request,
+        payload,
+        parts,
+        protocol,
+        |tunnel| async move { ports.forward(to, framing, tunnel).await },
+    )
 }
 
 /// `?ports=80`, several times or with commas.

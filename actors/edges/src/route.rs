@@ -19,7 +19,7 @@ use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
     boot_plan, consistency, eviction, exec, export, images, import, logs, metrics, names, networks, offered,
-    port_forward, read, request_body, respond, scale, volumes, watching, write,
+    port_forward, read, request_body, respond, scale, usage, volumes, watching, write,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -116,6 +116,9 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", "v1", "import"] => return import::answer(request, payload, parts, &query, How::Import).await,
         ["api", "v1", "apply"] => return import::answer(request, payload, parts, &query, How::Apply).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,
+        ["apis", "metrics.k8s.io", "v1beta1", rest @ ..] if get && !rest.is_empty() => {
+            return usage::answer(parts, rest, &query);
+        }
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),
         _ => {}

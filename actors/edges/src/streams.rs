@@ -82,13 +82,15 @@ pub fn protocol(request: &HttpRequest, spoken: &[&'static str]) -> Result<&'stat
     })
 }
 
-/// Upgrades a connection whose [`protocol`] was chosen. The tunnel's ends live on when the request is answered.
-pub fn upgrade(
+/// Upgrades a connection whose [`protocol`] was chosen. `serve` works on it for as long as its client is there; it notices by the
+/// ends of the tunnel.
+pub fn upgrade<Served: Future<Output = ()> + 'static>(
     request: &HttpRequest,
     payload: web::Payload,
     parts: &HttpParts,
     protocol: &'static str,
-) -> Result<(HttpResponse, Tunnel), Status> {
+    serve: impl FnOnce(Tunnel) -> Served,
+) -> Result<HttpResponse, Status> {
     let place = Place::take(&parts.figures)?;
     let refused = |error: actix_web::Error| Status::bad_request(format!("the connection cannot be upgraded: {error}"));
     let (response, session, messages) =
@@ -96,11 +98,12 @@ pub fn upgrade(
     let messages = messages.max_frame_size(MESSAGE).aggregate_continuations().max_continuation_size(MESSAGE);
     let (to_us, incoming) = mpsc::channel(WAITING);
     let (outgoing, from_us) = mpsc::channel(WAITING);
+    let served = serve(Tunnel { incoming, outgoing });
     actix_rt::spawn(async move {
         let _place = place;
-        pump(session, messages, to_us, from_us).await;
+        tokio::join!(pump(session, messages, to_us, from_us), served);
     });
-    Ok((response, Tunnel { incoming, outgoing }))
+    Ok(response)
 }
 
 /// Passes messages on until one side has gone.

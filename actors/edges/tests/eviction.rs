@@ -9,6 +9,7 @@ use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
 use mkube_edges::{
     Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams,
+    HttpUsage,
 };
 use mkube_fakes::{FakeClock, FakeStreams};
 use mkube_messages::bus::bus_view;
@@ -100,6 +101,7 @@ impl Bench {
             lease: None,
             logs: Arc::new(NoLogs),
             streams: HttpStreams { exec: Arc::new(FakeStreams), ports: Arc::new(FakeStreams) },
+            usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,
                 rollouts: rollouts_view().1,

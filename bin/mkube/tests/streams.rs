@@ -281,6 +281,29 @@ fn logs_are_those_that_kubectl_asks_for() {
     assert!(!wrong.status.success());
 }
 
+#[test]
+fn top_shows_what_containers_and_the_node_use() {
+    if !real_containers("kubectl top") || !kubectl_is_there("kubectl top") {
+        return;
+    }
+    let stage = Stage::new("kubectl-top");
+    let top = |line: &str| stage.run(&format!("top {line}"), &[], b"");
+    let megabytes = |line: &str, column: usize| {
+        eventually(line, SOON, || {
+            let output = top(line);
+            let told = text(&output.stdout);
+            let row = told.lines().find(|line| line.starts_with("box") || line.starts_with("mkube"));
+            let cell = row.and_then(|row| row.split_whitespace().nth(column)?.strip_suffix("Mi")?.parse::<u64>().ok());
+            cell.ok_or_else(|| format!("{told}{}", text(&output.stderr)))
+        })
+    };
+    assert!(megabytes("pod box", 2) < 100, "one small process");
+    assert!(megabytes("pod --containers", 3) < 100, "the only container of the pod is all of it");
+    assert!(megabytes("node", 3) > 10, "a whole machine");
+    let nobody = top("pod nosuch");
+    assert!(text(&nobody.stderr).contains("not found"), "{}", text(&nobody.stderr));
+}
+
 /// Statements 56 and 60, the part of Python.
 #[test]
 fn the_python_client_runs_commands_and_forwards_ports() {

@@ -71,8 +71,17 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
             resources.push(resource);
         }
     }
+    resources.extend(measured(group).map(|(plural, namespaced, kind)| {
+        json!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]})
+    }));
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
+}
+
+/// What is only measured, and no object: plural, whether it is in a namespace, and kind.
+fn measured(group: &str) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
+    let all = [("nodes", false, "NodeMetrics"), ("pods", true, "PodMetrics")];
+    all.into_iter().filter(move |_| group == "metrics.k8s.io")
 }
 
 struct Subresource {
@@ -114,6 +123,13 @@ pub fn aggregated(kinds: &KindTable, core: bool) -> Value {
                         .iter()
                         .filter(|kind| kind.group == group && kind.version == version)
                         .map(aggregated_resource)
+                        .chain(measured(group).map(|(plural, namespaced, kind)| {
+                            json!({
+                                "resource": plural, "singularResource": "", "verbs": ["get", "list"],
+                                "responseKind": {"group": group, "version": version, "kind": kind},
+                                "scope": if namespaced { "Namespaced" } else { "Cluster" },
+                            })
+                        }))
                         .collect();
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })

@@ -4,7 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use mkube_bus::{BusParts, NatsEdge};
-use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams};
+use mkube_edges::{
+    Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams, HttpUsage,
+};
 use mkube_messages::door::Doorway;
 use mkube_messages::lease::LeaseReader;
 use mkube_messages::request::Floor;
@@ -38,6 +40,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         lease: settings.lease.clone(),
         logs: settings.logs,
         streams: settings.streams,
+        usage: HttpUsage { device: wires.device(), find: super::usage_finder(wires.device()) },
         images: HttpImages {
             cache: wires.views.images.1.clone(),
             rollouts: wires.views.rollouts.1.clone(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mkube_boot::Document;
 use mkube_dns::Mode;
-use mkube_edges::HttpStreams;
+use mkube_edges::{ContainerUsage, HttpStreams};
 use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
@@ -22,7 +22,7 @@ use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::Floor;
 use mkube_messages::rollouts::RolloutsReader;
-use mkube_messages::router::DeviceReader;
+use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::bus::Bus;
@@ -296,14 +296,27 @@ fn under(name: &str, actors: Vec<ChildSpec>) -> Child {
     Child::Supervisor(supervisor(name, actors.into_iter().map(Child::Actor).collect()))
 }
 
+/// What containers use, as the device tells.
+fn usage_finder(device: DeviceReader) -> Arc<dyn Fn(&ContainerRef) -> Option<ContainerUsage> + Send + Sync> {
+    Arc::new(move |container: &ContainerRef| {
+        let device = device.borrow();
+        let row = row_of(&device, container).filter(|row| row.state == ContainerState::Running)?;
+        Some(ContainerUsage { memory: row.memory_current?, cpu_percent: row.cpu_percent.unwrap_or(0.0) })
+    })
+}
+
+/// The row of a container.
+fn row_of(device: &DeviceSnapshot, container: &ContainerRef) -> Option<Arc<ContainerRow>> {
+    let owner = container.owner();
+    // A row of that name may be another pod's, whose mark says so.
+    let ours = |row: &&Arc<ContainerRow>| mkube_pods::owner_in_mark(&row.comment).is_none_or(|of| of == owner);
+    container.row_names().iter().find_map(|name| device.containers.get(name).filter(ours)).cloned()
+}
+
 /// Finds the row of a container whose output is asked for.
 pub fn row_finder(device: DeviceReader) -> FindRow {
     Arc::new(move |container: &ContainerRef| {
-        let device = device.borrow();
-        let owner = container.owner();
-        // A row of that name may be another pod's, whose mark says so.
-        let ours = |row: &&Arc<ContainerRow>| mkube_pods::owner_in_mark(&row.comment).is_none_or(|of| of == owner);
-        let row = container.row_names().iter().find_map(|name| device.containers.get(name).filter(ours))?;
+        let row = row_of(&device.borrow(), container)?;
         Some(RowState {
             name: row.name.clone(),
             id: row.id.0.clone(),

@@ -223,7 +223,7 @@ impl KindTable {
         self.0.iter()
     }
 
-    /// Groups and versions there are, core first, each once; last those that only subresources belong to.
+    /// Groups and versions there are, core first, each once; last those that only subresources belong to, and the one of figures.
     pub fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         for kind in self.0.iter() {
@@ -236,6 +236,7 @@ impl KindTable {
         if evicts && !found.contains(&("policy", "v1")) {
             found.push(("policy", "v1"));
         }
+        found.push(("metrics.k8s.io", "v1beta1"));
         found
     }
 }

@@ -16,6 +16,7 @@ mod patches;
 mod protobuf;
 mod rust_client;
 mod scale;
+mod streams;
 mod watching;
 
 use std::time::Duration;
