@@ -4,6 +4,7 @@
 //! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
 //!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
+//!          Upgraded connections (exec, port-forward) are served by neighbours.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
 mod boot_plan;

@@ -153,7 +153,7 @@ async fn requests_that_are_no_such_upgrade_are_refused_with_a_status() -> anyhow
 #[actix_rt::test]
 async fn ports_are_forwarded_in_the_framing_that_the_client_speaks() -> anyhow::Result<()> {
     let world = world(Setup::default()).await?;
-    let ip = world.api().get(&format!("{PODS}/box")).await?.expect(200)["status"]["podIP"].clone();
+    let ip = world.api().get(&format!("{PODS}/box")).await?.expect(200).body["status"]["podIP"].clone();
     let ip = ip.as_str().expect("an address");
     for (path, offered, framing) in [
         ("box/portforward", SPDY, "Spdy".to_owned()),
@@ -191,7 +191,7 @@ async fn upgraded_connections_are_bounded_and_leave_no_trace() -> anyhow::Result
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
         let page = world.api().get("/metrics").await?;
-        if page.text().contains("mkube_http_streams 0") {
+        if page.text.contains("mkube_http_streams 0\n") {
             break;
         }
         anyhow::ensure!(tokio::time::Instant::now() < deadline, "connections of clients that left are still there");
