@@ -48,4 +48,4 @@ pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
 pub use streams::HttpStreams;
-pub use usage::{ContainerUsage, HttpUsage};
+pub use usage::{ContainerUsage, FindUsage, HttpUsage};

@@ -41,6 +41,9 @@ pub struct HttpUsage {
     pub find: FindUsage,
 }
 
+/// What is shown of one object; nothing where there are no figures.
+type Figures = fn(&HttpParts, &StoredObject, Timestamp) -> Option<Value>;
+
 /// Answers a read below the group.
 pub fn answer(parts: &HttpParts, rest: &[&str], query: &Query) -> Result<HttpResponse, Status> {
     let (plural, namespace, name) = match *rest {
@@ -50,9 +53,9 @@ pub fn answer(parts: &HttpParts, rest: &[&str], query: &Query) -> Result<HttpRes
         [plural @ "nodes", name] => (plural, None, Some(name)),
         _ => return Err(Status::no_such_path()),
     };
-    let (kind, figures): (_, fn(&HttpParts, &StoredObject, Timestamp) -> Option<Value>) = match plural {
-        "pods" => ("Pod", of_pod),
-        "nodes" => ("Node", of_node),
+    let (kind, figures) = match plural {
+        "pods" => ("Pod", of_pod as Figures),
+        "nodes" => ("Node", of_node as Figures),
         _ => return Err(Status::no_such_path()),
     };
     let kind = *parts.objects.kinds().named(kind).ok_or_else(Status::no_such_path)?;

@@ -86,11 +86,12 @@ async fn serve(running: ExecSession, session: Session, messages: MessageStream) 
         let mut session = session.clone();
         while let Some(Ok(message)) = messages.recv().await {
             match message {
-                AggregatedMessage::Binary(bytes) => match channels::input_of(&bytes) {
+                AggregatedMessage::Binary(bytes) => {
                     // One that has ended takes nothing more, and what is odd is not for it.
-                    Ok(Some(one)) => drop(input.send(one).await),
-                    Ok(None) | Err(_) => {}
-                },
+                    if let Ok(Some(one)) = channels::input_of(&bytes) {
+                        let _ = input.send(one).await;
+                    }
+                }
                 AggregatedMessage::Ping(bytes) => drop(session.pong(&bytes).await),
                 AggregatedMessage::Text(_) | AggregatedMessage::Pong(_) => {}
                 AggregatedMessage::Close(_) => return,

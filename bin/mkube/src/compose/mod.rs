@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mkube_boot::Document;
 use mkube_dns::Mode;
-use mkube_edges::{ContainerUsage, HttpStreams};
+use mkube_edges::{ContainerUsage, FindUsage, HttpStreams};
 use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
@@ -297,7 +297,7 @@ fn under(name: &str, actors: Vec<ChildSpec>) -> Child {
 }
 
 /// What containers use, as the device tells.
-fn usage_finder(device: DeviceReader) -> Arc<dyn Fn(&ContainerRef) -> Option<ContainerUsage> + Send + Sync> {
+fn usage_finder(device: DeviceReader) -> FindUsage {
     Arc::new(move |container: &ContainerRef| {
         let device = device.borrow();
         let row = row_of(&device, container).filter(|row| row.state == ContainerState::Running)?;
