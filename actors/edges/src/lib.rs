@@ -4,13 +4,16 @@
 //! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
 //!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
+//!          Upgraded connections (exec, port-forward) are served by neighbours.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
 mod boot_plan;
 mod consistency;
+mod containers;
 mod dns_report;
 mod documents;
 mod eviction;
+mod exec;
 mod export;
 mod health;
 mod http_edge;
@@ -25,13 +28,16 @@ mod networks;
 mod offered;
 mod openapi;
 mod parts;
+mod port_forward;
 mod read;
 mod request_body;
 mod respond;
 mod reviews;
 mod route;
 mod scale;
+mod streams;
 mod taking_in;
+mod usage;
 mod volumes;
 mod watching;
 mod write;
@@ -44,3 +50,5 @@ pub use images::HttpImages;
 pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
+pub use streams::HttpStreams;
+pub use usage::{ContainerUsage, FindUsage, HttpUsage};

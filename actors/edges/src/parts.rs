@@ -26,6 +26,8 @@ use crate::health::HealthChecks;
 use crate::images::HttpImages;
 use crate::names::HttpNames;
 use crate::networks::HttpNetworks;
+use crate::streams::HttpStreams;
+use crate::usage::HttpUsage;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -44,6 +46,10 @@ pub struct HttpParts {
     pub lease: Option<LeaseReader>,
     /// Containers' output.
     pub logs: Arc<dyn PodLogs>,
+    /// Commands in containers, and ports of pods.
+    pub streams: HttpStreams,
+    /// What containers and the node use.
+    pub usage: HttpUsage,
     /// Images.
     pub images: HttpImages,
     /// What is told of networks and addresses.
@@ -83,6 +89,8 @@ pub struct Figures {
     pub(crate) requests: AtomicU64,
     pub(crate) errors: AtomicU64,
     pub(crate) watches: AtomicUsize,
+    /// Connections that were upgraded and are still there.
+    pub(crate) streams: AtomicUsize,
     pub(crate) in_flight: AtomicUsize,
     /// Bytes of bodies that are being read or worked on.
     pub(crate) body_bytes: AtomicUsize,

@@ -18,8 +18,8 @@ use crate::negotiate::{Form, form};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, export, images, import, logs, metrics, names, networks, offered, openapi, read,
-    request_body, respond, reviews, scale, volumes, watching, write, writing,
+    boot_plan, consistency, eviction, exec, export, images, import, logs, metrics, names, networks, offered, openapi,
+    port_forward, read, request_body, respond, reviews, scale, usage, volumes, watching, write, writing,
 };
 
 /// Requests worked on at the same time, watches and followed logs aside.
@@ -121,6 +121,9 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", "v1", "import"] => return import::answer(request, payload, parts, &query, How::Import).await,
         ["api", "v1", "apply"] => return import::answer(request, payload, parts, &query, How::Apply).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,
+        ["apis", "metrics.k8s.io", "v1beta1", rest @ ..] if get && !rest.is_empty() => {
+            return usage::answer(parts, rest, &query);
+        }
         ["api", version] if get => return resources(parts, "", version),
         ["apis", group, version] if get => return resources(parts, group, version),
         _ => {}
@@ -191,6 +194,9 @@ async fn work_on(
     {
         return match (sub, request.method()) {
             ("log", &Method::GET) => logs::answer(parts, &target, &query).await,
+            ("exec", &Method::GET | &Method::POST) => exec::answer(request, payload, parts, &target, &query).await,
+            ("attach", &Method::GET | &Method::POST) => exec::attach(parts, &target, &query),
+            ("portforward", &Method::GET | &Method::POST) => port_forward::answer(request, payload, parts, &target),
             ("scale", _) => scale::answer(request, payload, parts, &target, &query, wants).await,
             ("eviction", &Method::POST) => {
                 let body = body(request, payload, parts, EVICTION).await?;
@@ -400,10 +406,14 @@ async fn push_notice_of(
 /// A web page must not be able to drive the API of the machine it is read on.
 fn check_origin(request: &HttpRequest, parts: &HttpParts) -> Result<(), Status> {
     let Some(allowed) = &parts.allowed_hosts else { return Ok(()) };
-    if request.headers().contains_key("origin") {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    // Libraries that speak WebSocket name the server itself, and a page of another site cannot.
+    let socket = request.headers().get("upgrade").is_some_and(|upgrade| upgrade == "websocket");
+    let own =
+        |origin: &str| socket && origin.split_once("://").is_some_and(|(_, from)| from.eq_ignore_ascii_case(host));
+    if request.headers().get("origin").is_some_and(|origin| !origin.to_str().is_ok_and(own)) {
         return Err(Status::new(403, "Forbidden", "requests of web pages (with an Origin header) are refused"));
     }
-    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
     if host.is_empty() || allowed.iter().any(|one| one.eq_ignore_ascii_case(host)) {
         return Ok(());
     }
@@ -420,6 +430,13 @@ pub fn query_of(text: &str) -> Result<Query, Status> {
         query.entry(decode(name)?).or_insert(decode(value)?);
     }
     Ok(query)
+}
+
+/// Every value of a parameter that may be there several times, in order.
+pub fn values_of(text: &str, name: &str) -> Result<Vec<String>, Status> {
+    let parts = text.split('&').map(|part| part.trim_start_matches('?'));
+    let pairs = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decoded(&value.replace('+', " "))).collect()
 }
 
 fn percent_decoded(text: &str) -> Result<String, Status> {
@@ -449,6 +466,10 @@ mod tests {
         assert_eq!(query.get("limit").map(String::as_str), Some("500"));
         assert_eq!(query.get("watch").map(String::as_str), Some(""));
         assert_eq!(query.get("x").map(String::as_str), Some("a b"));
+        assert_eq!(
+            values_of("command=a+b&x=1&?&command=%26&command", "command"),
+            Ok(vec!["a b".into(), "&".into(), "".into()])
+        );
         assert!(query_of("labelSelector=%zz").is_err());
         assert!(percent_decoded("%zz").is_err());
         assert!(percent_decoded("%ff").is_err());

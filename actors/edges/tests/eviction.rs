@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
-use mkube_fakes::FakeClock;
+use mkube_edges::{
+    Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams,
+    HttpUsage,
+};
+use mkube_fakes::{FakeClock, FakeStreams};
 use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
@@ -98,6 +101,8 @@ impl Bench {
             tree,
             lease: None,
             logs: Arc::new(NoLogs),
+            streams: HttpStreams { exec: Arc::new(FakeStreams), ports: Arc::new(FakeStreams) },
+            usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,
                 rollouts: rollouts_view().1,

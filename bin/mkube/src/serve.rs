@@ -12,6 +12,7 @@ use mkube_microdns_client::MicrodnsClient;
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::bus::Bus;
+use mkube_model::neighbours::container_exec::ContainerExec;
 use mkube_model::neighbours::pod_logs::PodLogs;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::neighbours::router::Router;
@@ -21,10 +22,11 @@ use mkube_model::settings::{
     RepairMode, RolloutSettings, Settings, StoreKind,
 };
 use mkube_nats_bus::NatsBus;
+use mkube_pod_ports::NetworkPorts;
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
-use mkube_routeros::{Password, RestOptions, RestRouter};
+use mkube_routeros::{DeviceExec, FindContainer, Password, RestOptions, RestRouter, RunningRow};
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 
 use crate::cli::ServeArgs;
@@ -130,6 +132,10 @@ impl Prepared {
             let find = row_finder(device);
             Arc::new(ContainerLogs::new(log_directory.clone(), log_router.clone(), find)) as Arc<dyn PodLogs>
         };
+        let exec = DeviceExec::new(rest_options(&settings)?).map_err(|why| Failure::text(CONFIGURATION, why))?;
+        let exec = move |device: mkube_messages::router::DeviceReader| {
+            Arc::new(exec.finding(running_row(device))) as Arc<dyn ContainerExec>
+        };
         let neighbours = Neighbours {
             router,
             store,
@@ -137,6 +143,8 @@ impl Prepared {
             tarballs: Arc::new(tarballs),
             disk_map: map,
             logs: Arc::new(logs),
+            exec: Arc::new(exec),
+            ports: Arc::new(NetworkPorts),
             prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),
@@ -212,6 +220,12 @@ fn image_source(settings: &Settings, router: Arc<dyn Router>, made_here: Vec<Str
     });
     let options = PullOptions { made_here, ..PullOptions::of(settings) };
     ImageSource::start(PullParts { options, architecture, clock: Arc::new(SystemClock) })
+}
+
+/// The row of a container, for commands in it.
+fn running_row(device: mkube_messages::router::DeviceReader) -> FindContainer {
+    let find = row_finder(device);
+    Arc::new(move |container| find(container).map(|row| RunningRow { id: row.id, running: row.running }))
 }
 
 fn rollout_rules(settings: &RolloutSettings) -> Rules {

@@ -71,8 +71,17 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
             resources.push(resource);
         }
     }
+    resources.extend(measured(group).map(|(plural, namespaced, kind)| {
+        json!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]})
+    }));
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
+}
+
+/// What is only measured, and no object: plural, whether it is in a namespace, and kind.
+fn measured(group: &str) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
+    let all = [("nodes", false, "NodeMetrics"), ("pods", true, "PodMetrics")];
+    all.into_iter().filter(move |_| group == "metrics.k8s.io")
 }
 
 /// What a kind has beside the object itself, such as `status`.
@@ -88,11 +97,15 @@ pub struct Subresource {
 /// All of a kind.
 pub fn subresources(kind: &Kind) -> Vec<Subresource> {
     const READ: &[&str] = &["get"];
+    const STREAM: &[&str] = &["create", "get"];
     const CHANGE: &[&str] = &["get", "patch", "update"];
     let own = (kind.group, kind.version, kind.kind);
     let named = kind.subresources.iter().map(|name| match *name {
         "scale" => Subresource { name, kind: (SCALE.group, SCALE.version, SCALE.kind), verbs: CHANGE },
         "eviction" => Subresource { name, kind: ("policy", "v1", "Eviction"), verbs: &["create"] },
+        "attach" => Subresource { name, kind: ("", "v1", "PodAttachOptions"), verbs: STREAM },
+        "exec" => Subresource { name, kind: ("", "v1", "PodExecOptions"), verbs: STREAM },
+        "portforward" => Subresource { name, kind: ("", "v1", "PodPortForwardOptions"), verbs: STREAM },
         name => Subresource { name, kind: own, verbs: READ },
     });
     let status = Subresource { name: "status", kind: own, verbs: if kind.read_only { READ } else { CHANGE } };
@@ -114,6 +127,13 @@ pub fn aggregated(kinds: &KindTable, core: bool) -> Value {
                         .served()
                         .filter(|kind| kind.group == group && kind.version == version)
                         .map(aggregated_resource)
+                        .chain(measured(group).map(|(plural, namespaced, kind)| {
+                            json!({
+                                "resource": plural, "singularResource": "", "verbs": ["get", "list"],
+                                "responseKind": {"group": group, "version": version, "kind": kind},
+                                "scope": if namespaced { "Namespaced" } else { "Cluster" },
+                            })
+                        }))
                         .collect();
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })

@@ -4,6 +4,7 @@
 
 pub mod applied;
 pub mod boot_order;
+pub mod channels;
 pub mod command_line;
 pub mod discovery;
 pub mod disk_map;

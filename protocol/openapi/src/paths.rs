@@ -262,6 +262,7 @@ impl About<'_> {
         let operations = json!({"schema": {"type": "array", "description": "What is to be done.", "items": operation}});
         content.insert("application/json-patch+json".to_owned(), operations);
         content.insert("application/merge-patch+json".to_owned(), object.clone());
+        content.insert("application/apply-patch+yaml".to_owned(), object.clone());
         if self.kind.has_strategic_merge() {
             // kubectl looks for it before it computes one.
             content.insert("application/strategic-merge-patch+json".to_owned(), object);

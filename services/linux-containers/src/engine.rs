@@ -10,12 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use mkube_model::neighbours::container_exec::{ExecOrder, ExecSession};
 use mkube_router_machine::Neighbour;
 use mkube_router_machine::engine::{Engine, EngineEvent, EngineFault, EngineKey, Found, ImageConfig, Launch, Usage};
 use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use crate::archive::io_fault;
+use crate::exec;
 use crate::held::Held;
 use crate::network::{self, Names};
 use crate::places::{self, DIRECTORIES, Places};
@@ -29,6 +31,9 @@ use crate::{bundle, cgroup};
 const UNPACKING: usize = 2;
 /// How long a process that is said to have ended may take to be gone.
 const ENDING: Duration = Duration::from_millis(500);
+/// Commands in containers at the same time.
+const COMMANDS: usize = 64;
+
 /// How to make an engine.
 #[derive(Debug, Clone)]
 pub struct LinuxOptions {
@@ -58,6 +63,7 @@ pub struct LinuxEngine {
     turns: Mutex<HashMap<EngineKey, Arc<tokio::sync::Mutex<()>>>>,
     /// One at a time decides who shares a network.
     network: tokio::sync::Mutex<()>,
+    commands: Arc<Semaphore>,
 }
 
 impl LinuxEngine {
@@ -85,6 +91,7 @@ impl LinuxEngine {
             busy: Arc::default(),
             turns: Mutex::default(),
             network: tokio::sync::Mutex::default(),
+            commands: Arc::new(Semaphore::new(COMMANDS)),
         })
     }
 
@@ -359,6 +366,20 @@ impl Engine for LinuxEngine {
 
     async fn usage(&self, key: &EngineKey) -> Option<Usage> {
         cgroup::usage(&self.places(key).id)
+    }
+
+    fn runs_commands(&self) -> bool {
+        true
+    }
+
+    async fn exec(&self, key: &EngineKey, order: ExecOrder) -> Result<ExecSession, EngineFault> {
+        let place = self.commands.clone().try_acquire_owned();
+        let place = place.map_err(|_| EngineFault::Failed(format!("{COMMANDS} commands run in containers already")))?;
+        let places = self.places(key);
+        if self.process(&places).is_none() {
+            return Err(EngineFault::Failed("the container does not run".into()));
+        }
+        exec::begin(&self.runtime, &places, order, place)
     }
 
     async fn ensure_bridge(&self, bridge: &str) -> Result<(), EngineFault> {

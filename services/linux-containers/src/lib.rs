@@ -11,6 +11,8 @@ mod cgroup;
 #[cfg(target_os = "linux")]
 mod engine;
 #[cfg(target_os = "linux")]
+mod exec;
+#[cfg(target_os = "linux")]
 mod held;
 #[cfg(target_os = "linux")]
 mod layer;
@@ -28,6 +30,8 @@ mod process;
 mod runtime;
 #[cfg(target_os = "linux")]
 mod tail;
+#[cfg(target_os = "linux")]
+mod terminal;
 #[cfg(target_os = "linux")]
 mod unpack;
 #[cfg(all(test, target_os = "linux"))]

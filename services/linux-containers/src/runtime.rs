@@ -143,6 +143,17 @@ impl Runtime {
         self.root.join(id).join("exec.fifo").exists()
     }
 
+    /// The command that runs another process in a container, and ends as that does.
+    pub fn exec(&self, id: &str, pid_file: &Path, tty: bool, command: &[String]) -> Command {
+        let mut exec = Command::new(&self.program);
+        exec.arg("--root").arg(&self.root).arg("exec").arg("--pid-file").arg(pid_file);
+        if tty {
+            exec.args(["--tty", "--env", "TERM=xterm"]);
+        }
+        exec.arg(id).args(command).kill_on_drop(true).process_group(0);
+        exec
+    }
+
     /// Sends a signal to the main process.
     pub async fn kill(&self, id: &str, signal: i32) -> Result<(), EngineFault> {
         let gone = ["does not exist", "not running", "process already finished", "no such process"];

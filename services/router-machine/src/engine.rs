@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use ipnet::IpNet;
+use mkube_model::neighbours::container_exec::{ExecOrder, ExecSession};
 use serde::{Deserialize, Serialize};
 
 use crate::printing::Neighbour;
@@ -211,6 +212,15 @@ pub trait Engine: Send + Sync {
     async fn sweep(&self, known: &[EngineKey]) -> Result<(), EngineFault>;
     /// Memory and CPU of a running container.
     async fn usage(&self, key: &EngineKey) -> Option<Usage>;
+
+    /// Whether [`Engine::exec`] can be asked.
+    fn runs_commands(&self) -> bool {
+        false
+    }
+    /// Runs a command in a running container.
+    async fn exec(&self, _key: &EngineKey, _order: ExecOrder) -> Result<ExecSession, EngineFault> {
+        Err(EngineFault::Failed("this engine runs no commands in containers".into()))
+    }
 
     /// Creates the bridge if missing.
     async fn ensure_bridge(&self, bridge: &str) -> Result<(), EngineFault>;

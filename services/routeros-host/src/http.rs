@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::faults::{Cut, Verdict};
 use crate::world::World;
-use crate::{fetch, files};
+use crate::{exec, fetch, files};
 
 /// Bytes of a body.
 const LIMIT: usize = 1 << 20;
@@ -114,7 +114,7 @@ pub async fn dispatch(request: HttpRequest, payload: Payload, site: Data<Site>) 
         Err(refusal) => return respond(&refusal.to_answer()),
     };
     if segments.first().is_some_and(|first| first == "_mkube") {
-        return own(&request, payload, &segments, &site).await;
+        return own(&request, payload, &segments, &group, &site).await;
     }
     let named = segments.iter().map(|part| if part.starts_with('*') { "*" } else { part.as_str() });
     let route = format!("/{}", named.collect::<Vec<_>>().join("/"));
@@ -287,8 +287,8 @@ impl Site {
     }
 }
 
-/// Menus no router has: for tests.
-async fn own(request: &HttpRequest, payload: Payload, segments: &[String], site: &Site) -> HttpResponse {
+/// Menus no router has: for tests, and commands in containers.
+async fn own(request: &HttpRequest, payload: Payload, segments: &[String], group: &str, site: &Site) -> HttpResponse {
     let words: Vec<&str> = segments.iter().map(String::as_str).collect();
     let faults = &site.world.faults;
     match (request.method(), words.as_slice()) {
@@ -312,6 +312,10 @@ async fn own(request: &HttpRequest, payload: Payload, segments: &[String], site:
                 Ok(()) => respond(&Answer::ok(json!(faults.rules()))),
                 Err(why) => respond(&Refusal::bad(why).to_answer()),
             }
+        }
+        (&Method::GET, ["_mkube", "exec"]) => {
+            let answered = exec::answer(request, payload, group, site).await;
+            answered.unwrap_or_else(|refusal| exec::refused(&refusal))
         }
         _ => respond(&Refusal::bad("no such command or directory (_mkube)").to_answer()),
     }
@@ -388,7 +392,7 @@ fn cut(request: &HttpRequest) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").streaming(broken)
 }
 
-fn query_of(text: &str) -> Vec<(String, String)> {
+pub fn query_of(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|part| !part.is_empty())
         .filter_map(|part| {

@@ -3,6 +3,7 @@
 //! The decisions are in `mkube-router-machine`; here are the socket, the disk, the clock and the engines.
 
 mod disks;
+mod exec;
 mod faults;
 mod fetch;
 mod files;

@@ -61,6 +61,10 @@ impl World {
         lock(&self.device)
     }
 
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
     pub fn disks(&self) -> &Disks {
         &self.disks
     }

@@ -24,6 +24,11 @@ const SLOW: &str = "/tool/fetch";
 pub struct Password(String);
 
 impl Password {
+    /// As it is sent.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Keeps it.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -83,29 +88,34 @@ pub struct HttpWire {
 
 impl HttpWire {
     pub fn new(options: RestOptions) -> Result<Self, String> {
-        // The HTTP client insists on knowing which library does TLS, even without TLS. Whoever said it first is right.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .pool_max_idle_per_host(options.max_in_flight)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            // Well inside the time of a request: what ends while connecting was not sent, what ends later may have been.
-            .connect_timeout(Duration::from_secs(5).min(options.timeout / 2))
-            // What a cut network holds back is not delivered when nobody waits for the answer any more.
-            .tcp_user_timeout(Duration::from_secs(5).min(options.timeout / 2));
-        if options.base_url.starts_with("https:") {
-            // The roots are said, not looked for: a device's certificate is never one of the public authorities'.
-            let mut roots = Vec::new();
-            if let Some(pem) = &options.ca_pem {
-                roots = Certificate::from_pem_bundle(pem)
-                    .map_err(|error| format!("the device's CA is not PEM: {error}"))?;
-            }
-            builder = builder.tls_certs_only(roots).tls_danger_accept_invalid_certs(options.insecure);
-        }
-        let http = builder.build().map_err(|error| format!("the HTTP client cannot be made: {error}"))?;
+        let http = http_client(&options)?;
         let room = Semaphore::new(options.max_in_flight.max(1));
         Ok(Self { http, options, room, slow_room: Semaphore::new(1) })
     }
+}
+
+/// An HTTP client for the device.
+pub fn http_client(options: &RestOptions) -> Result<reqwest::Client, String> {
+    // The HTTP client insists on knowing which library does TLS, even without TLS. Whoever said it first is right.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .pool_max_idle_per_host(options.max_in_flight)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        // Well inside the time of a request: what ends while connecting was not sent, what ends later may have been.
+        .connect_timeout(Duration::from_secs(5).min(options.timeout / 2))
+        // What a cut network holds back is not delivered when nobody waits for the answer any more.
+        .tcp_user_timeout(Duration::from_secs(5).min(options.timeout / 2));
+    if options.base_url.starts_with("https:") {
+        // The roots are said, not looked for: a device's certificate is never one of the public authorities'.
+        let mut roots = Vec::new();
+        if let Some(pem) = &options.ca_pem {
+            roots =
+                Certificate::from_pem_bundle(pem).map_err(|error| format!("the device's CA is not PEM: {error}"))?;
+        }
+        builder = builder.tls_certs_only(roots).tls_danger_accept_invalid_certs(options.insecure);
+    }
+    builder.build().map_err(|error| format!("the HTTP client cannot be made: {error}"))
 }
 
 #[async_trait]
@@ -126,7 +136,7 @@ impl Wire for HttpWire {
         let mut sending = self
             .http
             .request(request.method, url)
-            .basic_auth(&self.options.user, Some(&self.options.password.0))
+            .basic_auth(&self.options.user, Some(self.options.password.text()))
             .header("accept", "application/json")
             .timeout(request.timeout);
         if !request.query.is_empty() {

@@ -4,6 +4,7 @@
 
 mod answer;
 mod client;
+mod exec;
 mod fault;
 mod files;
 mod rest_router;
@@ -12,6 +13,7 @@ mod shape;
 mod wire;
 
 pub use client::{Password, RestOptions};
+pub use exec::{DeviceExec, FindContainer, RunningRow};
 pub use rest_router::RestRouter;
 pub use shape::{Release, Shape};
 pub use wire::{Wire, WireAnswer, WireRequest};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, start};
 use mkube_desired_store::EmbeddedStore;
+use mkube_fakes::FakeStreams;
 use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progress, SourceImage, convert};
 use mkube_image_pull::{ImageSource, KnowArchitecture, PullOptions, PullParts};
 use mkube_messages::objects::{ObjectKey, ObjectsView};
@@ -172,6 +173,8 @@ impl World {
             },
             disk_map: map,
             logs: Arc::new(move |device| container_logs(&router, device)),
+            exec: Arc::new(|_| Arc::new(FakeStreams)),
+            ports: Arc::new(FakeStreams),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mkube_edges::{Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
-use mkube_fakes::{FakeClock, MemoryStore};
+use mkube_edges::{
+    Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams,
+    HttpUsage,
+};
+use mkube_fakes::{FakeClock, FakeStreams, MemoryStore};
 use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::dns::{NamesPublisher, NamesView, Purpose, RecordSight, RecordType, ZoneSight, names_view};
@@ -74,6 +77,8 @@ impl Bench {
             tree: watch::channel(None).1,
             lease: None,
             logs: Arc::new(NoLogs),
+            streams: HttpStreams { exec: Arc::new(FakeStreams), ports: Arc::new(FakeStreams) },
+            usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,
                 rollouts: rollouts_view().1,

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
 use mkube_fakes::{
-    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeTarballs, MemoryStore, Reading, Verb,
+    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeStreams, FakeTarballs, MemoryStore, Reading,
+    Verb,
 };
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
@@ -205,6 +206,8 @@ impl World {
             tarballs: self.images.clone(),
             disk_map: DiskMap::default(),
             logs: Arc::new(|_| Arc::new(NoLogs)),
+            exec: Arc::new(|_| Arc::new(FakeStreams)),
+            ports: Arc::new(FakeStreams),
             prober: self.prober.clone(),
             resolver: Arc::new(FakeResolver::default()),
             names: self.names.servers.clone(),

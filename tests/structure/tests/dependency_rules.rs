@@ -30,6 +30,8 @@ const OURS: &[(&str, &[&str])] = &[
     // How one connects to NATS is said once.
     ("services/desired-store", &["services/nats-client"]),
     ("services/nats-bus", &["services/nats-client"]),
+    // The frames of kubectl's connections, pure.
+    ("services/pod-ports", &["services/spdy"]),
     ("actors/", &["protocol/model", "protocol/messages", "actors/supervision"]),
     ("actors/edges", &["protocol/manifests", "protocol/openapi"]),
     ("bin/", &["protocol/", "services/", "actors/"]),

@@ -4,7 +4,9 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use mkube_bus::{BusParts, NatsEdge};
-use mkube_edges::{Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts};
+use mkube_edges::{
+    Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams, HttpUsage,
+};
 use mkube_messages::door::Doorway;
 use mkube_messages::lease::LeaseReader;
 use mkube_messages::request::Floor;
@@ -22,6 +24,7 @@ use crate::readiness;
 pub struct HttpSettings {
     pub listener: TcpListener,
     pub logs: Arc<dyn PodLogs>,
+    pub streams: HttpStreams,
     pub notify_secret: Option<Secret>,
     pub allow_chaos: bool,
     pub allowed_hosts: Option<Vec<String>>,
@@ -37,6 +40,8 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         tree: wires.tree.1.clone(),
         lease: settings.lease.clone(),
         logs: settings.logs,
+        streams: settings.streams,
+        usage: HttpUsage { device: wires.device(), find: super::usage_finder(wires.device()) },
         images: HttpImages {
             cache: wires.views.images.1.clone(),
             rollouts: wires.views.rollouts.1.clone(),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mkube_boot::Document;
 use mkube_dns::Mode;
+use mkube_edges::{ContainerUsage, FindUsage, HttpStreams};
 use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
@@ -21,13 +22,15 @@ use mkube_messages::objects::{ObjectsReader, WriteObject};
 use mkube_messages::offers::Offers;
 use mkube_messages::request::Floor;
 use mkube_messages::rollouts::RolloutsReader;
-use mkube_messages::router::DeviceReader;
+use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::bus::Bus;
+use mkube_model::neighbours::container_exec::ContainerExec;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
+use mkube_model::neighbours::pod_ports::PodPorts;
 use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::resolver::Resolver;
@@ -64,6 +67,10 @@ pub struct Neighbours {
     pub disk_map: DiskMap,
     /// Containers' output, given a look at the device.
     pub logs: Arc<dyn Fn(DeviceReader) -> Arc<dyn PodLogs> + Send + Sync>,
+    /// Commands in containers, given a look at the device.
+    pub exec: Arc<dyn Fn(DeviceReader) -> Arc<dyn ContainerExec> + Send + Sync>,
+    /// Ports of pods.
+    pub ports: Arc<dyn PodPorts>,
     /// Who asks containers how they are.
     pub prober: Arc<dyn Prober>,
     /// Who asks name servers for names.
@@ -180,8 +187,9 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
 
 /// Starts the controller on this thread's actix system, perhaps as one of several.
 pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: Option<Seat>) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, prober, resolver, names, bus, clock, randomness } =
+    let Neighbours { router, store, disk, tarballs, disk_map, logs, exec, ports, prober, resolver, names, .. } =
         neighbours;
+    let (bus, clock, randomness) = (neighbours.bus, neighbours.clock, neighbours.randomness);
     let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -200,6 +208,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
+        streams: HttpStreams { exec: exec(wires.device()), ports },
         notify_secret: settings.notify_secret,
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
@@ -287,14 +296,27 @@ fn under(name: &str, actors: Vec<ChildSpec>) -> Child {
     Child::Supervisor(supervisor(name, actors.into_iter().map(Child::Actor).collect()))
 }
 
+/// What containers use, as the device tells.
+fn usage_finder(device: DeviceReader) -> FindUsage {
+    Arc::new(move |container: &ContainerRef| {
+        let device = device.borrow();
+        let row = row_of(&device, container).filter(|row| row.state == ContainerState::Running)?;
+        Some(ContainerUsage { memory: row.memory_current?, cpu_percent: row.cpu_percent.unwrap_or(0.0) })
+    })
+}
+
+/// The row of a container.
+fn row_of(device: &DeviceSnapshot, container: &ContainerRef) -> Option<Arc<ContainerRow>> {
+    let owner = container.owner();
+    // A row of that name may be another pod's, whose mark says so.
+    let ours = |row: &&Arc<ContainerRow>| mkube_pods::owner_in_mark(&row.comment).is_none_or(|of| of == owner);
+    container.row_names().iter().find_map(|name| device.containers.get(name).filter(ours)).cloned()
+}
+
 /// Finds the row of a container whose output is asked for.
 pub fn row_finder(device: DeviceReader) -> FindRow {
     Arc::new(move |container: &ContainerRef| {
-        let device = device.borrow();
-        let owner = container.owner();
-        // A row of that name may be another pod's, whose mark says so.
-        let ours = |row: &&Arc<ContainerRow>| mkube_pods::owner_in_mark(&row.comment).is_none_or(|of| of == owner);
-        let row = container.row_names().iter().find_map(|name| device.containers.get(name).filter(ours))?;
+        let row = row_of(&device.borrow(), container)?;
         Some(RowState {
             name: row.name.clone(),
             id: row.id.0.clone(),

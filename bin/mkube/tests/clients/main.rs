@@ -1,5 +1,6 @@
 //! Programs of others against `mkube dev`: kubectl and the Python client.
 
+mod environment;
 mod explain;
 mod kinds;
 mod kubectl;

@@ -89,8 +89,10 @@ impl Machine {
 
     /// Puts the busybox image into a directory of archives; where it lies.
     pub fn image_in(&self, directory: &Path, name: &str) -> PathBuf {
-        let applets =
-            ["sh", "httpd", "cat", "echo", "env", "hostname", "ls", "sleep", "true", "false", "stat", "id", "pwd"];
+        let applets = [
+            "sh", "httpd", "cat", "echo", "env", "hostname", "ls", "sleep", "true", "false", "stat", "id", "pwd",
+            "tar", "test", "stty", "wc", "head",
+        ];
         let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new);
         let busybox = busybox.into_iter().find(|path| path.is_file()).expect("busybox-static is installed");
         let archive = format!("{}.tar", mkube_model::names::archive_name(name));

@@ -250,7 +250,8 @@ impl KindTable {
         self.0.iter().chain([&EVENT_VIEW.kind]).chain(&REVIEWS)
     }
 
-    /// Groups and versions there are, core first, each once; last those that only subresources belong to.
+    /// Groups and versions there are, core first, each once; last those that only subresources belong to, and the one of
+    /// figures.
     pub fn group_versions(&self) -> Vec<(&'static str, &'static str)> {
         let mut found = Vec::new();
         for kind in self.served() {
@@ -263,6 +264,7 @@ impl KindTable {
         if evicts && !found.contains(&("policy", "v1")) {
             found.push(("policy", "v1"));
         }
+        found.push(("metrics.k8s.io", "v1beta1"));
         found
     }
 }

@@ -28,7 +28,7 @@ pub(super) const POD: Kind = Kind {
     graceful: true,
     read_only: false,
     has_status: true,
-    subresources: &["eviction", "log"],
+    subresources: &["attach", "eviction", "exec", "log", "portforward"],
     columns: &[
         NAME,
         column("Ready", "string", 0, ready_cell),

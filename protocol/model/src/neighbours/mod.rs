@@ -1,10 +1,12 @@
 //! One trait for each thing outside mkube. Actors hold them as `Arc<dyn …>`, services implement them, tests fake them.
 
 pub mod bus;
+pub mod container_exec;
 pub mod desired_store;
 pub mod lease_book;
 pub mod name_servers;
 pub mod pod_logs;
+pub mod pod_ports;
 pub mod prober;
 pub mod randomness;
 pub mod resolver;

@@ -20,6 +20,7 @@ mod protobuf;
 mod reviews;
 mod rust_client;
 mod scale;
+mod streams;
 mod watching;
 
 use std::time::Duration;

@@ -1,0 +1,186 @@
+//! Connections that were upgraded: WebSockets as tunnels of messages, bounded in number, kept alive, and ended when either side has
+//! had enough.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
+use bytes::Bytes;
+use mkube_model::neighbours::container_exec::ContainerExec;
+use mkube_model::neighbours::pod_ports::{PodPorts, Tunnel};
+use mkube_model::status::Status;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::parts::{Figures, HttpParts};
+
+/// Upgraded connections at the same time.
+const STREAMS: usize = 128;
+/// Bytes of a message.
+const MESSAGE: usize = 1 << 20;
+/// Messages that wait in either direction.
+const WAITING: usize = 16;
+/// Pause between two signs of life. kubectl gives up after a minute without one.
+const SIGN: Duration = Duration::from_secs(15);
+/// How long nothing may be said in either direction, as with a kubelet.
+const IDLE: Duration = Duration::from_secs(4 * 3600);
+/// How long a client may take to say farewell.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Who serves what an upgraded connection is for.
+#[derive(Clone)]
+pub struct HttpStreams {
+    /// Runs commands in containers.
+    pub exec: Arc<dyn ContainerExec>,
+    /// Carries connections to ports of pods.
+    pub ports: Arc<dyn PodPorts>,
+}
+
+/// One of the bounded number; gives its place back when it ends.
+struct Place(Arc<Figures>);
+
+impl Place {
+    fn take(figures: &Arc<Figures>) -> Result<Self, Status> {
+        let before = figures.streams.fetch_add(1, Ordering::Relaxed);
+        let place = Self(figures.clone());
+        if before >= STREAMS { Err(Status::busy(1)) } else { Ok(place) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Refuses what is no upgrade to a WebSocket that speaks one of these protocols; the protocol that was chosen, by the client's
+/// own order.
+pub fn protocol(request: &HttpRequest, spoken: &[&'static str]) -> Result<&'static str, Status> {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let upgrade = text("upgrade");
+    if upgrade.is_empty() {
+        return Err(Status::bad_request("Upgrade request required"));
+    }
+    if !upgrade.eq_ignore_ascii_case("websocket") {
+        let why = format!(
+            "{upgrade} is not spoken here, only WebSocket: kubectl does from 1.30 on, and for port-forward from 1.31 on"
+        );
+        return Err(Status::bad_request(why));
+    }
+    let offered: Vec<&str> = request
+        .headers()
+        .get_all("sec-websocket-protocol")
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let chosen = offered.iter().find_map(|offered| spoken.iter().find(|spoken| *spoken == offered));
+    chosen.copied().ok_or_else(|| {
+        Status::bad_request(format!("none of the protocols {offered:?} is spoken here, but {}", spoken.join(" and ")))
+    })
+}
+
+/// Upgrades a connection whose [`protocol`] was chosen. `serve` works on it for as long as its client is there; it notices by the
+/// ends of the tunnel.
+pub fn upgrade<Served: Future<Output = ()> + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    protocol: &'static str,
+    serve: impl FnOnce(Tunnel) -> Served,
+) -> Result<HttpResponse, Status> {
+    let place = Place::take(&parts.figures)?;
+    let refused = |error: actix_web::Error| Status::bad_request(format!("the connection cannot be upgraded: {error}"));
+    let (response, session, messages) =
+        actix_ws::handle_with_protocols(request, payload, &[protocol]).map_err(refused)?;
+    let messages = messages.max_frame_size(MESSAGE).aggregate_continuations().max_continuation_size(MESSAGE);
+    let (to_us, incoming) = mpsc::channel(WAITING);
+    let (outgoing, from_us) = mpsc::channel(WAITING);
+    let served = serve(Tunnel { incoming, outgoing });
+    actix_rt::spawn(async move {
+        let _place = place;
+        tokio::join!(pump(session, messages, to_us, from_us), served);
+    });
+    Ok(response)
+}
+
+/// Passes messages on until one side has gone.
+async fn pump(
+    session: Session,
+    mut messages: AggregatedMessageStream,
+    to_us: mpsc::Sender<Bytes>,
+    from_us: mpsc::Receiver<Bytes>,
+) {
+    let heard = std::cell::Cell::new(Instant::now());
+    let reading = async {
+        let mut session = session.clone();
+        while let Some(Ok(message)) = messages.recv().await {
+            let bytes = match message {
+                AggregatedMessage::Binary(bytes) => bytes,
+                AggregatedMessage::Text(text) => text.into_bytes(),
+                AggregatedMessage::Ping(bytes) => {
+                    if session.pong(&bytes).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                AggregatedMessage::Pong(_) => continue,
+                AggregatedMessage::Close(_) => return,
+            };
+            heard.set(Instant::now());
+            // Who serves it may have ended before its client has.
+            let _ = to_us.send(bytes).await;
+        }
+    };
+    let writing = write(session.clone(), from_us, &heard);
+    let served = {
+        tokio::pin!(reading);
+        tokio::select! {
+            biased;
+            () = &mut reading => false,
+            done = writing => {
+                if done {
+                    let farewell = CloseReason { code: CloseCode::Normal, description: None };
+                    let farewell = async {
+                        if session.clone().close(Some(farewell)).await.is_ok() {
+                            reading.await;
+                        }
+                    };
+                    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+                }
+                done
+            }
+        }
+    };
+    if !served {
+        // It went first, or nothing was said for too long: it may still read why, and need not.
+        let _ = tokio::time::timeout(FAREWELL, session.close(None)).await;
+    }
+}
+
+/// Sends what there is to send, and signs of life; whether everything was sent.
+async fn write(mut session: Session, mut from_us: mpsc::Receiver<Bytes>, heard: &std::cell::Cell<Instant>) -> bool {
+    let mut signs = tokio::time::interval(SIGN);
+    signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            bytes = from_us.recv() => {
+                let Some(bytes) = bytes else { return true };
+                if session.binary(bytes).await.is_err() {
+                    return false;
+                }
+                said = Instant::now();
+            }
+            _ = signs.tick() => {
+                // A pong nobody asked for: what the client asks may wait behind input that nobody takes yet.
+                if session.ping(b"").await.is_err() || session.pong(b"").await.is_err() || said.max(heard.get()).elapsed() > IDLE {
+                    return false;
+                }
+            }
+        }
+    }
+}
