@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use actix_web::http::Method;
+use actix_web::http::{ConnectionType, Method};
 use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::offers::OFFERS_PATH;
 use mkube_messages::push_notice;
@@ -44,7 +44,12 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
         } else {
             tracing::debug!(code = status.code, why = %status, "refused");
         }
-        respond::refusal(&status)
+        let mut response = respond::refusal(&status);
+        if request.headers().contains_key("upgrade") {
+            // What was to be no HTTP any more is not gone on with as HTTP.
+            response.head_mut().set_connection_type(ConnectionType::Close);
+        }
+        response
     })
 }
 

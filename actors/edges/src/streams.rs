@@ -162,7 +162,7 @@ async fn pump(
 
 /// Sends what there is to send, and signs of life; whether everything was sent.
 async fn write(mut session: Session, mut from_us: mpsc::Receiver<Bytes>, heard: &std::cell::Cell<Instant>) -> bool {
-    let mut signs = tokio::time::interval(SIGN);
+    let mut signs = tokio::time::interval_at(Instant::now() + SIGN, SIGN);
     signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut said = Instant::now();
     loop {

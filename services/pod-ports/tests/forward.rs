@@ -296,7 +296,7 @@ async fn streams_that_make_no_sense_are_refused_and_do_not_add_up() {
 
 #[tokio::test]
 async fn what_is_no_spdy_ends_the_connection() {
-    let mut client = Client::new(PortFraming::Spdy);
+    let client = Client::new(PortFraming::Spdy);
     client.send(&b"GET / HTTP/1.1\r\n\r\n\xff\xff\xff\xff"[..]).await;
     client.send(vec![0x80, 99, 0, 0, 0, 0, 0, 0]).await;
     drop(client.to_server.clone());

@@ -11,6 +11,7 @@ use mkube_model::channels;
 use mkube_model::neighbours::container_exec::{ExecOrder, ExecOutput, ExecSession};
 use mkube_router_machine::{Device, Phase, Refusal, Request, Verb};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::http::{Site, query_of};
 
@@ -100,7 +101,7 @@ async fn serve(running: ExecSession, session: Session, messages: MessageStream) 
     };
     let writing = async {
         let mut session = session.clone();
-        let mut signs = tokio::time::interval(SIGN);
+        let mut signs = tokio::time::interval_at(Instant::now() + SIGN, SIGN);
         signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

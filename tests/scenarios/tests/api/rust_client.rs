@@ -5,10 +5,13 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
-use kube::api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::{Api, Client, Config};
 use mkube_scenarios::World;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::pod;
 
@@ -102,6 +105,28 @@ async fn other_kinds_and_discovery_work_by_types() -> anyhow::Result<()> {
     let params = DeleteParams::default();
     let gone = maps.delete_collection(&params, &ListParams::default()).await?;
     assert_eq!(gone.left().map(|list| list.items.len()), Some(1));
+    world.stop().await;
+    Ok(())
+}
+
+/// Statement 60, its first part.
+#[actix_rt::test]
+async fn commands_move_data_both_ways_and_tell_their_end() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    world.api().post(crate::PODS, &pod("box")).await?.expect(201);
+    world.until_pod("box", "Running").await?;
+    let pods: Api<Pod> = Api::default_namespaced(client(&world)?);
+    let wanted = AttachParams::default().stdin(true).stderr(false);
+    let mut running = pods.exec("box", ["cat"], &wanted).await?;
+    let mut typing = running.stdin().expect("asked for");
+    typing.write_all(b"there and back").await?;
+    typing.shutdown().await?;
+    drop(typing);
+    let mut text = String::new();
+    running.stdout().expect("asked for").read_to_string(&mut text).await?;
+    assert_eq!(text, "there and back");
+    let ended = running.take_status().expect("once").await.expect("a status");
+    assert_eq!(ended.status.as_deref(), Some("Success"));
     world.stop().await;
     Ok(())
 }
