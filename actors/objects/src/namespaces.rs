@@ -1,10 +1,11 @@
 //! Which namespaces there are without anybody's asking, and what may be made in which.
 
-use mkube_messages::objects::{ObjectKey, ObjectsView, Verb, WriteObject};
+use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsView, Verb, WriteObject, Writer};
 use mkube_model::kinds::{Kind, KindTable, NETWORKS};
 use mkube_model::status::Status;
 use serde_json::json;
 
+use crate::admission;
 use crate::objects_actor::ObjectsActor;
 use crate::outcome::Outcome;
 use crate::queue::Task;
@@ -48,6 +49,20 @@ pub fn check(view: &ObjectsView, kinds: &KindTable, kind: &Kind, namespace: &str
 }
 
 impl ObjectsActor {
+    /// Queues a namespace before everything else.
+    pub(crate) fn make_namespace(&mut self, name: &str) {
+        let Some(kind) = self.parts.kinds.named("Namespace").copied() else { return };
+        let given = self.circumstances(FieldValidation::Ignore, Writer::own());
+        let body = json!({"metadata": {"name": name}});
+        match admission::create(&kind, "", body, &given) {
+            Ok(admitted) => {
+                let task = Task::Put { kind: kind.id(), key: ObjectKey::new("", name), value: admitted.value };
+                self.queue.push_front((task, None));
+            }
+            Err(status) => tracing::error!(%status, name, "a namespace could not be made"),
+        }
+    }
+
     /// The namespace that has to be made before this can be: a network's. Nothing, when the write would be refused anyway.
     pub(crate) fn home_to_make(&mut self, view: &ObjectsView, task: &Task) -> Option<String> {
         let Task::Write(write) = task else { return None };

@@ -20,11 +20,11 @@ use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::status::Status;
 use mkube_supervision::{ChildSpecBuilder, follow};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::admission::{self, Circumstances};
+use crate::admission::Circumstances;
 use crate::batch::{Owners, Ready, again};
 use crate::contents::{Missed, catch_up, doubt};
 use crate::dependents::{Dependents, Place};
@@ -241,19 +241,6 @@ impl ObjectsActor {
         // What an earlier incarnation had begun to delete is deleted on.
         self.sweep();
         Ok(())
-    }
-
-    pub(crate) fn make_namespace(&mut self, name: &str) {
-        let Some(kind) = self.parts.kinds.named("Namespace").copied() else { return };
-        let given = self.circumstances(FieldValidation::Ignore, Writer::own());
-        let body = json!({"metadata": {"name": name}});
-        match admission::create(&kind, "", body, &given) {
-            Ok(admitted) => {
-                let task = Task::Put { kind: kind.id(), key: ObjectKey::new("", name), value: admitted.value };
-                self.queue.push_front((task, None));
-            }
-            Err(status) => tracing::error!(%status, name, "a namespace could not be made"),
-        }
     }
 
     // The queue.
