@@ -148,7 +148,7 @@ fn published(world: &World, sight: &Sight) -> Result<(), String> {
     let mut known = 0;
     for ((kind, name), stored) in &sight.stored {
         let Some(kind) = controller.objects.kinds().named(kind) else { continue };
-        let namespace = if kind.namespaced { "default" } else { "" };
+        let namespace = if kind.namespaced { metadata::namespace(stored) } else { "" };
         let found = view.get(&kind.id(), &ObjectKey::new(namespace, name.as_str()));
         let mut published = found.as_ref().map(|object| object.value()).unwrap_or_default();
         metadata::of_mut(&mut published).remove("resourceVersion");
