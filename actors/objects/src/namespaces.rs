@@ -1,6 +1,6 @@
 //! Which namespaces there are without anybody's asking, and what may be made in which.
 
-use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsView, Verb, WriteObject, Writer};
+use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsView, PatchType, Verb, WriteObject, Writer};
 use mkube_model::kinds::{Kind, KindTable, NETWORKS};
 use mkube_model::status::Status;
 use serde_json::json;
@@ -66,7 +66,9 @@ impl ObjectsActor {
     /// The namespace that has to be made before this can be: a network's. Nothing, when the write would be refused anyway.
     pub(crate) fn home_to_make(&mut self, view: &ObjectsView, task: &Task) -> Option<String> {
         let Task::Write(write) = task else { return None };
-        let Verb::Create { body } = &write.verb else { return None };
+        if !matches!(write.verb, Verb::Create { .. } | Verb::Patch { patch: PatchType::Apply, .. }) {
+            return None;
+        }
         let kind = self.parts.kinds.get(&write.kind).filter(|kind| kind.namespaced)?;
         let namespaces = self.parts.kinds.named("Namespace").filter(|one| one.id() != kind.id())?.id();
         let home = ObjectKey::new("", write.key.namespace.as_str());
@@ -74,17 +76,7 @@ impl ObjectsActor {
         if !wanted || view.is_unreadable(&namespaces, &home) || !is_networks(view, &home.name) {
             return None;
         }
-        let trial = WriteObject {
-            context: write.context.clone(),
-            kind: write.kind,
-            key: write.key.clone(),
-            verb: Verb::Create { body: body.clone() },
-            subresource: write.subresource,
-            dry_run: true,
-            field_validation: write.field_validation,
-            behind: false,
-            writer: write.writer.clone(),
-        };
+        let trial = WriteObject { dry_run: true, behind: false, ..(**write).clone() };
         match self.admit(view, Task::Write(Box::new(trial))) {
             Outcome::Refused(_) => None,
             Outcome::Write { .. } | Outcome::Done(_) => Some(home.name),

@@ -141,6 +141,13 @@ async fn the_namespace_of_a_network_comes_about_by_itself_and_no_other_does() ->
         .refused(404, "NotFound")
         .saying("namespaces \"nosuch\"");
     assert_eq!(world.stored(), before, "what is refused makes no namespace");
+    // Whoever applies on the server makes things, too.
+    let applied = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "zero", "namespace": network}});
+    let zero = format!("{home}/configmaps/zero?fieldManager=m");
+    api.patch(&zero, "application/apply-patch+yaml", &applied).await?.expect(201);
+    assert_eq!(api.get(&home).await?.expect(200).body["status"]["phase"], "Active");
+    api.delete(&home).await?;
+    world.until("the network's namespace to be gone once more", gone).await?;
     let maps = format!("{home}/configmaps");
     let (one, two) = (json!({"metadata": {"name": "one"}}), json!({"metadata": {"name": "two"}}));
     let (one, two) = futures_util::join!(api.post(&maps, &one), api.post(&maps, &two));
