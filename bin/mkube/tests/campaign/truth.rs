@@ -8,6 +8,7 @@ use mkube_model::neighbours::desired_store::PROVISIONAL;
 use serde_json::Value;
 
 use crate::dev::http::Http;
+use crate::dev::{SOON, eventually};
 use crate::kinds::KINDS;
 use crate::writer::{Knowledge, Shared, lock};
 
@@ -32,7 +33,10 @@ pub fn served(api: &Http, path: &str) -> Result<Vec<Value>, String> {
 #[track_caller]
 pub fn check(api: &Http, known: &[Arc<Mutex<Knowledge>>], shared: &Shared) {
     for (place, kind) in KINDS.iter().enumerate() {
-        let list = api.get(kind.path);
+        // For a moment nothing is served when what a store that is back lacks is read once more.
+        let list = eventually("objects are served", SOON, || {
+            serde_json::from_str::<Value>(&api.page(kind.path)?).map_err(|error| error.to_string())
+        });
         let mut found: BTreeMap<String, Option<u64>> = BTreeMap::new();
         for object in items(&list) {
             let name = object["metadata"]["name"].as_str().expect("a name").to_owned();

@@ -61,6 +61,28 @@ async fn who_removes_the_local_file_takes_what_the_server_holds() {
 }
 
 #[tokio::test]
+async fn a_bucket_nothing_was_ever_in_may_have_been_made_anew() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    bench.made(put("a", "1", Expected::Absent)).await;
+    let closed = bench.closed().await;
+    let client = async_nats::connect(server.url()).await.expect("there");
+    let context = async_nats::jetstream::new(client);
+    context.delete_stream("KV_CONFIGMAPS").await.expect("there");
+    let config = async_nats::jetstream::stream::Config {
+        name: "KV_CONFIGMAPS".into(),
+        subjects: vec!["$KV.CONFIGMAPS.>".into()],
+        max_messages_per_subject: 1,
+        ..Default::default()
+    };
+    context.create_stream(config).await.expect("there");
+    let bench = closed.opened().await;
+    assert_eq!(crate::bench::texts(&bench.complete().await), pairs(&[("a", "1")]));
+    bench.made(put("b", "2", Expected::Absent)).await;
+}
+
+#[tokio::test]
 async fn a_bucket_that_somebody_made_anew_is_reported() {
     let server = NatsServer::start();
     let bench = Bench::new(&server.url()).await;
