@@ -79,7 +79,7 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
 }
 
 /// What is only measured, and no object: plural, whether it is in a namespace, and kind.
-fn measured(group: &str) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
+pub fn measured(group: &str) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
     let all = [("nodes", false, "NodeMetrics"), ("pods", true, "PodMetrics")];
     all.into_iter().filter(move |_| group == "metrics.k8s.io")
 }

@@ -1,6 +1,6 @@
 //! The document of one group and version, OpenAPI 3.0.
 
-use mkube_model::discovery::subresources;
+use mkube_model::discovery::{measured, subresources};
 use mkube_model::kinds::KindTable;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,9 @@ pub fn document(kinds: &KindTable, group: &str, version: &str) -> Value {
         for sub in subresources(kind).iter().filter(|sub| (sub.kind.0, sub.kind.1) == (group, version)) {
             schemas.of_subresource(sub.kind);
         }
+    }
+    for (_, _, kind) in measured(group) {
+        schemas.of_measured(version, kind);
     }
     json!({
         "openapi": "3.0.0",

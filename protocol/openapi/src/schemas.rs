@@ -83,6 +83,37 @@ impl Schemas {
         self.add(schema_of::<DeleteOptions>, ("".into(), "v1".into(), "DeleteOptions".into()))
     }
 
+    /// The schema of what is only measured, and no object.
+    pub fn of_measured(&mut self, version: &str, kind: &str) {
+        let name = format!("io.k8s.metrics.pkg.apis.metrics.{version}.{kind}");
+        let text = |what: &str| json!({"type": "string", "description": what});
+        let usage = json!({
+            "description": "What is used now, by name of the resource: cpu, memory.", "type": "object",
+            "additionalProperties": {"oneOf": [{"type": "string"}, {"type": "number"}]},
+        });
+        let mut properties = json!({
+            "apiVersion": text(&format!("metrics.k8s.io/{version}.")),
+            "kind": text(&format!("{kind}.")),
+            "metadata": {"type": "object", "description": "Name, namespace and labels of what was measured."},
+            "timestamp": text("When it was measured."),
+            "window": text("The time it was measured over."),
+        });
+        if kind == "PodMetrics" {
+            let container = json!({
+                "type": "object", "description": "A container.",
+                "properties": {"name": text("Its name in the pod."), "usage": usage},
+            });
+            properties["containers"] =
+                json!({"type": "array", "description": "The containers that run.", "items": container});
+        } else {
+            properties["usage"] = usage;
+        }
+        let about = format!("{kind}: what the device says of itself and of its containers.");
+        self.own.insert(name.clone(), json!({"description": about, "type": "object", "properties": properties}));
+        let gvk = ("metrics.k8s.io".to_owned(), version.to_owned(), kind.to_owned());
+        self.kinds.entry(name).or_default().insert(gvk);
+    }
+
     fn add(&mut self, schema: fn(&mut SchemaGenerator) -> Schema, gvk: Gvk) -> Value {
         let reference = self.reference(schema);
         self.kinds.entry(name_in(&reference).to_owned()).or_default().insert(gvk);

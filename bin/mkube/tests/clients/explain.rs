@@ -53,9 +53,10 @@ fn fields_are_explained_with_types_and_fields_there_are_not_are_named() -> anyho
     for kind in kubectl.ok("api-resources -o name").lines() {
         // Questions are explained as objects are.
         // kubectl takes the first resource of a name for granted, and what follows for fields.
-        let line = match kind {
-            "events.events.k8s.io" => "explain events --api-version=events.k8s.io/v1".to_owned(),
-            kind => format!("explain {kind}"),
+        let line = match kind.split_once('.') {
+            Some((plural, "events.k8s.io")) => format!("explain {plural} --api-version=events.k8s.io/v1"),
+            Some((plural, "metrics.k8s.io")) => format!("explain {plural} --api-version=metrics.k8s.io/v1beta1"),
+            _ => format!("explain {kind}"),
         };
         let explained = kubectl.ok(&line);
         assert!(explained.contains("KIND:") && explained.contains("apiVersion"), "{kind}: {explained}");
