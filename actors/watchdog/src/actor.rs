@@ -284,7 +284,7 @@ impl WatchdogActor {
             return;
         }
         let which = sight.unsupported.join(", ");
-        let message = format!("{which}: the host runs no commands in containers; the probe is not asked");
+        let message = format!("{which}: no command is run for a probe yet; the probe is not asked");
         self.event(key, &sight.uid, "ProbeUnsupported", message);
     }
 

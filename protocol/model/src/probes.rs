@@ -53,7 +53,7 @@ pub struct Probe {
     pub failure_threshold: u32,
 }
 
-/// The probes of one container that can be asked. One that cannot, such as `exec` where the host runs no commands in
+/// The probes of one container that can be asked. One that cannot, such as `exec`, for which no command is run yet in
 /// containers, counts as absent: it must never look like a failure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probes {

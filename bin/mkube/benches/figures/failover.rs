@@ -7,6 +7,7 @@ use mkube_nats_server_fixture::NatsServer;
 use serde_json::{Value, json};
 
 use crate::machine::{Http, Running, free_port, median, scratch_on_disk, text};
+use crate::scale::serve_config;
 
 const TIMES: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -61,18 +62,8 @@ async fn until(http: &Http, listen: &str, done: impl Fn(&str) -> bool) -> anyhow
 }
 
 fn configuration(nats: &str, host: &str, listen: &str, directory: &Path, name: &str) -> Value {
-    let disk = directory.join("host/disk1");
-    json!({
-        "nodeName": "node", "standalone": true,
-        "routeros": {"restUrl": format!("http://{host}/rest"), "user": "admin"},
-        "networks": [{"name": "gt", "cidr": "10.96.0.0/16", "gateway": "10.96.0.1", "bridge": "bridge-gt", "managed": true}],
-        "storage": {
-            "basePath": "/disk1/images", "tarballCache": text(disk.join("cache")),
-            "persistentMounts": [{"containerPath": text(&disk), "hostPath": "disk1"}],
-        },
-        "lifecycle": {"bootManifestPath": text(directory.join("none.yaml"))},
-        "nats": {"url": nats},
-        "store": {"kind": "nats", "path": text(directory.join(name).join("state.redb"))},
-        "api": {"listen": listen},
-    })
+    let mut config = serve_config(host, listen, directory);
+    config["nats"] = json!({"url": nats});
+    config["store"] = json!({"kind": "nats", "path": text(directory.join(name).join("state.redb"))});
+    config
 }

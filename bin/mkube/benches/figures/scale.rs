@@ -180,7 +180,8 @@ fn changes(calls: &Value) -> u64 {
     routes.iter().filter(|(route, _)| !shared.contains(&route.as_str())).filter_map(|(_, count)| count.as_u64()).sum()
 }
 
-fn serve_config(host: &str, listen: &str, directory: &std::path::Path) -> Value {
+/// Configuration of a controller for this host, with everything below one directory.
+pub fn serve_config(host: &str, listen: &str, directory: &Path) -> Value {
     let disk = directory.join("host/disk1");
     json!({
         "nodeName": "node", "standalone": true,

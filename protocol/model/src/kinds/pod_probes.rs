@@ -132,7 +132,7 @@ pub(super) fn warnings(container: &Value, path: &str) -> Vec<String> {
         let Some(probe) = container.get(name).filter(|probe| probe.is_object()) else { continue };
         if probe["exec"].is_object() {
             found.push(format!(
-                "{path}.{name}.exec: not supported here, the host runs no commands in containers; this probe is not asked"
+                "{path}.{name}.exec: not supported here, no command is run for a probe yet; this probe is not asked"
             ));
         }
         if !probe["terminationGracePeriodSeconds"].is_null() {
