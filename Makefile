@@ -17,8 +17,8 @@ test:              ## format, lints, every test, documents, dependency rules
 bench:             ## the figures of docs/performance.md
 	@scripts/bench $(ARGS)
 
-conformance:       ## the OCI conformance suite against the registry
-	@scripts/conformance
+conformance:       ## suites and clients of others: the OCI suite, Python, npm, kube, kopf, schemathesis
+	@scripts/conformance $(ARGS)
 
 build-all:         ## release binaries for every machine
 	@scripts/later build-all "for this machine, 'cargo build --release --locked' makes target/release/mkube"

@@ -32,13 +32,23 @@ pub fn warn(response: &mut HttpResponse, warnings: &[String]) {
     warn_as("-", response, warnings);
 }
 
+/// Warnings that one answer has at most: there are clients that read no answer of more than 100 headers.
+const MOST_WARNINGS: usize = 50;
+/// Letters of each; what is longer repeats what the client sent.
+const LONGEST_WARNING: usize = 256;
+
 /// Adds `Warning:` headers of this agent.
 pub fn warn_as(agent: &str, response: &mut HttpResponse, warnings: &[String]) {
-    for warning in warnings {
+    let (said, more) = match warnings.len().checked_sub(MOST_WARNINGS) {
+        None | Some(0) => (warnings, None),
+        Some(more) => (&warnings[..MOST_WARNINGS], Some(format!("and {more} more"))),
+    };
+    for warning in said.iter().chain(&more) {
         let text: String = warning
             .chars()
             .map(|c| if c == '"' || c == '\\' { '\'' } else { c })
             .filter(|c| c.is_ascii_graphic() || *c == ' ')
+            .take(LONGEST_WARNING)
             .collect();
         if let Ok(value) = format!("299 {agent} \"{text}\"").parse() {
             response.headers_mut().append(actix_web::http::header::WARNING, value);
@@ -73,6 +83,17 @@ pub fn status_from(who: &str, error: CallError<Status>) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn however_much_is_wrong_an_answer_has_few_and_short_headers() {
+        let mut response = json(200, &Value::Null);
+        let warnings: Vec<String> = (0..1000).map(|number| format!("{number} {}", "x".repeat(10_000))).collect();
+        warn(&mut response, &warnings);
+        let headers: Vec<&str> = response.headers().get_all("warning").filter_map(|value| value.to_str().ok()).collect();
+        assert_eq!(headers.len(), MOST_WARNINGS + 1);
+        assert!(headers.iter().all(|header| header.len() <= LONGEST_WARNING + 10));
+        assert_eq!(headers[MOST_WARNINGS], "299 - \"and 950 more\"");
+    }
 
     #[test]
     fn each_way_not_to_be_answered_has_its_code() {

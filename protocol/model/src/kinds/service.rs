@@ -151,7 +151,8 @@ fn default(object: &mut Value) {
     set(spec, "internalTrafficPolicy", json!("Cluster"));
     set(spec, "ipFamilies", json!(["IPv4"]));
     set(spec, "ipFamilyPolicy", json!("SingleStack"));
-    for port in spec["ports"].as_array_mut().into_iter().flatten().filter(|port| port.is_object()) {
+    let ports = spec.get_mut("ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten().filter(|port| port.is_object()) {
         set(port, "protocol", json!("TCP"));
         let number = port["port"].clone();
         if port.get("targetPort").is_none_or(|target| target.is_null() || *target == 0 || *target == "") {
@@ -343,6 +344,11 @@ mod tests {
         let mut again = object.clone();
         default(&mut again);
         assert_eq!(again, object, "defaults are stable");
+    }
+
+    #[test]
+    fn a_service_without_ports_gets_none_not_a_null() {
+        assert_eq!(service(json!({"selector": {"app": "web"}}))["spec"].get("ports"), None);
     }
 
     #[test]
