@@ -89,7 +89,8 @@ mod tests {
         let mut response = json(200, &Value::Null);
         let warnings: Vec<String> = (0..1000).map(|number| format!("{number} {}", "x".repeat(10_000))).collect();
         warn(&mut response, &warnings);
-        let headers: Vec<&str> = response.headers().get_all("warning").filter_map(|value| value.to_str().ok()).collect();
+        let headers: Vec<&str> =
+            response.headers().get_all("warning").filter_map(|value| value.to_str().ok()).collect();
         assert_eq!(headers.len(), MOST_WARNINGS + 1);
         assert!(headers.iter().all(|header| header.len() <= LONGEST_WARNING + 10));
         assert_eq!(headers[MOST_WARNINGS], "299 - \"and 950 more\"");

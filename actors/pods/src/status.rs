@@ -440,7 +440,7 @@ fn condition(previous: &Value, kind: &str, holds: bool, why: Option<(&str, Strin
         .filter(|one| one.get("status").and_then(Value::as_str) == Some(status))
         .and_then(|one| one.get("lastTransitionTime")?.as_str())
         .unwrap_or(now);
-    let mut value = json!({"type": kind, "status": status, "lastTransitionTime": since, "lastProbeTime": null});
+    let mut value = json!({"type": kind, "status": status, "lastTransitionTime": since});
     if let Some((reason, message)) = why {
         value["reason"] = json!(reason);
         if !message.is_empty() {

@@ -1,4 +1,5 @@
-//! How lists merge. The types do not say it; clients that compute patches, kubectl among them, read it from the schemas.
+//! How lists merge. The types do not say it; clients that compute patches, kubectl among them, read it from the schemas. What is done
+//! here with a patch stands in the model's `list_types`, by names of fields; a test holds the two together.
 
 use serde_json::{Value, json};
 
@@ -126,6 +127,7 @@ pub fn mark(name: &str, schema: &mut Value) {
 mod tests {
     use k8s_openapi::api::core::v1::PersistentVolumeClaim;
     use mkube_model::kinds::{KindTable, schema_of};
+    use mkube_model::list_types::{Types, is_set, merge_key};
     use schemars::generate::SchemaSettings;
 
     use super::*;
@@ -156,6 +158,32 @@ mod tests {
         }
         for name in ATOMIC {
             assert!(all.contains_key(&format!("io.k8s.{name}")), "{name}");
+        }
+    }
+
+    /// A client that computes a patch by the schemas means what the server does with it.
+    #[test]
+    fn what_clients_are_told_of_lists_is_what_is_done_with_them() {
+        // Names are not enough to tell these from others: apply knows conditions by their type everywhere, and claims of containers
+        // are one value.
+        let differ = [("api.batch.v1.JobStatus", "conditions"), ("api.core.v1.ResourceRequirements", "claims")];
+        for list in LISTS {
+            let item = json!({list.merge_key: "a", list.keys.first().unwrap_or(&""): "a"});
+            let items = [item];
+            let merges_by = Some(list.merge_key).filter(|key| !key.is_empty());
+            // Patches of these two are rare, and replacing the list is what a server may do.
+            if !matches!(list.field, "schedulingGates" | "resourceClaims" | "resourceClaimStatuses") {
+                assert_eq!(merge_key(list.field, items.iter()), merges_by, "{} {}", list.schema, list.field);
+            }
+            if differ.contains(&(list.schema, list.field)) || list.field == "resourceClaimStatuses" {
+                continue;
+            }
+            let known = Types::new(true).keyed(list.field, items.iter());
+            let keys: Vec<&str> = known.iter().flat_map(|row| row.identity).map(|(field, _)| *field).collect();
+            assert_eq!(keys, list.keys, "{} {}", list.schema, list.field);
+        }
+        for (name, field) in SETS.iter().filter(|(_, field)| *field != "podCIDRs") {
+            assert!(is_set(field), "{name} {field}");
         }
     }
 }

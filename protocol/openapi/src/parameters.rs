@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-type Parameter = (&'static str, &'static str, &'static str);
+/// Name, type, and what it means.
+pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Of reading one object: nothing.
 pub const GET: &[Parameter] = &[];
@@ -19,6 +20,12 @@ pub const LIST: &[Parameter] = &[
     ("sendInitialEvents", "boolean", "Whether a watch begins with the objects that are there."),
     ("timeoutSeconds", "integer", "After so many seconds a watch ends."),
     ("watch", "boolean", "Goes on with what changes, one event in each line."),
+];
+
+/// Of lists that are not watched.
+pub const SELECT: &[Parameter] = &[
+    ("fieldSelector", "string", "Only objects with these fields."),
+    ("labelSelector", "string", "Only objects with these labels."),
 ];
 
 /// Of everything that writes.

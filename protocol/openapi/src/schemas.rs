@@ -55,20 +55,24 @@ impl Schemas {
     /// A reference to the schema of a list of a kind.
     pub fn list_of(&mut self, kind: &Kind) -> Value {
         let item = self.of(kind);
+        self.list_of_items(item, kind.plural, gvk_of(kind))
+    }
+
+    /// A reference to the schema of a list of items that have a schema already.
+    pub fn list_of_items(&mut self, item: Value, plural: &str, (group, version, kind): Gvk) -> Value {
         let metadata = self.reference(schema_of::<ListMeta>);
         let name = format!("{}List", name_in(&item));
         let text = |what: &str| json!({"type": "string", "description": what});
         let schema = json!({
-            "description": format!("A list of {}.", kind.plural), "type": "object", "required": ["items"],
+            "description": format!("A list of {plural}."), "type": "object", "required": ["items"],
             "properties": {
                 "apiVersion": text("The version of the schema of this list."),
-                "kind": text(&format!("{}List.", kind.kind)),
+                "kind": text(&format!("{kind}List.")),
                 "metadata": metadata,
                 "items": {"type": "array", "description": "The objects.", "items": item},
             },
         });
         self.own.insert(name.clone(), schema);
-        let (group, version, kind) = gvk_of(kind);
         self.kinds.entry(name.clone()).or_default().insert((group, version, format!("{kind}List")));
         reference_to(&name)
     }
@@ -83,8 +87,8 @@ impl Schemas {
         self.add(schema_of::<DeleteOptions>, ("".into(), "v1".into(), "DeleteOptions".into()))
     }
 
-    /// The schema of what is only measured, and no object.
-    pub fn of_measured(&mut self, version: &str, kind: &str) {
+    /// A reference to the schema of what is only measured, and no object.
+    pub fn of_measured(&mut self, version: &str, kind: &str) -> Value {
         let name = format!("io.k8s.metrics.pkg.apis.metrics.{version}.{kind}");
         let text = |what: &str| json!({"type": "string", "description": what});
         let usage = json!({
@@ -111,7 +115,8 @@ impl Schemas {
         let about = format!("{kind}: what the device says of itself and of its containers.");
         self.own.insert(name.clone(), json!({"description": about, "type": "object", "properties": properties}));
         let gvk = ("metrics.k8s.io".to_owned(), version.to_owned(), kind.to_owned());
-        self.kinds.entry(name).or_default().insert(gvk);
+        self.kinds.entry(name.clone()).or_default().insert(gvk);
+        reference_to(&name)
     }
 
     fn add(&mut self, schema: fn(&mut SchemaGenerator) -> Schema, gvk: Gvk) -> Value {

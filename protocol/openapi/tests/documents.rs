@@ -79,6 +79,32 @@ fn every_verb_of_discovery_is_described_and_no_other() {
 }
 
 #[test]
+fn figures_are_described_as_what_is_read_only() {
+    let kinds = KindTable::builtin();
+    let document = document(&kinds, "metrics.k8s.io", "v1beta1");
+    let root = "/apis/metrics.k8s.io/v1beta1";
+    for (path, action, answer) in [
+        (format!("{root}/pods"), "list", "PodMetricsList"),
+        (format!("{root}/namespaces/{{namespace}}/pods"), "list", "PodMetricsList"),
+        (format!("{root}/namespaces/{{namespace}}/pods/{{name}}"), "get", "PodMetrics"),
+        (format!("{root}/nodes"), "list", "NodeMetricsList"),
+        (format!("{root}/nodes/{{name}}"), "get", "NodeMetrics"),
+    ] {
+        let item = &document["paths"][&path];
+        let verbs: Vec<&Value> =
+            item.as_object().expect("described").values().map(|one| &one["x-kubernetes-action"]).collect();
+        assert_eq!(verbs.iter().filter(|verb| verb.is_string()).count(), 1, "{path}");
+        let get = &item["get"];
+        assert_eq!(get["x-kubernetes-action"], action, "{path}");
+        let schema = &get["responses"]["200"]["content"]["application/json"]["schema"]["allOf"][0]["$ref"];
+        assert!(schema.as_str().is_some_and(|target| target.ends_with(&format!(".{answer}"))), "{path}: {schema}");
+        let named = item["parameters"].as_array().map_or(0, Vec::len);
+        assert_eq!(named, path.matches('{').count(), "{path}");
+    }
+    assert_eq!(document["paths"].as_object().map(serde_json::Map::len), Some(5));
+}
+
+#[test]
 fn references_point_to_schemas_and_nothing_of_another_dialect_is_left() {
     for (path, document) in documents() {
         let schemas = document["components"]["schemas"].as_object().expect("schemas");

@@ -69,6 +69,37 @@ maps.patch(name="d", namespace="default", body={"data": {"x": "2"}}, content_typ
 assert maps.get(name="d", namespace="default").data.x == "2"
 maps.delete(name="d", namespace="default")
 
+# Statement 58, the part of Python: a kind it has no types for, with the dynamic client and with the one for custom kinds.
+hosts = dynamic.DynamicClient(api).resources.get(api_version="vkube.io/v1alpha1", kind="BareMetalHost")
+machine = {"apiVersion": "vkube.io/v1alpha1", "kind": "BareMetalHost", "metadata": {"name": "machine"}}
+hosts.create(body={**machine, "spec": {"bootMACAddress": "02:00:00:00:00:01"}}, namespace="default")
+assert [one.metadata.name for one in hosts.get(namespace="default").items] == ["machine"]
+merge = {"content_type": "application/merge-patch+json"}
+labelled = hosts.patch(name="machine", namespace="default", body={"metadata": {"labels": {"rack": "a"}}}, **merge)
+assert labelled.metadata.labels.rack == "a", labelled
+reported = hosts.status.patch(name="machine", namespace="default", body={**machine, "status": {"phase": "Ready"}}, **merge)
+assert reported.status.phase == "Ready", reported
+seen = [event["type"] for event in hosts.watch(namespace="default", timeout=1)]
+assert seen == ["ADDED"], seen
+applied = hosts.server_side_apply({**machine, "spec": {"image": "fedora"}}, namespace="default", field_manager="me", force_conflicts=True)
+assert (applied.spec.image, applied.spec.bootMACAddress) == ("fedora", "02:00:00:00:00:01"), applied
+custom = client.CustomObjectsApi(api)
+where = ("vkube.io", "v1alpha1", "default", "baremetalhosts")
+assert custom.patch_namespaced_custom_object(*where, "machine", {"spec": {"image": "debian"}})["spec"]["image"] == "debian"
+refused(lambda: custom.patch_namespaced_custom_object(*where, "machine", {"spec": {"online": "perhaps"}}), 400)
+hosts.delete(name="machine", namespace="default")
+refused(lambda: custom.get_namespaced_custom_object(*where, "machine"), 404)
+
+# Statement 55: pods that are there, then what happens, then an end without an exception; from a version on as well.
+version = core.list_namespaced_pod("default").metadata.resource_version
+watched = watch.Watch().stream(core.list_namespaced_pod, "default", timeout_seconds=2)
+told = [(next(watched)["type"])]
+core.patch_namespaced_pod("p", "default", {"metadata": {"labels": {"seen": "yes"}}})
+told += [event["type"] for event in watched]
+assert told[:2] == ["ADDED", "MODIFIED"], told
+later = watch.Watch().stream(core.list_namespaced_pod, "default", resource_version=version, timeout_seconds=1)
+assert "ADDED" not in [event["type"] for event in later]
+
 assert core.delete_namespaced_config_map("m", "default")["status"] == "Success"
 core.delete_namespaced_pod("p", "default")
 deadline = time.monotonic() + 60

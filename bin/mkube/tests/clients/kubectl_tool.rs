@@ -95,6 +95,17 @@ impl Kubectl {
         }
     }
 
+    /// Edits an object by a shell line, which finds the file's name as its first argument; what is printed.
+    pub fn edit(&self, object: &str, line: &str) -> anyhow::Result<Printed> {
+        let script = self.server.path("editor");
+        std::fs::write(&script, format!("#!/bin/sh\n{line}\n"))?;
+        std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let words: Vec<&str> = ["edit"].into_iter().chain(object.split_whitespace()).collect();
+        let mut command = self.command(&words);
+        command.env("KUBE_EDITOR", &script);
+        ended(command, &words, "")
+    }
+
     /// An object as JSON.
     #[track_caller]
     pub fn json(&self, line: &str) -> Value {

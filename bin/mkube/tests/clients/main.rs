@@ -10,6 +10,7 @@ mod secrets;
 mod server;
 mod server_side;
 mod services;
+mod statements;
 mod workloads;
 
 use std::io::Write;

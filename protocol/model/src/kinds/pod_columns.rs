@@ -57,9 +57,14 @@ pub(super) fn status_word(object: &Value) -> String {
         }
     }
     if word == "Completed" && any_running {
-        word = "Running".to_owned();
+        let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+        let is_true = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
+        let is_ready = conditions.is_some_and(|all| all.iter().any(is_true));
+        word = if is_ready { "Running" } else { "NotReady" }.to_owned();
     }
-    if metadata::is_deleting(object) { "Terminating".to_owned() } else { word }
+    // What has ended does not end once more.
+    let has_ended = matches!(at(object, "/status/phase"), "Succeeded" | "Failed");
+    if metadata::is_deleting(object) && !has_ended { "Terminating".to_owned() } else { word }
 }
 
 #[cfg(test)]
@@ -83,5 +88,15 @@ mod tests {
         assert_eq!(status_word(&running), "Running");
         running["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(status_word(&running), "Terminating");
+        let mut one_ended = with(
+            "Running",
+            json!([{"state": {"terminated": {"reason": "Completed", "exitCode": 0}}}, {"ready": true, "state": {"running": {}}}]),
+        );
+        assert_eq!(status_word(&one_ended), "NotReady");
+        one_ended["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+        assert_eq!(status_word(&one_ended), "Running");
+        let mut ended = with("Failed", json!([{"state": {"terminated": {"reason": "Error", "exitCode": 1}}}]));
+        ended["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(status_word(&ended), "Error", "what has ended does not end once more");
     }
 }

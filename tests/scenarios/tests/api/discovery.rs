@@ -109,10 +109,13 @@ async fn plain_discovery_is_for_those_who_do_not_know_the_other_and_trailing_sla
         ("/apis", "APIGroupList"),
         ("/apis/", "APIGroupList"),
         ("/api/v1/", "APIResourceList"),
+        ("/apis/apps/", "APIGroup"),
+        ("/apis/apps/v1/", "APIResourceList"),
     ] {
         let answer = api.get_as(path, "application/json").await?.expect(200);
         assert_eq!((&answer.body["kind"], answer.header("content-type")), (&json!(kind), "application/json"), "{path}");
     }
+    assert_eq!(api.get("/version/").await?.expect(200).body, api.get("/version").await?.expect(200).body);
     let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
     assert_eq!(api.get_as("/api", old).await?.expect(200).body["kind"], "APIVersions");
     for path in ["/apis/nosuch/v1", "/apis/nosuch", "/api/v2", "/api/v1/nosuch", "/nosuch", "/openapi/v3/api/v2"] {

@@ -20,6 +20,7 @@ mod protobuf;
 mod reviews;
 mod rust_client;
 mod scale;
+mod statements;
 mod streams;
 mod watching;
 

@@ -6,8 +6,10 @@ use anyhow::Context;
 use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use kube::api::{
-    AttachParams, DeleteParams, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+    AttachParams, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams, WatchEvent,
+    WatchParams,
 };
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, Config};
 use mkube_scenarios::World;
 use serde_json::json;
@@ -105,6 +107,31 @@ async fn other_kinds_and_discovery_work_by_types() -> anyhow::Result<()> {
     let params = DeleteParams::default();
     let gone = maps.delete_collection(&params, &ListParams::default()).await?;
     assert_eq!(gone.left().map(|list| list.items.len()), Some(1));
+    world.stop().await;
+    Ok(())
+}
+
+/// Statement 58, the part of Rust.
+#[actix_rt::test]
+async fn a_kind_without_types_is_discovered_and_written() -> anyhow::Result<()> {
+    let world = World::start().await?;
+    let client = client(&world)?;
+    let kind = GroupVersionKind::gvk("vkube.io", "v1alpha1", "BareMetalHost");
+    let (resource, able) = kube::discovery::pinned_kind(&client, &kind).await?;
+    assert_eq!((resource.plural.as_str(), able.subresources.len()), ("baremetalhosts", 1));
+    let hosts: Api<DynamicObject> = Api::default_namespaced_with(client, &resource);
+    let wanted = DynamicObject::new("m", &resource).data(json!({"spec": {"bootMACAddress": "02:00:00:00:00:01"}}));
+    hosts.create(&PostParams::default(), &wanted).await?;
+    assert_eq!(hosts.list(&ListParams::default()).await?.items.len(), 1);
+    let merge = Patch::Merge(json!({"metadata": {"labels": {"rack": "a"}}}));
+    let patched = hosts.patch("m", &PatchParams::default(), &merge).await?;
+    assert_eq!(patched.metadata.labels.and_then(|all| all.get("rack").cloned()).as_deref(), Some("a"));
+    let status = Patch::Merge(json!({"status": {"phase": "Ready"}, "spec": {"bootMACAddress": "02:00:00:00:00:02"}}));
+    let reported = hosts.patch_status("m", &PatchParams::default(), &status).await?.data;
+    assert_eq!(reported["status"]["phase"], "Ready");
+    assert_eq!(reported["spec"]["bootMACAddress"], "02:00:00:00:00:01", "the status is all that is written there");
+    hosts.delete("m", &DeleteParams::default()).await?;
+    assert!(hosts.get_opt("m").await?.is_none());
     world.stop().await;
     Ok(())
 }
