@@ -272,6 +272,11 @@ fn logs_are_those_that_kubectl_asks_for() {
     wait("pair --all-containers", "left one\nleft two\nright one\nright two\n");
     wait("pair -c side --tail=1", "right two\n");
     wait("pair -c side --limit-bytes=7", "right o");
+    wait("pair --since=1h --tail=2", "left one\nleft two\n");
+    let chosen = text(&stage.run("logs pair", &[], b"").stderr);
+    assert!(chosen.contains("Defaulted container \"main\" out of: main, side"), "{chosen}");
+    let timed = log("pair -c side --timestamps --tail=1");
+    assert!(timed.starts_with("20") && timed.ends_with("Z right two\n"), "{timed}");
     wait("pair --since-time=2020-01-01T00:00:00Z", "left one\nleft two\n");
     wait("pair --since-time=2120-01-01T00:00:00Z", "");
     wait("-l app=pair --all-containers --prefix --tail=1", "[pod/pair/main] left two\n[pod/pair/side] right two\n");

@@ -1,4 +1,4 @@
-//! docs/features.md claims nothing that no test of this tree shows.
+//! docs/features.md and docs/compatibility.md claim nothing that no test of this tree shows.
 
 use mkube_structure::{sources, top};
 
@@ -9,8 +9,10 @@ fn is_test_name(word: &str) -> bool {
 }
 
 #[test]
-fn every_test_and_file_that_the_page_names_exists() {
-    let page = std::fs::read_to_string(top().join("docs/features.md")).expect("the page is there");
+fn every_test_and_file_that_the_pages_name_exists() {
+    let pages = ["docs/features.md", "docs/compatibility.md"];
+    let pages = pages.map(|page| std::fs::read_to_string(top().join(page)).expect("the page is there"));
+    let page = pages.join("\n");
     let code: String = sources(&["actors", "bin", "protocol", "services", "tests"])
         .into_iter()
         .map(|source| source.text)
@@ -18,7 +20,10 @@ fn every_test_and_file_that_the_page_names_exists() {
         .join("\n");
     let quoted: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
     let names: Vec<&&str> = quoted.iter().filter(|word| is_test_name(word)).collect();
-    let files: Vec<&&str> = quoted.iter().filter(|word| word.ends_with(".rs")).collect();
+    let files: Vec<&&str> = {
+        let endings = [".rs", ".py", ".mjs"];
+        quoted.iter().filter(|word| endings.iter().any(|ending| word.ends_with(ending))).collect()
+    };
     assert!(names.len() > 30 && files.len() > 20, "the page names its tests in backquotes");
     let missing: Vec<&&&str> = names
         .iter()
