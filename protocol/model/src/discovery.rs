@@ -74,6 +74,9 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
     resources.extend(measured(group).map(|(plural, namespaced, kind)| {
         json!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]})
     }));
+    resources.extend(only_taken(kinds, group, version).map(|(plural, namespaced, kind)| {
+        json!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": []})
+    }));
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}))
 }
@@ -82,6 +85,24 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
 pub fn measured(group: &str) -> impl Iterator<Item = (&'static str, bool, &'static str)> {
     let all = [("nodes", false, "NodeMetrics"), ("pods", true, "PodMetrics")];
     all.into_iter().filter(move |_| group == "metrics.k8s.io")
+}
+
+/// What stands for a group that has no resources, only what subresources of others take: nothing can be asked of it. Clients write
+/// no group without resources into their caches, and would ask for all groups again each time.
+fn only_taken(
+    kinds: &KindTable,
+    group: &str,
+    version: &str,
+) -> impl Iterator<Item = (String, bool, &'static str)> + use<> {
+    let has_resources = kinds.served().any(|kind| (kind.group, kind.version) == (group, version));
+    let mut found = Vec::new();
+    for kind in kinds.served().filter(|_| !has_resources) {
+        let taken = subresources(kind).into_iter().filter(|sub| (sub.kind.0, sub.kind.1) == (group, version));
+        found.extend(taken.map(|sub| (format!("{}s", sub.kind.2.to_ascii_lowercase()), kind.namespaced, sub.kind.2)));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter()
 }
 
 /// What a kind has beside the object itself, such as `status`.
@@ -134,6 +155,13 @@ pub fn aggregated(kinds: &KindTable, core: bool) -> Value {
                                 "scope": if namespaced { "Namespaced" } else { "Cluster" },
                             })
                         }))
+                        .chain(only_taken(kinds, group, version).map(|(plural, namespaced, kind)| {
+                            json!({
+                                "resource": plural, "singularResource": "", "verbs": [],
+                                "responseKind": {"group": group, "version": version, "kind": kind},
+                                "scope": if namespaced { "Namespaced" } else { "Cluster" },
+                            })
+                        }))
                         .collect();
                     json!({"version": version, "freshness": "Current", "resources": resources})
                 })
@@ -177,5 +205,22 @@ mod tests {
             assert!(aggregated.contains(&format!("\"resource\":\"{}\"", kind.plural)), "{}", kind.kind);
         }
         assert_eq!(resources(&kinds, "apps", "v9"), None);
+    }
+
+    #[test]
+    fn no_group_is_without_resources() {
+        let kinds = KindTable::builtin();
+        for (group, version) in kinds.group_versions() {
+            let legacy = resources(&kinds, group, version).expect("its version");
+            assert_ne!(legacy["resources"], json!([]), "{group}/{version}");
+        }
+        for core in [true, false] {
+            let all = aggregated(&kinds, core);
+            for one in all["items"].as_array().expect("groups") {
+                assert_ne!(one["versions"][0]["resources"], json!([]), "{one}");
+            }
+        }
+        let evictions = resources(&kinds, "policy", "v1").expect("it is there")["resources"][0].clone();
+        assert_eq!((&evictions["kind"], &evictions["verbs"]), (&json!("Eviction"), &json!([])));
     }
 }

@@ -168,8 +168,8 @@ mod tests {
         // are one value.
         let differ = [("api.batch.v1.JobStatus", "conditions"), ("api.core.v1.ResourceRequirements", "claims")];
         for list in LISTS {
-            let item = json!({list.merge_key: "a", list.keys.first().unwrap_or(&""): "a"});
-            let items = [item];
+            let fields = list.keys.iter().chain([&list.merge_key]).map(|field| ((*field).to_owned(), json!("a")));
+            let items = [Value::Object(fields.collect())];
             let merges_by = Some(list.merge_key).filter(|key| !key.is_empty());
             // Patches of these two are rare, and replacing the list is what a server may do.
             if !matches!(list.field, "schedulingGates" | "resourceClaims" | "resourceClaimStatuses") {

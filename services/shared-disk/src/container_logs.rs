@@ -235,8 +235,11 @@ fn shown(line: &[u8], options: &LogOptions) -> Option<Vec<u8>> {
     }
     let mut shown = Vec::with_capacity(line.len());
     if options.timestamps {
-        shown.extend_from_slice(time.as_bytes());
-        shown.push(b' ');
+        match time.strip_suffix("+00:00") {
+            // As Kubernetes writes it.
+            Some(utc) => shown.extend_from_slice(format!("{utc}Z ").as_bytes()),
+            None => shown.extend_from_slice(format!("{time} ").as_bytes()),
+        }
     }
     shown.extend_from_slice(text);
     // A part of a line has no end of its own.
@@ -267,7 +270,7 @@ mod tests {
                 "2026-01-01T00:00:00.5Z stdout F one",
                 "2026-01-01T00:00:01.5Z stderr P tw",
                 "2026-01-01T00:00:01.6Z stderr F o",
-                "2026-01-01T00:00:02.5Z stdout F three",
+                "2026-01-01T00:00:02.5+00:00 stdout F three",
             ],
         );
         let (_, chunk) = Reader::new(directory.path().join(file_name("*1A", false)), options).read();

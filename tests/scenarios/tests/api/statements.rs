@@ -113,7 +113,7 @@ async fn a_dry_run_is_told_to_nobody_who_watches() -> anyhow::Result<()> {
     }
     let applied = map("m", json!({"b": "4"})).to_string();
     let apply = [("content-type", "application/apply-patch+yaml")];
-    api.send("PATCH", &format!("{one}&fieldManager=me&force=true"), &apply, &applied).await?.expect(200);
+    api.send("PATCH", &format!("{one}&fieldManager=me&force=true"), &apply, applied).await?.expect(200);
     api.delete(&one).await?.expect(200);
     api.delete_with(&format!("{MAPS}/m"), &json!({"dryRun": ["All"]})).await?.expect(200);
     // The first that is told of is the first that happened.
