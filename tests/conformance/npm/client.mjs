@@ -129,9 +129,13 @@ const container = { name: 'c', image: 'hello:latest', command: ['/bin/busybox', 
 const template = { metadata: { labels: { app: 'web' } }, spec: { containers: [container], terminationGracePeriodSeconds: 1 } };
 const spec = { replicas: 1, selector: { matchLabels: { app: 'web' } }, template };
 await apps.createNamespacedDeployment({ namespace, body: { metadata: { name: 'web' }, spec } });
-const scale = await apps.readNamespacedDeploymentScale({ name: 'web', namespace });
-scale.spec.replicas = 2;
-assert.equal((await apps.replaceNamespacedDeploymentScale({ name: 'web', namespace, body: scale })).spec.replicas, 2);
+// Its status is written meanwhile: whoever replaces what he read may have to read it again.
+await until('its scale', async () => {
+    const scale = await apps.readNamespacedDeploymentScale({ name: 'web', namespace });
+    scale.spec.replicas = 2;
+    const replaced = apps.replaceNamespacedDeploymentScale({ name: 'web', namespace, body: scale });
+    return replaced.then((body) => body.spec.replicas === 2, (error) => assert.equal(error.code, 409));
+});
 await until('two replicas', async () => (await apps.readNamespacedDeployment({ name: 'web', namespace })).status?.readyReplicas === 2);
 await apps.deleteNamespacedDeployment({ name: 'web', namespace });
 const pods = async () => (await core.listNamespacedPod({ namespace, labelSelector: 'app=web' })).items.length;

@@ -1,4 +1,6 @@
-"""Drives a server, whose URL is the first argument, with the Python client of Kubernetes; fails by an assertion."""
+"""Drives a server, whose URL is the first argument, with the Python client of Kubernetes; fails by an assertion.
+
+The second argument is an image that the server has."""
 
 import sys
 import time
@@ -10,6 +12,7 @@ configuration = client.Configuration()
 configuration.host = sys.argv[1]
 api = client.ApiClient(configuration)
 core = client.CoreV1Api(api)
+image = sys.argv[2]
 
 
 def refused(call, code):
@@ -43,7 +46,7 @@ assert core.patch_namespaced_config_map("m", "default", operations).data["a"] ==
 assert [one.metadata.name for one in core.list_namespaced_config_map("default", label_selector="app in (web)").items] == ["m"]
 refused(lambda: core.list_namespaced_config_map("default", field_selector="spec.foo=b"), 400)
 
-spec = client.V1PodSpec(containers=[client.V1Container(name="c", image="web:1")])
+spec = client.V1PodSpec(containers=[client.V1Container(name="c", image=image)])
 core.create_namespaced_pod("default", client.V1Pod(metadata=client.V1ObjectMeta(name="p"), spec=spec))
 phases = []
 for event in watch.Watch().stream(core.list_namespaced_pod, "default", timeout_seconds=60):
