@@ -69,7 +69,7 @@ def operator(directory):
     program = [sys.executable, "-m", "kopf", "run", "--standalone", "--namespace", "default", "--verbose"]
     with open(pathlib.Path(directory) / "log", "a+") as log:
         script = str(pathlib.Path(__file__).with_name("greetings.py"))
-        environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PYTHONDONTWRITEBYTECODE": "1"}
         running = subprocess.Popen([*program, script], env=environment, stdout=log, stderr=log)
         try:
             yield running

@@ -50,7 +50,7 @@ for document in documents:
     with open(f"{report}.txt", "w") as output:
         ended = subprocess.run(
             [*program, "--url", server, *options, "--no-color", "--no-shrink", "--continue-on-failure"],
-            env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(here)},
+            env={**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(here), "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=reports,
             stdout=output,
             stderr=output,
@@ -66,7 +66,7 @@ for document in documents:
 
 print("answers:", dict(sorted(statuses.items())))
 # Requests that are all refused show nothing.
-assert statuses[200] + statuses[201] > sum(statuses.values()) / 4, statuses
+assert statuses[200] + statuses[201] > sum(statuses.values()) / 6, statuses
 if failed:
     sys.exit(f"error: {', '.join(failed)}")
 print("all well")

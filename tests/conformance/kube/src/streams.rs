@@ -40,16 +40,21 @@ async fn streams(pods: &Api<Pod>) -> anyhow::Result<()> {
     let first = tokio::time::timeout(PATIENCE, log.try_next()).await.context("the log")??;
     ensure!(first.as_deref() == Some("begun"), "{first:?}");
 
-    let mut ran = pods.exec("rust", ["/bin/busybox", "sh", "-c", "echo out; echo err >&2; exit 3"], &AttachParams::default()).await?;
+    let mut ran = pods
+        .exec("rust", ["/bin/busybox", "sh", "-c", "echo out; echo err >&2; exit 3"], &AttachParams::default())
+        .await?;
     let (mut out, mut err) = (String::new(), String::new());
     ran.stdout().context("asked for")?.read_to_string(&mut out).await?;
     ran.stderr().context("asked for")?.read_to_string(&mut err).await?;
     ensure!((out.as_str(), err.as_str()) == ("out\n", "err\n"), "{out:?} {err:?}");
     let status = ran.take_status().context("once")?.await.context("a status")?;
     let causes = status.details.and_then(|details| details.causes).unwrap_or_default();
-    ensure!(causes.iter().any(|cause| cause.reason.as_deref() == Some("ExitCode") && cause.message.as_deref() == Some("3")));
+    ensure!(
+        causes.iter().any(|cause| cause.reason.as_deref() == Some("ExitCode") && cause.message.as_deref() == Some("3"))
+    );
 
-    let mut ran = pods.exec("rust", ["/bin/busybox", "cat"], &AttachParams::default().stdin(true).stderr(false)).await?;
+    let mut ran =
+        pods.exec("rust", ["/bin/busybox", "cat"], &AttachParams::default().stdin(true).stderr(false)).await?;
     let mut typing = ran.stdin().context("asked for")?;
     typing.write_all(&vec![b'x'; 200_000]).await?;
     typing.shutdown().await?;

@@ -85,8 +85,10 @@ pub async fn mirrored(client: &Client) -> anyhow::Result<()> {
     let known = || reader.state().iter().map(|map| (map.name_any(), value(map))).collect::<BTreeMap<_, _>>();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let story = async {
-        until("the mirror", || async { Ok((known() == BTreeMap::from([pair("w2", "7"), pair("w3", "1")])).then_some(())) })
-            .await?;
+        until("the mirror", || async {
+            Ok((known() == BTreeMap::from([pair("w2", "7"), pair("w3", "1")])).then_some(()))
+        })
+        .await?;
         maps.patch("w3", &PatchParams::default(), &Patch::Merge(json!({"data": {"a": "2"}}))).await?;
         maps.delete("w2", &DeleteParams::default()).await?;
         until("the changes", || async { Ok((known() == BTreeMap::from([pair("w3", "2")])).then_some(())) }).await?;

@@ -11,10 +11,14 @@ use serde_json::json;
 pub async fn applied_and_patched(client: &Client) -> anyhow::Result<()> {
     let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
     let text = |value: &str| {
-        Patch::Apply(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"a": value}}))
+        Patch::Apply(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "applied"}, "data": {"a": value}}),
+        )
     };
     let made = maps.patch("applied", &PatchParams::apply("first"), &text("1")).await?;
-    ensure!(made.metadata.managed_fields.is_some_and(|all| all.iter().any(|one| one.manager.as_deref() == Some("first"))));
+    ensure!(
+        made.metadata.managed_fields.is_some_and(|all| all.iter().any(|one| one.manager.as_deref() == Some("first")))
+    );
     let refused = maps.patch("applied", &PatchParams::apply("second"), &text("2")).await;
     ensure!(matches!(&refused, Err(kube::Error::Api(status)) if status.code == 409), "{refused:?}");
     let forced = maps.patch("applied", &PatchParams::apply("second").force(), &text("2")).await?;
@@ -31,7 +35,14 @@ pub async fn applied_and_patched(client: &Client) -> anyhow::Result<()> {
     hosts.create(&PostParams::default(), &wanted).await?;
     ensure!(hosts.list(&ListParams::default()).await?.items.len() == 1);
     let merge = Patch::Merge(json!({"metadata": {"labels": {"rack": "a"}}}));
-    ensure!(hosts.patch("rust", &PatchParams::default(), &merge).await?.metadata.labels.is_some_and(|all| all["rack"] == "a"));
+    ensure!(
+        hosts
+            .patch("rust", &PatchParams::default(), &merge)
+            .await?
+            .metadata
+            .labels
+            .is_some_and(|all| all["rack"] == "a")
+    );
     let status = Patch::Merge(json!({"status": {"phase": "Ready"}}));
     ensure!(hosts.patch_status("rust", &PatchParams::default(), &status).await?.data["status"]["phase"] == "Ready");
     hosts.delete("rust", &DeleteParams::default()).await?;
