@@ -35,12 +35,14 @@ mod respond;
 mod reviews;
 mod route;
 mod scale;
+mod spdy_upgrade;
 mod streams;
 mod taking_in;
 mod usage;
 mod volumes;
 mod watching;
 mod write;
+mod wire;
 mod writing;
 
 pub use consistency::HttpConsistency;

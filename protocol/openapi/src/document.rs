@@ -4,6 +4,7 @@ use mkube_model::discovery::{measured, subresources};
 use mkube_model::kinds::KindTable;
 use serde_json::{Map, Value, json};
 
+use crate::measurements;
 use crate::paths;
 use crate::schemas::Schemas;
 
@@ -24,8 +25,8 @@ pub fn document(kinds: &KindTable, group: &str, version: &str) -> Value {
             schemas.of_subresource(sub.kind);
         }
     }
-    for (_, _, kind) in measured(group) {
-        schemas.of_measured(version, kind);
+    for measured in measured(group) {
+        measurements::describe(version, measured, &mut schemas, &mut paths);
     }
     json!({
         "openapi": "3.0.0",

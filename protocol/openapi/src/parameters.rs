@@ -7,6 +7,12 @@ type Parameter = (&'static str, &'static str, &'static str);
 /// Of reading one object: nothing.
 pub const GET: &[Parameter] = &[];
 
+/// Of lists of figures.
+pub const FIGURES: &[Parameter] = &[
+    ("fieldSelector", "string", "Only those of objects with these fields."),
+    ("labelSelector", "string", "Only those of objects with these labels."),
+];
+
 /// Of lists and watches.
 pub const LIST: &[Parameter] = &[
     ("allowWatchBookmarks", "boolean", "Whether a watch sends bookmarks."),

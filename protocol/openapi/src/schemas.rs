@@ -83,8 +83,8 @@ impl Schemas {
         self.add(schema_of::<DeleteOptions>, ("".into(), "v1".into(), "DeleteOptions".into()))
     }
 
-    /// The schema of what is only measured, and no object.
-    pub fn of_measured(&mut self, version: &str, kind: &str) {
+    /// A reference to the schema of what is only measured, and no object.
+    pub fn of_measured(&mut self, version: &str, kind: &str) -> Value {
         let name = format!("io.k8s.metrics.pkg.apis.metrics.{version}.{kind}");
         let text = |what: &str| json!({"type": "string", "description": what});
         let usage = json!({
@@ -111,7 +111,9 @@ impl Schemas {
         let about = format!("{kind}: what the device says of itself and of its containers.");
         self.own.insert(name.clone(), json!({"description": about, "type": "object", "properties": properties}));
         let gvk = ("metrics.k8s.io".to_owned(), version.to_owned(), kind.to_owned());
+        let reference = reference_to(&name);
         self.kinds.entry(name).or_default().insert(gvk);
+        reference
     }
 
     fn add(&mut self, schema: fn(&mut SchemaGenerator) -> Schema, gvk: Gvk) -> Value {

@@ -31,6 +31,7 @@ use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
 use mkube_model::neighbours::pod_ports::PodPorts;
+use mkube_model::neighbours::spdy_streams::SpdyStreams;
 use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::resolver::Resolver;
@@ -71,6 +72,8 @@ pub struct Neighbours {
     pub exec: Arc<dyn Fn(DeviceReader) -> Arc<dyn ContainerExec> + Send + Sync>,
     /// Ports of pods.
     pub ports: Arc<dyn PodPorts>,
+    /// Standard streams of clients that speak SPDY.
+    pub spdy: Arc<dyn SpdyStreams>,
     /// Who asks containers how they are.
     pub prober: Arc<dyn Prober>,
     /// Who asks name servers for names.
@@ -208,7 +211,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
-        streams: HttpStreams { exec: exec(wires.device()), ports },
+        streams: HttpStreams { exec: exec(wires.device()), ports, spdy: neighbours.spdy },
         notify_secret: settings.notify_secret,
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,

@@ -10,6 +10,9 @@ mod secrets;
 mod server;
 mod server_side;
 mod services;
+mod tour;
+mod tour_desk;
+mod tour_text;
 mod workloads;
 
 use std::io::Write;
