@@ -63,8 +63,8 @@ fn go_all(kubectl: &Path) -> anyhow::Result<BTreeMap<String, (Vec<Part>, Vec<Par
     for (name, parts) in alone {
         seen.insert(name, go(&server, kubectl, name, parts));
     }
-    let both = seen.into_iter().map(|(name, seen)| Ok((name.clone(), (chapters[name].clone(), seen?))));
-    both.collect()
+    let both = |(name, seen): (&String, anyhow::Result<_>)| seen.map(|seen| (name.clone(), (chapters[name].clone(), seen)));
+    seen.into_iter().map(both).collect()
 }
 
 /// The kubectl to go with, and its release.
