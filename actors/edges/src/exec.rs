@@ -77,8 +77,12 @@ pub async fn attach(
     let options = LogOptions { follow: true, tail_lines: Some(0), ..LogOptions::default() };
     let (chunks, _) = parts.logs.open(&container, options).await?;
     // A log does not tell which of the two something was written to.
-    let opened =
-        StandardStreams { stdin: false, stdout: flag("stdout"), stderr: flag("stderr") && !flag("tty"), sizes: flag("tty") };
+    let opened = StandardStreams {
+        stdin: false,
+        stdout: flag("stdout"),
+        stderr: flag("stderr") && !flag("tty"),
+        sizes: flag("tty"),
+    };
     upgraded(request, payload, parts, upgrade, opened, move |tunnel| show(chunks, tunnel, opened.stdout))
 }
 

@@ -59,7 +59,9 @@ impl HttpEdge {
                 .client_disconnect_timeout(DISCONNECT)
                 // A client that has gone is noticed at once, not with the next line of its watch.
                 .h1_allow_half_closed(false)
-                .finish(map_config(app.into_factory().map_err(|error| error.error_response()), |()| AppConfig::default()));
+                .finish(map_config(app.into_factory().map_err(|error| error.error_response()), |()| {
+                    AppConfig::default()
+                }));
             fn_service(Wire::from).and_then(http)
         })?;
         let server = serving.run();

@@ -41,8 +41,8 @@ mod taking_in;
 mod usage;
 mod volumes;
 mod watching;
-mod write;
 mod wire;
+mod write;
 mod writing;
 
 pub use consistency::HttpConsistency;

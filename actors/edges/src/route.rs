@@ -150,6 +150,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
     }
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] => target(parts, "", version, rest),
+        // The only thing that this group's list has.
+        ["apis", "policy", "v1", rest @ ..] if rest.ends_with(&["eviction"]) => target(parts, "", "v1", rest),
         ["apis", group, version, rest @ ..] => target(parts, group, version, rest),
         _ => None,
     };

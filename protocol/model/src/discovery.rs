@@ -71,6 +71,12 @@ pub fn resources(kinds: &KindTable, group: &str, version: &str) -> Option<Value>
             resources.push(resource);
         }
     }
+    // Older clients take a version without resources for one that failed.
+    if resources.is_empty() && group == "policy" {
+        resources.push(json!({
+            "name": "pods/eviction", "singularName": "", "namespaced": true, "kind": "Eviction", "verbs": ["create"],
+        }));
+    }
     resources.extend(measured(group).map(|(plural, namespaced, kind)| {
         json!({"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["get", "list"]})
     }));

@@ -24,11 +24,10 @@ pub fn describe(
     let reading = |action: &str, name: &str, schema: &Value, inside: &[&str]| {
         let asked: &[_] = if action == "list" { parameters::FIGURES } else { parameters::GET };
         let mut asked = parameters::in_query(&[asked]);
-        let places = inside.iter().map(|place| parameters::in_path(place, &format!("The {place} of what is measured.")));
+        let places =
+            inside.iter().map(|place| parameters::in_path(place, &format!("The {place} of what is measured.")));
         asked.as_array_mut().into_iter().for_each(|all| all.extend(places.clone()));
-        let answer = |what: &str, schema: &Value| {
-            json!({"description": what, "content": {"application/json": {"schema": schema}}})
-        };
+        let answer = |what: &str, schema: &Value| json!({"description": what, "content": {"application/json": {"schema": schema}}});
         json!({"get": {
             "tags": [format!("{}_{version}", GROUP.replace('.', "_"))], "description": "What is used now.",
             "operationId": format!("{action}Metrics{name}{kind}"), "parameters": asked,

@@ -41,8 +41,7 @@ impl Client {
         let (outgoing, from_server) = mpsc::channel(8);
         let (comes, messages) = mpsc::channel(8);
         let (to_command, gets) = mpsc::channel(8);
-        let (client, command) =
-            (Tunnel { incoming, outgoing }, Tunnel { incoming: messages, outgoing: to_command });
+        let (client, command) = (Tunnel { incoming, outgoing }, Tunnel { incoming: messages, outgoing: to_command });
         let served = tokio::spawn(async move { CommandStreams.carry(opened, client, command).await });
         (Self { to_server, from_server, served }, comes, gets)
     }
@@ -407,7 +406,8 @@ async fn a_command_over_spdy_has_a_stream_for_each_of_its_own_and_one_for_the_en
 
 #[tokio::test]
 async fn streams_that_a_command_does_not_have_are_refused_and_a_client_that_leaves_ends_it() {
-    let (client, comes, mut gets) = Client::of_a_command(StandardStreams { stdout: true, ..StandardStreams::default() });
+    let (client, comes, mut gets) =
+        Client::of_a_command(StandardStreams { stdout: true, ..StandardStreams::default() });
     let mut spdy = Spdy::over(client);
     for odd in ["stdin", "resize", "data", ""] {
         let id = spdy.begin(odd, 0, 1).await;

@@ -37,8 +37,7 @@ fn chapters() -> anyhow::Result<BTreeMap<String, Vec<Part>>> {
 /// Goes through all chapters, several at a time, and then through those that want to be alone.
 fn go_all(kubectl: &Path) -> anyhow::Result<BTreeMap<String, (Vec<Part>, Vec<Part>)>> {
     let running = Server::start(IMAGES)?;
-    let server =
-        Place { directory: running.path("tour"), kubeconfig: running.kubeconfig(), url: running.url.clone() };
+    let server = Place { directory: running.path("tour"), kubeconfig: running.kubeconfig(), url: running.url.clone() };
     let mut chapters = chapters()?;
     chapters.retain(|name, _| !name.starts_with("real"));
     let (alone, together): (Vec<_>, Vec<_>) = chapters.iter().partition(|(name, _)| name.starts_with("alone"));
@@ -63,7 +62,8 @@ fn go_all(kubectl: &Path) -> anyhow::Result<BTreeMap<String, (Vec<Part>, Vec<Par
     for (name, parts) in alone {
         seen.insert(name, go(&server, kubectl, name, parts));
     }
-    let both = |(name, seen): (&String, anyhow::Result<_>)| seen.map(|seen| (name.clone(), (chapters[name].clone(), seen)));
+    let both =
+        |(name, seen): (&String, anyhow::Result<_>)| seen.map(|seen| (name.clone(), (chapters[name].clone(), seen)));
     seen.into_iter().map(both).collect()
 }
 
@@ -138,7 +138,9 @@ fn every_verb_of_kubectl_is_on_the_tour_and_does_what_the_handbook_says() -> any
     }
     assert!(verbs.len() > 40 && nested.len() > 40, "{verbs:?} {nested:?}");
     let with_some: Vec<&str> = nested.iter().filter_map(|verb| verb.split(' ').next()).collect();
-    verbs.retain(|verb| ["create", "apply", "cluster-info"].contains(&verb.as_str()) || !with_some.contains(&verb.as_str()));
+    verbs.retain(|verb| {
+        ["create", "apply", "cluster-info"].contains(&verb.as_str()) || !with_some.contains(&verb.as_str())
+    });
     verbs.extend(nested.iter().cloned());
     let documented = documented()?;
     let mut complaints = Vec::new();
@@ -153,7 +155,9 @@ fn every_verb_of_kubectl_is_on_the_tour_and_does_what_the_handbook_says() -> any
             None => Err("docs/kubectl.md does not have it"),
             Some(_) if codes.is_empty() => Err("the tour does not have it"),
             Some("yes" | "partly") if !good => Err("docs/kubectl.md says that it works; on the tour it does not"),
-            Some("partly") if !bad => Err("docs/kubectl.md says that it works in part; the tour shows no part that does not"),
+            Some("partly") if !bad => {
+                Err("docs/kubectl.md says that it works in part; the tour shows no part that does not")
+            }
             Some("no") if good => Err("docs/kubectl.md says that it does not work; on the tour it does"),
             Some("yes" | "partly" | "no") => Ok(()),
             Some(_) => Err("docs/kubectl.md says neither yes, partly nor no"),

@@ -31,7 +31,8 @@ impl Step {
         };
         let mut places = self.command.match_indices("kubectl ");
         let begins = |at: usize| at == 0 || self.command[..at].ends_with([' ', '(', '"']);
-        let found = places.by_ref().filter(|(at, _)| begins(*at)).filter_map(|(at, word)| of(&self.command[at + word.len()..]));
+        let found =
+            places.by_ref().filter(|(at, _)| begins(*at)).filter_map(|(at, word)| of(&self.command[at + word.len()..]));
         found.collect()
     }
 }
@@ -157,8 +158,12 @@ fn normal(line: &str, own: &[(String, &str)]) -> String {
         text.push_str(&normal_word(&word.replace('\t', "  ")));
     }
     if let Some((before, after)) = text.split_once("resourceVersion") {
-        let digits: String = after.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-        text = format!("{before}resourceVersion{}", after.replacen(&digits, if digits.is_empty() { "" } else { "<rv>" }, 1));
+        let digits: String =
+            after.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
+        text = format!(
+            "{before}resourceVersion{}",
+            after.replacen(&digits, if digits.is_empty() { "" } else { "<rv>" }, 1)
+        );
     }
     text
 }
@@ -234,7 +239,8 @@ fn is_age(word: &str) -> bool {
 #[test]
 fn what_is_written_is_read_and_what_differs_is_left_out() {
     let own = [("http://127.0.0.1:1".to_owned(), "<server>")];
-    let out = "NAME   READY     AGE\nweb    1/1       2m3s (5s ago)\n\n$ x\n  at: \"2026-11-26T11:20:27Z\" 10.90.0.7:80\n\n";
+    let out =
+        "NAME   READY     AGE\nweb    1/1       2m3s (5s ago)\n\n$ x\n  at: \"2026-11-26T11:20:27Z\" 10.90.0.7:80\n\n";
     let err = "warning: 0b6f7a10-0000-4000-8000-00000000000a at http://127.0.0.1:1\n";
     let lines = lines_of(out, err, 3, &own);
     let wanted = [
@@ -247,7 +253,8 @@ fn what_is_written_is_read_and_what_differs_is_left_out() {
         "? 3",
     ];
     assert_eq!(lines, wanted);
-    let version = lines_of("resourceVersion: \"17\"\nStart: Thu, 26 Nov 2026 11:20:27 +0000 v1.32.0+mkube-0.1.0", "", 0, &[]);
+    let version =
+        lines_of("resourceVersion: \"17\"\nStart: Thu, 26 Nov 2026 11:20:27 +0000 v1.32.0+mkube-0.1.0", "", 0, &[]);
     assert_eq!(version, ["resourceVersion: \"<rv>\"", "Start: <time> v1.32.0+mkube-<version>"]);
     let step = Step { command: "kubectl get pods | kubectl create cm -f -".to_owned(), output: lines };
     assert_eq!(step.code(), 3);

@@ -254,9 +254,12 @@ async fn piece(connection: &mut reqwest::Upgraded) -> anyhow::Result<String> {
 #[actix_rt::test]
 async fn who_asks_for_spdy_gets_commands_and_ports_over_it() -> anyhow::Result<()> {
     let world = world(Setup::default()).await?;
-    let (chosen, mut connection) =
-        spdy(&world, "box/exec?command=cat&stdin=true&stdout=true&stderr=true&tty=true", &["v5.channel.k8s.io", "v4.channel.k8s.io"])
-            .await?;
+    let (chosen, mut connection) = spdy(
+        &world,
+        "box/exec?command=cat&stdin=true&stdout=true&stderr=true&tty=true",
+        &["v5.channel.k8s.io", "v4.channel.k8s.io"],
+    )
+    .await?;
     assert_eq!(chosen, "v4.channel.k8s.io", "the last one before WebSockets");
     // A terminal has no standard error of its own, and sizes.
     assert_eq!(
@@ -294,7 +297,10 @@ async fn spdy_is_refused_on_a_connection_that_was_used_before() -> anyhow::Resul
     connection.write_all(ask.as_bytes()).await?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer).await?;
-    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("from the first request of a connection on"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("from the first request of a connection on"),
+        "{answer}"
+    );
     world.stop().await;
     Ok(())
 }
