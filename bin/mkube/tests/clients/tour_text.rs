@@ -157,15 +157,18 @@ fn normal(line: &str, own: &[(String, &str)]) -> String {
         }
         text.push_str(&normal_word(&word.replace('\t', "  ")));
     }
-    if let Some((before, after)) = text.split_once("resourceVersion") {
-        let digits: String =
-            after.chars().skip_while(|c| !c.is_ascii_digit()).take_while(char::is_ascii_digit).collect();
-        text = format!(
-            "{before}resourceVersion{}",
-            after.replacen(&digits, if digits.is_empty() { "" } else { "<rv>" }, 1)
-        );
+    for (before, name) in [("resourceVersion", "<rv>"), ("routeros://", "<id>")] {
+        text = without_number(text, before, name);
     }
     text
+}
+
+/// The first number after these words is left out.
+fn without_number(text: String, words: &str, name: &str) -> String {
+    let Some(after) = text.find(words).map(|at| at + words.len()) else { return text };
+    let Some(begin) = text[after..].find(|c: char| c.is_ascii_digit()).map(|at| after + at) else { return text };
+    let end = text[begin..].find(|c: char| !c.is_ascii_hexdigit()).map_or(text.len(), |at| begin + at);
+    format!("{}{name}{}", &text[..begin], &text[end..])
 }
 
 const DAYS: [&str; 7] = ["Mon,", "Tue,", "Wed,", "Thu,", "Fri,", "Sat,", "Sun,"];

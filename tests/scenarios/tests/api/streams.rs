@@ -304,3 +304,21 @@ async fn spdy_is_refused_on_a_connection_that_was_used_before() -> anyhow::Resul
     world.stop().await;
     Ok(())
 }
+
+#[actix_rt::test]
+async fn attach_shows_what_is_written_from_now_on_until_the_container_has_gone() -> anyhow::Result<()> {
+    let world = world(Setup::default()).await?;
+    let before = world.api().get(&format!("{PODS}/box/log")).await?.expect(200).text;
+    assert!(!before.is_empty(), "the device wrote something of it before");
+    let (_, mut socket) = upgraded(&world, "box/attach?stdout=true&stderr=true", V5).await?;
+    // What it opens with is there: from now on, output is followed.
+    assert_eq!(socket.next().await.expect("a message")?.into_data().as_ref(), b"\x01");
+    world.api().delete(&format!("{PODS}/box")).await?.expect(200);
+    let seen = all(&mut socket).await;
+    let (end, shown) = seen.split_last().expect("it is told the end");
+    assert_eq!(*end, (3, "{\"metadata\":{},\"status\":\"Success\"}".to_owned()));
+    let shown: String = shown.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(before.lines().all(|line| !shown.lines().any(|one| one == line)), "{shown:?} was there before: {before:?}");
+    world.stop().await;
+    Ok(())
+}
