@@ -108,8 +108,10 @@ fn a_command_runs_with_its_streams_and_its_code_reaches_the_shell() {
     // A signal is told as a shell does.
     assert_eq!(stage.run("exec box --", &["sh", "-c", "kill -9 $$"], b"").status.code(), Some(137));
     let missing = stage.run("exec box --", &["/bin/nosuch"], b"");
-    assert!(!missing.status.success());
+    assert_eq!(missing.status.code(), Some(127), "as a shell says it");
     assert!(text(&missing.stderr).contains("nosuch"), "{}", text(&missing.stderr));
+    assert_eq!(stage.run("exec box --", &["/www/note"], b"").status.code(), Some(126), "no program");
+    assert_eq!(stage.run("exec box --", &["sh", "-c", "exit 255"], b"").status.code(), Some(255), "its own code");
     let nobody = stage.run("exec nosuch --", &["true"], b"");
     assert!(text(&nobody.stderr).contains("pods \"nosuch\" not found"), "{}", text(&nobody.stderr));
     let attach = stage.run("attach -i box", &[], b"");
