@@ -38,7 +38,10 @@ fn check(eviction: &Value, namespace: &str, name: &str) -> Result<(), Status> {
         Value::String(found) => !found.is_empty() && found != expected,
         _ => true,
     };
-    for (field, expected) in [("apiVersion", "policy/v1"), ("kind", "Eviction")] {
+    // As kubectl up to 1.21 writes it.
+    let older = eviction["apiVersion"] == "policy/v1beta1";
+    let expected = if older { "policy/v1beta1" } else { "policy/v1" };
+    for (field, expected) in [("apiVersion", expected), ("kind", "Eviction")] {
         if differs(&eviction[field], expected) {
             let found = &eviction[field];
             let message =

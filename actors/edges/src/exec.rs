@@ -1,17 +1,23 @@
-//! `…/pods/{name}/exec`: a command in a container, its standard streams over a WebSocket.
+//! `…/pods/{name}/exec`: a command in a container, its standard streams over a WebSocket or SPDY; and `attach`.
 
-use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use mkube_model::channels::{self, PROTOCOLS};
 use mkube_model::neighbours::container_exec::{ExecOrder, ExecOutput, ExecSession};
+use mkube_model::neighbours::pod_logs::LogOptions;
 use mkube_model::neighbours::pod_ports::Tunnel;
+use mkube_model::neighbours::spdy_streams::StandardStreams;
 use mkube_model::status::Status;
+use tokio::sync::mpsc;
 
 use crate::containers;
 use crate::parts::{HttpParts, Query, Target};
 use crate::route::values_of;
-use crate::streams;
+use crate::spdy_upgrade;
+use crate::streams::{self, Upgrade};
 
+/// The protocol of standard streams over SPDY: the last one before WebSockets.
+const OVER_SPDY: &str = "v4.channel.k8s.io";
 /// Bytes of a command line, and words of it.
 const COMMAND: (usize, usize) = (64 << 10, 1024);
 
@@ -38,25 +44,91 @@ pub async fn answer(
     // Why it cannot be done counts more than how it was asked: clients that are refused ask again in another way, and print the
     // answer to that.
     parts.streams.exec.check(&container).await?;
-    let protocol = streams::protocol(request, &PROTOCOLS)?;
-    if request.method() != Method::GET {
-        return Err(Status::method_not_allowed());
-    }
+    let upgrade = streams::protocol(request, &PROTOCOLS, OVER_SPDY)?;
     let order = ExecOrder { command, stdin: flag("stdin"), tty: flag("tty") };
     let wanted = Wanted { stdout: flag("stdout"), stderr: flag("stderr") && !order.tty };
+    let opened = StandardStreams { stdin: order.stdin, stdout: wanted.stdout, stderr: wanted.stderr, sizes: order.tty };
     let session = parts.streams.exec.exec(&container, order).await?;
-    streams::upgrade(request, payload, parts, protocol, |tunnel| serve(session, tunnel, wanted))
+    upgraded(request, payload, parts, upgrade, opened, |tunnel| serve(session, tunnel, wanted))
 }
 
-/// Attaching to what a container runs anyway: nobody here holds its standard streams.
-pub fn attach(parts: &HttpParts, target: &Target, query: &Query) -> Result<HttpResponse, Status> {
+/// `…/pods/{name}/attach`: what a container writes from now on, as its log has it. Nobody here holds its standard input.
+pub async fn attach(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    target: &Target,
+    query: &Query,
+) -> Result<HttpResponse, Status> {
     let container = containers::chosen(parts, target, query)?;
-    let why = format!(
-        "container {} cannot be attached to: its device keeps no standard streams at hand. `kubectl logs -f` shows its output, and \
-         `kubectl exec` runs a command beside it",
-        container.container
-    );
-    Err(Status::new(501, "NotImplemented", why))
+    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    if flag("stdin") {
+        let why = format!(
+            "nothing can be typed to container {}: its device keeps no standard input at hand. `kubectl attach` without -i shows \
+             its output, and `kubectl exec -it` runs a command beside it",
+            container.container
+        );
+        return Err(Status::new(501, "NotImplemented", why));
+    }
+    if !flag("stdout") && !flag("stderr") {
+        return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
+    }
+    let upgrade = streams::protocol(request, &PROTOCOLS, OVER_SPDY)?;
+    let options = LogOptions { follow: true, tail_lines: Some(0), ..LogOptions::default() };
+    let (chunks, _) = parts.logs.open(&container, options).await?;
+    // A log does not tell which of the two something was written to.
+    let opened = StandardStreams {
+        stdin: false,
+        stdout: flag("stdout"),
+        stderr: flag("stderr") && !flag("tty"),
+        sizes: flag("tty"),
+    };
+    upgraded(request, payload, parts, upgrade, opened, move |tunnel| show(chunks, tunnel, opened.stdout))
+}
+
+/// Passes on what is written; the end of the container is that of the client.
+async fn show(mut chunks: mpsc::Receiver<Bytes>, tunnel: Tunnel, on_stdout: bool) {
+    let Tunnel { mut incoming, outgoing } = tunnel;
+    let left = async { while incoming.recv().await.is_some() {} };
+    let showing = async {
+        while let Some(bytes) = chunks.recv().await {
+            let output = if on_stdout { ExecOutput::Stdout(bytes) } else { ExecOutput::Stderr(bytes) };
+            if outgoing.send(channels::message_of(&output)).await.is_err() {
+                return;
+            }
+        }
+        let _ = outgoing.send(channels::message_of(&ExecOutput::Exited(0))).await;
+    };
+    tokio::select! {
+        biased;
+        () = showing => {}
+        () = left => {}
+    }
+}
+
+/// Upgrades a connection to the messages of `channels`, whatever they are carried in.
+fn upgraded<Served: Future<Output = ()> + 'static>(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    upgrade: Upgrade,
+    opened: StandardStreams,
+    serve: impl FnOnce(Tunnel) -> Served,
+) -> Result<HttpResponse, Status> {
+    let protocol = match upgrade {
+        Upgrade::WebSocket(protocol) => return streams::upgrade(request, payload, parts, protocol, serve),
+        Upgrade::Spdy(protocol) => protocol,
+    };
+    let spdy = parts.streams.spdy.clone();
+    spdy_upgrade::upgrade(payload, parts, protocol, |client| {
+        let (to_command, incoming) = mpsc::channel(streams::WAITING);
+        let (outgoing, from_command) = mpsc::channel(streams::WAITING);
+        let served = serve(Tunnel { incoming, outgoing });
+        async move {
+            let messages = Tunnel { incoming: from_command, outgoing: to_command };
+            tokio::join!(spdy.carry(opened, client, messages), served);
+        }
+    })
 }
 
 /// Which streams the client wants to read.

@@ -35,11 +35,13 @@ mod respond;
 mod reviews;
 mod route;
 mod scale;
+mod spdy_upgrade;
 mod streams;
 mod taking_in;
 mod usage;
 mod volumes;
 mod watching;
+mod wire;
 mod write;
 mod writing;
 

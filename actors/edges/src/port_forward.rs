@@ -1,6 +1,5 @@
-//! `…/pods/{name}/portforward`: connections to ports of a pod, over a WebSocket.
+//! `…/pods/{name}/portforward`: connections to ports of a pod, over a WebSocket or SPDY.
 
-use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_model::neighbours::pod_ports::{PodAddress, PortFraming};
 use mkube_model::status::Status;
@@ -8,10 +7,13 @@ use mkube_model::status::Status;
 use crate::containers;
 use crate::parts::{HttpParts, Target};
 use crate::route::values_of;
-use crate::streams;
+use crate::spdy_upgrade;
+use crate::streams::{self, Upgrade};
 
 /// kubectl's framing: SPDY in messages.
 const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
+/// The same without messages around it.
+const PLAIN_SPDY: &str = "portforward.k8s.io";
 /// That of the libraries.
 const CHANNELS: &str = "v4.channel.k8s.io";
 /// Ports of one request of a library.
@@ -32,20 +34,18 @@ pub fn answer(
         return Err(Status::bad_request(why));
     }
     let address = address.parse().map_err(|_| Status::bad_request(format!("pod {} has no address yet", key.name)))?;
-    let protocol = streams::protocol(request, &[SPDY, CHANNELS])?;
-    if request.method() != Method::GET {
-        return Err(Status::method_not_allowed());
-    }
-    let framing = if protocol == SPDY { PortFraming::Spdy } else { PortFraming::Channels(ports(request)?) };
+    let upgrade = streams::protocol(request, &[SPDY, CHANNELS], PLAIN_SPDY)?;
+    let framing = match upgrade {
+        Upgrade::WebSocket(CHANNELS) => PortFraming::Channels(ports(request)?),
+        _ => PortFraming::Spdy,
+    };
     let ports = parts.streams.ports.clone();
     let to = PodAddress { pod: key.to_string(), address };
-    streams::upgrade(
-        request,
-        payload,
-        parts,
-        protocol,
-        |tunnel| async move { ports.forward(to, framing, tunnel).await },
-    )
+    let serve = |tunnel| async move { ports.forward(to, framing, tunnel).await };
+    match upgrade {
+        Upgrade::WebSocket(protocol) => streams::upgrade(request, payload, parts, protocol, serve),
+        Upgrade::Spdy(protocol) => spdy_upgrade::upgrade(payload, parts, protocol, serve),
+    }
 }
 
 /// `?ports=80`, several times or with commas.

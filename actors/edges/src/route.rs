@@ -150,6 +150,8 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
     }
     let target = match segments.as_slice() {
         ["api", version, rest @ ..] => target(parts, "", version, rest),
+        // The only thing that this group's list has.
+        ["apis", "policy", "v1", rest @ ..] if rest.ends_with(&["eviction"]) => target(parts, "", "v1", rest),
         ["apis", group, version, rest @ ..] => target(parts, group, version, rest),
         _ => None,
     };
@@ -200,7 +202,7 @@ async fn work_on(
         return match (sub, request.method()) {
             ("log", &Method::GET) => logs::answer(parts, &target, &query).await,
             ("exec", &Method::GET | &Method::POST) => exec::answer(request, payload, parts, &target, &query).await,
-            ("attach", &Method::GET | &Method::POST) => exec::attach(parts, &target, &query),
+            ("attach", &Method::GET | &Method::POST) => exec::attach(request, payload, parts, &target, &query).await,
             ("portforward", &Method::GET | &Method::POST) => port_forward::answer(request, payload, parts, &target),
             ("scale", _) => scale::answer(request, payload, parts, &target, &query, wants).await,
             ("eviction", &Method::POST) => {
@@ -268,8 +270,8 @@ fn nothing_at(segments: &[&str]) -> Status {
         ["apis", group, _, rest @ ..] => (*group, rest),
         _ => return Status::no_such_path(),
     };
-    let (["namespaces", _, plural, ..] | [plural, ..]) = rest else { return Status::no_such_path() };
-    why_absent(group, plural).map_or_else(Status::no_such_path, |why| Status::new(404, "NotFound", why))
+    let (["namespaces", _, plural, below @ ..] | [plural, below @ ..]) = rest else { return Status::no_such_path() };
+    why_absent(group, plural, below.get(1).copied()).map_or_else(Status::no_such_path, Status::absent)
 }
 
 /// Finds kind, namespace, name and subresource in the rest of a path.

@@ -1,33 +1,36 @@
-//! Connections that were upgraded: WebSockets as tunnels of messages, bounded in number, kept alive, and ended when either side has
-//! had enough.
+//! Connections that were upgraded: which are, and WebSockets as tunnels of messages, bounded in number, kept alive, and ended when
+//! either side has had enough.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
 use bytes::Bytes;
 use mkube_model::neighbours::container_exec::ContainerExec;
 use mkube_model::neighbours::pod_ports::{PodPorts, Tunnel};
+use mkube_model::neighbours::spdy_streams::SpdyStreams;
 use mkube_model::status::Status;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::parts::{Figures, HttpParts};
+use crate::spdy_upgrade;
 
 /// Upgraded connections at the same time.
 const STREAMS: usize = 128;
 /// Bytes of a message.
 const MESSAGE: usize = 1 << 20;
 /// Messages that wait in either direction.
-const WAITING: usize = 16;
+pub const WAITING: usize = 16;
 /// Pause between two signs of life. kubectl gives up after a minute without one.
-const SIGN: Duration = Duration::from_secs(15);
+pub const SIGN: Duration = Duration::from_secs(15);
 /// How long nothing may be said in either direction, as with a kubelet.
-const IDLE: Duration = Duration::from_secs(4 * 3600);
+pub const IDLE: Duration = Duration::from_secs(4 * 3600);
 /// How long a client may take to say farewell.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Who serves what an upgraded connection is for.
 #[derive(Clone)]
@@ -36,13 +39,16 @@ pub struct HttpStreams {
     pub exec: Arc<dyn ContainerExec>,
     /// Carries connections to ports of pods.
     pub ports: Arc<dyn PodPorts>,
+    /// Carries the streams of clients that speak SPDY.
+    pub spdy: Arc<dyn SpdyStreams>,
 }
 
 /// One of the bounded number; gives its place back when it ends.
-struct Place(Arc<Figures>);
+pub struct Place(Arc<Figures>);
 
 impl Place {
-    fn take(figures: &Arc<Figures>) -> Result<Self, Status> {
+    /// Refuses when there are as many as there may be.
+    pub fn take(figures: &Arc<Figures>) -> Result<Self, Status> {
         let before = figures.streams.fetch_add(1, Ordering::Relaxed);
         let place = Self(figures.clone());
         if before >= STREAMS { Err(Status::busy(1)) } else { Ok(place) }
@@ -55,31 +61,46 @@ impl Drop for Place {
     }
 }
 
-/// Refuses what is no upgrade to a WebSocket that speaks one of these protocols; the protocol that was chosen, by the client's
-/// own order.
-pub fn protocol(request: &HttpRequest, spoken: &[&'static str]) -> Result<&'static str, Status> {
+/// What a connection becomes, and the protocol that is spoken on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrade {
+    /// Messages.
+    WebSocket(&'static str),
+    /// Streams of SPDY/3.1, as kubectl before 1.30 wants it (for ports before 1.31), and whoever is refused a WebSocket.
+    Spdy(&'static str),
+}
+
+/// Refuses what is no upgrade to something that is spoken here: one of these protocols over a WebSocket, or this one over SPDY. The
+/// protocol is chosen by the client's own order.
+pub fn protocol(request: &HttpRequest, spoken: &[&'static str], over_spdy: &'static str) -> Result<Upgrade, Status> {
     let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let offered = |name: &str| -> Vec<&str> {
+        let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::trim).collect()
+    };
+    let unspoken = |offered: Vec<&str>, spoken: &[&str]| {
+        Status::bad_request(format!("none of the protocols {offered:?} is spoken here, but {}", spoken.join(" and ")))
+    };
     let upgrade = text("upgrade");
     if upgrade.is_empty() {
         return Err(Status::bad_request("Upgrade request required"));
     }
-    if !upgrade.eq_ignore_ascii_case("websocket") {
-        let why = format!(
-            "{upgrade} is not spoken here, only WebSocket: kubectl does from 1.30 on, and for port-forward from 1.31 on"
-        );
-        return Err(Status::bad_request(why));
+    if upgrade.eq_ignore_ascii_case(spdy_upgrade::NAME) {
+        spdy_upgrade::check(request)?;
+        let offered = offered(spdy_upgrade::PROTOCOLS);
+        let speaks = offered.contains(&over_spdy);
+        return if speaks { Ok(Upgrade::Spdy(over_spdy)) } else { Err(unspoken(offered, &[over_spdy])) };
     }
-    let offered: Vec<&str> = request
-        .headers()
-        .get_all("sec-websocket-protocol")
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    let chosen = offered.iter().find_map(|offered| spoken.iter().find(|spoken| *spoken == offered));
-    chosen.copied().ok_or_else(|| {
-        Status::bad_request(format!("none of the protocols {offered:?} is spoken here, but {}", spoken.join(" and ")))
-    })
+    if !upgrade.eq_ignore_ascii_case("websocket") {
+        return Err(Status::bad_request(format!("{upgrade} is not spoken here, but WebSocket and SPDY/3.1")));
+    }
+    let offered = offered("sec-websocket-protocol");
+    let chosen = offered.iter().find_map(|offered| spoken.iter().find(|spoken| *spoken == offered)).copied();
+    let chosen = chosen.ok_or_else(|| unspoken(offered, spoken))?;
+    if request.method() != Method::GET {
+        return Err(Status::method_not_allowed());
+    }
+    Ok(Upgrade::WebSocket(chosen))
 }
 
 /// Upgrades a connection whose [`protocol`] was chosen. `serve` works on it for as long as its client is there; it notices by the

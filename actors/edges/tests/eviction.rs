@@ -101,7 +101,11 @@ impl Bench {
             tree,
             lease: None,
             logs: Arc::new(NoLogs),
-            streams: HttpStreams { exec: Arc::new(FakeStreams), ports: Arc::new(FakeStreams) },
+            streams: HttpStreams {
+                exec: Arc::new(FakeStreams),
+                ports: Arc::new(FakeStreams),
+                spdy: Arc::new(FakeStreams),
+            },
             usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,
@@ -196,6 +200,13 @@ async fn an_eviction_reaches_whoever_decides_on_it() {
     let asked = bench.take_asked();
     assert_eq!((asked.len(), asked[0].0.as_str(), asked[0].2), (1, "default/web-0", false));
 
+    // As old clients write it, and where the group's list says that it is.
+    let listed = "/apis/policy/v1/namespaces/default/pods/web-0/eviction";
+    for (path, version) in [(EVICTION, "policy/v1beta1"), (listed, "policy/v1")] {
+        assert_eq!(bench.evict(path, &eviction(json!({"apiVersion": version}))).await.0, 201, "{path} {version}");
+        assert_eq!(bench.take_asked().len(), 1, "{path} {version}");
+    }
+
     let options = json!({"deleteOptions": {"gracePeriodSeconds": 5, "preconditions": {"uid": "u"}}});
     bench.evict(EVICTION, &eviction(options)).await;
     let asked = bench.take_asked();
@@ -243,7 +254,7 @@ async fn a_bad_eviction_is_refused_and_nobody_is_asked() {
         (EVICTION, json!([]), 400),
         (EVICTION, Value::Null, 400),
         (EVICTION, eviction(json!({"kind": "Pod"})), 400),
-        (EVICTION, eviction(json!({"apiVersion": "policy/v1beta1"})), 400),
+        (EVICTION, eviction(json!({"apiVersion": "policy/v2"})), 400),
         (EVICTION, eviction(json!({"metadata": {"name": "other"}})), 400),
         (EVICTION, eviction(json!({"metadata": {"name": "web-0", "namespace": "other"}})), 400),
         (EVICTION, eviction(json!({"deleteOptions": {"gracePeriodSeconds": -1}})), 422),

@@ -22,7 +22,7 @@ use mkube_model::settings::{
     RepairMode, RolloutSettings, Settings, StoreKind,
 };
 use mkube_nats_bus::NatsBus;
-use mkube_pod_ports::NetworkPorts;
+use mkube_pod_ports::{CommandStreams, NetworkPorts};
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
@@ -145,6 +145,7 @@ impl Prepared {
             logs: Arc::new(logs),
             exec: Arc::new(exec),
             ports: Arc::new(NetworkPorts),
+            spdy: Arc::new(CommandStreams),
             prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),

@@ -3,6 +3,12 @@
 mod dev;
 #[path = "clients/environment.rs"]
 mod environment;
+#[path = "clients/tour_desk.rs"]
+#[allow(dead_code, reason = "the other chapters use more")]
+mod tour_desk;
+#[path = "clients/tour_text.rs"]
+#[allow(dead_code, reason = "the other chapters use more")]
+mod tour_text;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -102,13 +108,47 @@ fn a_command_runs_with_its_streams_and_its_code_reaches_the_shell() {
     // A signal is told as a shell does.
     assert_eq!(stage.run("exec box --", &["sh", "-c", "kill -9 $$"], b"").status.code(), Some(137));
     let missing = stage.run("exec box --", &["/bin/nosuch"], b"");
-    assert!(!missing.status.success());
+    assert_eq!(missing.status.code(), Some(127), "as a shell says it");
     assert!(text(&missing.stderr).contains("nosuch"), "{}", text(&missing.stderr));
+    assert_eq!(stage.run("exec box --", &["/www/note"], b"").status.code(), Some(126), "no program");
+    assert_eq!(stage.run("exec box --", &["sh", "-c", "exit 255"], b"").status.code(), Some(255), "its own code");
     let nobody = stage.run("exec nosuch --", &["true"], b"");
     assert!(text(&nobody.stderr).contains("pods \"nosuch\" not found"), "{}", text(&nobody.stderr));
-    let attach = stage.run("attach box", &[], b"");
+    let attach = stage.run("attach -i box", &[], b"");
     assert!(!attach.status.success());
-    assert!(text(&attach.stderr).contains("cannot be attached to"), "{}", text(&attach.stderr));
+    assert!(text(&attach.stderr).contains("nothing can be typed to container main"), "{}", text(&attach.stderr));
+}
+
+/// The chapter of the tour that needs real containers: commands, copies, ports and output, over WebSockets and over SPDY.
+#[test]
+fn the_tour_of_kubectl_goes_into_containers() {
+    if !real_containers("the tour of kubectl in containers") || !kubectl_is_there("the tour of kubectl in containers") {
+        return;
+    }
+    const NAME: &str = "real-streams";
+    let stage = Stage::new(NAME);
+    let (program, release) = guide();
+    let server = tour_desk::Place {
+        directory: stage.machine.dir.join("tour"),
+        kubeconfig: stage.machine.data().join("kubeconfig"),
+        url: format!("http://{}", stage.machine.listen),
+    };
+    let expected = tour_desk::chapter(NAME).expect("the chapter");
+    let seen = tour_desk::go(&server, &program, NAME, &expected).expect("it is gone through");
+    let said = tour_desk::complaints(NAME, release, &expected, &seen).expect("it is compared");
+    assert!(said.is_empty(), "{said}\n{}", stage.dev.output());
+}
+
+/// The kubectl to go with, and its release: that of `MKUBE_KUBECTL`, or the one on PATH.
+fn guide() -> tour_desk::Guide {
+    let find = Command::new("sh").args(["-c", "command -v kubectl"]).output().expect("there is a shell");
+    let found = std::path::PathBuf::from(text(&find.stdout).trim());
+    let program = std::env::var_os("MKUBE_KUBECTL").map_or(found, Into::into);
+    let told = Command::new(&program).args(["version", "--client", "-o", "json"]).output().expect("it starts");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("it tells its version");
+    let minor = told["clientVersion"]["minor"].as_str().unwrap_or_default();
+    let minor = minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().expect("a number");
+    (program, (1, minor))
 }
 
 #[test]

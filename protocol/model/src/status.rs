@@ -40,7 +40,12 @@ impl Status {
 
     /// 404 for a path.
     pub fn no_such_path() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::absent("the server could not find the requested resource")
+    }
+
+    /// 404 for what is on no path at all. It has details, which name nothing: kubectl looks there.
+    pub fn absent(why: impl Into<String>) -> Self {
+        Self { details: json!({}), ..Self::new(404, "NotFound", why) }
     }
 
     /// 409 on create.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,13 +15,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::places::Places;
 use crate::process::Process;
-use crate::runtime::Runtime;
+use crate::runtime::{NO_SUCH_FILE, Runtime, refused};
 use crate::terminal::Terminal;
 
 /// Pieces of input or output that wait.
 const WAITING: usize = 16;
 /// Bytes read at a time.
 const PIECE: usize = 16 << 10;
+/// Bytes that are kept of what is said on standard error.
+const SAID: usize = 4 << 10;
 /// How long the output of a command that has ended may be silent: what it left running keeps its pipes open.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long the runtime may take to say which process it has begun.
@@ -77,12 +79,20 @@ async fn run(
     let runtime = child.id();
     let typing = type_in(child.stdin.take(), terminal.clone(), inputs, runtime);
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    // What the runtime says itself comes where the command's own errors would.
+    let said = Mutex::new(Vec::new());
+    let to_stderr = |bytes: Bytes| {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = SAID.saturating_sub(said.len()).min(bytes.len());
+        said.extend_from_slice(&bytes[..room]);
+        ExecOutput::Stderr(bytes)
+    };
     let showing = async {
         match &terminal {
             Some(terminal) => show(terminal, &outputs, over.clone()).await,
             None => {
                 let out = tell(stdout, &outputs, ExecOutput::Stdout, over.clone());
-                let err = tell(stderr, &outputs, ExecOutput::Stderr, over.clone());
+                let err = tell(stderr, &outputs, &to_stderr, over.clone());
                 tokio::join!(out, err);
             }
         }
@@ -104,6 +114,10 @@ async fn run(
     match status {
         Some(status) => {
             let end = match status {
+                // The file is there from when the command has begun.
+                Ok(status) if !status.success() && !pid_file.exists() => {
+                    ExecOutput::Exited(never_began(&said.lock().unwrap_or_else(PoisonError::into_inner)))
+                }
                 Ok(status) => ExecOutput::Exited(code_of(status)),
                 Err(error) => ExecOutput::Failed(format!("what became of the command is not known: {error}")),
             };
@@ -118,6 +132,14 @@ async fn run(
 fn code_of(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(255)
+}
+
+/// The end of a command that the runtime could not begin, as a shell would say it: 127 for one that is not there.
+fn never_began(said: &[u8]) -> i32 {
+    match refused(&String::from_utf8_lossy(said)) {
+        EngineFault::CannotExecute { cause, .. } if cause == NO_SUCH_FILE => 127,
+        _ => 126,
+    }
 }
 
 /// Passes input on until nobody sends any more.

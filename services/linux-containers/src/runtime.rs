@@ -214,17 +214,20 @@ async fn read_answer(pipe: std::os::fd::OwnedFd) -> Option<Value> {
     serde_json::from_str(text.lines().next()?).ok()
 }
 
+/// What a program that is not there is called.
+pub const NO_SUCH_FILE: &str = "No such file or directory";
+
 /// What a runtime says of a program it cannot execute, and what that is called.
 const CANNOT_EXECUTE: [(&str, &str); 5] = [
-    ("executable file not found", "No such file or directory"),
-    ("no such file or directory", "No such file or directory"),
+    ("executable file not found", NO_SUCH_FILE),
+    ("no such file or directory", NO_SUCH_FILE),
     ("permission denied", "Permission denied"),
     ("exec format error", "Exec format error"),
     ("is a directory", "Permission denied"),
 ];
 
 /// What a runtime's refusal means: it names the program as `exec: "/bin/app"`, or `exec /bin/app`.
-fn refused(text: &str) -> EngineFault {
+pub fn refused(text: &str) -> EngineFault {
     let plain = text.trim().replace("\\\"", "\"");
     let lower = plain.to_lowercase();
     let cause = CANNOT_EXECUTE.iter().find(|(words, _)| lower.contains(words)).map(|(_, cause)| *cause);

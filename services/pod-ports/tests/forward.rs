@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mkube_model::neighbours::pod_ports::{PodAddress, PodPorts, PortFraming, Tunnel};
-use mkube_pod_ports::NetworkPorts;
+use mkube_model::neighbours::spdy_streams::{SpdyStreams, StandardStreams};
+use mkube_pod_ports::{CommandStreams, NetworkPorts};
 use mkube_spdy::{CANCEL, Decoder, Encoder, Frame, Headers, PROTOCOL_ERROR, REFUSED_STREAM};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -32,6 +33,17 @@ impl Client {
         let tunnel = Tunnel { incoming, outgoing };
         let served = tokio::spawn(async move { NetworkPorts.forward(to, framing, tunnel).await });
         Self { to_server, from_server, served }
+    }
+
+    /// A client of a command, and the command's side: what comes of it, and what it gets.
+    fn of_a_command(opened: StandardStreams) -> (Self, mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>) {
+        let (to_server, incoming) = mpsc::channel(8);
+        let (outgoing, from_server) = mpsc::channel(8);
+        let (comes, messages) = mpsc::channel(8);
+        let (to_command, gets) = mpsc::channel(8);
+        let (client, command) = (Tunnel { incoming, outgoing }, Tunnel { incoming: messages, outgoing: to_command });
+        let served = tokio::spawn(async move { CommandStreams.carry(opened, client, command).await });
+        (Self { to_server, from_server, served }, comes, gets)
     }
 
     async fn send(&self, bytes: impl Into<Bytes>) {
@@ -62,7 +74,10 @@ struct Spdy {
 
 impl Spdy {
     fn new() -> Self {
-        let client = Client::new(PortFraming::Spdy);
+        Self::over(Client::new(PortFraming::Spdy))
+    }
+
+    fn over(client: Client) -> Self {
         Self { client, encoder: Encoder::default(), decoder: Decoder::default(), got: BTreeMap::new(), last: 0 }
     }
 
@@ -348,4 +363,77 @@ async fn the_libraries_tunnel_ends_when_the_pod_has_said_everything() {
         }
     }
     assert_eq!(text, b"that is all");
+}
+
+/// What a command gets next.
+async fn got(gets: &mut mpsc::Receiver<Bytes>) -> Bytes {
+    tokio::time::timeout(PATIENCE, gets.recv()).await.expect("something comes").expect("the client is there")
+}
+
+#[tokio::test]
+async fn a_command_over_spdy_has_a_stream_for_each_of_its_own_and_one_for_the_end() {
+    let opened = StandardStreams { stdin: true, stdout: true, stderr: true, sizes: true };
+    let (client, comes, mut gets) = Client::of_a_command(opened);
+    let mut spdy = Spdy::over(client);
+    // What comes before there is a stream for it waits.
+    comes.send(Bytes::from_static(b"\x01early ")).await.expect("sent");
+    let mut ids = BTreeMap::new();
+    for name in ["error", "stdin", "stdout", "stderr", "resize"] {
+        let id = spdy.begin(name, 0, 1).await;
+        spdy.until(Frame::Accept { id, fin: false, headers: Headers::new() }).await;
+        ids.insert(name, id);
+    }
+    spdy.write(ids["resize"], b"{\"Width\":80,", false).await;
+    spdy.write(ids["resize"], b"\"Height\":24}\n{\"Width\":81,\"Height\":24}\n", false).await;
+    assert_eq!(got(&mut gets).await.as_ref(), b"\x04{\"Width\":80,\"Height\":24}\n", "a size that was cut");
+    assert_eq!(got(&mut gets).await.as_ref(), b"\x04{\"Width\":81,\"Height\":24}\n");
+    spdy.write(ids["stdin"], b"typed", false).await;
+    spdy.write(ids["stdin"], b"", true).await;
+    assert_eq!(got(&mut gets).await.as_ref(), b"\x00typed");
+    assert_eq!(got(&mut gets).await.as_ref(), [255, 0], "the end of standard input");
+    spdy.send(Frame::Ping { id: 7 }).await;
+    spdy.until(Frame::Ping { id: 7 }).await;
+    for message in [&b"\x01out"[..], b"\x02err", b"\x03{\"status\":\"Success\"}"] {
+        comes.send(Bytes::copy_from_slice(message)).await.expect("sent");
+    }
+    assert_eq!(spdy.end_of(ids["error"]).await, b"{\"status\":\"Success\"}");
+    assert_eq!(spdy.end_of(ids["stdout"]).await, b"early out", "all of it is there when the end is told");
+    assert_eq!(spdy.end_of(ids["stderr"]).await, b"err");
+    spdy.until(Frame::Goaway).await;
+    spdy.client.leave().await;
+    assert_eq!(gets.recv().await, None, "nobody says anything to the command any more");
+}
+
+#[tokio::test]
+async fn streams_that_a_command_does_not_have_are_refused_and_a_client_that_leaves_ends_it() {
+    let (client, comes, mut gets) =
+        Client::of_a_command(StandardStreams { stdout: true, ..StandardStreams::default() });
+    let mut spdy = Spdy::over(client);
+    for odd in ["stdin", "resize", "data", ""] {
+        let id = spdy.begin(odd, 0, 1).await;
+        spdy.until(Frame::Reset { id, status: PROTOCOL_ERROR }).await;
+    }
+    let id = spdy.begin("stdout", 0, 1).await;
+    spdy.until(Frame::Accept { id, fin: false, headers: Headers::new() }).await;
+    let twice = spdy.begin("stdout", 0, 1).await;
+    spdy.until(Frame::Reset { id: twice, status: PROTOCOL_ERROR }).await;
+    spdy.client.leave().await;
+    assert_eq!(gets.recv().await, None);
+    assert!(comes.is_closed(), "what comes of the command has nowhere to go");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_open_all_streams_is_not_waited_for() {
+    let (client, comes, _gets) = Client::of_a_command(StandardStreams { stdout: true, ..StandardStreams::default() });
+    let mut spdy = Spdy::over(client);
+    spdy.begin("error", 0, 1).await;
+    let mut next = async || {
+        // The clock is paused: this goes by at once.
+        let next = tokio::time::timeout(Duration::from_secs(60), spdy.client.from_server.recv());
+        next.await.expect("within a minute")
+    };
+    next().await.expect("the stream is taken");
+    assert!(next().await.is_some(), "it is told to go");
+    assert_eq!(next().await, None);
+    assert!(comes.is_closed());
 }

@@ -5,11 +5,13 @@ use bytes::Bytes;
 use mkube_model::neighbours::container_exec::{ContainerExec, ExecInput, ExecOrder, ExecOutput, ExecSession};
 use mkube_model::neighbours::pod_logs::ContainerRef;
 use mkube_model::neighbours::pod_ports::{PodAddress, PodPorts, PortFraming, Tunnel};
+use mkube_model::neighbours::spdy_streams::{SpdyStreams, StandardStreams};
 use mkube_model::status::Status;
 use tokio::sync::mpsc;
 
 /// `cat` gives back its input until that ends; `exit 3` exits with 3; `size` tells each size of its terminal; `both` writes a word
-/// to each output; `hang` says nothing and goes on; `lost` ends without a word. A container called `bare` runs no commands.
+/// to each output; `hang` says nothing and goes on; `lost` ends without a word. A container called `bare` runs no commands. What
+/// is SPDY to others are the messages themselves here, after one that tells which streams there are.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FakeStreams;
 
@@ -87,6 +89,28 @@ impl PodPorts for FakeStreams {
         }
         while let Some(bytes) = incoming.recv().await {
             if bytes.as_ref() == b"end" || outgoing.send(bytes).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SpdyStreams for FakeStreams {
+    async fn carry(&self, opened: StandardStreams, client: Tunnel, messages: Tunnel) {
+        let (mut from_client, mut from_command) = (client.incoming, messages.incoming);
+        let first = format!("{opened:?}\n");
+        if client.outgoing.send(first.into()).await.is_err() {
+            return;
+        }
+        loop {
+            let passed = tokio::select! {
+                biased;
+                Some(bytes) = from_command.recv() => client.outgoing.send(bytes).await,
+                Some(bytes) = from_client.recv() => messages.outgoing.send(bytes).await,
+                else => return,
+            };
+            if passed.is_err() {
                 return;
             }
         }

@@ -175,6 +175,7 @@ impl World {
             logs: Arc::new(move |device| container_logs(&router, device)),
             exec: Arc::new(|_| Arc::new(FakeStreams)),
             ports: Arc::new(FakeStreams),
+            spdy: Arc::new(FakeStreams),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),

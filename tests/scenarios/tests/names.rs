@@ -77,7 +77,11 @@ impl Bench {
             tree: watch::channel(None).1,
             lease: None,
             logs: Arc::new(NoLogs),
-            streams: HttpStreams { exec: Arc::new(FakeStreams), ports: Arc::new(FakeStreams) },
+            streams: HttpStreams {
+                exec: Arc::new(FakeStreams),
+                ports: Arc::new(FakeStreams),
+                spdy: Arc::new(FakeStreams),
+            },
             usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,

@@ -208,6 +208,7 @@ impl World {
             logs: Arc::new(|_| Arc::new(NoLogs)),
             exec: Arc::new(|_| Arc::new(FakeStreams)),
             ports: Arc::new(FakeStreams),
+            spdy: Arc::new(FakeStreams),
             prober: self.prober.clone(),
             resolver: Arc::new(FakeResolver::default()),
             names: self.names.servers.clone(),

@@ -36,6 +36,7 @@ use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::resolver::Resolver;
 use mkube_model::neighbours::router::{ContainerRow, ContainerState, Router};
 use mkube_model::neighbours::shared_disk::SharedDisk;
+use mkube_model::neighbours::spdy_streams::SpdyStreams;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::network::Network;
@@ -71,6 +72,8 @@ pub struct Neighbours {
     pub exec: Arc<dyn Fn(DeviceReader) -> Arc<dyn ContainerExec> + Send + Sync>,
     /// Ports of pods.
     pub ports: Arc<dyn PodPorts>,
+    /// Standard streams of clients that speak SPDY.
+    pub spdy: Arc<dyn SpdyStreams>,
     /// Who asks containers how they are.
     pub prober: Arc<dyn Prober>,
     /// Who asks name servers for names.
@@ -208,7 +211,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
-        streams: HttpStreams { exec: exec(wires.device()), ports },
+        streams: HttpStreams { exec: exec(wires.device()), ports, spdy: neighbours.spdy },
         notify_secret: settings.notify_secret,
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,

@@ -50,13 +50,12 @@ fn fields_are_explained_with_types_and_fields_there_are_not_are_named() -> anyho
         let refused = kubectl.fails(&format!("explain {field}"), "");
         assert!(refused.contains(why), "{refused}");
     }
-    // Figures are no objects, and have no paths in the documents.
-    let is_figures = |kind: &&str| kind.ends_with(".metrics.k8s.io");
-    for kind in kubectl.ok("api-resources -o name").lines().filter(|kind| !is_figures(kind)) {
-        // Questions are explained as objects are.
+    for kind in kubectl.ok("api-resources -o name").lines() {
+        // Questions and figures are explained as objects are.
         // kubectl takes the first resource of a name for granted, and what follows for fields.
         let line = match kind.split_once('.') {
             Some((plural, "events.k8s.io")) => format!("explain {plural} --api-version=events.k8s.io/v1"),
+            Some((plural, "metrics.k8s.io")) => format!("explain {plural} --api-version=metrics.k8s.io/v1beta1"),
             _ => format!("explain {kind}"),
         };
         let explained = kubectl.ok(&line);

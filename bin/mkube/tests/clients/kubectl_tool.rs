@@ -198,7 +198,7 @@ impl Drop for Following {
     }
 }
 
-fn newest() -> Option<PathBuf> {
+pub fn newest() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let all = std::env::split_paths(&path).map(|directory| directory.join("kubectl")).filter(|file| file.is_file());
     let versions = all.filter_map(|program| Some((version(&program)?, program)));
@@ -206,7 +206,7 @@ fn newest() -> Option<PathBuf> {
     (found >= OLDEST).then_some(program)
 }
 
-fn version(program: &Path) -> Option<(u64, u64)> {
+pub fn version(program: &Path) -> Option<(u64, u64)> {
     let output = Command::new(program).args(["version", "--client", "-o", "json"]).output().ok()?;
     let found: Value = serde_json::from_slice(&output.stdout).ok()?;
     let number = |field: &str| {

@@ -11,6 +11,9 @@ mod server;
 mod server_side;
 mod services;
 mod statements;
+mod tour;
+mod tour_desk;
+mod tour_text;
 mod workloads;
 
 use std::io::Write;

@@ -24,8 +24,23 @@ const ABSENT: [(&str, &str, &str); 19] = [
     ("storage.k8s.io", "storageclasses", "volumes are directories of the device"),
 ];
 
-/// What to tell whoever asks for a kind that Kubernetes has and mkube has not.
-pub fn why_absent(group: &str, plural: &str) -> Option<String> {
+/// What Kubernetes has below objects and mkube has not: group, plural, what it is called, and what to do instead.
+const ABSENT_BELOW: [(&str, &str, &str, &str); 1] = [(
+    "",
+    "pods",
+    "ephemeralcontainers",
+    "containers cannot be added to a pod that runs: `kubectl debug --copy-to` makes a pod with one more, and `kubectl exec` runs a \
+     command in one",
+)];
+
+/// What to tell whoever asks for a kind that Kubernetes has and mkube has not, or for something below an object.
+pub fn why_absent(group: &str, plural: &str, below: Option<&str>) -> Option<String> {
+    if let Some(below) = below {
+        let found = ABSENT_BELOW.iter().find(|(of, kind, name, _)| (*of, *kind, *name) == (group, plural, below));
+        if let Some((.., why)) = found {
+            return Some((*why).to_owned());
+        }
+    }
     let (_, _, why) = ABSENT.iter().find(|(of, name, _)| *of == group && *name == plural)?;
     Some(format!("mkube has no {plural}: {why}"))
 }
@@ -38,8 +53,12 @@ mod tests {
     #[test]
     fn no_kind_that_is_there_is_said_to_be_absent() {
         for kind in KindTable::builtin().iter() {
-            assert_eq!(why_absent(kind.group, kind.plural), None);
+            assert_eq!(why_absent(kind.group, kind.plural, None), None);
+            assert!(ABSENT_BELOW.iter().all(|(.., below, _)| !kind.subresources.contains(below)));
         }
-        assert!(why_absent("rbac.authorization.k8s.io", "roles").is_some_and(|why| why.contains("no roles")));
+        assert!(why_absent("rbac.authorization.k8s.io", "roles", None).is_some_and(|why| why.contains("no roles")));
+        let below = why_absent("", "pods", Some("ephemeralcontainers"));
+        assert!(below.is_some_and(|why| why.contains("--copy-to")));
+        assert_eq!(why_absent("", "pods", Some("status")), None);
     }
 }

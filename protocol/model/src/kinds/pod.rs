@@ -156,7 +156,26 @@ fn default(object: &mut Value) {
         }
     }
     if object.pointer("/status/phase").is_none() {
-        object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+        object["status"] = json!({"phase": "Pending", "qosClass": qos_class(&object["spec"])});
+    }
+}
+
+/// How much of what it may use a pod has for sure, as Kubernetes names it.
+fn qos_class(spec: &Value) -> &'static str {
+    let containers = ["initContainers", "containers"].into_iter().filter_map(|list| spec[list].as_array()).flatten();
+    let said = |container: &Value, which: &str, what: &str| container["resources"][which].get(what).cloned();
+    let (mut none, mut all) = (true, true);
+    for container in containers {
+        for what in ["cpu", "memory"] {
+            let (limit, request) = (said(container, "limits", what), said(container, "requests", what));
+            none &= limit.is_none() && request.is_none();
+            all &= limit.is_some() && (request.is_none() || request == limit);
+        }
+    }
+    match (none, all) {
+        (true, _) => "BestEffort",
+        (false, true) => "Guaranteed",
+        (false, false) => "Burstable",
     }
 }
 

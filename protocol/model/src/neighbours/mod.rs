@@ -12,5 +12,6 @@ pub mod randomness;
 pub mod resolver;
 pub mod router;
 pub mod shared_disk;
+pub mod spdy_streams;
 pub mod tarballs;
 pub mod wall_clock;

@@ -90,7 +90,12 @@ async fn subresources_say_what_they_take_and_answer() -> anyhow::Result<()> {
     let policy = api.get("/apis/policy").await?.expect(200).body;
     assert_eq!(policy["preferredVersion"]["groupVersion"], "policy/v1");
     let resources = api.get("/apis/policy/v1").await?.expect(200).body;
-    assert_eq!((&resources["kind"], &resources["resources"]), (&json!("APIResourceList"), &json!([])));
+    // kubectl up to 1.29 takes an empty list for a group that failed.
+    assert_eq!(
+        (&resources["kind"], &resources["resources"][0]["name"]),
+        (&json!("APIResourceList"), &json!("evictions"))
+    );
+    assert!(resources["resources"].as_array().is_some_and(|all| all.len() == 1));
     let index = api.get("/openapi/v3").await?.expect(200).body;
     let url = index["paths"]["apis/policy/v1"]["serverRelativeURL"].as_str().unwrap_or_default().to_owned();
     api.get(&url).await?.expect(200);

@@ -3,6 +3,7 @@
 use futures_util::{SinkExt, StreamExt};
 use mkube_scenarios::{Setup, World};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -120,9 +121,15 @@ async fn requests_that_are_no_such_upgrade_are_refused_with_a_status() -> anyhow
     let exec = format!("{PODS}/box/exec?command=true&stdout=true");
     api.get(&exec).await?.refused(400, "BadRequest").saying("Upgrade request required");
     api.get(&format!("{PODS}/box/portforward")).await?.refused(400, "BadRequest").saying("Upgrade request required");
-    let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", "v4.channel.k8s.io")];
-    api.send("POST", &exec, &spdy, "").await?.refused(400, "BadRequest").saying("WebSocket");
-    api.get(&format!("{PODS}/box/attach?stdout=true")).await?.refused(501, "NotImplemented").saying("kubectl exec");
+    let other = [("connection", "Upgrade"), ("upgrade", "h2c")];
+    api.send("POST", &exec, &other, "").await?.refused(400, "BadRequest").saying("h2c is not spoken here");
+    let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", "v9.channel.k8s.io")];
+    api.send("POST", &exec, &spdy, "").await?.refused(400, "BadRequest").saying("none of the protocols");
+    let attach = format!("{PODS}/box/attach");
+    api.get(&format!("{attach}?stdout=true")).await?.refused(400, "BadRequest").saying("Upgrade request required");
+    api.get(&attach).await?.refused(400, "BadRequest").saying("stdin, stdout, stderr");
+    let typing = format!("{attach}?stdin=true&stdout=true");
+    api.get(&typing).await?.refused(501, "NotImplemented").saying("kubectl exec -it");
     api.send("DELETE", &exec, &[], "").await?.refused(405, "MethodNotAllowed");
     for (path, code, words) in [
         ("box/exec?stdout=true", 400, "at least 1 command"),
@@ -215,6 +222,103 @@ async fn a_guarded_api_takes_sockets_of_its_own_origin_only() -> anyhow::Result<
         let refused = open(&world, path, V5, &[("origin", origin)]).await?.expect_err(origin);
         assert_eq!((refused.0, &refused.1["reason"]), (403, &json!("Forbidden")), "{origin}");
     }
+    world.stop().await;
+    Ok(())
+}
+
+/// Asks for SPDY, as kubectl before 1.30 does; the protocol that was chosen and the connection.
+async fn spdy(world: &World, path: &str, offered: &[&str]) -> anyhow::Result<(String, reqwest::Upgraded)> {
+    let mut request = reqwest::Client::builder()
+        .no_proxy()
+        .build()?
+        .post(format!("http://{}{PODS}/{path}", world.api().address()))
+        .header("connection", "Upgrade")
+        .header("upgrade", "SPDY/3.1");
+    for protocol in offered {
+        request = request.header("x-stream-protocol-version", *protocol);
+    }
+    let answer = request.send().await?;
+    anyhow::ensure!(answer.status() == 101, "{}: {}", answer.status(), answer.text().await?);
+    anyhow::ensure!(answer.headers()["upgrade"] == "SPDY/3.1");
+    let chosen = answer.headers()["x-stream-protocol-version"].to_str()?.to_owned();
+    Ok((chosen, answer.upgrade().await?))
+}
+
+/// What comes next, in one piece.
+async fn piece(connection: &mut reqwest::Upgraded) -> anyhow::Result<String> {
+    let mut buffer = [0; 1024];
+    let read = connection.read(&mut buffer).await?;
+    Ok(String::from_utf8_lossy(&buffer[..read]).into_owned())
+}
+
+#[actix_rt::test]
+async fn who_asks_for_spdy_gets_commands_and_ports_over_it() -> anyhow::Result<()> {
+    let world = world(Setup::default()).await?;
+    let (chosen, mut connection) = spdy(
+        &world,
+        "box/exec?command=cat&stdin=true&stdout=true&stderr=true&tty=true",
+        &["v5.channel.k8s.io", "v4.channel.k8s.io"],
+    )
+    .await?;
+    assert_eq!(chosen, "v4.channel.k8s.io", "the last one before WebSockets");
+    // A terminal has no standard error of its own, and sizes.
+    assert_eq!(
+        piece(&mut connection).await?,
+        "StandardStreams { stdin: true, stdout: true, stderr: false, sizes: true }\n"
+    );
+    connection.write_all(b"\x00there and back").await?;
+    assert_eq!(piece(&mut connection).await?, "\u{1}there and back");
+    connection.write_all(&[255, 0]).await?;
+    assert_eq!(piece(&mut connection).await?, "\u{3}{\"metadata\":{},\"status\":\"Success\"}");
+    let (chosen, mut connection) = spdy(&world, "box/portforward", &["portforward.k8s.io"]).await?;
+    assert_eq!(chosen, "portforward.k8s.io");
+    assert!(piece(&mut connection).await?.ends_with(" Spdy"));
+    connection.write_all(b"bytes").await?;
+    assert_eq!(piece(&mut connection).await?, "bytes");
+    connection.write_all(b"end").await?;
+    assert_eq!(piece(&mut connection).await?, "", "it is closed when there is no more to carry");
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn spdy_is_refused_on_a_connection_that_was_used_before() -> anyhow::Result<()> {
+    let world = world(Setup::default()).await?;
+    let mut connection = tokio::net::TcpStream::connect(world.api().address().to_string()).await?;
+    connection.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await?;
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"ok") {
+        anyhow::ensure!(connection.read_buf(&mut seen).await? > 0, "it ended");
+    }
+    let ask = format!(
+        "POST {PODS}/box/exec?command=true&stdout=true HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: \
+         SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\nContent-Length: 0\r\n\r\n"
+    );
+    connection.write_all(ask.as_bytes()).await?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await?;
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("from the first request of a connection on"),
+        "{answer}"
+    );
+    world.stop().await;
+    Ok(())
+}
+
+#[actix_rt::test]
+async fn attach_shows_what_is_written_from_now_on_until_the_container_has_gone() -> anyhow::Result<()> {
+    let world = world(Setup::default()).await?;
+    let before = world.api().get(&format!("{PODS}/box/log")).await?.expect(200).text;
+    assert!(!before.is_empty(), "the device wrote something of it before");
+    let (_, mut socket) = upgraded(&world, "box/attach?stdout=true&stderr=true", V5).await?;
+    // What it opens with is there: from now on, output is followed.
+    assert_eq!(socket.next().await.expect("a message")?.into_data().as_ref(), b"\x01");
+    world.api().delete(&format!("{PODS}/box")).await?.expect(200);
+    let seen = all(&mut socket).await;
+    let (end, shown) = seen.split_last().expect("it is told the end");
+    assert_eq!(*end, (3, "{\"metadata\":{},\"status\":\"Success\"}".to_owned()));
+    let shown: String = shown.iter().map(|(_, text)| text.as_str()).collect();
+    assert!(before.lines().all(|line| !shown.lines().any(|one| one == line)), "{shown:?} was there before: {before:?}");
     world.stop().await;
     Ok(())
 }
