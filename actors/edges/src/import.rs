@@ -92,15 +92,9 @@ struct Pruned {
     strangers: BTreeSet<usize>,
 }
 
-/// What would be pruned; nothing when a document cannot be read, since it may be about anything. Refused while absence means nothing.
+/// What would be pruned; nothing when a document cannot be read, since it may be about anything.
 fn planned(prune: &Prune, parts: &HttpParts, documents: &[Document<'_>]) -> Result<Option<Plan>, Status> {
     let view = loaded_view(parts)?;
-    if !view.is_complete() {
-        return Err(Status::unavailable(
-            "prune: the store is away, so nobody knows what there is; nothing was changed",
-            5,
-        ));
-    }
     let mut named = BTreeSet::new();
     for document in documents {
         let Ok((kind, key, _)) = &document.object else { return Ok(None) };
@@ -108,7 +102,7 @@ fn planned(prune: &Prune, parts: &HttpParts, documents: &[Document<'_>]) -> Resu
     }
     let in_one = named.iter().filter(|(_, key)| !key.namespace.is_empty());
     let namespaces: BTreeSet<String> = in_one.map(|(_, key)| key.namespace.clone()).collect();
-    Ok(Some(prune.plan(parts.objects.kinds(), &view, &named, &namespaces)))
+    prune.plan(parts.objects.kinds(), &view, &named, &namespaces).map(Some)
 }
 
 fn strangers(prune: &Prune, parts: &HttpParts, documents: &[Document<'_>]) -> BTreeSet<usize> {

@@ -75,14 +75,19 @@ impl Prune {
         Ok(Some(Self { selector, confirmed }))
     }
 
-    /// What goes when these stand in the documents. `namespaces`: those the documents are about; empty for all.
+    /// What goes when these stand in the documents. `namespaces`: those the documents are about; empty for all. Refused while what is
+    /// not there may be there all the same.
     pub fn plan(
         &self,
         kinds: &KindTable,
         view: &ObjectsView,
         named: &BTreeSet<(KindId, ObjectKey)>,
         namespaces: &BTreeSet<String>,
-    ) -> Plan {
+    ) -> Result<Plan, Status> {
+        if !view.is_complete() {
+            let why = "prune: the store is away, so nobody knows what there is; nothing was changed";
+            return Err(Status::unavailable(why, 5));
+        }
         let mut plan = Plan::default();
         let mut found = Vec::new();
         for (id, objects) in &view.kinds {
@@ -115,6 +120,9 @@ impl Prune {
                 }
             }
         }
+        for (_, key) in view.unreadable.keys().filter(|(_, key)| leaving.contains(&key.namespace)) {
+            *staying.entry(&key.namespace).or_default() += 1;
+        }
         plan.kept = found
             .iter()
             .filter(|(kind, _)| is_namespace(kind))
@@ -132,7 +140,7 @@ impl Prune {
         );
         found.sort_by(|(one, _), (other, _)| portable::rank(other).cmp(&portable::rank(one)));
         plan.going = found;
-        plan
+        Ok(plan)
     }
 
     /// Whether an object was applied with these labels, and belongs to nobody else.

@@ -39,7 +39,8 @@ fn of(view: &ObjectsView, named: &[(&str, &str, &str)], namespaces: &[&str]) -> 
     let kinds = KindTable::builtin();
     let id = |kind: &str| kinds.by_written_kind("v1", kind).expect("a kind").id();
     let named = named.iter().map(|(kind, namespace, name)| (id(kind), ObjectKey::new(*namespace, *name))).collect();
-    prune("app=shop").plan(&kinds, view, &named, &namespaces.iter().map(|one| (*one).to_owned()).collect())
+    let namespaces = namespaces.iter().map(|one| (*one).to_owned()).collect();
+    prune("app=shop").plan(&kinds, view, &named, &namespaces).expect("the store is there")
 }
 
 #[test]
@@ -133,4 +134,12 @@ fn a_selector_that_asks_for_no_label_is_refused_by_name() {
     let query = Query::from([("prune".to_owned(), "app".to_owned()), ("confirm".to_owned(), "all".to_owned())]);
     assert!(Prune::asked(&query, How::Apply, "ApplyOptions").expect_err("no number").message.contains("confirm"));
     assert!(Prune::asked(&query, How::Import, "ImportOptions").expect_err("an import").message.contains("import"));
+}
+
+#[test]
+fn nothing_is_pruned_while_the_store_is_away() {
+    let mut view = view(&[("ConfigMap", applied("default", "old", json!({"app": "shop"})))]);
+    view.stale = Some("nobody answers".to_owned());
+    let planned = prune("app=shop").plan(&KindTable::builtin(), &view, &BTreeSet::new(), &BTreeSet::new());
+    assert_eq!(planned.expect_err("stale").code, 503);
 }

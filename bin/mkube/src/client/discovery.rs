@@ -193,7 +193,8 @@ mod tests {
     #[test]
     fn an_unknown_word_leads_to_the_nearest_known_one() {
         let all = known();
-        for (word, near) in [("pds", Some("pods")), ("deployment5", Some("deployment")), ("gadgets", None), ("x", None)]
+        for (word, near) in
+            [("pds", Some("pods")), ("deployment5", Some("deployments")), ("gadgets", None), ("x", None)]
         {
             assert_eq!(all.nearest(word), near, "{word}");
         }

@@ -97,6 +97,6 @@ mod tests {
         let found = read(&[directory.path().to_owned()]).expect("read");
         let kinds: Vec<&str> = found.iter().filter_map(|one| one.object["kind"].as_str()).collect();
         assert_eq!(kinds, ["A", "AA", "B", "C"]);
-        assert!(found[3].place.ends_with("b.yaml, document 3"), "{}", found[3].place);
+        assert!(found[3].place.ends_with("b.yaml, document 2"), "{}", found[3].place);
     }
 }
