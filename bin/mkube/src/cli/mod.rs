@@ -1,6 +1,7 @@
 //! The command line. Names here are used from outside and do not change.
 
 mod client;
+mod looks;
 mod moving;
 
 use std::ffi::OsString;
@@ -17,40 +18,8 @@ pub use client::{
     ApplyArgs, BootPlanArgs, ConsistencyArgs, DeleteArgs, DescribeArgs, DrainArgs, ExecArgs, GetArgs, LogsArgs,
     NodeArgs, PortForwardArgs, RolloutArgs, RolloutCommand, RolloutOf, ServerArgs, StatusArgs, TopArgs, TopKind,
 };
+pub use looks::{ColorChoice, LogFormat, OutputFormat};
 pub use moving::{ExportArgs, ImportArgs, MigrateArgs};
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Whether there are colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ColorChoice {
-    /// On a terminal, unless NO_COLOR is set.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// How results look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    /// Columns.
-    Table,
-    /// More columns.
-    Wide,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-}
 
 /// Kubernetes-shaped pods for MikroTik RouterOS.
 #[derive(Debug, Parser)]
@@ -113,7 +82,6 @@ pub enum Command {
     Apply(ApplyArgs),
     /// List or show objects
     #[command(
-        visible_alias = "list",
         after_help = "Example:\n  mkube get pods -A\n  mkube get pods -w\n  mkube get deploy,pods -l app=web -o wide\n  mkube get pod/hello cm/page -o yaml\n  mkube get pods -o jsonpath='{range .items[*]}{.metadata.name}{\"\\t\"}{.status.podIP}{\"\\n\"}{end}'\n  mkube get all\n  mkube get images -o wide\n  mkube get volumes"
     )]
     Get(GetArgs),

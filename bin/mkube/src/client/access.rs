@@ -37,11 +37,13 @@ impl Access {
     /// From the flags and the environment, or a kubeconfig. A server that is named gets no credentials that were meant for
     /// another one.
     pub fn of(args: &ServerArgs) -> Result<Self, Failure> {
-        let mut access = match (&args.server, args.kubeconfig.as_ref().and_then(first_there)) {
+        // A variable that is set to nothing is not set.
+        let named = args.kubeconfig.as_ref().filter(|path| !path.as_os_str().is_empty());
+        let mut access = match (&args.server, named.and_then(first_there)) {
             (Some(server), _) => Self { server: with_scheme(server), ..Self::default() },
             (None, Some(path)) => Self::of_file(&path)?,
-            (None, None) if args.kubeconfig.is_some() => {
-                let named = args.kubeconfig.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+            (None, None) if named.is_some() => {
+                let named = named.map(|path| path.display().to_string()).unwrap_or_default();
                 let failure = Failure::text(FAILED, format!("the kubeconfig {named} is not there"));
                 return Err(failure.hint("--server, --kubeconfig or the variable KUBECONFIG name another one"));
             }

@@ -1,5 +1,6 @@
 //! `mkube describe`: all of an object as a person reads it, and what happened to it.
 
+use base64::Engine as _;
 use jiff::Timestamp;
 use mkube_model::applied::LAST_APPLIED;
 use mkube_model::kinds::human_duration;
@@ -38,12 +39,24 @@ pub fn describe(args: &DescribeArgs, look: Look) -> Result<(), Failure> {
                     print("\n---\n\n")?;
                 }
                 object["kind"] = target.resource.kind.clone().into();
+                hide(&mut object);
                 let events = events(&api, &object).await?;
                 print(&text(object, &events, look, SystemClock.now()))?;
             }
         }
         Ok(())
     })
+}
+
+/// Of a Secret only how long its values are.
+fn hide(object: &mut Value) {
+    if object["kind"] != "Secret" {
+        return;
+    }
+    for value in object["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+        let decoded = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap_or_default());
+        *value = format!("{} bytes", decoded.map_or(0, |bytes| bytes.len())).into();
+    }
 }
 
 /// What was told of an object, the oldest first.
@@ -146,6 +159,9 @@ mod tests {
         ] {
             assert!(told.contains(words), "{words}: {told}");
         }
+        let mut secret = json!({"kind": "Secret", "data": {"password": "aHVudGVyMg=="}});
+        hide(&mut secret);
+        assert_eq!(secret["data"]["password"], "7 bytes");
         assert!(!told.contains("managedFields") && !told.contains("last-applied"), "{told}");
     }
 }

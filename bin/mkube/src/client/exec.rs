@@ -109,7 +109,7 @@ impl Ending {
     }
 
     /// The exit code of whoever was ended by it, as a shell tells it.
-    async fn next(&mut self) -> i32 {
+    async fn next(&mut self) -> u8 {
         tokio::select! {
             biased;
             _ = self.interrupt.recv() => 130,
@@ -176,7 +176,7 @@ async fn serve(socket: WebSocketStream<Upgraded>, stdin: bool, tty: bool) -> Res
             };
             tokio::select! {
                 biased;
-                code = ending.next() => break Ok(code),
+                code = ending.next() => break Err(Failure::silent(code)),
                 ended = &mut reading => break ended,
                 // A command that takes no more input may still have something to say.
                 _ = writes => writing = None,

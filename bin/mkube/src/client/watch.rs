@@ -15,6 +15,7 @@ use crate::failure::{FAILED, Failure, USAGE};
 
 /// Pause before a server that went away is asked again, and how long it is waited for.
 const PAUSE: Duration = Duration::from_secs(1);
+const SHORT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest line of a watch.
 const LINE: usize = 16 << 20;
@@ -39,7 +40,11 @@ pub async fn watch(asked: &Asked<'_>, target: &Target) -> Result<(), Failure> {
     let mut lost: Option<Instant> = None;
     loop {
         let ended = watching.once(&mut lost).await;
-        let Err(failure) = ended else { continue };
+        let Err(failure) = ended else {
+            // A server that ends watches at once is not to be asked without end.
+            tokio::time::sleep(SHORT).await;
+            continue;
+        };
         // What was never there is not waited for.
         let Some(since) = lost.filter(|since| since.elapsed() < PATIENCE) else { return Err(failure) };
         if since.elapsed() < PAUSE {
