@@ -189,7 +189,9 @@ impl Api {
                 let text = if message.len() > 200 { "the answer is no Kubernetes Status" } else { message };
                 Failure::text(FAILED, format!("{text} ({code})")).hint(hint)
             }
-            403 => failure(FAILED).hint("the server knows what is asked and does not allow it"),
+            403 if message.contains("for host") => {
+                failure(FAILED).hint("`mkube dev` answers to the address it listens on, and to no other name")
+            }
             429 => failure(FAILED).hint("the server is busy; the same once more will do"),
             503 | 504 => failure(UNAVAILABLE).hint("`mkube status` and /readyz?verbose say what is missing"),
             _ => failure(FAILED),
