@@ -17,6 +17,8 @@ use crate::failure::{FAILED, Failure, USAGE};
 const PAUSE: Duration = Duration::from_secs(1);
 const SHORT: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nothing may come: a server bookmarks every minute.
+const SILENCE: Duration = Duration::from_secs(180);
 /// Longest line of a watch.
 const LINE: usize = 16 << 20;
 
@@ -77,9 +79,10 @@ impl Watching<'_> {
         let mut answer = self.asked.api.stream(request).await?;
         let mut buffer: Vec<u8> = Vec::new();
         loop {
-            let chunk = answer.chunk().await.map_err(|error| Failure::new(FAILED, error));
+            let chunk = tokio::time::timeout(SILENCE, answer.chunk()).await;
             *lost = Some(Instant::now());
-            let Some(chunk) = chunk? else { return Ok(()) };
+            let chunk = chunk.map_err(|_| Failure::text(FAILED, "the server has fallen silent"))?;
+            let Some(chunk) = chunk.map_err(|error| Failure::new(FAILED, error))? else { return Ok(()) };
             buffer.extend_from_slice(&chunk);
             if buffer.len() > LINE {
                 return Err(Failure::text(FAILED, "the server sends what is no change of an object"));
