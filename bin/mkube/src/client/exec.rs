@@ -20,8 +20,8 @@ use super::{pods, terminal};
 use crate::cli::ExecArgs;
 use crate::failure::{FAILED, Failure, UNAVAILABLE};
 
-/// Any will do: the key guards against caches between the two, and nothing else.
-const KEY: &str = "bWt1YmUgYXMgYSBjbGllbnQ=";
+/// Any 16 bytes will do: the key guards against caches between the two, and nothing else.
+const KEY: &str = "bWt1YmUgdGhlIGNsaWVudA==";
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Bytes of input in one message.
@@ -42,7 +42,8 @@ pub fn exec(args: &ExecArgs, look: Look) -> Result<(), Failure> {
             eprintln!("warning: standard input is no terminal, so the command gets none");
         }
         let mut query = vec!["stdout=true".to_owned(), format!("stderr={}", !tty)];
-        query.extend(args.container.as_ref().map(|name| format!("container={}", encoded(name))));
+        let container = pods::container(pod, args.container.as_deref(), look);
+        query.extend(container.map(|name| format!("container={}", encoded(&name))));
         query.extend(args.stdin.then(|| "stdin=true".to_owned()));
         query.extend(tty.then(|| "tty=true".to_owned()));
         query.extend(args.command.iter().map(|word| format!("command={}", encoded(word))));

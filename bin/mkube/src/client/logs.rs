@@ -28,7 +28,7 @@ pub fn logs(args: &LogsArgs, look: Look) -> Result<(), Failure> {
             (Some(word), None) => pods::of(&api, word, &namespace).await?,
             (None, Some(selector)) => pods::selected(&api, selector, &namespace).await?,
         };
-        let sources: Vec<(String, Option<String>)> = found.iter().flat_map(|pod| sources(pod, args)).collect();
+        let sources: Vec<(String, Option<String>)> = found.iter().flat_map(|pod| sources(pod, args, look)).collect();
         if sources.is_empty() {
             eprintln!("No pods found");
             return Ok(());
@@ -63,12 +63,12 @@ pub fn logs(args: &LogsArgs, look: Look) -> Result<(), Failure> {
 }
 
 /// Pod and container; none where the server knows which.
-fn sources(pod: &Value, args: &LogsArgs) -> Vec<(String, Option<String>)> {
+fn sources(pod: &Value, args: &LogsArgs, look: Look) -> Vec<(String, Option<String>)> {
     let name = pods::name(pod).to_owned();
     if args.all_containers {
         return pods::containers(pod).into_iter().map(|container| (name.clone(), Some(container))).collect();
     }
-    vec![(name, args.container.clone())]
+    vec![(name, pods::container(pod, args.container.as_deref(), look))]
 }
 
 fn path(namespace: &str, pod: &str, container: Option<&str>, args: &LogsArgs) -> String {

@@ -5,7 +5,11 @@ use serde_json::Value;
 use super::api::{Api, encoded};
 use super::discovery::Discovery;
 use super::get::JSON;
+use super::look::{Look, Tone};
 use crate::failure::{FAILED, Failure, USAGE};
+
+/// How a pod's owner says which of its containers is meant.
+const USUAL: &str = "kubectl.kubernetes.io/default-container";
 
 /// The pods of a name; of a Deployment, Job or Service those its selector finds.
 pub async fn of(api: &Api, word: &str, namespace: &str) -> Result<Vec<Value>, Failure> {
@@ -57,6 +61,25 @@ pub fn name(pod: &Value) -> &str {
     pod["metadata"]["name"].as_str().unwrap_or_default()
 }
 
+/// The container that is meant: the one asked for, or the one its owner calls the usual one, or the first; said when there are
+/// several.
+pub fn container(pod: &Value, asked: Option<&str>, look: Look) -> Option<String> {
+    if let Some(asked) = asked {
+        return Some(asked.to_owned());
+    }
+    let all: Vec<&str> =
+        pod.pointer("/spec/containers")?.as_array()?.iter().filter_map(|one| one["name"].as_str()).collect();
+    let usual = pod["metadata"]["annotations"][USUAL].as_str().filter(|usual| all.contains(usual));
+    let chosen = usual.or(all.first().copied())?;
+    if usual.is_none() && all.len() > 1 {
+        eprintln!(
+            "{}",
+            look.paint_err(Tone::Quiet, &format!("container {chosen} of {}; -c names another", all.join(", ")))
+        );
+    }
+    Some(chosen.to_owned())
+}
+
 /// Names of its containers, those that run before the others first.
 pub fn containers(pod: &Value) -> Vec<String> {
     let all =
@@ -68,6 +91,16 @@ pub fn containers(pod: &Value) -> Vec<String> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_container_that_is_meant_is_the_one_asked_for_or_the_usual_or_the_first() {
+        let look = Look { out: false, err: false };
+        let mut pod = json!({"metadata": {}, "spec": {"containers": [{"name": "a"}, {"name": "b"}]}});
+        assert_eq!(container(&pod, Some("x"), look).as_deref(), Some("x"));
+        assert_eq!(container(&pod, None, look).as_deref(), Some("a"));
+        pod["metadata"]["annotations"] = json!({USUAL: "b"});
+        assert_eq!(container(&pod, None, look).as_deref(), Some("b"));
+    }
 
     #[test]
     fn the_pod_that_is_most_likely_to_answer_is_chosen() {
