@@ -7,7 +7,8 @@ use crate::cli::LogFormat;
 /// Starts logging. Commands that end by themselves (`short`) tell only what is wrong.
 pub fn start(format: LogFormat, level: Option<&str>, short: bool, colour: bool) {
     // What a client sends that is no HTTP is not an error of ours.
-    let quiet = "actix_server=warn,actix_http=error,actix_http::h1::dispatcher=off,mio=warn,rustls_platform_verifier=off";
+    let quiet =
+        "actix_server=warn,actix_http=error,actix_http::h1::dispatcher=off,mio=warn,rustls_platform_verifier=off";
     let usual = &if short { format!("warn,{quiet}") } else { format!("info,{quiet}") };
     let wanted = level.filter(|level| !level.is_empty());
     let filter = match wanted.map(EnvFilter::try_new) {

@@ -109,7 +109,7 @@ pub struct GetArgs {
     #[arg(long, value_name = "FIELDS")]
     pub field_selector: Option<String>,
     /// How it is printed: table, wide, json, yaml, name, or jsonpath=TEMPLATE.
-    #[arg(short, long, value_name = "FORMAT", value_parser = OutputParser, default_value = "table")]
+    #[arg(short, long, value_name = "FORMAT", value_parser = OutputParser, default_value = "table", hide_possible_values = true)]
     pub output: Output,
     /// Go on with what changes.
     #[arg(short, long)]

@@ -30,13 +30,21 @@ pub use moving::{ExportArgs, ImportArgs, MigrateArgs};
 )]
 pub struct Cli {
     /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value = "text")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// Least severe level that is logged: error, warn, info, debug, trace, or a filter such as mkube=debug.
-    #[arg(long, global = true, env = "MKUBE_LOG")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "MKUBE_LOG")]
     pub log_level: Option<String>,
     /// Colours: on a terminal unless NO_COLOR is set, always, or never.
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
     pub color: ColorChoice,
     /// Flags of `mkube serve`.
     #[command(flatten)]
