@@ -272,7 +272,7 @@ fn the_one_binary_runs_commands_forwards_ports_and_gives_the_terminal_back() {
     let line = format!("MKUBE_SERVER=http://{} {}", stage.machine.listen, binary().display());
     terminal.types("PS1=; stty rows 33 cols 99; echo at-$(tty)-$((40+1))");
     let at = terminal.until("-41");
-    let device = at.lines().find_map(|one| one.trim().strip_prefix("at-/dev/")?.strip_suffix("-41").map(str::to_owned));
+    let device = at.lines().find_map(|one| one.trim().split_once("at-/dev/")?.1.strip_suffix("-41").map(str::to_owned));
     let device = format!("/dev/{}", device.unwrap_or_else(|| panic!("no terminal in {at:?}")));
     terminal.types(&format!("{line} exec -it box -- sh; echo left-with-$?"));
     terminal.until("# ");
