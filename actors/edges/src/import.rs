@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::documents::{Document, documents, in_order};
 use crate::parts::{HttpParts, Query};
+use crate::prune::{Plan, Prune};
 use crate::read::loaded_view;
 use crate::request_body::{self, Bounds};
 use crate::route::content_type;
@@ -47,17 +48,69 @@ pub async fn answer(
         How::Apply => "ApplyOptions",
     };
     let (dry_run, writer) = (write::dry_run(query, options, false)?, writing::taking_in(query, request, options)?);
+    let prune = Prune::asked(query, how, options)?;
     let taking = Taking { parts, how, dry_run, writer };
     loaded_view(parts)?;
     let mut counted = request_body::Counted::new(parts.figures.clone());
     let bytes = request_body::read_within(payload, &mut counted, BOUNDS).await?;
     let text = std::str::from_utf8(&bytes).map_err(|_| Status::bad_request("the body is not UTF-8"))?;
     let documents = documents(parts.objects.kinds(), text).await?;
-    if documents.is_empty() {
-        return Err(Status::bad_request("there is no document in the body"));
+    let Some(prune) = prune else {
+        if documents.is_empty() {
+            return Err(Status::bad_request("there is no document in the body"));
+        }
+        let taken = take_all(&taking, &documents).await;
+        return Ok(told(&documents, &taken, taking.dry_run, None));
+    };
+    let plan = planned(&prune, parts, &documents)?;
+    let guard = plan.as_ref().map_or(Ok(()), |plan| prune.check(plan, documents.len()));
+    if !dry_run {
+        guard.clone()?;
     }
     let taken = take_all(&taking, &documents).await;
-    Ok(told(&documents, &taken, taking.dry_run))
+    let mut pruned = Pruned { told: json!({"selector": prune.selector()}), ..Pruned::default() };
+    match plan.filter(|_| taken.iter().all(Result::is_ok)) {
+        None => pruned.told["skipped"] = json!("a document was refused, so nothing was deleted"),
+        Some(plan) => {
+            pruned.told["applied"] = json!(plan.applied);
+            pruned.told["going"] = json!(plan.going.len());
+            pruned.told["needsConfirmation"] = json!(guard.is_err());
+            pruned.rows = prune.carry_out(&taking, &plan).await;
+        }
+    }
+    pruned.strangers = strangers(&prune, parts, &documents);
+    Ok(told(&documents, &taken, dry_run, Some(pruned)))
+}
+
+/// What became of what stands in no document.
+#[derive(Default)]
+struct Pruned {
+    rows: Vec<(Value, Option<Status>)>,
+    /// For the answer.
+    told: Value,
+    /// Positions of documents that no pruning will find again.
+    strangers: BTreeSet<usize>,
+}
+
+/// What would be pruned; nothing when a document cannot be read, since it may be about anything.
+fn planned(prune: &Prune, parts: &HttpParts, documents: &[Document<'_>]) -> Result<Option<Plan>, Status> {
+    let view = loaded_view(parts)?;
+    let mut named = BTreeSet::new();
+    for document in documents {
+        let Ok((kind, key, _)) = &document.object else { return Ok(None) };
+        named.insert((kind.id(), key.clone()));
+    }
+    let in_one = named.iter().filter(|(_, key)| !key.namespace.is_empty());
+    let namespaces: BTreeSet<String> = in_one.map(|(_, key)| key.namespace.clone()).collect();
+    prune.plan(parts.objects.kinds(), &view, &named, &namespaces).map(Some)
+}
+
+fn strangers(prune: &Prune, parts: &HttpParts, documents: &[Document<'_>]) -> BTreeSet<usize> {
+    let found_again = |document: &Document| {
+        let source = document.object.as_ref().ok().map(|(.., source)| source);
+        source.and_then(|source| source.read(parts.objects.kinds()).ok()).is_none_or(|body| prune.would_find(&body))
+    };
+    documents.iter().enumerate().filter(|(_, document)| !found_again(document)).map(|(index, _)| index).collect()
 }
 
 /// Takes them rank by rank. When the store is away, what is left is not tried.
@@ -104,31 +157,46 @@ async fn take(taking: &Taking<'_>, document: &Document<'_>, coming: &BTreeSet<St
 }
 
 /// How many of each kind were taken, as the Go controller told it, and what became of each.
-fn told(documents: &[Document], taken: &[Taken], dry_run: bool) -> HttpResponse {
+fn told(documents: &[Document], taken: &[Taken], dry_run: bool, pruned: Option<Pruned>) -> HttpResponse {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     for (document, _) in documents.iter().zip(taken).filter(|(_, taken)| taken.is_ok()) {
         if let Ok((kind, ..)) = &document.object {
             *counts.entry(kind.plural).or_default() += 1;
         }
     }
-    let results: Vec<Value> = documents.iter().zip(taken).map(|(document, taken)| result(document, taken)).collect();
-    let faults: Vec<&Status> = taken.iter().filter_map(|taken| taken.as_ref().err()).collect();
+    let mut results: Vec<Value> =
+        documents.iter().zip(taken).map(|(document, taken)| result(document, taken)).collect();
+    let mut faults: Vec<&Status> = taken.iter().filter_map(|taken| taken.as_ref().err()).collect();
+    if let Some(pruned) = &pruned {
+        for index in &pruned.strangers {
+            let why = "it has not the labels that are pruned by: when it leaves the documents, it stays";
+            match results[*index]["warnings"].as_array_mut() {
+                Some(warnings) => warnings.push(json!(why)),
+                None => results[*index]["warnings"] = json!([why]),
+            }
+        }
+        results.extend(pruned.rows.iter().map(|(row, _)| row.clone()));
+        faults.extend(pruned.rows.iter().filter_map(|(_, fault)| fault.as_ref()));
+    }
+    let all = results.len();
     let mut body: Map<String, Value> =
         counts.into_iter().map(|(plural, count)| (plural.to_owned(), json!(count))).collect();
     body.insert("results".into(), json!(results));
     body.insert("failed".into(), json!(faults.len()));
     body.insert("dryRun".into(), json!(dry_run));
+    if let Some(pruned) = pruned.as_ref() {
+        body.insert("prune".into(), pruned.told.clone());
+    }
     let away = faults.iter().find(|fault| fault.code >= 500);
     let code = match faults.len() {
         0 => 200,
-        failed if failed < taken.len() => 207,
+        failed if failed < all => 207,
         _ if away.is_some() => 503,
         // Nothing was changed.
         _ => 400,
     };
     if let Some(first) = faults.first() {
-        let message =
-            format!("{} of {} documents were refused; the first: {}", faults.len(), taken.len(), first.message);
+        let message = format!("{} of {all} documents were refused; the first: {}", faults.len(), first.message);
         body.insert("message".into(), json!(message));
     }
     let mut response = respond::json(code, &Value::Object(body));

@@ -29,6 +29,7 @@ mod offered;
 mod openapi;
 mod parts;
 mod port_forward;
+mod prune;
 mod read;
 mod request_body;
 mod respond;

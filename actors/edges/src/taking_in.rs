@@ -51,7 +51,7 @@ impl Action {
 /// Times one document is tried: controllers write the same objects.
 const TRIES: usize = 8;
 /// Pause before a queue that was full is tried again.
-const PAUSE: Duration = Duration::from_millis(100);
+pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// Everything that is the same for all documents of a request.
 pub struct Taking<'p> {

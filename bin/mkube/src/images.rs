@@ -5,8 +5,7 @@ use mkube_model::kinds::human_duration;
 use mkube_model::neighbours::wall_clock::{SystemClock, WallClock};
 use serde_json::Value;
 
-use crate::cli::{GetArgs, OutputFormat};
-use crate::client::{Api, plain_table};
+use crate::client::{Api, Output, plain_table};
 use crate::failure::{FAILED, Failure};
 
 /// Letters of a digest that tell one from another.
@@ -18,22 +17,22 @@ pub fn is_meant(resource: &str) -> bool {
 }
 
 /// Prints them, or the one asked for.
-pub async fn get(api: &Api, args: &GetArgs) -> Result<(), Failure> {
+pub async fn get(api: &Api, name: Option<&str>, output: &Output) -> Result<(), Failure> {
     let answer = api.get_json("/api/v1/images", "application/json").await?;
     let rows = answer.as_array().cloned().unwrap_or_default();
-    let rows: Vec<Value> = match &args.name {
+    let rows: Vec<Value> = match name {
         None => rows,
-        Some(name) => rows.into_iter().filter(|row| row["ref"] == name.as_str()).collect(),
+        Some(name) => rows.into_iter().filter(|row| row["ref"] == name).collect(),
     };
-    if let (Some(name), true) = (&args.name, rows.is_empty()) {
+    if let (Some(name), true) = (name, rows.is_empty()) {
         return Err(Failure::text(FAILED, format!("image {name:?} not found")));
     }
-    match args.output {
-        OutputFormat::Json => println!("{:#}", Value::Array(rows)),
-        OutputFormat::Yaml => print!("{}", mkube_manifests::to_yaml(&Value::Array(rows))),
-        OutputFormat::Table | OutputFormat::Wide if rows.is_empty() => eprintln!("No resources found"),
-        OutputFormat::Table => println!("{}", table(&rows, false, SystemClock.now())),
-        OutputFormat::Wide => println!("{}", table(&rows, true, SystemClock.now())),
+    match output {
+        Output::Table | Output::Wide if rows.is_empty() => eprintln!("No resources found"),
+        Output::Table => println!("{}", table(&rows, false, SystemClock.now())),
+        Output::Wide => println!("{}", table(&rows, true, SystemClock.now())),
+        Output::Name => rows.iter().filter_map(|row| row["ref"].as_str()).for_each(|name| println!("image/{name}")),
+        output => print!("{}", output.text(&Value::Array(rows)).unwrap_or_default()),
     }
     Ok(())
 }

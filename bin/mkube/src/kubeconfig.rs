@@ -22,20 +22,11 @@ pub fn write(path: &Path, api: SocketAddr) -> std::io::Result<()> {
     std::fs::rename(&temporary, path)
 }
 
-/// The server of a kubeconfig's current context.
-pub fn server(path: &Path) -> Option<String> {
-    let config = mkube_manifests::parse_one(&std::fs::read_to_string(path).ok()?).ok()?;
-    let named = |list: &str, name: &str| {
-        config[list].as_array().and_then(|all| all.iter().find(|one| one["name"] == name).cloned())
-    };
-    let context = named("contexts", config["current-context"].as_str()?)?;
-    let cluster = named("clusters", context.pointer("/context/cluster")?.as_str()?)?;
-    Some(cluster.pointer("/cluster/server")?.as_str()?.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::ServerArgs;
+    use crate::client::Access;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -44,6 +35,7 @@ mod tests {
         let path = directory.path().join("kubeconfig");
         write(&path, "127.0.0.1:8082".parse().expect("an address")).expect("written");
         assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(server(&path).as_deref(), Some("http://127.0.0.1:8082"));
+        let args = ServerArgs { server: None, token: None, ca: None, kubeconfig: Some(path) };
+        assert_eq!(Access::of(&args).expect("understood").server, "http://127.0.0.1:8082");
     }
 }

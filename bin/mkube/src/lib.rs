@@ -41,7 +41,9 @@ pub fn main() -> ExitCode {
     // Before anything speaks TLS; a second call is harmless and means somebody installed it already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = cli::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    logging::start(cli.log_format, cli.log_level.as_deref(), cli.command.as_ref().is_some_and(Command::is_short));
+    let look = client::Look::new(cli.color);
+    let short = cli.command.as_ref().is_some_and(Command::is_short);
+    logging::start(cli.log_format, cli.log_level.as_deref(), short, look.err);
     let ended = match cli.command {
         None => serve::main(cli.serve),
         Some(Command::Serve(args)) => serve::main(args),
@@ -50,15 +52,20 @@ pub fn main() -> ExitCode {
         Some(Command::Registry(args)) => registry::main(&args),
         Some(Command::Dns(args)) => dns::main(&args),
         Some(Command::CheckConfig(args)) => check_config::main(&args),
-        Some(Command::Apply(args)) => client::apply(&args),
-        Some(Command::Get(args)) => client::get(&args),
-        Some(Command::Delete(args)) => client::delete(&args),
-        Some(Command::Logs(args)) => client::logs(&args),
+        Some(Command::Apply(args)) => client::apply(&args, look),
+        Some(Command::Get(args)) => client::get(&args, look),
+        Some(Command::Delete(args)) => client::delete(&args, look),
+        Some(Command::Logs(args)) => client::logs(&args, look),
+        Some(Command::Describe(args)) => client::describe(&args, look),
+        Some(Command::Exec(args)) => client::exec(&args, look),
+        Some(Command::PortForward(args)) => client::port_forward(&args, look),
+        Some(Command::Rollout(args)) => client::rollout(&args, look),
+        Some(Command::Top(args)) => client::top(&args, look),
         Some(Command::Export(args)) => moving::export(&args),
         Some(Command::Import(args)) => moving::import(&args),
         Some(Command::Migrate(args)) => migrate::main(&args),
         Some(Command::Consistency(args)) => consistency::main(&args),
-        Some(Command::Status(args)) => status::main(&args),
+        Some(Command::Status(args)) => status::main(&args, look),
         Some(Command::Cordon(args)) => drain::cordon(&args),
         Some(Command::Uncordon(args)) => drain::uncordon(&args),
         Some(Command::Drain(args)) => drain::drain(&args),

@@ -1,15 +1,14 @@
 //! Log lines, on standard error.
 
-use std::io::IsTerminal;
-
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
 /// Starts logging. Commands that end by themselves (`short`) tell only what is wrong.
-pub fn start(format: LogFormat, level: Option<&str>, short: bool) {
+pub fn start(format: LogFormat, level: Option<&str>, short: bool, colour: bool) {
     // What a client sends that is no HTTP is not an error of ours.
-    let quiet = "actix_server=warn,actix_http=error,actix_http::h1::dispatcher=off,mio=warn";
+    let quiet =
+        "actix_server=warn,actix_http=error,actix_http::h1::dispatcher=off,mio=warn,rustls_platform_verifier=off";
     let usual = &if short { format!("warn,{quiet}") } else { format!("info,{quiet}") };
     let wanted = level.filter(|level| !level.is_empty());
     let filter = match wanted.map(EnvFilter::try_new) {
@@ -20,7 +19,6 @@ pub fn start(format: LogFormat, level: Option<&str>, short: bool) {
         }
         None => EnvFilter::new(usual),
     };
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour);
     // A second start (in tests) leaves the first one in place.
     let _ = match format {

@@ -2,8 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cli::{GetArgs, OutputFormat};
-use crate::client::{Api, plain_table};
+use crate::client::{Api, Output, plain_table};
 use crate::failure::Failure;
 
 const HEADER: [&str; 8] = ["NAMESPACE", "POD", "CONTAINER", "VOLUME", "KIND", "USED", "SIZE", "PATH"];
@@ -13,20 +12,23 @@ pub fn is_meant(resource: &str) -> bool {
     ["volumes", "volume", "vol"].contains(&resource.to_ascii_lowercase().as_str())
 }
 
-/// Prints them: those of the namespace, and what nobody mounts, which has none.
-pub async fn get(api: &Api, args: &GetArgs) -> Result<(), Failure> {
+/// Prints them: those of the namespace, if one is meant, and what nobody mounts, which has none.
+pub async fn get(api: &Api, namespace: Option<&str>, name: Option<&str>, output: &Output) -> Result<(), Failure> {
     let mut list = api.get_json("/api/v1/volumes", "application/json").await?;
     if let Some(items) = list["items"].as_array_mut() {
         let fits = |item: &Value| {
-            (args.all_namespaces || item["used"] == false || item["namespace"] == args.namespace.as_str())
-                && args.name.as_ref().is_none_or(|name| item["name"] == name.as_str())
+            (item["used"] == false || namespace.is_none_or(|namespace| item["namespace"] == namespace))
+                && name.is_none_or(|name| item["name"] == name)
         };
         items.retain(fits);
     }
-    match args.output {
-        OutputFormat::Json => println!("{list:#}"),
-        OutputFormat::Yaml => print!("{}", mkube_manifests::to_yaml(&list)),
-        OutputFormat::Table | OutputFormat::Wide => print_table(&list),
+    match output {
+        Output::Table | Output::Wide => print_table(&list),
+        Output::Name => {
+            let names = list["items"].as_array().into_iter().flatten().filter_map(|item| item["name"].as_str());
+            names.for_each(|name| println!("volume/{name}"));
+        }
+        output => print!("{}", output.text(&list).unwrap_or_default()),
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 mod dev;
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Output, Stdio};
 
 use dev::{Machine, SOON, binary, eventually};
 
@@ -18,10 +19,20 @@ spec:
   containers: [{name: c, image: 'hello:latest', command: [serve]}]
 ";
 
+fn command(machine: &Machine, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).env("MKUBE_SERVER", format!("http://{}", machine.listen)).env_remove("KUBECONFIG");
+    command
+}
+
 fn run(machine: &Machine, arguments: &[&str]) -> Output {
-    let server = format!("http://{}", machine.listen);
-    let output = Command::new(binary()).args(arguments).env("MKUBE_SERVER", server).output();
-    output.expect("the binary runs")
+    command(machine, arguments).output().expect("the binary runs")
+}
+
+/// Exit code and what was said on standard error.
+fn refused(machine: &Machine, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = run(machine, arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 fn done(machine: &Machine, arguments: &[&str]) -> String {
@@ -72,6 +83,138 @@ fn objects_are_applied_shown_and_deleted_without_kubectl() {
     let unknown = run(&machine, &["get", "gadgets"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no resource type \"gadgets\""));
+}
+
+const SHOP: &str = "kind: ConfigMap
+apiVersion: v1
+metadata: {name: a, labels: {app: shop}}
+---
+kind: ConfigMap
+apiVersion: v1
+metadata: {name: b, labels: {app: shop, tier: back}}
+---
+kind: Pod
+apiVersion: v1
+metadata: {name: web, labels: {app: shop}}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: 'hello:latest', command: [serve]}]
+";
+
+/// A command that goes on, and its lines; ends with the value.
+struct Going(Child, BufReader<std::process::ChildStdout>);
+
+impl Going {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("its output"));
+        Self(child, lines)
+    }
+
+    /// Reads up to a line with these words.
+    fn until(&mut self, words: &[&str]) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.1.read_line(&mut line).expect("lines");
+            assert!(read > 0, "it ended before a line with {words:?}");
+            if words.iter().all(|word| line.contains(word)) {
+                return line;
+            }
+        }
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn objects_are_selected_printed_in_every_form_watched_waited_for_and_pruned() {
+    let machine = Machine::new("client-forms");
+    let _dev = machine.dev(&["--host", "simulated"]);
+    machine.write("site/shop.yaml", SHOP);
+    let site = machine.dir.join("site").display().to_string();
+    let all = |arguments: &str| {
+        let words: Vec<&str> = arguments.split(' ').map(|word| if word == "SITE" { &*site } else { word }).collect();
+        done(&machine, &words)
+    };
+
+    let tried = all("apply -f SITE --dry-run");
+    assert_eq!(tried.matches("created (server dry run)").count(), 3, "{tried}");
+    assert_eq!(refused(&machine, &["get", "pod", "web"]).0, Some(1), "a dry run changes nothing");
+    assert_eq!(all("apply -f SITE --wait"), "configmap/a created\nconfigmap/b created\npod/web created\n");
+    assert!(all("get pod/web").contains("Running"), "--wait waited");
+
+    assert_eq!(all("get cm -l app=shop -o name"), "configmap/a\nconfigmap/b\n");
+    assert_eq!(all("get cm -l app=shop,tier!=back -o name"), "configmap/a\n");
+    assert_eq!(all("get cm a b -o jsonpath={range.items[*]}{.metadata.name};{end}"), "a;b;");
+    assert_eq!(all("get pods --field-selector status.phase=Pending -o name"), "");
+    let both = all("get pod/web cm/a");
+    assert!(both.contains("pod/web") && both.contains("\n\nNAME") && both.contains("configmap/a"), "{both}");
+    assert!(all("get pods --show-labels --no-headers").trim_end().ends_with("app=shop"));
+    let yaml = all("get -f SITE -o yaml");
+    assert!(yaml.starts_with("apiVersion: v1\nitems:") && !yaml.contains("managedFields"), "{yaml}");
+    assert!(all("--color always get pods").contains("\x1b[32mRunning\x1b[0m"));
+    assert!(!all("get pods").contains('\x1b'), "no colours where no terminal is");
+    let told = all("describe pod web");
+    assert!(told.contains("Events:") && told.contains("phase: Running"), "{told}");
+    assert!(all("status -o json").contains("\"ready\": true"));
+    all("top pods");
+    all("get all");
+
+    let (code, why) = refused(&machine, &["get", "pots"]);
+    assert!(code == Some(1) && why.contains("hint: did you mean \"pods\"?"), "{why}");
+    let (code, why) = refused(&machine, &["get", "cm", "a", "nosuch"]);
+    assert!(code == Some(1) && why.contains("\"nosuch\" not found"), "{why}");
+    assert_eq!(refused(&machine, &["get", "pods", "-o", "xml"]).0, Some(2));
+    assert_eq!(refused(&machine, &["delete", "pods"]).0, Some(2), "all of them are deleted only with --all");
+    let (_, why) = refused(&machine, &["exec", "web", "--", "true"]);
+    assert!(why.contains("commands"), "the simulated host says that it runs none: {why}");
+
+    let mut watching = Going::start(command(&machine, &["get", "cm", "-l", "app=shop", "-w"]));
+    watching.until(&["b "]);
+    machine.write("site/shop.yaml", &SHOP.replace("name: b", "name: c"));
+    let (code, why) = refused(&machine, &["apply", "-f", &site, "--prune", "-l", "app=shop", "--confirm", "2"]);
+    assert!(code == Some(1) && why.contains("not the 2 that were confirmed"), "{why}");
+    let pruned = all("apply -f SITE --prune -l app=shop");
+    assert_eq!(pruned, "configmap/a unchanged\nconfigmap/c created\npod/web unchanged\nconfigmap/b pruned\n");
+    watching.until(&["c "]);
+    machine.write("site/shop.yaml", "");
+    let (code, why) = refused(&machine, &["apply", "-f", &site, "--prune", "-l", "app=shop"]);
+    assert!(code == Some(1) && why.contains("no document"), "{why}");
+    assert_eq!(all("apply -f SITE --prune -l app=shop --yes").matches("pruned").count(), 3);
+
+    let mut owner = command(&machine, &["apply", "-f", "-", "--server-side"]);
+    let mut owner = owner.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the binary runs");
+    let text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: owned}\ndata: {a: '1'}\n";
+    owner.stdin.take().expect("its input").write_all(text.as_bytes()).expect("written");
+    let told = owner.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&told.stdout), "configmap/owned created\n");
+    let manifest = machine.write("other.yaml", &text.replace("'1'", "'2'")).display().to_string();
+    let (code, why) = refused(&machine, &["apply", "-f", &manifest, "--server-side", "--field-manager", "other"]);
+    assert!(code == Some(1) && why.contains("hint: --force-conflicts"), "{why}");
+    assert_eq!(all("delete cm --all --ignore-not-found --dry-run"), "configmap/owned deleted (server dry run)\n");
+    assert_eq!(all("delete cm/owned --ignore-not-found"), "configmap/owned deleted\n");
+    assert_eq!(all("get cm owned --ignore-not-found"), "");
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    let machine = Machine::new("client-paper");
+    for shell in ["bash", "zsh", "fish"] {
+        let text = done(&machine, &["completions", shell]);
+        assert!(text.contains("port-forward") && text.contains("field-selector"), "{shell}");
+    }
+    let pages = machine.dir.join("man");
+    done(&machine, &["man", &pages.display().to_string()]);
+    for page in ["mkube.1", "mkube-get.1", "mkube-exec.1", "mkube-rollout-status.1"] {
+        let text = std::fs::read_to_string(pages.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        assert!(text.contains(".SH OPTIONS") && text.contains("mkube"), "{page}");
+    }
 }
 
 #[test]

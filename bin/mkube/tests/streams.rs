@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use dev::process::Running;
-use dev::{Machine, SOON, eventually, names_in, pod, real_containers, text_of};
+use dev::{Machine, SOON, binary, eventually, names_in, pod, real_containers, text_of};
 use serde_json::json;
 
 /// A machine with one pod, `box`, that serves a page, and whose image has the tools of the stories.
@@ -38,6 +38,12 @@ impl Stage {
         Self { dev, machine }
     }
 
+    fn mkube(&self, line: &str, last: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.env("MKUBE_SERVER", format!("http://{}", self.machine.listen)).args(line.split_whitespace()).args(last);
+        command
+    }
+
     fn kubectl(&self, line: &str) -> Command {
         let mut command = Command::new("kubectl");
         command.env("KUBECONFIG", self.machine.data().join("kubeconfig")).env("HOME", self.machine.dir.join("home"));
@@ -48,15 +54,8 @@ impl Stage {
     /// Runs kubectl to its end, the last words as they are; `input` becomes its standard input.
     fn run(&self, line: &str, last: &[&str], input: &[u8]) -> Output {
         let mut command = self.kubectl(line);
-        command.args(last).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("kubectl starts");
-        let mut pipe = child.stdin.take().expect("its input");
-        let input = input.to_vec();
-        std::thread::spawn(move || {
-            // A command that reads nothing is fine.
-            let _ = pipe.write_all(&input);
-        });
-        child.wait_with_output().expect("it ends")
+        command.args(last);
+        to_its_end(command, input)
     }
 
     #[track_caller]
@@ -66,6 +65,19 @@ impl Stage {
         assert!(output.status.success(), "kubectl {line} {last:?}: {told}\n{}", self.dev.output());
         output.stdout
     }
+}
+
+/// Runs a command to its end with this standard input.
+fn to_its_end(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut pipe = child.stdin.take().expect("its input");
+    let input = input.to_vec();
+    std::thread::spawn(move || {
+        // A command that reads nothing is fine.
+        let _ = pipe.write_all(&input);
+    });
+    child.wait_with_output().expect("it ends")
 }
 
 /// Whether there is a kubectl that speaks WebSocket throughout; says loudly when not.
@@ -202,6 +214,132 @@ fn a_terminal_has_the_size_of_the_users_and_the_command_ends_with_its_client() {
         "" => Ok(()),
         left => Err(left.to_owned()),
     });
+}
+
+/// A shell on a terminal of its own, as a person has one.
+struct Terminal {
+    child: Child,
+    typing: std::process::ChildStdin,
+    shown: std::sync::mpsc::Receiver<String>,
+    all: String,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let mut script = Command::new("script");
+        script.args(["-qfec", "sh", "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = script.spawn().expect("script is part of Debian");
+        let typing = child.stdin.take().expect("its input");
+        let mut screen = child.stdout.take().expect("its output");
+        let (told, shown) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            while let Ok(read) = screen.read(&mut buffer) {
+                if read == 0 || told.send(text(&buffer[..read])).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, typing, shown, all: String::new() }
+    }
+
+    fn types(&mut self, line: &str) {
+        self.typing.write_all(format!("{line}\n").as_bytes()).expect("typed");
+    }
+
+    /// Reads until these words are on the screen; what stands there until then.
+    fn until(&mut self, words: &str) -> String {
+        while !self.all.contains(words) {
+            let more = self.shown.recv_timeout(SOON);
+            let more = more.unwrap_or_else(|why| panic!("no {words:?} on the screen ({why}): {:?}", self.all));
+            self.all += &more;
+        }
+        std::mem::take(&mut self.all)
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_one_binary_runs_commands_forwards_ports_and_gives_the_terminal_back() {
+    if !real_containers("mkube exec") {
+        return;
+    }
+    let stage = Stage::new("exec-client");
+    let run = |line: &str, last: &[&str], input: &[u8]| to_its_end(stage.mkube(line, last), input);
+    let ended = run("exec box --", &["sh", "-c", "echo out; echo err >&2; exit 3"], b"");
+    assert_eq!((ended.status.code(), text(&ended.stdout)), (Some(3), "out\n".to_owned()));
+    assert_eq!(text(&ended.stderr), "err\nerror: command terminated with exit code 3\n");
+    let much: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
+    let echoed = run("exec -i pod/box -c main", &["cat"], &much);
+    assert!(echoed.status.success() && echoed.stdout == much, "{}", text(&echoed.stderr));
+    assert_eq!(text(&run("exec box --", &["cat"], b"not for it").stdout), "", "without -i there is no input");
+    let nobody = run("exec nosuch --", &["true"], b"");
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(text(&nobody.stderr).contains("pods \"nosuch\" not found"), "{}", text(&nobody.stderr));
+
+    let mut forwarding = stage.mkube("port-forward box :80 :81", &[]);
+    let mut child = forwarding.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let (mut out, mut err) = (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
+    let _forwarding = Forwarding(child);
+    let mut told = String::new();
+    while told.lines().count() < 2 {
+        let mut buffer = [0; 512];
+        let read = out.read(&mut buffer).expect("it tells where it listens");
+        assert!(read > 0, "it ended: {told}");
+        told += &text(&buffer[..read]);
+    }
+    let port = |line: &str| line.split([':', ' ']).nth(3).and_then(|port| port.parse::<u16>().ok()).expect("a port");
+    let ports: Vec<u16> = told.lines().map(port).collect();
+    assert_eq!(page(ports[0]), Ok("from the pod".to_owned()));
+    assert_eq!(page(ports[0]), Ok("from the pod".to_owned()));
+    let _ = page(ports[1]);
+    let mut why = String::new();
+    while !why.contains("refused") {
+        let mut buffer = [0; 512];
+        let read = err.read(&mut buffer).expect("it tells what went wrong");
+        assert!(read > 0, "it ended: {why}");
+        why += &text(&buffer[..read]);
+    }
+
+    let mut terminal = Terminal::open();
+    let line = format!("MKUBE_SERVER=http://{} {}", stage.machine.listen, binary().display());
+    terminal.types("PS1=; stty rows 33 cols 99; echo at-$(tty)-$((40+1))");
+    let at = terminal.until("-41");
+    let device = at.lines().find_map(|one| one.trim().split_once("at-/dev/")?.1.strip_suffix("-41").map(str::to_owned));
+    let device = format!("/dev/{}", device.unwrap_or_else(|| panic!("no terminal in {at:?}")));
+    terminal.types(&format!("{line} exec -it box -- sh; echo left-with-$?"));
+    terminal.until("# ");
+    let wait_for_size = |size: &str| {
+        format!("until stty size | /bin/busybox grep -q '{size}'; do sleep 0.1; done; echo the-$((40+2))-size")
+    };
+    terminal.types(&wait_for_size("33 99"));
+    terminal.until("the-42-size");
+    text_of(Command::new("stty").args(["-F", &device, "rows", "40", "cols", "120"]).output());
+    terminal.types(&wait_for_size("40 120"));
+    terminal.until("the-42-size");
+    let settings = || text_of(Command::new("stty").args(["-F", &device, "-a"]).output());
+    assert!(settings().contains("-icanon"), "what is typed is the command's");
+    terminal.types("exit 5");
+    terminal.until("left-with-5");
+    assert!(settings().contains(" icanon") && settings().contains(" echo "), "{}", settings());
+
+    let again =
+        format!("export MKUBE_SERVER=http://{}; exec {} exec -it box -- sh", stage.machine.listen, binary().display());
+    terminal.types(&format!("sh -c 'echo number-$$-; {again}'; echo left-$?-late"));
+    let told = terminal.until("# ");
+    let number = told.lines().find_map(|one| one.trim().strip_prefix("number-")?.strip_suffix('-').map(str::to_owned));
+    let number = number.unwrap_or_else(|| panic!("no number in {told:?}"));
+    assert!(settings().contains("-icanon"), "{}", settings());
+    let _ = Command::new("kill").args(["-TERM", &number]).status();
+    terminal.until("left-143-late");
+    assert!(settings().contains(" icanon") && settings().contains(" echo "), "{}", settings());
 }
 
 #[test]

@@ -73,6 +73,11 @@ impl LabelSelector {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Whether it selects only objects that have some label.
+    pub fn asks_for_a_label(&self) -> bool {
+        self.0.iter().any(|test| matches!(test, LabelTest::In(..) | LabelTest::Exists(_)))
+    }
 }
 
 fn split_outside_parentheses(text: &str) -> Vec<&str> {

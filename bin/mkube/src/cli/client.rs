@@ -1,32 +1,87 @@
 //! The words of the subcommands that ask a running controller.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint};
 
 use super::{OutputFormat, duration};
+use crate::client::{Output, OutputParser, PortPair};
 
 /// Which server a client command talks to.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Server")]
 pub struct ServerArgs {
-    /// Address of the API; default: the server of `./.mkube/kubeconfig`, else http://127.0.0.1:8082.
+    /// Address of the API; default: what the kubeconfig says, else http://127.0.0.1:8082.
     #[arg(long, value_name = "URL", env = "MKUBE_SERVER")]
     pub server: Option<String>,
     /// Bearer token.
     #[arg(long, env = "MKUBE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Authority that signed the server's certificate, PEM.
+    #[arg(long, value_name = "FILE", env = "MKUBE_CA")]
+    pub ca: Option<PathBuf>,
+    /// Where server and credentials stand when no server is named; default: ./.mkube/kubeconfig if it is there.
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// Whether something is done, or only tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DryRun {
+    /// Do it.
+    None,
+    /// The server says what it would do, and changes nothing.
+    Server,
+}
+
+impl DryRun {
+    /// Whether nothing is to change.
+    pub fn is_on(self) -> bool {
+        self == Self::Server
+    }
 }
 
 /// `mkube apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
-    /// Manifests; `-` is standard input.
-    #[arg(short, long = "filename", value_name = "FILE", required = true)]
+    /// Manifests, or directories of them; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", required = true, value_hint = ValueHint::AnyPath)]
     pub filename: Vec<PathBuf>,
     /// Namespace of objects that name none.
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Say what would be done, change nothing.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "server", hide_default_value = true)]
+    pub dry_run: DryRun,
+    /// Own the fields that the manifests name, and take away what they named before; others' fields are refused.
+    #[arg(long)]
+    pub server_side: bool,
+    /// Who owns the fields.
+    #[arg(long, value_name = "NAME", default_value = "mkube", requires = "server_side")]
+    pub field_manager: String,
+    /// Take fields that others own.
+    #[arg(long, requires = "server_side")]
+    pub force_conflicts: bool,
+    /// Wait until pods are ready, deployments rolled out and jobs complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as 90s.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
+    pub timeout: Duration,
+    /// Delete what was applied with these labels and is in the manifests no more.
+    #[arg(long, requires = "selector")]
+    pub prune: bool,
+    /// Labels of what is pruned, such as app=shop.
+    #[arg(short = 'l', long, value_name = "LABELS", requires = "prune")]
+    pub selector: Option<String>,
+    /// So many objects may be deleted, also if that is most of them.
+    #[arg(long, value_name = "NUMBER", requires = "prune")]
+    pub confirm: Option<u64>,
+    /// Delete without asking, also if that is most of them.
+    #[arg(short, long, requires = "prune", conflicts_with = "confirm")]
+    pub yes: bool,
     /// Server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -35,35 +90,131 @@ pub struct ApplyArgs {
 /// `mkube get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// Resource, such as pods, cm or node; or images, or volumes.
-    pub resource: String,
-    /// Name.
-    pub name: Option<String>,
-    /// Namespace.
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// KIND [NAME…], KIND/NAME…, several KINDs with commas, or all; also images and volumes.
+    #[arg(value_name = "WHAT")]
+    pub words: Vec<String>,
+    /// The objects of these manifests; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub filename: Vec<PathBuf>,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
     /// All namespaces.
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
-    /// How it is printed.
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub output: OutputFormat,
+    /// Only what has these labels: app=web, 'app in (a,b)', '!app'.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Only what has these fields, such as status.phase=Running.
+    #[arg(long, value_name = "FIELDS")]
+    pub field_selector: Option<String>,
+    /// How it is printed: table, wide, json, yaml, name, or jsonpath=TEMPLATE.
+    #[arg(short, long, value_name = "FORMAT", value_parser = OutputParser, default_value = "table", hide_possible_values = true)]
+    pub output: Output,
+    /// Go on with what changes.
+    #[arg(short, long)]
+    pub watch: bool,
+    /// No line of headings.
+    #[arg(long)]
+    pub no_headers: bool,
+    /// Labels as a last column.
+    #[arg(long)]
+    pub show_labels: bool,
+    /// Say who manages which field, in JSON and YAML.
+    #[arg(long)]
+    pub show_managed_fields: bool,
+    /// What is not there is no error.
+    #[arg(long)]
+    pub ignore_not_found: bool,
     /// Server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
+/// `mkube describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// KIND [NAME…] or KIND/NAME….
+    #[arg(value_name = "WHAT")]
+    pub words: Vec<String>,
+    /// The objects of these manifests; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub filename: Vec<PathBuf>,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// What becomes of what belongs to a deleted object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cascade {
+    /// It goes afterwards.
+    Background,
+    /// It goes before.
+    Foreground,
+    /// It stays.
+    Orphan,
+}
+
+impl Cascade {
+    /// As the API calls it.
+    pub fn policy(self) -> &'static str {
+        match self {
+            Self::Background => "Background",
+            Self::Foreground => "Foreground",
+            Self::Orphan => "Orphan",
+        }
+    }
+}
+
 /// `mkube delete`.
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
-    /// Resource, such as pod.
-    pub resource: String,
-    /// Names.
-    #[arg(required = true)]
-    pub names: Vec<String>,
-    /// Namespace.
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// KIND NAME… or KIND/NAME….
+    #[arg(value_name = "WHAT")]
+    pub words: Vec<String>,
+    /// The objects of these manifests; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub filename: Vec<PathBuf>,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// What has these labels.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// What has these fields.
+    #[arg(long, value_name = "FIELDS")]
+    pub field_selector: Option<String>,
+    /// All of the kind.
+    #[arg(long)]
+    pub all: bool,
+    /// Wait until it is gone.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = ArgAction::Set, value_name = "true|false")]
+    pub wait: bool,
+    /// How long to wait, such as 90s.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "10m")]
+    pub timeout: Duration,
+    /// Seconds that containers have to end.
+    #[arg(long, value_name = "SECONDS")]
+    pub grace_period: Option<u32>,
+    /// At once, without waiting for containers.
+    #[arg(long)]
+    pub force: bool,
+    /// What becomes of what belongs to it.
+    #[arg(long, value_enum, default_value = "background")]
+    pub cascade: Cascade,
+    /// What is not there is no error.
+    #[arg(long)]
+    pub ignore_not_found: bool,
+    /// Say what would be deleted, change nothing.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "server", hide_default_value = true)]
+    pub dry_run: DryRun,
     /// Server.
     #[command(flatten)]
     pub server: ServerArgs,
@@ -72,29 +223,157 @@ pub struct DeleteArgs {
 /// `mkube logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
-    /// Pod.
-    pub pod: String,
+    /// Pod, or deploy/NAME, job/NAME for all of its pods.
+    pub pod: Option<String>,
     /// Container, where the pod has several.
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "all_containers")]
     pub container: Option<String>,
-    /// Namespace.
-    #[arg(short, long, default_value = "default")]
-    pub namespace: String,
+    /// All containers, with their names in front of the lines.
+    #[arg(long)]
+    pub all_containers: bool,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Every pod with these labels, with their names in front of the lines.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
     /// Go on with what is written from now on.
     #[arg(short, long)]
     pub follow: bool,
     /// Only the last so many lines.
-    #[arg(long)]
+    #[arg(long, value_name = "LINES")]
     pub tail: Option<usize>,
     /// Only what is younger than this, such as 10m.
-    #[arg(long, value_name = "DUR", value_parser = duration)]
+    #[arg(long, value_name = "DUR", value_parser = duration, conflicts_with = "since_time")]
     pub since: Option<Duration>,
+    /// Only what was written since, such as 2026-01-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    pub since_time: Option<String>,
+    /// At most so many bytes.
+    #[arg(long, value_name = "BYTES")]
+    pub limit_bytes: Option<u64>,
     /// The run before the present one.
     #[arg(short, long)]
     pub previous: bool,
     /// Time in front of each line.
     #[arg(long)]
     pub timestamps: bool,
+    /// Name of pod and container in front of each line, also of one.
+    #[arg(long)]
+    pub prefix: bool,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube exec`.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// Pod, or deploy/NAME for one of its pods.
+    pub pod: String,
+    /// Container, where the pod has several.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Pass on standard input.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// Give the command a terminal, this one.
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    /// The command and its arguments, best behind `--`.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube port-forward`.
+#[derive(Debug, Args)]
+pub struct PortForwardArgs {
+    /// Pod, or deploy/NAME or svc/NAME for one of its pods.
+    pub pod: String,
+    /// PORT, LOCAL:REMOTE, or :REMOTE for any port that is free here.
+    #[arg(required = true, value_name = "PORT")]
+    pub ports: Vec<PortPair>,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub address: IpAddr,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube rollout`.
+#[derive(Debug, Args)]
+pub struct RolloutArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: RolloutCommand,
+}
+
+/// What to do with a rollout.
+#[derive(Debug, Subcommand)]
+pub enum RolloutCommand {
+    /// Wait until every replica is new and available
+    #[command(after_help = "Example:\n  mkube rollout status deploy/page --timeout 2m")]
+    Status(RolloutOf),
+    /// Replace every pod, one at a time
+    #[command(after_help = "Example:\n  mkube rollout restart page --wait")]
+    Restart(RolloutOf),
+}
+
+/// Which rollout.
+#[derive(Debug, Args)]
+pub struct RolloutOf {
+    /// Name, or deploy/NAME.
+    pub name: String,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Wait after a restart, too.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as 90s.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
+    pub timeout: Duration,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// What uses processors and memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TopKind {
+    /// Pods.
+    #[value(alias = "pod", alias = "po")]
+    Pods,
+    /// The node.
+    #[value(alias = "node", alias = "no")]
+    Nodes,
+}
+
+/// `mkube top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Pods, or nodes.
+    #[arg(value_enum, default_value = "pods")]
+    pub kind: TopKind,
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only what has these labels.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
     /// Server.
     #[command(flatten)]
     pub server: ServerArgs,

@@ -1,6 +1,7 @@
 //! The command line. Names here are used from outside and do not change.
 
 mod client;
+mod looks;
 mod moving;
 
 use std::ffi::OsString;
@@ -14,32 +15,11 @@ use ipnet::Ipv4Net;
 use mkube_model::settings::parse_duration;
 
 pub use client::{
-    ApplyArgs, BootPlanArgs, ConsistencyArgs, DeleteArgs, DrainArgs, GetArgs, LogsArgs, NodeArgs, ServerArgs,
-    StatusArgs,
+    ApplyArgs, BootPlanArgs, ConsistencyArgs, DeleteArgs, DescribeArgs, DrainArgs, ExecArgs, GetArgs, LogsArgs,
+    NodeArgs, PortForwardArgs, RolloutArgs, RolloutCommand, RolloutOf, ServerArgs, StatusArgs, TopArgs, TopKind,
 };
+pub use looks::{ColorChoice, LogFormat, OutputFormat};
 pub use moving::{ExportArgs, ImportArgs, MigrateArgs};
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// How results look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    /// Columns.
-    Table,
-    /// More columns.
-    Wide,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-}
 
 /// Kubernetes-shaped pods for MikroTik RouterOS.
 #[derive(Debug, Parser)]
@@ -50,11 +30,22 @@ pub enum OutputFormat {
 )]
 pub struct Cli {
     /// How log lines look.
-    #[arg(long, global = true, value_enum, default_value = "text")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_enum, default_value = "text")]
     pub log_format: LogFormat,
     /// Least severe level that is logged: error, warn, info, debug, trace, or a filter such as mkube=debug.
-    #[arg(long, global = true, env = "MKUBE_LOG")]
+    #[arg(long, global = true, help_heading = "Everywhere", env = "MKUBE_LOG")]
     pub log_level: Option<String>,
+    /// Colours: on a terminal unless NO_COLOR is set, always, or never.
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub color: ColorChoice,
     /// Flags of `mkube serve`.
     #[command(flatten)]
     pub serve: ServeArgs,
@@ -92,20 +83,45 @@ pub enum Command {
     /// Print the effective configuration, or every problem in it
     #[command(after_help = "Example:\n  mkube check-config deploy/config.yaml")]
     CheckConfig(CheckConfigArgs),
-    /// Create or change objects from manifests
-    #[command(after_help = "Example:\n  mkube apply -f deploy/examples/hello.yaml")]
+    /// Create or change objects from manifests, all that can be
+    #[command(
+        after_help = "Example:\n  mkube apply -f deploy/examples/hello.yaml\n  mkube apply -f site/ --wait --timeout 2m\n  mkube apply -f site/ --dry-run\n  mkube apply -f site/ --prune -l site=home\n  mkube export --server http://other:8082 | mkube apply -f -\n\nWith --prune, what was applied before with these labels and is in the manifests no more is deleted, in the namespaces the manifests are about. When\nthat is more than half of it, a person is asked; scripts say --confirm NUMBER or --yes. What others own or made is left alone."
+    )]
     Apply(ApplyArgs),
     /// List or show objects
     #[command(
-        after_help = "Example:\n  mkube get pods -A\n  mkube get pod hello -o yaml\n  mkube get images -o wide\n  mkube get volumes"
+        after_help = "Example:\n  mkube get pods -A\n  mkube get pods -w\n  mkube get deploy,pods -l app=web -o wide\n  mkube get pod/hello cm/page -o yaml\n  mkube get pods -o jsonpath='{range .items[*]}{.metadata.name}{\"\\t\"}{.status.podIP}{\"\\n\"}{end}'\n  mkube get all\n  mkube get images -o wide\n  mkube get volumes"
     )]
     Get(GetArgs),
-    /// Delete objects
-    #[command(after_help = "Example:\n  mkube delete pod hello")]
+    /// Show all of an object, and what happened to it
+    #[command(after_help = "Example:\n  mkube describe pod hello\n  mkube describe deploy/page")]
+    Describe(DescribeArgs),
+    /// Delete objects, and wait until they are gone
+    #[command(
+        after_help = "Example:\n  mkube delete pod hello\n  mkube delete -f site/\n  mkube delete pods -l app=web --wait=false\n  mkube delete pod/stuck --force"
+    )]
     Delete(DeleteArgs),
-    /// Print what a container wrote
-    #[command(after_help = "Example:\n  mkube logs hello --follow")]
+    /// Print what containers wrote
+    #[command(
+        after_help = "Example:\n  mkube logs hello --follow\n  mkube logs deploy/page --tail 20 --timestamps\n  mkube logs -l app=web -f\n  mkube logs hello --previous"
+    )]
     Logs(LogsArgs),
+    /// Run a command in a container
+    #[command(
+        after_help = "Example:\n  mkube exec -it hello -- sh\n  mkube exec hello -- cat /etc/hosts\n  tar c site | mkube exec -i hello -- tar x -C /www\n  mkube exec deploy/page -c web -- nginx -t\n\nEnds with the exit code of the command."
+    )]
+    Exec(ExecArgs),
+    /// Lead ports of this machine to ports of a pod
+    #[command(
+        after_help = "Example:\n  mkube port-forward hello 18080:80\n  mkube port-forward deploy/page :80 :443\n\nRuns until it is stopped with Ctrl-C."
+    )]
+    PortForward(PortForwardArgs),
+    /// Follow or begin the replacement of a deployment's pods
+    #[command(after_help = "Example:\n  mkube rollout status deploy/page\n  mkube rollout restart deploy/page --wait")]
+    Rollout(RolloutArgs),
+    /// Show what pods and the node use
+    #[command(after_help = "Example:\n  mkube top\n  mkube top pods -A\n  mkube top nodes")]
+    Top(TopArgs),
     /// Write what owners wrote as text, which `mkube import` and `kubectl apply` take
     #[command(
         after_help = "Example:\n  mkube export -o site.yaml\n  mkube export --secrets -o site.yaml\n  mkube export --kinds pods,cm --namespace shop\n\nSecrets leave only with --secrets; a file is made readable for its owner alone."
@@ -377,7 +393,7 @@ pub struct ManArgs {
 pub fn parse(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, clap::Error> {
     let matches = Cli::command().try_get_matches_from(by_name(words))?;
     let given = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-    let global = ["log_format", "log_level"];
+    let global = ["log_format", "log_level", "color"];
     let stray = matches.ids().find(|id| given(id) && !global.contains(&id.as_str()));
     if let (Some(flag), Some(subcommand)) = (stray, matches.subcommand_name()) {
         let flag = flag.as_str().replace('_', "-");

@@ -17,6 +17,7 @@ mod openapi;
 mod owners;
 mod patches;
 mod protobuf;
+mod prune;
 mod reviews;
 mod rust_client;
 mod scale;
