@@ -25,6 +25,11 @@ impl ObjectsActor {
     pub(crate) fn commit(&mut self, batch: Vec<Ready>, ctx: &mut Context<Self>) {
         self.busy = true;
         let door = self.parts.commit.clone();
+        let view = self.view();
+        for ready in batch.iter().filter(|ready| ready.value.is_none()) {
+            let revision = view.get(&ready.kind, &ready.key).map_or(0, |object| object.revision);
+            self.parts.deletions.send((ready.kind, ready.key.clone()), revision);
+        }
         let changes = batch.iter().map(|ready| ready.change.clone()).collect();
         let context = RequestContext::new("commit", patience::WRITE);
         let committing = async move { door.ask(CommitChanges { context, changes }).await };
@@ -46,6 +51,7 @@ impl ObjectsActor {
         let mut missed = committed.news.reload || (self.gone_unsaid && committed.news.stale.is_none());
         let mut again = Vec::new();
         self.tell_lost(&committed.news.lost, ctx);
+        self.settle(&batch);
         for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
             match outcome {
                 Ok(revision) => {
@@ -84,11 +90,19 @@ impl ObjectsActor {
         self.sweep();
     }
 
+    /// It is known what came of these.
+    fn settle(&self, batch: &[Ready]) {
+        for ready in batch.iter().filter(|ready| ready.value.is_none()) {
+            self.parts.deletions.settle(&(ready.kind, ready.key.clone()));
+        }
+    }
+
     fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
         let status = not_stored(error);
         // Nothing was done, and everybody knows it.
         let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
         if untouched {
+            self.settle(&batch);
             tracing::info!(%error, writes = batch.len(), "the store is away");
         } else {
             tracing::error!(%error, writes = batch.len(), "a commit failed");
@@ -99,9 +113,6 @@ impl ObjectsActor {
             batch = std::mem::take(&mut keep);
         }
         for ready in batch {
-            if ready.value.is_none() && !untouched {
-                self.deleting.insert((ready.kind, ready.key));
-            }
             reply(ready.answer, Err(status.clone()));
         }
         if !keep.is_empty() {
