@@ -1,9 +1,10 @@
 //! What a reading of the store lacks although nobody here took it away, and whether that is believed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use mkube_messages::objects::ObjectsView;
+use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::{PROVISIONAL, Revision, StoreContents, StoreFault};
 
@@ -14,34 +15,38 @@ use crate::publish::Change;
 const NAMED: usize = 3;
 
 /// Deletions that were sent to the store and of which nobody heard yet what came of them, with the version each was of. An
-/// object is not missed when it went that way, and whoever comes after a death of the actor has to know.
-#[derive(Debug, Clone, Default)]
-pub struct Deletions(Arc<Mutex<BTreeMap<Place, Revision>>>);
+/// object is not missed when it went that way, and whoever comes after a death of the actor has to know: published, as the view is.
+#[derive(Debug, Clone)]
+pub struct Deletions(Arc<watch::Sender<BTreeMap<Place, Revision>>>);
+
+impl Default for Deletions {
+    fn default() -> Self {
+        Self(Arc::new(watch::channel(BTreeMap::new()).0))
+    }
+}
 
 impl Deletions {
-    fn sent(&self) -> MutexGuard<'_, BTreeMap<Place, Revision>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// One is sent off.
     pub(crate) fn send(&self, place: Place, revision: Revision) {
-        self.sent().insert(place, revision);
+        self.0.send_modify(|sent| drop(sent.insert(place, revision)));
     }
 
     /// It is known what came of one.
     pub(crate) fn settle(&self, place: &Place) {
-        self.sent().remove(place);
+        self.0.send_modify(|sent| drop(sent.remove(place)));
     }
 
     /// Those of which the view shows that they were carried out, or that they fit no more.
     pub(crate) fn settle_by(&self, view: &ObjectsView) {
-        self.sent().retain(|(kind, key), sent| view.get(kind, key).is_some_and(|object| object.revision == *sent));
+        let waits =
+            |(kind, key): &Place, sent: &Revision| view.get(kind, key).is_some_and(|object| object.revision == *sent);
+        self.0.send_modify(|sent| sent.retain(|place, revision| waits(place, revision)));
     }
 }
 
 /// What a view knows and a reading lacks although nobody here deleted it.
 pub fn missing(view: &ObjectsView, changes: &[Change], deletions: &Deletions) -> BTreeSet<Place> {
-    let sent = deletions.sent();
+    let sent = deletions.0.borrow();
     let gone = changes.iter().filter(|change| change.value.is_none());
     let places = gone.map(|change| (change.kind, change.key.clone()));
     let deleted = |place: &Place| {
@@ -123,7 +128,7 @@ mod tests {
         let changes = [there, gone("a"), gone("going"), gone("again")];
         assert_eq!(missing(&view, &changes, &deletions), BTreeSet::from([place("a"), place("again")]));
         deletions.settle_by(&view);
-        assert_eq!(deletions.sent().keys().cloned().collect::<Vec<_>>(), [place("going")], "it may still be done");
+        assert_eq!(deletions.0.borrow().keys().cloned().collect::<Vec<_>>(), [place("going")], "it may still be done");
         deletions.settle(&place("going"));
         assert!(missing(&view, &[gone("going")], &deletions).contains(&place("going")));
     }

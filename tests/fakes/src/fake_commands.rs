@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use mkube_model::neighbours::container_exec::{ContainerExec, ExecOrder, ExecOutput, ExecSession};
@@ -67,6 +68,8 @@ impl ContainerExec for FakeCommands {
     }
 
     async fn exec(&self, container: &ContainerRef, order: ExecOrder) -> Result<ExecSession, Status> {
+        // It takes a moment to begin one, and to end the one before.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         let command = {
             let mut inner = self.inner();
             inner.runs.push((container.clone(), order.command.clone()));
