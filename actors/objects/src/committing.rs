@@ -51,11 +51,14 @@ impl ObjectsActor {
         let mut missed = committed.news.reload || (self.gone_unsaid && committed.news.stale.is_none());
         let mut again = Vec::new();
         self.tell_lost(&committed.news.lost, ctx);
-        self.settle(&batch);
+        let mut deleted = Vec::new();
         for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
             match outcome {
                 Ok(revision) => {
                     let gone = ready.value.is_none();
+                    if gone {
+                        deleted.push((ready.kind, ready.key.clone()));
+                    }
                     let created = ready.change.expected == Expected::Absent;
                     let answer = (ready.answer, created, gone, ready.warnings);
                     answers.insert((ready.kind, ready.key.clone(), revision), answer);
@@ -76,6 +79,9 @@ impl ObjectsActor {
         // It may be back: it is complete only when what was missed has been read.
         let stale = if missed { self.view().stale.clone() } else { None };
         let published = self.take_in(news, stale.or(committed.news.stale));
+        // Not before it is published, or whoever comes after a death in between would miss them. One that fitted no more may be
+        // one that was sent before and came late.
+        deleted.iter().for_each(|place| self.parts.deletions.settle(place));
         for object in published {
             let at = (object.kind, object.key.clone(), object.revision);
             if let Some((answer, created, gone, warnings)) = answers.remove(&at) {
@@ -90,19 +96,13 @@ impl ObjectsActor {
         self.sweep();
     }
 
-    /// It is known what came of these.
-    fn settle(&self, batch: &[Ready]) {
-        for ready in batch.iter().filter(|ready| ready.value.is_none()) {
-            self.parts.deletions.settle(&(ready.kind, ready.key.clone()));
-        }
-    }
-
     fn not_committed(&mut self, batch: Vec<Ready>, error: &CallError<StoreFault>, ctx: &mut Context<Self>) {
         let status = not_stored(error);
         // Nothing was done, and everybody knows it.
         let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
         if untouched {
-            self.settle(&batch);
+            let deleted = batch.iter().filter(|ready| ready.value.is_none());
+            deleted.for_each(|ready| self.parts.deletions.settle(&(ready.kind, ready.key.clone())));
             tracing::info!(%error, writes = batch.len(), "the store is away");
         } else {
             tracing::error!(%error, writes = batch.len(), "a commit failed");

@@ -577,6 +577,16 @@ async fn what_we_deleted_ourselves_is_not_missed_whatever_became_of_the_answer()
         }
         assert_eq!(bench.get("ConfigMap", name), None);
     }
+    // It was carried out after all, when the store had been read again: that comes out when somebody asks once more.
+    bench.create("ConfigMap", json!({"metadata": {"name": "slow"}})).await.expect("made");
+    bench.store.cue(StoreCue::Fail(StoreFault::Away("reset".into())));
+    bench.delete("ConfigMap", "slow").await.expect_err("nobody knows");
+    sleep(Duration::from_secs(5)).await;
+    assert!(bench.get("ConfigMap", "slow").is_some());
+    bench.store.put_behind("CONFIGMAPS", "default.slow", None);
+    bench.delete("ConfigMap", "slow").await.expect_err("it is not there");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((bench.reader.view().not_loaded_because.clone(), bench.get("ConfigMap", "slow")), (None, None));
     // Whoever asked is gone too.
     bench.create("ConfigMap", json!({"metadata": {"name": "m"}})).await.expect("made");
     bench.store.cue(StoreCue::Late(Duration::from_secs(1)));
