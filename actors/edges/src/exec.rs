@@ -41,6 +41,14 @@ pub async fn answer(
     if !["stdin", "stdout", "stderr"].into_iter().any(flag) {
         return Err(Status::bad_request("you must specify at least one of stdin, stdout, stderr"));
     }
+    // One controller sends commands to a device. What it carries to a pod's port concerns the pod alone.
+    if let Some(lease) = parts.lease.as_ref().map(|lease| lease.borrow().clone()).filter(|lease| !lease.drives()) {
+        let why = format!(
+            "commands are run by the controller that drives the device, and this one is not it: {}",
+            lease.sentence()
+        );
+        return Err(Status::unavailable(why, 2));
+    }
     // Why it cannot be done counts more than how it was asked: clients that are refused ask again in another way, and print the
     // answer to that.
     parts.streams.exec.check(&container).await?;

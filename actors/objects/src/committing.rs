@@ -25,6 +25,11 @@ impl ObjectsActor {
     pub(crate) fn commit(&mut self, batch: Vec<Ready>, ctx: &mut Context<Self>) {
         self.busy = true;
         let door = self.parts.commit.clone();
+        let view = self.view();
+        for ready in batch.iter().filter(|ready| ready.value.is_none()) {
+            let revision = view.get(&ready.kind, &ready.key).map_or(0, |object| object.revision);
+            self.parts.deletions.send((ready.kind, ready.key.clone()), revision);
+        }
         let changes = batch.iter().map(|ready| ready.change.clone()).collect();
         let context = RequestContext::new("commit", patience::WRITE);
         let committing = async move { door.ask(CommitChanges { context, changes }).await };
@@ -46,10 +51,14 @@ impl ObjectsActor {
         let mut missed = committed.news.reload || (self.gone_unsaid && committed.news.stale.is_none());
         let mut again = Vec::new();
         self.tell_lost(&committed.news.lost, ctx);
+        let mut deleted = Vec::new();
         for (ready, outcome) in batch.into_iter().zip(committed.outcomes) {
             match outcome {
                 Ok(revision) => {
                     let gone = ready.value.is_none();
+                    if gone {
+                        deleted.push((ready.kind, ready.key.clone()));
+                    }
                     let created = ready.change.expected == Expected::Absent;
                     let answer = (ready.answer, created, gone, ready.warnings);
                     answers.insert((ready.kind, ready.key.clone(), revision), answer);
@@ -70,6 +79,9 @@ impl ObjectsActor {
         // It may be back: it is complete only when what was missed has been read.
         let stale = if missed { self.view().stale.clone() } else { None };
         let published = self.take_in(news, stale.or(committed.news.stale));
+        // Not before it is published, or whoever comes after a death in between would miss them. One that fitted no more may be
+        // one that was sent before and came late.
+        deleted.iter().for_each(|place| self.parts.deletions.settle(place));
         for object in published {
             let at = (object.kind, object.key.clone(), object.revision);
             if let Some((answer, created, gone, warnings)) = answers.remove(&at) {
@@ -89,6 +101,8 @@ impl ObjectsActor {
         // Nothing was done, and everybody knows it.
         let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
         if untouched {
+            let deleted = batch.iter().filter(|ready| ready.value.is_none());
+            deleted.for_each(|ready| self.parts.deletions.settle(&(ready.kind, ready.key.clone())));
             tracing::info!(%error, writes = batch.len(), "the store is away");
         } else {
             tracing::error!(%error, writes = batch.len(), "a commit failed");
@@ -99,9 +113,6 @@ impl ObjectsActor {
             batch = std::mem::take(&mut keep);
         }
         for ready in batch {
-            if ready.value.is_none() && !untouched {
-                self.deleting.insert((ready.kind, ready.key));
-            }
             reply(ready.answer, Err(status.clone()));
         }
         if !keep.is_empty() {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mkube_messages::objects::{ObjectKey, ObjectsView};
-use mkube_model::kinds::{Kind, KindId, KindTable};
+use mkube_messages::objects::ObjectsView;
+use mkube_model::kinds::{Kind, KindTable};
 use mkube_model::neighbours::desired_store::{ForeignChange, StoreContents, StoreFault, StoreKey};
 
 use crate::admission::without_version;
@@ -100,32 +100,4 @@ pub fn by_others(kinds: &KindTable, view: &ObjectsView, changes: Vec<ForeignChan
 
 fn tell(at: &StoreKey, why: &str) {
     tracing::warn!(bucket = at.bucket, key = at.key, %why, "somebody stored what is no object; what was there before stays");
-}
-
-/// Why a reading is not believed at once: objects that were there are not in it, and nobody here tried to delete them.
-/// A store that says the same a second time is believed: somebody else may write it.
-pub fn doubt(changes: &[Change], deleting: &BTreeSet<(KindId, ObjectKey)>) -> Result<(), StoreFault> {
-    let gone = |change: &&Change| change.value.is_none() && !deleting.contains(&(change.kind, change.key.clone()));
-    match changes.iter().filter(gone).count() {
-        0 => Ok(()),
-        gone => {
-            Err(StoreFault::Unreadable(format!("{gone} objects that nobody deleted are missing; it is read once more")))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    #[test]
-    fn an_object_that_vanishes_is_doubted_unless_its_deletion_was_under_way() {
-        let kind = KindId { group: "", plural: "pods" };
-        let change = |name: &str, value| Change { kind, key: ObjectKey::new("d", name), value, revision: 1 };
-        let deleting = BTreeSet::from([(kind, ObjectKey::new("d", "going"))]);
-        assert!(doubt(&[change("a", Some(Value::Null)), change("going", None)], &deleting).is_ok());
-        assert!(doubt(&[change("b", None)], &deleting).is_err());
-    }
 }

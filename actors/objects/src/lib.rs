@@ -22,6 +22,7 @@ mod collecting;
 mod committing;
 mod contents;
 mod dependents;
+mod doubt;
 mod event_book;
 mod following;
 mod homes;
@@ -37,5 +38,6 @@ mod reporting;
 mod stored_form;
 mod sweeping;
 
+pub use doubt::Deletions;
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};
 pub use publish::HISTORY;

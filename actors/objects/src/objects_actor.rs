@@ -26,8 +26,9 @@ use tokio::time::Instant;
 
 use crate::admission::Circumstances;
 use crate::batch::{Owners, Ready, again};
-use crate::contents::{Missed, catch_up, doubt};
+use crate::contents::{Missed, catch_up};
 use crate::dependents::{Dependents, Place};
+use crate::doubt::{Deletions, doubt, missing};
 use crate::event_book::EventBook;
 use crate::homes::Homes;
 use crate::namespaces::PERMANENT;
@@ -72,6 +73,8 @@ pub struct ObjectsParts {
     pub shared: bool,
     /// Events kept.
     pub event_ring: usize,
+    /// Deletions under way; outlives the actor.
+    pub deletions: Deletions,
 }
 
 /// Registers everything the actor answers.
@@ -90,10 +93,8 @@ pub struct ObjectsActor {
     pub(crate) in_step: bool,
     /// The bell rang and nothing was taken since.
     pub(crate) rung: bool,
-    /// Objects whose deletion was sent to the store, with an outcome nobody told.
-    pub(crate) deleting: BTreeSet<(KindId, ObjectKey)>,
-    /// The last reading missed objects and was not believed.
-    doubted: bool,
+    /// What the last reading lacked, if it was not believed.
+    doubted: BTreeSet<Place>,
     /// A reading of a store that was away lacked objects that are still shown: whether they are gone is seen when it is back.
     pub(crate) gone_unsaid: bool,
     pub(crate) events: EventBook,
@@ -124,8 +125,7 @@ impl ObjectsActor {
             busy: false,
             in_step: false,
             rung: false,
-            deleting: BTreeSet::new(),
-            doubted: false,
+            doubted: BTreeSet::new(),
             gone_unsaid: false,
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
@@ -200,12 +200,13 @@ impl ObjectsActor {
         }
         let gone_unsaid = changes.len() < all;
         let first_time = !view.loaded;
-        if !first_time && !std::mem::replace(&mut self.doubted, true) {
-            doubt(&changes, &self.deleting)?;
+        if !first_time {
+            let missing = missing(&view, &changes, &self.parts.deletions);
+            let before = std::mem::replace(&mut self.doubted, missing);
+            doubt(&self.parts.kinds, &view, contents, &self.doubted, &before)?;
         }
-        self.doubted = false;
+        self.doubted.clear();
         self.gone_unsaid = gone_unsaid;
-        self.deleting.clear();
         let (mut next, mut here, _) = self.homes.apply(&self.parts.publisher, changes);
         for view in [&mut next, &mut here] {
             self.parts.kinds.iter().for_each(|row| in_step(view, row, contents, first_time));
@@ -231,6 +232,7 @@ impl ObjectsActor {
             }
             None => Vec::new(),
         };
+        self.parts.deletions.settle_by(&next);
         self.dependents = Dependents::of_all(&next);
         self.homes.look(&next);
         self.parts.publisher.publish_both(next, here);

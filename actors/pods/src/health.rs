@@ -15,6 +15,9 @@ use crate::status::{
     MoreCondition, RecordedHealth, Trouble, recorded_condition, recorded_drained, recorded_restarts, stamp,
 };
 
+/// The condition of a pod with probes that its device cannot ask. They count as absent.
+pub const PROBES_NOT_ASKED: &str = "vkube.io/ProbesNotAsked";
+
 impl PodActor {
     /// What the probes say of a run.
     pub(crate) fn probed(&self, container: &str, run: &Run) -> Option<ContainerHealth> {
@@ -64,7 +67,22 @@ impl PodActor {
             reason: "Paused",
             message: paused_because(),
         });
-        held.into_iter().chain(paused).collect()
+        held.into_iter().chain(paused).chain(self.unasked()).collect()
+    }
+
+    /// Whether there are probes that the device cannot ask.
+    fn unasked(&self) -> Option<MoreCondition> {
+        let view = self.parts.health.borrow().clone();
+        let health = view.pods.get(&self.desired.borrow().pod.key)?;
+        let unasked = health.iter().filter_map(|(name, health)| Some((name, health.unasked.as_ref()?)));
+        let told: Vec<String> = unasked.map(|(name, why)| format!("container {name}, {why}")).collect();
+        let message = told.join("; ");
+        (!message.is_empty()).then_some(MoreCondition {
+            kind: PROBES_NOT_ASKED,
+            holds: true,
+            reason: "ProbeUnsupported",
+            message,
+        })
     }
 
     /// A container is not started any more: said in its status, and once in an event.
@@ -123,7 +141,8 @@ mod tests {
     fn what_was_told_of_a_run_stands_until_its_probes_say_something_and_a_new_run_is_not_ready() {
         let container = ContainerPlan { startup: true, readiness: true, ..a_plan() };
         let recorded = RecordedHealth { run: Run::default(), up: true, ready: true };
-        let bad = ContainerHealth { run: Run::default(), started: true, ready: false, failed: None };
+        let run = Run::default();
+        let bad = ContainerHealth { run, started: true, ready: false, failed: None, unasked: None };
         assert_eq!(up_and_ready(&container, None, Some(&recorded)), (true, true));
         assert_eq!(up_and_ready(&container, Some(&bad), Some(&recorded)), (true, false));
         assert_eq!(up_and_ready(&container, None, None), (false, false));

@@ -13,13 +13,16 @@ use mkube_messages::objects::{KindView, ObjectKey, ObjectsReader, RecordEvent, S
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindId;
 use mkube_model::names;
+use mkube_model::neighbours::container_exec::ContainerExec;
+use mkube_model::neighbours::pod_logs::ContainerRef;
 use mkube_model::neighbours::prober::{Prober, Verdict};
 use mkube_model::neighbours::router::ContainerState;
 use mkube_model::probes::Probe;
 use mkube_supervision::follow;
 use tokio::time::Instant;
 
-use crate::asking::question;
+use crate::asking::{Asked, asked};
+use crate::command::{Commands, Said};
 use crate::course::{Course, Which};
 use crate::dns_course::DnsRules;
 use crate::dns_watch::DnsWatch;
@@ -47,6 +50,8 @@ pub struct WatchdogParts {
     pub networks: NetworksReader,
     /// Who asks the containers.
     pub prober: Arc<dyn Prober>,
+    /// Who runs commands in them.
+    pub exec: Arc<dyn ContainerExec>,
     /// Where it is published what was found out; outlives the actor.
     pub publish: HealthPublisher,
     /// Events.
@@ -65,7 +70,9 @@ pub(crate) struct Pod {
     /// When the next of its probes is due, as the queue knows it.
     due: Option<Instant>,
     /// Notes that were told already, by container and probe.
-    noted: BTreeSet<(String, Which, String)>,
+    pub(crate) noted: BTreeSet<(String, Which, String)>,
+    /// Probes of containers that the device was asked for and never asks, and why.
+    pub(crate) unasked: BTreeMap<(String, Which), String>,
 }
 
 /// See the room's card.
@@ -84,8 +91,10 @@ pub struct WatchdogActor {
     ended: BTreeMap<(ObjectKey, String), (Run, Instant)>,
     /// Pods of which was told that a probe cannot be asked, by uid.
     told_unsupported: BTreeSet<String>,
-    /// Questions that are being asked.
+    /// Questions that are being asked over the network.
     pub(crate) asking: usize,
+    /// Commands of probes.
+    commands: Commands,
     /// The name servers.
     pub(crate) dns: DnsWatch,
     timer: Option<(SpawnHandle, Instant)>,
@@ -95,6 +104,7 @@ impl WatchdogActor {
     /// A new incarnation.
     pub fn new(parts: WatchdogParts) -> Self {
         Self {
+            commands: Commands::new(parts.exec.clone()),
             parts,
             pods: BTreeMap::new(),
             queue: BTreeSet::new(),
@@ -175,6 +185,8 @@ impl WatchdogActor {
                 for (name, course) in &mut pod.courses {
                     course.forgive(|probe| spread(key, name, probe), now);
                 }
+                // It may be another device, or a newer host.
+                pod.ask_again(|name, probe| spread(key, name, probe), now);
             }
             self.enqueue(key);
         }
@@ -241,6 +253,7 @@ impl WatchdogActor {
             courses: BTreeMap::new(),
             due: None,
             noted: BTreeSet::new(),
+            unasked: BTreeMap::new(),
         });
         let mut courses = std::mem::take(&mut pod.courses);
         for container in sight.containers.iter().filter(|_| !sight.left_alone) {
@@ -253,11 +266,16 @@ impl WatchdogActor {
             let later = |probe: &Probe| if first { spread(key, &container.name, probe) } else { Duration::ZERO };
             let same_probes =
                 pod.sight.containers.iter().any(|one| one.name == container.name && one.probes == container.probes);
-            let course = match courses.remove(&container.name).filter(|course| course.run == *run) {
+            if !same_probes {
+                pod.unasked.retain(|(name, _), _| *name != container.name);
+            }
+            let mut course = match courses.remove(&container.name).filter(|course| course.run == *run) {
                 Some(course) if same_probes => course,
                 Some(course) => Course::new(run.clone(), &container.probes, course.so_far(), later, now),
                 None => Course::new(run.clone(), &container.probes, *told, later, now),
             };
+            let unasked = pod.unasked.keys().filter(|(name, _)| *name == container.name);
+            unasked.for_each(|(_, which)| course.leave_out(*which));
             pod.courses.insert(container.name.clone(), course);
         }
         pod.sight = sight;
@@ -284,12 +302,12 @@ impl WatchdogActor {
             return;
         }
         let which = sight.unsupported.join(", ");
-        let message = format!("{which}: no command is run for a probe yet; the probe is not asked");
+        let message = format!("{which}: no such thing can be asked; the probe counts as absent");
         self.event(key, &sight.uid, "ProbeUnsupported", message);
     }
 
     /// Puts a pod where it belongs among those that wait.
-    fn enqueue(&mut self, key: &ObjectKey) {
+    pub(crate) fn enqueue(&mut self, key: &ObjectKey) {
         let Some(pod) = self.pods.get_mut(key) else { return };
         let due = pod.courses.values().filter_map(Course::next_due).min();
         if due == pod.due {
@@ -319,20 +337,38 @@ impl WatchdogActor {
         let Some((name, (which, probe), course)) = due else { return };
         let row = row_of(&self.device, &key.namespace, &key.name, name, &course.run);
         let running = row.filter(|row| row.state == ContainerState::Running);
-        let Some(address) = running.and_then(|row| address_of(&self.device, row)) else {
+        let asked = running.and_then(|row| asked(&probe.handler, address_of(&self.device, row)));
+        let Some(asked) = asked else {
             // It is on its way from one state to another; its pod's status will say so.
             return course.give_up(which);
         };
-        let (prober, patience) = (self.parts.prober.clone(), probe.timeout.min(LONGEST_PATIENCE));
-        let question = question(&probe.handler, &address);
+        let patience = probe.timeout.min(LONGEST_PATIENCE);
         let (key, name, run) = (key.clone(), name.clone(), course.run.clone());
-        self.asking += 1;
-        let asking = async move { prober.ask(&question, patience).await };
-        ctx.spawn(asking.into_actor(self).map(move |verdict, actor, ctx| {
-            actor.asking -= 1;
-            actor.answered(&key, &name, &run, which, verdict);
-            actor.look(ctx);
-        }));
+        match asked {
+            Asked::Question(question) => {
+                let prober = self.parts.prober.clone();
+                self.asking += 1;
+                let asking = async move { prober.ask(&question, patience).await };
+                ctx.spawn(asking.into_actor(self).map(move |verdict, actor, ctx| {
+                    actor.asking -= 1;
+                    actor.answered(&key, &name, &run, which, verdict);
+                    actor.look(ctx);
+                }));
+            }
+            Asked::Command(command) => {
+                let container =
+                    ContainerRef { namespace: key.namespace.clone(), pod: key.name.clone(), container: name.clone() };
+                let running = self.commands.clone().run(container, command, patience);
+                ctx.spawn(running.into_actor(self).map(move |said, actor, ctx| {
+                    match said {
+                        Said::Answer(verdict) => actor.answered(&key, &name, &run, which, verdict),
+                        Said::Unknown(why) => actor.not_known(&key, &name, &run, which, why),
+                        Said::Never(why) => actor.never_asked(&key, &name, &run, which, why),
+                    }
+                    actor.look(ctx);
+                }));
+            }
+        }
     }
 
     fn answered(&mut self, key: &ObjectKey, name: &str, run: &Run, which: Which, verdict: Verdict) {

@@ -3,18 +3,27 @@
 use mkube_model::neighbours::prober::Question;
 use mkube_model::probes::Handler;
 
-/// The question of a probe to the container at `address`.
-pub fn question(handler: &Handler, address: &str) -> Question {
-    let at = |host: &Option<String>| host.clone().unwrap_or_else(|| address.to_owned());
-    match handler {
+/// What is asked, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A question over the network.
+    Question(Question),
+    /// A command in the container.
+    Command(Vec<String>),
+}
+
+/// What a probe asks of the container at `address`; nothing when it needs one and there is none.
+pub fn asked(handler: &Handler, address: Option<String>) -> Option<Asked> {
+    let at = |host: &Option<String>| host.clone().or_else(|| address.clone());
+    let question = match handler {
+        Handler::Exec { command } => return Some(Asked::Command(command.clone())),
         Handler::Http { https, host, port, path, headers } => {
-            Question::Http { https: *https, host: at(host), port: *port, path: path.clone(), headers: headers.clone() }
+            Question::Http { https: *https, host: at(host)?, port: *port, path: path.clone(), headers: headers.clone() }
         }
-        Handler::Tcp { host, port } => Question::Tcp { host: at(host), port: *port },
-        Handler::Grpc { port, service } => {
-            Question::Grpc { host: address.to_owned(), port: *port, service: service.clone() }
-        }
-    }
+        Handler::Tcp { host, port } => Question::Tcp { host: at(host)?, port: *port },
+        Handler::Grpc { port, service } => Question::Grpc { host: address?, port: *port, service: service.clone() },
+    };
+    Some(Asked::Question(question))
 }
 
 #[cfg(test)]
@@ -24,8 +33,16 @@ mod tests {
     #[test]
     fn the_container_is_asked_unless_the_probe_names_somebody_else() {
         let tcp = |host: Option<&str>| Handler::Tcp { host: host.map(str::to_owned), port: 80 };
-        let asked = |host| question(&tcp(host), "10.90.0.2");
-        assert_eq!(asked(None), Question::Tcp { host: "10.90.0.2".into(), port: 80 });
-        assert_eq!(asked(Some("db.lo")), Question::Tcp { host: "db.lo".into(), port: 80 });
+        let asked = |host| asked(&tcp(host), Some("10.90.0.2".into()));
+        let question = |host: &str| Some(Asked::Question(Question::Tcp { host: host.into(), port: 80 }));
+        assert_eq!(asked(None), question("10.90.0.2"));
+        assert_eq!(asked(Some("db.lo")), question("db.lo"));
+    }
+
+    #[test]
+    fn a_command_needs_no_address_and_a_connection_does() {
+        let command = vec!["true".to_owned()];
+        assert_eq!(asked(&Handler::Exec { command: command.clone() }, None), Some(Asked::Command(command)));
+        assert_eq!(asked(&Handler::Tcp { host: None, port: 80 }, None), None);
     }
 }

@@ -128,6 +128,13 @@ impl Course {
         }
     }
 
+    /// A probe counts as absent from now on.
+    pub fn leave_out(&mut self, which: Which) {
+        self.tracks[which as usize] = None;
+        self.up |= which == Which::Startup;
+        self.ready |= which == Which::Readiness;
+    }
+
     /// An answer came.
     pub fn judge(&mut self, which: Which, good: bool, now: Instant) -> Judged {
         let silent = Judged { tell: false, changed: false };
@@ -173,7 +180,7 @@ impl Course {
     pub fn health(&self, read_at: Option<Instant>) -> ContainerHealth {
         let failed = self.failed.filter(|(_, at)| read_at.is_some_and(|read| read >= *at)).map(|(which, _)| which);
         let ready = self.up && (self.tracks[Which::Readiness as usize].is_none() || self.ready);
-        ContainerHealth { run: self.run.clone(), started: self.up, ready, failed }
+        ContainerHealth { run: self.run.clone(), started: self.up, ready, failed, unasked: None }
     }
 
     /// Whether it waits for the device to be read before it counts as dead.
@@ -334,6 +341,26 @@ mod tests {
         assert_eq!(course.health(Some(later)).failed, None);
         run(&mut course, later, 5, |_, _| false);
         assert!(!course.is_failed(), "the bad answers of before do not count");
+    }
+
+    #[test]
+    fn a_probe_that_is_left_out_is_as_if_it_had_never_been_there() {
+        let now = Instant::now();
+        let probes = Probes {
+            startup: Some(probe(1)),
+            readiness: Some(probe(1)),
+            liveness: Some(probe(1)),
+            unsupported: vec![],
+        };
+        let mut course = course(&probes, UNKNOWN, now);
+        course.leave_out(Which::Startup);
+        assert_eq!((course.health(None).started, course.health(None).ready), (true, false));
+        course.leave_out(Which::Readiness);
+        assert!(course.health(None).ready);
+        let asked = run(&mut course, now, 25, |_, _| true);
+        assert_eq!(asked, [0, 10, 20].map(|second| (second, Which::Liveness)));
+        course.judge(Which::Readiness, false, now);
+        assert!(course.health(None).ready, "an answer that comes late says nothing");
     }
 
     #[test]

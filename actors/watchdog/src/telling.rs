@@ -37,7 +37,11 @@ impl WatchdogActor {
         let health = |(name, course): (&String, &crate::course::Course)| {
             // That a process is dead is no news of a container that is being stopped already.
             let read_at = self.device.read_at.filter(|_| self.sees() && runs(name, course));
-            (name.clone(), course.health(read_at))
+            let unasked = pod.unasked.iter().filter(|((of, _), _)| of == name);
+            let unasked: Vec<String> =
+                unasked.map(|((_, which), why)| format!("{} probe: {why}", which.word())).collect();
+            let unasked = (!unasked.is_empty()).then(|| unasked.join("; "));
+            (name.clone(), ContainerHealth { unasked, ..course.health(read_at) })
         };
         pod.courses.iter().map(health).collect()
     }

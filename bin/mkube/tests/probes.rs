@@ -132,6 +132,63 @@ fn a_container_that_runs_and_is_dead_is_restarted_also_when_it_ignores_sigterm()
     assert!(told.iter().any(|event| event.starts_with("Liveness probe failed: HTTP probe failed")), "{told:?}");
 }
 
+/// Whether there is a process anywhere with this word in its command line.
+fn is_there(word: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("there").flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines.into_iter().any(|line| line.split(|byte| *byte == 0).any(|one| one == word.as_bytes()))
+}
+
+#[test]
+fn a_command_in_the_container_judges_it_and_one_that_hangs_is_ended() {
+    if !real_containers("probes that are commands") {
+        return;
+    }
+    let machine = Machine::new("probes-exec");
+    let web = Web::new(&machine);
+    let dev = machine.dev(&[]);
+    let api = machine.api();
+    let line = |line: &str| json!({"exec": {"command": ["/bin/sh", "-c", line]}, "periodSeconds": 1});
+    let ready = line("test -f /www/ready || { echo no page; exit 3; }");
+    web.put("alive");
+    let probes = json!({"readinessProbe": ready, "livenessProbe": line("test -f /www/alive")});
+    api.create(&web.pod("web", &json!(["/bin/sleep", "100000"]), probes));
+    let once = |command: &[&str]| json!({"readinessProbe": {"exec": {"command": command}, "periodSeconds": 60}});
+    let word = "7654321";
+    api.create(&pod("hangs", once(&["/bin/sleep", word]), json!({})));
+    api.create(&pod("nosuch", once(&["/bin/nosuch"]), json!({})));
+    let is_told = |is_it: &dyn Fn(&String) -> bool| {
+        eventually("it is told", SOON, || {
+            let told = events(&api, "Unhealthy");
+            if told.iter().any(is_it) { Ok(()) } else { Err(format!("{told:?}")) }
+        });
+    };
+    is_told(&|event| event == "Readiness probe failed: command exited with code 3: no page");
+    is_told(&|event| event.contains("probe failed: command exited with code") && event.contains("/bin/nosuch"));
+    is_told(&|event| event == "Readiness probe failed: command timed out after 1 s");
+    eventually("it is ended", SOON, || if is_there(word) { Err("it goes on".into()) } else { Ok(()) });
+    let running = api.pod("web");
+    assert!(!is_ready(&running));
+    let process = machine.process(&running, "main");
+    web.put("ready");
+    api.wait_pod("web", "ready", SOON, is_ready);
+
+    dev.kill();
+    let _second = machine.dev(&[]);
+    let api = machine.api();
+    let found = api.pod("web");
+    assert!(is_ready(&found), "a restart of mkube takes nobody out of service: {found:#}");
+    web.take("ready");
+    let after = api.wait_pod("web", "not ready any more", SOON, |pod| !is_ready(pod));
+    assert_eq!((machine.process(&after, "main"), restarts(&after)), (process, 0));
+    web.put("ready");
+    web.take("alive");
+    api.wait_pod("web", "restarted", SOON, |pod| restarts(pod) == 1);
+    web.put("alive");
+    api.wait_pod("web", "ready again", LATER, is_ready);
+    assert_eq!(events(&api, "Killing"), ["Container main failed liveness probe, will be restarted"]);
+}
+
 #[test]
 fn a_slow_start_is_waited_for() {
     if !real_containers("startup probes") {

@@ -169,6 +169,13 @@ impl Pair {
 fn a_holder_that_is_killed_is_followed() {
     let mut pair = Pair::new("lease-kill");
     assert!(pair.b.device.changes().is_empty(), "who stands by sends nothing: {:?}", pair.b.device.changes());
+    // Commands are run by whoever drives; here the device itself says that it has none.
+    let exec = "/api/v1/namespaces/default/pods/first/exec?command=true&stdout=true";
+    let (code, _) = pair.a.api().call("POST", exec, None).expect("answered");
+    assert_eq!(code, 501);
+    let (code, body) = pair.b.api().call("POST", exec, None).expect("answered");
+    assert_eq!(code, 503);
+    assert!(body.contains("standing by for rose1"), "{body}");
     let token = pair.token();
     pair.a.kill();
     let killed = Instant::now();

@@ -30,6 +30,8 @@ pub struct ContainerHealth {
     pub ready: bool,
     /// Its startup or liveness probe failed as often as it may: which, such as `failed liveness probe`. It is to be restarted.
     pub failed: Option<&'static str>,
+    /// Which of its probes count as absent because the device cannot ask them, and why.
+    pub unasked: Option<String>,
 }
 
 /// What WatchdogActor publishes. Pods without probes are not in it.

@@ -34,6 +34,11 @@ pub enum Handler {
         /// Name of the service; empty: the server as a whole.
         service: String,
     },
+    /// A command in the container, where the device runs commands.
+    Exec {
+        /// Program and arguments.
+        command: Vec<String>,
+    },
 }
 
 /// One probe.
@@ -53,8 +58,8 @@ pub struct Probe {
     pub failure_threshold: u32,
 }
 
-/// The probes of one container that can be asked. One that cannot, such as `exec`, for which no command is run yet in
-/// containers, counts as absent: it must never look like a failure.
+/// The probes of one container that can be asked. One that cannot, whatever it is, counts as absent: it must never look like a
+/// failure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Probes {
     /// `startupProbe`.
@@ -123,6 +128,11 @@ fn handler(declared: &Value, container: &Value) -> Option<Handler> {
     if let Some(tcp) = declared.get("tcpSocket").filter(|tcp| tcp.is_object()) {
         return Some(Handler::Tcp { host: text(&tcp["host"]), port: port(&tcp["port"], container)? });
     }
+    if let Some(exec) = declared.get("exec").filter(|exec| exec.is_object()) {
+        let words = exec["command"].as_array().into_iter().flatten();
+        let command: Vec<String> = words.filter_map(|word| word.as_str().map(str::to_owned)).collect();
+        return (!command.is_empty()).then_some(Handler::Exec { command });
+    }
     let grpc = declared.get("grpc").filter(|grpc| grpc.is_object())?;
     let service = text(&grpc["service"]).unwrap_or_default();
     Some(Handler::Grpc { port: port(&grpc["port"], container)?, service })
@@ -177,9 +187,16 @@ mod tests {
     }
 
     #[test]
+    fn a_command_is_read_word_by_word() {
+        let probes = Probes::of(&json!({"livenessProbe": {"exec": {"command": ["sh", "-c", "exit 1"]}}}));
+        let command = ["sh", "-c", "exit 1"].map(str::to_owned).to_vec();
+        assert_eq!(probes.liveness.expect("a probe").handler, Handler::Exec { command });
+    }
+
+    #[test]
     fn a_probe_that_cannot_be_asked_is_absent_and_named() {
         let probes = Probes::of(&json!({
-            "livenessProbe": {"exec": {"command": ["true"]}},
+            "livenessProbe": {"exec": {"command": []}},
             "readinessProbe": {"httpGet": {"port": "nowhere"}},
             "startupProbe": {"grpc": {"port": 90, "service": "s"}},
         }));

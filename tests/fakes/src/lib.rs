@@ -7,6 +7,7 @@
 mod cue;
 mod fake_bus;
 mod fake_clock;
+mod fake_commands;
 mod fake_device;
 mod fake_disk;
 mod fake_files;
@@ -23,6 +24,7 @@ mod relay;
 pub use cue::Cue;
 pub use fake_bus::FakeBus;
 pub use fake_clock::FakeClock;
+pub use fake_commands::{Command, FakeCommands};
 pub use fake_device::Timings;
 pub use fake_disk::FakeDisk;
 pub use fake_name_servers::{Contents, FakeNameServers, Release};

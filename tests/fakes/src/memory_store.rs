@@ -268,10 +268,13 @@ impl Inner {
             value: value.clone(),
         });
         let mut values: Vec<StoredValue> = values.collect();
+        let shared = self.users.iter().any(|user| user.follows);
         match cue {
             None => {}
             Some(LoadCue::Fail(fault)) => return Err(fault),
-            Some(LoadCue::Empty) if self.stale.is_none() => return Ok(StoreContents::default()),
+            Some(LoadCue::Empty) if self.stale.is_none() => {
+                return Ok(StoreContents { shared, ..StoreContents::default() });
+            }
             Some(LoadCue::Empty) => values.clear(),
             Some(LoadCue::Partial) => values = values.into_iter().step_by(2).collect(),
             Some(LoadCue::Torn) => {
@@ -284,7 +287,7 @@ impl Inner {
             values,
             revision: self.revision,
             stale: self.stale.clone(),
-            shared: self.users.iter().any(|user| user.follows),
+            shared,
             ..StoreContents::default()
         };
         for (number, change) in self.waiting.iter().enumerate() {

@@ -30,7 +30,7 @@ use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::pod_logs::{ContainerRef, LogOptions, PodLogs};
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::status::Status;
-use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_objects::{Deletions, ObjectsActor, ObjectsParts};
 use mkube_openapi::OpenApi;
 use mkube_scenarios::Api;
 use mkube_store::StoreActor;
@@ -118,6 +118,7 @@ impl Bench {
             node_name: "rose1".into(),
             shared: false,
             event_ring: 256,
+            deletions: Deletions::default(),
         };
         let permanent = RestartRule::Permanent;
         let kept = Arc::new(MemoryStore::default());

@@ -5,7 +5,8 @@ mod world;
 
 use std::time::Duration;
 
-use mkube_fakes::{Answer, Verb as DeviceVerb};
+use mkube_fakes::{Answer, Command, Verb as DeviceVerb};
+use mkube_model::status::Status;
 use mkube_supervision::CrashHow;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -166,18 +167,146 @@ async fn nobody_is_judged_while_the_device_is_away() {
     world.stop().await;
 }
 
+/// A probe every second that is a command, and fails after three bad answers.
+fn command(word: &str) -> Value {
+    json!({"exec": {"command": [word, "--now"]}, "periodSeconds": 1, "failureThreshold": 3})
+}
+
+fn exits(code: i32, text: &str) -> Command {
+    Command::Exit(code, text.to_owned())
+}
+
 #[actix::test]
-async fn a_probe_that_cannot_be_asked_is_told_and_does_no_harm() {
+async fn a_command_judges_a_container_as_any_other_probe_does() {
     let world = World::new().await;
-    let exec = json!({"exec": {"command": ["true"]}, "periodSeconds": 1});
-    let body = probed("web", json!({"livenessProbe": exec.clone(), "readinessProbe": exec}));
-    let made = world.write("Pod", "", mkube_messages::objects::Verb::Create { body }).await.expect("accepted");
-    assert!(made.warnings.iter().any(|warning| warning.contains("livenessProbe.exec")), "{:?}", made.warnings);
+    let commands = world.around.commands.clone();
+    commands.set("up", exits(1, "not yet"));
+    commands.set("alive", exits(0, ""));
+    commands.set("ready", exits(3, "database is away\n"));
+    let mut startup = command("up");
+    startup["failureThreshold"] = json!(60);
+    let probes =
+        json!({"startupProbe": startup, "livenessProbe": command("alive"), "readinessProbe": command("ready")});
+    world.create("Pod", probed("web", probes)).await;
+    world.until("it runs", |world| world.device.is_running("default_web_c")).await;
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(container(&world, "web")["started"], false);
+    let runs = commands.runs();
+    assert!(runs.len() > 10 && runs.iter().all(|(_, words)| *words == ["up", "--now"]), "the others wait: {runs:?}");
+    assert_eq!((runs[0].0.pod.as_str(), runs[0].0.container.as_str()), ("web", "c"));
+    commands.set("up", exits(0, ""));
+    world.until("it is started", |world| container(world, "web")["started"] == true).await;
+    let told = "Readiness probe failed: command exited with code 3: database is away";
+    world.until("it is told", |world| world.events("Unhealthy").iter().any(|event| event == told)).await;
+    assert!(!world.is_ready("web"));
+    commands.set("ready", exits(0, ""));
+    world.until_ready("web").await;
+    // A restart of mkube takes nobody out of service, and commands go on.
+    commands.set("ready", exits(1, ""));
+    let world = World::over(world.stop().await).await;
+    assert!(world.is_ready("web"));
+    world.until("it is not ready", |world| !world.is_ready("web")).await;
+    commands.set("ready", exits(0, ""));
+    commands.set("alive", exits(1, ""));
+    world.until("it was restarted", |world| container(world, "web")["restartCount"] == 1).await;
+    assert_eq!(world.events("Killing"), ["Container c failed liveness probe, will be restarted"]);
+    commands.set("alive", exits(0, ""));
+    world.until_ready("web").await;
+    world.stop().await;
+}
+
+#[actix::test]
+async fn a_command_that_goes_on_for_too_long_fails_and_is_ended_and_a_long_speech_is_cut() {
+    let world = World::new().await;
+    world.around.commands.set("ready", Command::Hang);
+    world.create("Pod", probed("web", json!({"readinessProbe": command("ready")}))).await;
+    let told = "Readiness probe failed: command timed out after 1 s";
+    world.until("it is told", |world| world.events("Unhealthy").iter().any(|event| event == told)).await;
+    let cut = "Readiness probe failed: command exited with code 127: ";
+    let is_cut = |event: &String| event.strip_prefix(cut).is_some_and(|said| said.len() == 10 << 10);
+    // Told when the bad answers begin and when they are enough.
+    world.around.commands.set("ready", exits(0, ""));
+    world.until_ready("web").await;
+    assert_eq!(world.around.commands.running(), 0, "nobody left one running");
+    world.around.commands.set("ready", exits(127, &"x".repeat(100_000)));
+    world.until("it is told", |world| world.events("Unhealthy").iter().any(is_cut)).await;
+    world.stop().await;
+}
+
+#[actix::test]
+async fn a_command_of_which_nothing_is_known_is_held_against_nobody() {
+    let world = World::new().await;
+    world.around.commands.set("alive", exits(0, ""));
+    world
+        .create("Pod", probed("web", json!({"livenessProbe": command("alive"), "readinessProbe": command("alive")})))
+        .await;
+    world.until_ready("web").await;
+    for unknown in [
+        Command::Lost,
+        Command::Refused(Status::bad_request("container c is not running")),
+        Command::Refused(Status::unavailable("the device does not answer in time", 2)),
+    ] {
+        world.around.commands.set("alive", unknown);
+        let before = world.around.commands.runs().len();
+        sleep(Duration::from_secs(30)).await;
+        assert!(world.around.commands.runs().len() > before + 20, "it is asked again and again");
+        assert!(world.is_ready("web"));
+    }
+    assert_eq!((starts(&world), world.events("Unhealthy")), (1, Vec::<String>::new()));
+    assert_eq!(world.events("ProbeWarning").len(), 2, "once for each probe: {:?}", world.events("ProbeWarning"));
+    world.stop().await;
+}
+
+#[actix::test]
+async fn commands_of_probes_take_turns_and_hold_up_nobody_else() {
+    let world = World::new().await;
+    world.around.commands.set("ready", Command::Hang);
+    world.around.prober.set(PORT, Answer::Good);
+    for number in 0..40 {
+        world.create("Pod", probed(&format!("slow-{number}"), json!({"readinessProbe": command("ready")}))).await;
+    }
+    world.until("they run", |world| (0..40).all(|n| world.device.is_running(&format!("default_slow-{n}_c")))).await;
+    world.create("Pod", probed("web", json!({"readinessProbe": quick()}))).await;
+    world.until_ready("web").await;
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.around.commands.most_at_once(), 8);
+    world.around.commands.set("ready", exits(0, ""));
+    world.until("all are ready", |world| (0..40).all(|n| world.is_ready(&format!("slow-{n}")))).await;
+    world.stop().await;
+}
+
+#[actix::test]
+async fn where_the_device_runs_no_commands_such_a_probe_counts_as_absent_and_the_pod_says_so() {
+    let world = World::new().await;
+    let commands = world.around.commands.clone();
+    commands.set("up", Command::Refused(Status::new(501, "NotImplemented", "RouterOS offers no way to run commands")));
+    let probes =
+        json!({"livenessProbe": command("up"), "readinessProbe": command("up"), "startupProbe": command("up")});
+    world.create("Pod", probed("web", probes)).await;
     world.until_ready("web").await;
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(starts(&world), 1);
+    assert_eq!((starts(&world), commands.runs().len()), (1, 3), "each was tried once");
     let told = world.events("ProbeUnsupported");
-    assert!(told.len() == 1 && told[0].contains("livenessProbe"), "{told:?}");
+    assert!(told.len() == 3 && told.iter().all(|one| one.contains("counts as absent: RouterOS")), "{told:?}");
+    let said = condition(&world, "web", "vkube.io/ProbesNotAsked").expect("it is said");
+    let message = said["message"].as_str().expect("a text");
+    assert_eq!(said["status"], "True");
+    assert!(
+        message.starts_with("container c, Startup probe: RouterOS") && message.contains("Readiness probe"),
+        "{message}"
+    );
+    // A new run is known to be asked nothing.
+    world.device.end_process("default_web_c", 1);
+    world.until("it was restarted", |world| container(world, "web")["restartCount"] == 1).await;
+    world.until_ready("web").await;
+    assert_eq!(commands.runs().len(), 3);
+    // What is there when the device is back may be a host that can.
+    commands.set("up", exits(1, "bad"));
+    world.device.set_away(true);
+    sleep(Duration::from_secs(60)).await;
+    world.device.set_away(false);
+    world.until("it is asked", |world| !world.is_ready("web")).await;
+    assert_eq!(condition(&world, "web", "vkube.io/ProbesNotAsked"), None);
     world.stop().await;
 }
 

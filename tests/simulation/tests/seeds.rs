@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mkube_fakes::{Answer, Cue};
+use mkube_fakes::{Answer, Cue, LoadCue, StoreCue};
 use mkube_simulation::history;
 use mkube_simulation::invariants::Violation;
 use mkube_simulation::run::{die_quietly, run};
@@ -518,5 +518,23 @@ fn two_pods_that_wait_for_each_other_are_not_both_taken_in_one_moment() {
     // Seed 96771.
     let after = |pod| Shape { place: Some(Place::After(pod)), ..a_pod() };
     let steps = [Step::Create("beta", after("delta")), Step::Create("delta", after("beta"))];
+    assert_eq!(violated(&steps), None);
+}
+
+#[test]
+fn two_partial_readings_of_the_store_in_a_row_make_nobody_forget_a_deployment() {
+    // Seed 12580.
+    let steps = [
+        Step::Deploy("shop", deployment(3, Strategy::Usual)),
+        Step::Create("gamma", Shape { image: Image::Good(2), ..a_pod() }),
+        Step::Wait(Duration::from_millis(5)),
+        Step::Commit(StoreCue::Late(Duration::from_secs(30))),
+        Step::Wait(Duration::from_millis(4_817)),
+        Step::Wait(Duration::from_millis(21_004)),
+        Step::Load(LoadCue::Partial),
+        Step::Load(LoadCue::Partial),
+        Step::Wait(Duration::from_millis(3_004)),
+        Step::Wait(Duration::from_millis(2_731)),
+    ];
     assert_eq!(violated(&steps), None);
 }

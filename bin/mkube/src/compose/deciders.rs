@@ -11,6 +11,7 @@ use mkube_generated::{GeneratedActor, GeneratedParts};
 use mkube_jobs::{JobsActor, JobsParts};
 use mkube_messages::door::Doorway;
 use mkube_messages::request::Floor;
+use mkube_model::neighbours::container_exec::ContainerExec;
 use mkube_model::neighbours::prober::Prober;
 use mkube_model::neighbours::resolver::Resolver;
 use mkube_model::neighbours::shared_disk::SharedDisk;
@@ -197,13 +198,14 @@ pub fn forwards(wires: &Wires, resolver: Arc<dyn Resolver>) -> ChildSpec {
     ChildSpec::actor("forwards", RestartRule::Permanent, way, move |_| ForwardsActor::new(parts.clone())).done()
 }
 
-pub fn watchdog(wires: &Wires, prober: Arc<dyn Prober>, interval: Duration) -> ChildSpec {
+pub fn watchdog(wires: &Wires, prober: Arc<dyn Prober>, exec: Arc<dyn ContainerExec>, interval: Duration) -> ChildSpec {
     let parts = WatchdogParts {
         pods: wires.kind("Pod"),
         objects: wires.objects(),
         device: wires.device(),
         networks: wires.views.networks.1.clone(),
         prober,
+        exec,
         publish: wires.views.health.0.clone(),
         event: bell(&wires.ways.objects),
         interval,

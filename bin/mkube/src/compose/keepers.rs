@@ -16,7 +16,7 @@ use mkube_model::neighbours::randomness::Randomness;
 use mkube_model::neighbours::router::Router;
 use mkube_model::neighbours::tarballs::TarballSource;
 use mkube_model::network::Network;
-use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_objects::{Deletions, ObjectsActor, ObjectsParts};
 use mkube_router::{RouterActor, RouterParts};
 use mkube_store::StoreActor;
 use mkube_supervision::{ChildSpec, RestartRule};
@@ -59,6 +59,7 @@ pub fn objects(wires: &Wires, randomness: Arc<dyn Randomness>, shared: bool, eve
         node_name: wires.plan.node_name.clone(),
         shared,
         event_ring,
+        deletions: Deletions::default(),
     };
     let spec = ChildSpec::actor("objects", RestartRule::Permanent, wires.ways.objects.clone(), move |_| {
         ObjectsActor::new(parts.clone())

@@ -256,7 +256,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
                     deciders::jobs(&wires),
                     deciders::generated(&wires),
                     deciders::forwards(&wires, resolver),
-                    deciders::watchdog(&wires, prober, settings.watchdog_interval),
+                    deciders::watchdog(&wires, prober, exec(wires.device()), settings.watchdog_interval),
                     deciders::consistency(&wires, settings.consistency),
                 ],
             ),

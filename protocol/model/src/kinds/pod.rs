@@ -546,13 +546,13 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_said() {
-        let pod = pod(
-            json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe": {"exec": {"command": ["x"]}}}],
-            "volumes": [{"name": "v", "nfs": {"server": "s"}}]}),
-        );
+        let pod = pod(json!({"hostNetwork": true, "containers": [{"name": "c", "image": "x", "livenessProbe":
+                {"exec": {"command": ["x"]}, "terminationGracePeriodSeconds": 5}}],
+            "volumes": [{"name": "v", "nfs": {"server": "s"}}]}));
         let found = warnings(&pod);
         assert!(
-            found[0].starts_with("spec.hostNetwork:") && found[1].starts_with("spec.containers[0].livenessProbe.exec:"),
+            found[0].starts_with("spec.hostNetwork:")
+                && found[1].starts_with("spec.containers[0].livenessProbe.terminationGracePeriodSeconds:"),
             "{found:?}"
         );
         assert!(found[2].starts_with("spec.volumes[0].nfs: not supported"), "{found:?}");

@@ -82,6 +82,12 @@ fn check_handler(handler: &str, asked: &Value, container: &Value, field: &str, p
         if asked["command"].as_array().is_none_or(Vec::is_empty) {
             problems.push(Problem::required(format!("{field}.command")));
         }
+        for (index, word) in asked["command"].as_array().into_iter().flatten().enumerate() {
+            if !word.is_string() {
+                let why = "must be a string";
+                problems.push(Problem::invalid(format!("{field}.command[{index}]"), word.clone(), why));
+            }
+        }
         return;
     }
     match &asked["port"] {
@@ -130,11 +136,6 @@ pub(super) fn warnings(container: &Value, path: &str) -> Vec<String> {
     let mut found = Vec::new();
     for name in FIELDS {
         let Some(probe) = container.get(name).filter(|probe| probe.is_object()) else { continue };
-        if probe["exec"].is_object() {
-            found.push(format!(
-                "{path}.{name}.exec: not supported here, no command is run for a probe yet; this probe is not asked"
-            ));
-        }
         if !probe["terminationGracePeriodSeconds"].is_null() {
             let field = "terminationGracePeriodSeconds";
             found.push(format!("{path}.{name}.{field}: this field has no effect in mkube, the pod's own is used"));
@@ -224,9 +225,11 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_accepted_with_a_warning() {
+    fn a_command_is_accepted_and_its_words_are_texts() {
         let container = json!({"livenessProbe": {"exec": {"command": ["true"]}}});
         assert_eq!(fields(container.clone()), Vec::<String>::new());
-        assert!(warnings(&container, "c")[0].starts_with("c.livenessProbe.exec: not supported here"));
+        assert_eq!(warnings(&container, "c"), Vec::<String>::new());
+        let odd = json!({"livenessProbe": {"exec": {"command": ["sleep", 1]}}});
+        assert_eq!(fields(odd), ["c.livenessProbe.exec.command[1]"]);
     }
 }

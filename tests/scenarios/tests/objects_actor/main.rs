@@ -19,7 +19,7 @@ use mkube_model::kinds::{Kind, KindTable};
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::status::Status;
-use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_objects::{Deletions, ObjectsActor, ObjectsParts};
 use mkube_store::StoreActor;
 use mkube_supervision::{
     Child, ChildSpec, CrashHow, Intensity, OnLimit, RestartPace, RestartRule, Strategy, SupervisorSpec, Tree,
@@ -56,6 +56,7 @@ fn on_node(store: Arc<MemoryStore>, node: &str, shared: bool) -> Bench {
         node_name: node.into(),
         shared,
         event_ring: 32,
+        deletions: Deletions::default(),
     };
     let kept = store.clone();
     let gate =
@@ -519,29 +520,102 @@ async fn an_unreadable_store_is_not_an_empty_one() {
     assert!(bench.get("Namespace", "default").is_some(), "what was known stays");
 }
 
+/// The store is away for a moment, and is read again.
+async fn read_again(bench: &Bench) {
+    bench.store.cue(StoreCue::Fail(StoreFault::Away("reset".into())));
+    bench.create("Pod", pod("e")).await.expect_err("the store is away, and is read again");
+    sleep(Duration::from_secs(2)).await;
+}
+
 #[actix::test]
-async fn a_reading_that_misses_objects_nobody_deleted_is_believed_only_when_it_comes_twice() {
+async fn a_store_of_our_own_that_lacks_what_nobody_deleted_is_not_believed_however_often_it_says_so() {
     let bench = bench().await;
     for name in ["a", "b", "c", "d"] {
         bench.create("Pod", pod(name)).await.expect("made");
     }
-    let read_again = async || {
-        bench.store.cue(StoreCue::Fail(StoreFault::Away("reset".into())));
-        bench.create("Pod", pod("e")).await.expect_err("the store is away, and is read again");
-        sleep(Duration::from_secs(1)).await;
-    };
-    for less in [LoadCue::Empty, LoadCue::Partial] {
-        bench.store.cue_load(less);
-        read_again().await;
+    let seen = || {
         let view = bench.reader.view();
         let pods = view.kind(&bench.kind("Pod").id());
-        assert_eq!((pods.objects.len(), view.not_loaded_because.clone()), (4, None));
         assert!(pods.history.iter().all(|one| one.change != ChangeType::Deleted), "nobody saw one go");
+        (pods.objects.len(), view.not_loaded_because.clone())
+    };
+    for less in [LoadCue::Empty, LoadCue::Partial] {
+        (0..3).for_each(|_| bench.store.cue_load(less.clone()));
+        read_again(&bench).await;
+        assert_eq!(seen(), (4, None), "read until it is true");
     }
-    // Somebody else deletes one in truth: the second reading says the same.
+    // What somebody took out of it by hand is missed for as long as mkube runs.
     bench.store.put_behind("PODS", "default.a", None);
-    read_again().await;
+    read_again(&bench).await;
+    sleep(Duration::from_secs(60)).await;
+    let (count, why) = seen();
+    assert_eq!(count, 4);
+    assert!(why.is_some_and(|why| why.contains("pods default/a") && why.contains("restart mkube")));
+    let refused = bench.merge("Pod", "b", json!({"metadata": {"labels": {"a": "b"}}})).await.expect_err("unsure");
+    assert!(refused.code == 503 && refused.message.contains("pods default/a"), "{refused}");
+    let again = over(bench.store);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!((again.get("Pod", "a"), again.get("Pod", "b").is_some()), (None, true), "a restart takes it as it is");
+    assert_eq!(again.reader.view().not_loaded_because, None);
+}
+
+#[actix::test]
+async fn what_we_deleted_ourselves_is_not_missed_whatever_became_of_the_answer() {
+    let bench = bench().await;
+    for (name, cue) in [
+        ("lost", StoreCue::LoseReply),
+        ("late", StoreCue::Late(Duration::from_secs(30))),
+        ("failed", StoreCue::Fail(StoreFault::Away("reset".into()))),
+    ] {
+        bench.create("ConfigMap", json!({"metadata": {"name": name}})).await.expect("made");
+        bench.store.cue(cue);
+        bench.delete("ConfigMap", name).await.expect_err("nobody knows");
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(bench.reader.view().not_loaded_because, None, "{name}");
+        if bench.get("ConfigMap", name).is_some() {
+            bench.delete("ConfigMap", name).await.expect("asked again");
+        }
+        assert_eq!(bench.get("ConfigMap", name), None);
+    }
+    // It was carried out after all, when the store had been read again: that comes out when somebody asks once more.
+    bench.create("ConfigMap", json!({"metadata": {"name": "slow"}})).await.expect("made");
+    bench.store.cue(StoreCue::Fail(StoreFault::Away("reset".into())));
+    bench.delete("ConfigMap", "slow").await.expect_err("nobody knows");
+    sleep(Duration::from_secs(5)).await;
+    assert!(bench.get("ConfigMap", "slow").is_some());
+    bench.store.put_behind("CONFIGMAPS", "default.slow", None);
+    bench.delete("ConfigMap", "slow").await.expect_err("it is not there");
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((bench.reader.view().not_loaded_because.clone(), bench.get("ConfigMap", "slow")), (None, None));
+    // Whoever asked is gone too.
+    bench.create("ConfigMap", json!({"metadata": {"name": "m"}})).await.expect("made");
+    bench.store.cue(StoreCue::Late(Duration::from_secs(1)));
+    let died = async {
+        sleep(Duration::from_millis(100)).await;
+        bench.tree.crash("mkube/objects", CrashHow::Panic).await.expect("running");
+    };
+    let order = bench.order("ConfigMap", "m", Verb::Delete { options: Value::Null });
+    let (answer, ()) = tokio::join!(bench.ask(order), died);
+    answer.expect_err("nobody is there to answer");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((bench.reader.view().not_loaded_because.clone(), bench.get("ConfigMap", "m")), (None, None));
+}
+
+#[actix::test]
+async fn what_two_readings_of_a_store_of_several_lack_was_deleted_by_others() {
+    let bench = bench().await;
+    for name in ["a", "b"] {
+        bench.create("Pod", pod(name)).await.expect("made");
+    }
+    // They delete it while nobody is told.
+    bench.store.put_behind("PODS", "default.a", None);
+    bench.store.tell_what_others_do();
+    for cue in [LoadCue::Empty, LoadCue::Partial] {
+        bench.store.cue_load(cue);
+    }
+    read_again(&bench).await;
     assert_eq!((bench.get("Pod", "a"), bench.get("Pod", "b").is_some()), (None, true));
+    assert_eq!(bench.reader.view().not_loaded_because, None);
 }
 
 #[actix::test]

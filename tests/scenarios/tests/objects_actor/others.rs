@@ -187,7 +187,7 @@ async fn what_went_while_the_store_was_away_and_was_read_then_is_gone_when_it_is
     bench.store.set_stale(Some("nobody answers"));
     sleep(A_MOMENT).await;
     // Somebody deletes it, and only a reading of what was last known shows that.
-    bench.store.forget(|at| at.key == "default.m", 7);
+    bench.store.forget(|at| at.key == "default.m", 1000);
     bench.tree.crash("mkube/objects", mkube_supervision::CrashHow::Panic).await.expect("running");
     sleep(A_MOMENT).await;
     assert!(bench.get("ConfigMap", "m").is_some(), "nothing is gone because a store that is away does not have it");

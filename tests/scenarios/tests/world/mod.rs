@@ -9,7 +9,8 @@ use mkube_consistency::{ConsistencyActor, ConsistencyDoors, ConsistencyParts};
 use mkube_deployments::{DeploymentsActor, DeploymentsParts};
 use mkube_dns::{DnsActor, DnsParts};
 use mkube_fakes::{
-    Crossings, FakeClock, FakeDisk, FakeNameServers, FakeProber, FakeRouter, FakeTarballs, MemoryStore, Release, relay,
+    Crossings, FakeClock, FakeCommands, FakeDisk, FakeNameServers, FakeProber, FakeRouter, FakeTarballs, MemoryStore,
+    Release, relay,
 };
 use mkube_generated::{GeneratedActor, GeneratedParts};
 use mkube_images::{Delivery, ImageActor, ImageParts};
@@ -40,7 +41,7 @@ use mkube_model::neighbours::randomness::SystemRandomness;
 use mkube_model::network::Network;
 use mkube_model::settings::DnsSettings;
 use mkube_model::status::Status;
-use mkube_objects::{ObjectsActor, ObjectsParts};
+use mkube_objects::{Deletions, ObjectsActor, ObjectsParts};
 use mkube_order::{OrderActor, OrderParts};
 use mkube_pods::{PlanSettings, PodDoors, PodParts, PodsActor, PodsParts, RestartRules, Turns};
 use mkube_rollouts::{RolloutActor, RolloutParts, Rules};
@@ -71,6 +72,7 @@ pub struct Surroundings {
     /// There is a network for thousands of pods too, `wide`.
     pub wide: bool,
     pub prober: Arc<FakeProber>,
+    pub commands: FakeCommands,
     /// Which networks there are, as whoever keeps them tells.
     pub networks: (NetworksPublisher, NetworksReader),
     /// Name servers: that of network `gt` is `NAME_SERVER`, if there is one.
@@ -107,6 +109,7 @@ impl Surroundings {
             crossings: Crossings::default(),
             wide: false,
             prober: Arc::default(),
+            commands: FakeCommands::default(),
             networks: networks_view(&[network(), other_network()]),
             servers: Arc::default(),
             repairs: mkube_consistency::Rules::default(),
@@ -201,6 +204,7 @@ impl World {
             node_name: "rose1".into(),
             shared: false,
             event_ring: 256,
+            deletions: Deletions::default(),
         };
         let (publish_leases, leases) = leases_view();
         let mut named = network();
@@ -367,6 +371,7 @@ impl World {
             device: picture.clone(),
             networks: around.networks.1.clone(),
             prober: around.prober.clone(),
+            exec: Arc::new(around.commands.clone()),
             publish: publish_health,
             event: objects.door(),
             interval: Duration::from_secs(5),
