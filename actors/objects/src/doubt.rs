@@ -28,12 +28,16 @@ impl Default for Deletions {
 impl Deletions {
     /// One is sent off.
     pub(crate) fn send(&self, place: Place, revision: Revision) {
-        self.0.send_modify(|sent| drop(sent.insert(place, revision)));
+        self.0.send_modify(|sent| {
+            sent.insert(place, revision);
+        });
     }
 
     /// It is known what came of one.
     pub(crate) fn settle(&self, place: &Place) {
-        self.0.send_modify(|sent| drop(sent.remove(place)));
+        self.0.send_modify(|sent| {
+            sent.remove(place);
+        });
     }
 
     /// Those of which the view shows that they were carried out, or that they fit no more.
