@@ -173,7 +173,7 @@ pub fn jobs(wires: &Wires) -> ChildSpec {
     ChildSpec::actor("jobs", RestartRule::Permanent, way, move |_| JobsActor::new(parts.clone())).done()
 }
 
-pub fn generated(wires: &Wires) -> ChildSpec {
+pub fn generated(wires: &Wires, shared: bool) -> ChildSpec {
     let parts = GeneratedParts {
         config_maps: wires.kind("ConfigMap"),
         namespaces: wires.kind("Namespace"),
@@ -181,6 +181,7 @@ pub fn generated(wires: &Wires) -> ChildSpec {
         networks: wires.views.networks.1.clone(),
         write: door(Floor::Decider, &wires.ways.objects),
         node_name: wires.plan.node_name.clone(),
+        shared,
     };
     let way = Doorway::new("generated", bounds::NOBODY_ASKS);
     ChildSpec::actor("generated", RestartRule::Permanent, way, move |_| GeneratedActor::new(parts.clone())).done()

@@ -251,7 +251,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
                     deciders::rollouts(&wires, settings.rollouts),
                     deciders::deployments(&wires),
                     deciders::jobs(&wires),
-                    deciders::generated(&wires),
+                    deciders::generated(&wires, settings.shared_store),
                     deciders::forwards(&wires, resolver),
                     deciders::watchdog(&wires, prober, settings.watchdog_interval),
                     deciders::consistency(&wires, settings.consistency),
