@@ -1,5 +1,6 @@
 //! Floors 3 and 4: the roster of pods, and who decides.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +70,7 @@ pub fn roster(wires: &Wires, disk: Arc<dyn SharedDisk>, restarts: RestartRules) 
     ChildSpec::actor("roster", RestartRule::Permanent, way, move |_| PodsActor::new(parts.clone())).done()
 }
 
-pub fn node(wires: &Wires) -> ChildSpec {
+pub fn node(wires: &Wires, api: Option<SocketAddr>) -> ChildSpec {
     let parts = NodeParts {
         kind: wires.kind("Node"),
         objects: wires.objects(),
@@ -80,6 +81,7 @@ pub fn node(wires: &Wires) -> ChildSpec {
         event: bell(&wires.ways.objects),
         clock: wires.clock.clone(),
         settings: wires.plan.clone(),
+        api,
         version: VERSION,
     };
     let way = Doorway::new("node", bounds::NOBODY_ASKS);
