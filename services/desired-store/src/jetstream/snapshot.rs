@@ -202,7 +202,7 @@ impl Snapshot {
                         waiting.remove(pair(at))?;
                     }
                     for entry in &batch.waiting {
-                        let flags = u8::from(entry.is.live) | u8::from(entry.is.went_back) << 1;
+                        let flags = u8::from(entry.is.live) | (u8::from(entry.is.went_back) << 1);
                         let inner = encode(entry.is.based, &flagged(flags, &entry.value));
                         waiting.insert(pair(&entry.at), encode(entry.is.provisional, &inner).as_slice())?;
                     }
