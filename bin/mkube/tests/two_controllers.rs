@@ -10,7 +10,7 @@ use std::time::Duration;
 use dev::http::Http;
 use dev::process::Running;
 use dev::wire::Wire;
-use dev::{Machine, SOON, binary, eventually, free_address, pause, pod, real_containers, shell};
+use dev::{Machine, SOON, binary, container_status, eventually, free_address, pause, pod, real_containers, shell};
 use mkube_nats_server_fixture::NatsServer;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -393,7 +393,10 @@ fn two_devices_on_one_nats_have_their_own_pods_and_each_controller_shows_all() {
     });
 
     // One dies, and the other goes on, with its own.
-    let id = |site: &Site, name: &str| site.machine.api().pod(name)["status"]["containerStatuses"][0].clone();
+    let id = |site: &Site, name: &str| {
+        let status = container_status(&site.machine.api().pod(name), "main");
+        [status["containerID"].clone(), status["restartCount"].clone()]
+    };
     let ran = id(&a, "one");
     a.serve.take().expect("it runs").kill();
     b.make("four", json!({}));
