@@ -169,7 +169,7 @@ fn two_nodes_with_networks_of_one_name_write_two_files_and_take_away_their_own()
     let nothing = wanted(&networks(&[]), "a");
     let going = decide(&nothing, &found, Some("a"), there);
     let gone: Vec<String> = going.iter().map(|action| action.subject().to_string()).collect();
-    assert_eq!(gone, ["g10/dns-config", "gt/dns-config", "infra/mkube-console-config"]);
+    assert_eq!(gone, ["g10/dns-config", "gt/dns-config"]);
     for key in going.iter().map(Action::subject) {
         found.remove(&key);
     }

@@ -300,7 +300,6 @@ impl Site {
         let mut command = Command::new(binary());
         command.args(["serve", "--config"]).arg(&self.config);
         self.serve = Some(Running::start(command));
-        self.machine.api().wait_ready();
     }
 
     /// A pod that says where it is, made through this node's API.
@@ -347,6 +346,9 @@ fn two_devices_on_one_nats_have_their_own_pods_and_each_controller_shows_all() {
     let nats = NatsServer::start();
     let mut a = Site::new("a", engine, &nats);
     let mut b = Site::new("b", engine, &nats);
+    for site in [&a, &b] {
+        site.machine.api().wait_ready();
+    }
     a.make("one", json!({}));
     b.make("two", json!({}));
     // Asked of one and meant for the other.
@@ -375,7 +377,6 @@ fn two_devices_on_one_nats_have_their_own_pods_and_each_controller_shows_all() {
     }
 
     // Networks of one name, and each has its file.
-    a.machine.api().post("/api/v1/namespaces", &json!({"metadata": {"name": "infra"}}));
     let consoles = |a: &Site, b: &Site| -> Result<[String; 2], String> {
         let plain = a.console("mkube-console-config")?;
         let whose = ["a", "b"].into_iter().find(|node| plain.contains(&format!("name: \"{node}\"")));
@@ -404,6 +405,7 @@ fn two_devices_on_one_nats_have_their_own_pods_and_each_controller_shows_all() {
     assert_eq!(b.containers(), ["default_four_main", "default_three_main"]);
     assert_eq!(a.containers(), ["default_one_main"]);
     a.start();
+    a.machine.api().wait_ready();
     let expected = [row("four", &b), row("one", &a), row("three", &b)];
     eventually("whoever was away sees all", LONG, || match a.shown()? {
         shown if shown == expected => Ok(()),
