@@ -1,8 +1,9 @@
 //! Which pod and which of its containers a request about one is for.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mkube_messages::objects::StoredObject;
+use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
 use mkube_model::neighbours::pod_logs::ContainerRef;
 use mkube_model::status::Status;
 use serde_json::Value;
@@ -18,13 +19,22 @@ pub fn pod(parts: &HttpParts, target: &Target) -> Result<Arc<StoredObject>, Stat
     if !parts.objects.is_here(&target.kind.id(), &key) {
         let pod = object.value();
         let node = target.kind.home.of(&pod).unwrap_or("that is not known yet");
-        let why = format!(
-            "pod {} runs on node {node}: its containers' output is read through the API of that node",
-            key.name
-        );
+        let its = api_of(parts, &view, node).map_or_else(String::new, |address| format!(", http://{address}"));
+        let why = format!("pod {} runs on node {node}: ask the API of that node for its containers{its}", key.name);
         return Err(Status::bad_request(why));
     }
     Ok(object.clone())
+}
+
+/// Where the API of a node listens, as its Node says.
+fn api_of(parts: &HttpParts, view: &ObjectsView, node: &str) -> Option<String> {
+    let nodes = parts.objects.kinds().named("Node")?.id();
+    let node = view.get(&nodes, &ObjectKey::new("", node))?.value();
+    let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port")?.as_u64().filter(|port| *port > 0)?;
+    let addresses = node.pointer("/status/addresses")?.as_array()?;
+    let of = |kind: &str| addresses.iter().find(|one| one["type"] == kind)?["address"].as_str();
+    let ip: IpAddr = of("ExternalIP").or_else(|| of("InternalIP"))?.parse().ok()?;
+    Some(SocketAddr::new(ip, u16::try_from(port).ok()?).to_string())
 }
 
 /// The container of a request: the one it names, or the only one.

@@ -42,6 +42,8 @@ pub struct GeneratedParts {
     pub write: Door<WriteObject>,
     /// Name of the node.
     pub node_name: String,
+    /// Controllers of other nodes may use the same store.
+    pub shared: bool,
 }
 
 /// See the room's card.
@@ -99,7 +101,8 @@ impl GeneratedActor {
         let complete = view.is_complete();
         // While the store is away only what is missing is made: name servers that are to start first need it.
         let may_be = |action: &Action| complete || matches!(action, Action::CreateNamespace(_) | Action::Create(..));
-        for action in decide(&self.wanted, &self.found, home).into_iter().filter(may_be) {
+        let shared = self.parts.shared.then_some(self.parts.node_name.as_str());
+        for action in decide(&self.wanted, &self.found, shared, home).into_iter().filter(may_be) {
             match self.not_before.get(&action.subject()) {
                 Some(at) => wake = wake.min(*at),
                 None => {

@@ -6,8 +6,9 @@ use mkube_messages::ipam::NetworksView;
 use mkube_messages::objects::{ObjectKey, StoredObject};
 use mkube_model::generated::{
     CONSOLE_CONFIG, CONSOLE_CONFIG_KEY, CONSOLE_NAMESPACE, DNS_CONFIG, DNS_CONFIG_KEY, GENERATED, generated_key,
-    is_kept_by_its_owner,
+    is_kept_by_its_owner, name_for_node,
 };
+use mkube_model::kinds::NODE_ANNOTATION;
 use mkube_model::metadata;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::network::Network;
@@ -37,6 +38,8 @@ pub struct Found {
     deleting: bool,
     kept_by_its_owner: bool,
     note: Option<String>,
+    /// The node whose it is, where nodes share a store.
+    node: Option<String>,
     value: Option<String>,
     /// It holds more than what mkube writes.
     holds_more: bool,
@@ -53,6 +56,7 @@ impl Found {
             deleting: object.is_deleting(),
             kept_by_its_owner: is_kept_by_its_owner(&map),
             note: metadata::annotation(&map, GENERATED).map(str::to_owned),
+            node: metadata::annotation(&map, NODE_ANNOTATION).map(str::to_owned),
             value: map["data"][data_key].as_str().map(str::to_owned),
             holds_more: keys("data").chain(keys("binaryData")).any(|key| key != data_key),
         })
@@ -118,22 +122,50 @@ pub fn wanted(networks: &NetworksView, node: &str) -> BTreeMap<ObjectKey, Wanted
     wanted
 }
 
-/// What to write, at most once for each subject. Networks and objects must have been read.
+/// Under which names this node has what it wants. Of several nodes that share a store and have networks of the same name, who is first
+/// has the plain name and keeps it; whoever once got a name of its own keeps that, for its pods know it by it.
+fn named<'w>(
+    wanted: &'w BTreeMap<ObjectKey, Wanted>,
+    found: &BTreeMap<ObjectKey, Found>,
+    node: &str,
+) -> BTreeMap<ObjectKey, &'w Wanted> {
+    let of = |key: &ObjectKey| found.get(key).and_then(|one| one.node.as_deref());
+    let name = |plain: &ObjectKey| {
+        let own = ObjectKey::new(plain.namespace.as_str(), name_for_node(&plain.name, node));
+        let is_taken = of(plain).is_some_and(|its| its != node);
+        if is_taken || of(&own) == Some(node) { own } else { plain.clone() }
+    };
+    wanted.iter().map(|(key, one)| (name(key), one)).collect()
+}
+
+/// What to write, at most once for each subject. Networks and objects must have been read. `shared`: this node, where others may use
+/// the same store.
 pub fn decide(
     wanted: &BTreeMap<ObjectKey, Wanted>,
     found: &BTreeMap<ObjectKey, Found>,
+    shared: Option<&str>,
     home: impl Fn(&str) -> Option<Home>,
 ) -> Vec<Action> {
+    let wanted = match shared {
+        Some(node) => named(wanted, found, node),
+        None => wanted.iter().map(|(key, one)| (key.clone(), one)).collect(),
+    };
     let mut actions = Vec::new();
-    for (key, one) in wanted {
+    for (key, one) in &wanted {
         match (home(&key.namespace), found.get(key)) {
             (None, _) if one.with_namespace => actions.push(Action::CreateNamespace(key.namespace.clone())),
             (None | Some(Home::Leaving), _) => {}
-            (Some(Home::There), None) => actions.push(Action::Create(key.clone(), body(one))),
+            (Some(Home::There), None) => actions.push(Action::Create(key.clone(), body(one, shared))),
             (Some(Home::There), Some(found)) => {
                 let same = found.value.as_ref() == Some(&one.text) && found.note.as_ref() == Some(&one.note);
+                let same = same && (shared.is_none() || found.node.as_deref() == shared);
                 if !same && !found.deleting && !found.kept_by_its_owner {
-                    actions.push(Action::Patch(key.clone(), body(one)));
+                    let mut body = body(one, shared);
+                    if shared.is_some() {
+                        // Somebody else may be about to make it his.
+                        body["metadata"]["resourceVersion"] = json!(found.revision.to_string());
+                    }
+                    actions.push(Action::Patch(key.clone(), body));
                 }
             }
         }
@@ -141,12 +173,16 @@ pub fn decide(
     for (key, one) in found {
         // Known by the note that mkube gave it here: a copy elsewhere carries the note of another network.
         let ours = one.note.as_deref() == Some(note_of_network(&key.namespace).as_str());
+        let ours = ours && (shared.is_none() || one.node.as_deref() == shared);
         let Some(data_key) = generated_key(&key.namespace, &key.name) else { continue };
         if wanted.contains_key(key) || !ours || one.deleting {
             continue;
         }
         actions.push(if one.holds_more {
-            let nothing = json!({"metadata": {"annotations": {GENERATED: null}}, "data": {data_key: null}});
+            let mut nothing = json!({"metadata": {"annotations": {GENERATED: null}}, "data": {data_key: null}});
+            if shared.is_some() {
+                nothing["metadata"]["annotations"][NODE_ANNOTATION] = Value::Null;
+            }
             Action::Patch(key.clone(), nothing)
         } else {
             Action::Delete(key.clone(), one.uid.clone(), one.revision)
@@ -156,6 +192,10 @@ pub fn decide(
 }
 
 /// As a new object, and as a patch that leaves what else is there.
-fn body(one: &Wanted) -> Value {
-    json!({"metadata": {"annotations": {GENERATED: one.note}}, "data": {one.data_key: one.text}})
+fn body(one: &Wanted, shared: Option<&str>) -> Value {
+    let mut body = json!({"metadata": {"annotations": {GENERATED: one.note}}, "data": {one.data_key: one.text}});
+    if let Some(node) = shared {
+        body["metadata"]["annotations"][NODE_ANNOTATION] = json!(node);
+    }
+    body
 }

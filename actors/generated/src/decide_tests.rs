@@ -56,24 +56,24 @@ fn every_network_with_a_name_server_gets_its_file_and_then_nothing_is_written() 
     bare.names.server = None;
     let view = networks(&[network("gt", "10.0.0.0/24"), network("g10", "10.1.0.0/24"), bare]);
     let wanted = wanted(&view, "rose1");
-    let actions = decide(&wanted, &BTreeMap::new(), there);
+    let actions = decide(&wanted, &BTreeMap::new(), None, there);
     let keys: Vec<String> = actions.iter().map(|action| action.subject().to_string()).collect();
     assert_eq!(keys, ["g10/dns-config", "gt/dns-config", "infra/mkube-console-config"]);
     assert!(actions.iter().all(|action| matches!(action, Action::Create(..))), "{actions:?}");
-    assert_eq!(decide(&wanted, &after(&actions), there), []);
+    assert_eq!(decide(&wanted, &after(&actions), None, there), []);
 }
 
 #[test]
 fn a_namespace_is_made_for_a_network_and_not_for_a_console_that_nobody_has() {
     let wanted = wanted(&two(), "rose1");
     let home = |name: &str| (name == "gt").then_some(Home::Leaving);
-    assert_eq!(decide(&wanted, &BTreeMap::new(), home), [Action::CreateNamespace("g10".into())]);
+    assert_eq!(decide(&wanted, &BTreeMap::new(), None, home), [Action::CreateNamespace("g10".into())]);
 }
 
 #[test]
 fn what_another_controller_wrote_is_adopted_and_what_a_client_edits_is_put_back() {
     let wanted = wanted(&two(), "rose1");
-    let first = after(&decide(&wanted, &BTreeMap::new(), there));
+    let first = after(&decide(&wanted, &BTreeMap::new(), None, there));
     let note = json!({"vkube.io/generated": wanted[&ObjectKey::new("gt", "dns-config")].note});
     for edited in [
         json!({"data": {"microdns.toml": "of another controller"}}),
@@ -82,7 +82,7 @@ fn what_another_controller_wrote_is_adopted_and_what_a_client_edits_is_put_back(
     ] {
         let mut found = first.clone();
         found.extend([map("gt", "dns-config", &edited)]);
-        let actions = decide(&wanted, &found, there);
+        let actions = decide(&wanted, &found, None, there);
         let [Action::Patch(key, patch)] = actions.as_slice() else { panic!("{edited}: {actions:?}") };
         assert_eq!(key.to_string(), "gt/dns-config");
         assert!(patch["data"]["microdns.toml"].as_str().is_some_and(|text| text.contains("microdns-gt")));
@@ -93,21 +93,21 @@ fn what_another_controller_wrote_is_adopted_and_what_a_client_edits_is_put_back(
 fn an_owner_who_says_so_writes_the_file_himself() {
     let wanted = wanted(&two(), "rose1");
     let own = json!({"metadata": {"annotations": {"vkube.io/generated": "false"}}, "data": {"microdns.toml": "own"}});
-    let mut found = after(&decide(&wanted, &BTreeMap::new(), there));
+    let mut found = after(&decide(&wanted, &BTreeMap::new(), None, there));
     found.extend([map("gt", "dns-config", &own)]);
-    assert_eq!(decide(&wanted, &found, there), []);
+    assert_eq!(decide(&wanted, &found, None, there), []);
     let nothing = self::wanted(&networks(&[]), "rose1");
-    let left: Vec<ObjectKey> = decide(&nothing, &found, there).iter().map(Action::subject).collect();
+    let left: Vec<ObjectKey> = decide(&nothing, &found, None, there).iter().map(Action::subject).collect();
     assert_eq!(left, [ObjectKey::new("g10", "dns-config")], "nor does it go with the network");
 }
 
 #[test]
 fn a_file_goes_with_its_network_and_nothing_else_goes_along() {
-    let before = after(&decide(&wanted(&two(), "rose1"), &BTreeMap::new(), there));
+    let before = after(&decide(&wanted(&two(), "rose1"), &BTreeMap::new(), None, there));
     let now = wanted(&networks(&[network("gt", "10.0.0.0/24")]), "rose1");
     let gone = ObjectKey::new("g10", "dns-config");
     let of_g10 = |found: &BTreeMap<ObjectKey, Found>| -> Vec<Action> {
-        decide(&now, found, there).into_iter().filter(|action| action.subject() == gone).collect()
+        decide(&now, found, None, there).into_iter().filter(|action| action.subject() == gone).collect()
     };
     assert_eq!(of_g10(&before), [Action::Delete(gone.clone(), "u".into(), 7)]);
     // What somebody else put into it stays.
@@ -126,5 +126,65 @@ fn a_file_goes_with_its_network_and_nothing_else_goes_along() {
     let copy = json!({"metadata": {"annotations": note}, "data": {"microdns.toml": "x"}});
     copied.extend([map("elsewhere", "dns-config", &copy)]);
     let elsewhere = ObjectKey::new("elsewhere", "dns-config");
-    assert!(decide(&now, &copied, there).iter().all(|action| action.subject() != elsewhere));
+    assert!(decide(&now, &copied, None, there).iter().all(|action| action.subject() != elsewhere));
+}
+
+/// Everything `actions` say is done.
+fn done(found: &mut BTreeMap<ObjectKey, Found>, actions: &[Action]) {
+    for action in actions {
+        if let Action::Delete(key, ..) = action {
+            found.remove(key);
+        }
+    }
+    found.extend(after(actions));
+}
+
+#[test]
+fn two_nodes_with_networks_of_one_name_write_two_files_and_take_away_their_own() {
+    let (theirs, ours) = (wanted(&two(), "a"), wanted(&networks(&[network("gt", "10.9.0.0/24")]), "b"));
+    let mut found = BTreeMap::new();
+    // A single site had them before it shared its store: they are its own when it starts again.
+    done(&mut found, &decide(&theirs, &BTreeMap::new(), None, there));
+    for _ in 0..3 {
+        for (node, wanted) in [("a", &theirs), ("b", &ours)] {
+            let actions = decide(wanted, &found, Some(node), there);
+            done(&mut found, &actions);
+        }
+    }
+    let keys: Vec<String> = found.keys().map(ToString::to_string).collect();
+    assert_eq!(
+        keys,
+        [
+            "g10/dns-config",
+            "gt/dns-config",
+            "gt/dns-config.b",
+            "infra/mkube-console-config",
+            "infra/mkube-console-config.b"
+        ]
+    );
+    for (node, wanted) in [("a", &theirs), ("b", &ours)] {
+        assert_eq!(decide(wanted, &found, Some(node), there), [], "{node} is content");
+    }
+    // One of them goes, and the other keeps its name: pods know the file by it.
+    let nothing = wanted(&networks(&[]), "a");
+    let going = decide(&nothing, &found, Some("a"), there);
+    let gone: Vec<String> = going.iter().map(|action| action.subject().to_string()).collect();
+    assert_eq!(gone, ["g10/dns-config", "gt/dns-config"]);
+    for key in going.iter().map(Action::subject) {
+        found.remove(&key);
+    }
+    assert_eq!(decide(&ours, &found, Some("b"), there), []);
+}
+
+#[test]
+fn a_file_that_nobody_has_made_his_is_made_so_only_as_it_was_read() {
+    let wanted = wanted(&networks(&[network("gt", "10.0.0.0/24")]), "a");
+    let found = after(&decide(&wanted, &BTreeMap::new(), None, there));
+    let actions = decide(&wanted, &found, Some("a"), there);
+    assert!(!actions.is_empty());
+    for action in actions {
+        let Action::Patch(_, body) = &action else { panic!("{action:?}") };
+        assert_eq!(body["metadata"]["resourceVersion"], "7", "{body}");
+        assert_eq!(body["metadata"]["annotations"]["vkube.io/node"], "a");
+    }
 }

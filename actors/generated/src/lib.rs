@@ -2,6 +2,7 @@
 //!
 //! GeneratedActor
 //! Owns     `<network>/dns-config` of every network with a zone and a name server, `infra/mkube-console-config`.
+//!          Where several nodes share a store and another has that name already: with `.<node>` behind it.
 //! Asks     ObjectsActor.   Answers  nobody.   Tells  nobody.
 //! Ticks    every minute at the latest; else it wakes when networks or objects change.
 //! Rebuilds from networks and objects, before it decides anything.

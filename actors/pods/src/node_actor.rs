@@ -3,6 +3,7 @@
 //! Answers  nothing.                                      Tells  RecordEvent.
 //! Ticks    every 10 s: says whether the device answers, when that changed.   Rebuilds  from the published objects.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct NodeParts {
     pub clock: Arc<dyn WallClock>,
     /// Name and address.
     pub settings: Arc<PlanSettings>,
+    /// Where this node's API listens, if it does.
+    pub api: Option<SocketAddr>,
     /// Version of mkube.
     pub version: &'static str,
 }
@@ -201,12 +204,17 @@ impl NodeActor {
         });
         let drained = self.parts.gates.borrow().drain.map(|drain| drained(drain, before, &now));
         let conditions: Vec<Value> = [ready].into_iter().chain(drained).collect();
+        let mut addresses = vec![
+            json!({"type": "InternalIP", "address": self.parts.settings.host_ip}),
+            json!({"type": "Hostname", "address": self.parts.settings.node_name}),
+        ];
+        // One that listens on all of them is reached under that of the device.
+        if let Some(api) = self.parts.api.filter(|api| !api.ip().is_unspecified()) {
+            addresses.push(json!({"type": "ExternalIP", "address": api.ip().to_string()}));
+        }
         json!({
             "conditions": conditions,
-            "addresses": [
-                {"type": "InternalIP", "address": self.parts.settings.host_ip},
-                {"type": "Hostname", "address": self.parts.settings.node_name},
-            ],
+            "addresses": addresses,
             "capacity": amounts,
             "allocatable": amounts,
             "nodeInfo": {
@@ -216,7 +224,7 @@ impl NodeActor {
                 "kubeletVersion": format!("v1.32.0+mkube-{}", self.parts.version),
                 "osImage": format!("RouterOS {}", resource.version),
             },
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}},
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.parts.api.map_or(0, |api| api.port())}},
         })
     }
 }

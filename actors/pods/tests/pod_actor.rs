@@ -157,6 +157,7 @@ async fn the_node_is_made_once_and_says_when_the_device_goes_and_comes() {
         event: Doorway::new("nobody", 1).door(),
         clock: Arc::new(FakeClock::default()),
         settings: settings(),
+        api: Some("192.0.2.7:8082".parse().expect("a literal")),
         version: "0",
     })
     .start();

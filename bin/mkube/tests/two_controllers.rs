@@ -1,5 +1,6 @@
 //! Two controllers, one device, one NATS: one drives and the other stands by, whatever happens to whom. Each reaches the device and
-//! NATS over wires of its own, on which is noted who asked the device for what.
+//! NATS over wires of its own, on which is noted who asked the device for what. And two controllers of two devices on one NATS: each
+//! drives its own, and shows all.
 
 mod dev;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 use dev::http::Http;
 use dev::process::Running;
 use dev::wire::Wire;
-use dev::{Machine, SOON, binary, eventually, free_address, pause, pod};
+use dev::{Machine, SOON, binary, container_status, eventually, free_address, pause, pod, real_containers, shell};
 use mkube_nats_server_fixture::NatsServer;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -276,4 +277,148 @@ fn a_holder_that_ends_gives_the_device_away_and_one_alone_drives_without_nats() 
     let container = pair._machine.host_api().get("/container")[0][".id"].clone();
     pair._machine.host_api().post("/container/stop", &json!({".id": container}));
     pair.b.first_change_after(killed);
+}
+
+/// A device with a controller of its own. Processes first: they end before their machine does.
+struct Site {
+    serve: Option<Running>,
+    _host: Running,
+    machine: Machine,
+    node: &'static str,
+    config: std::path::PathBuf,
+}
+
+impl Site {
+    fn new(node: &'static str, engine: &str, nats: &NatsServer) -> Self {
+        let machine = Machine::new(&format!("devices-{node}"));
+        machine.image("hello:latest");
+        let host = machine.host(engine, &[]);
+        let mut config = machine.config();
+        config["nodeName"] = json!(node);
+        config["nats"] = json!({"url": nats.url()});
+        config["store"]["kind"] = json!("nats");
+        let config = machine.write("config.yaml", &config.to_string());
+        let mut site = Self { serve: None, _host: host, machine, node, config };
+        site.start();
+        site
+    }
+
+    fn start(&mut self) {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--config"]).arg(&self.config);
+        self.serve = Some(Running::start(command));
+    }
+
+    /// A pod that says where it is, made through this node's API.
+    #[track_caller]
+    fn make(&self, name: &str, spec: Value) {
+        let mut pod = shell(name, "hostname; exec sleep 100000", spec);
+        pod["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
+        self.machine.api().create(&pod);
+    }
+
+    /// What this device has.
+    #[track_caller]
+    fn containers(&self) -> Vec<String> {
+        let rows = self.machine.host_api().get("/container");
+        let rows = rows.as_array().expect("rows").iter();
+        let mut names: Vec<String> = rows.map(|row| row["name"].as_str().unwrap_or_default().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Name, node and address of every pod, as this API shows them; none that does not run.
+    fn shown(&self) -> Result<Vec<(String, String, String)>, String> {
+        let list = self.machine.api().page("/api/v1/pods")?;
+        let list: Value = serde_json::from_str(&list).map_err(|error| error.to_string())?;
+        let row = |pod: &Value| {
+            let text = |at: &str| pod.pointer(at).and_then(Value::as_str).map(str::to_owned);
+            let runs = pod["status"]["phase"] == "Running";
+            let row = Some((text("/metadata/name")?, text("/spec/nodeName")?, text("/status/podIP")?)).filter(|_| runs);
+            row.map(|(name, node, ip)| (name, node, ip.rsplit_once('.').map_or(ip.clone(), |(net, _)| net.to_owned())))
+        };
+        list["items"].as_array().expect("pods").iter().map(|pod| row(pod).ok_or_else(|| pod.to_string())).collect()
+    }
+
+    fn console(&self, name: &str) -> Result<String, String> {
+        let map = self.machine.api().page(&format!("/api/v1/namespaces/infra/configmaps/{name}"))?;
+        let map: Value = serde_json::from_str(&map).map_err(|error| error.to_string())?;
+        map["data"]["config.yaml"].as_str().map(str::to_owned).ok_or_else(|| map.to_string())
+    }
+}
+
+#[test]
+fn two_devices_on_one_nats_have_their_own_pods_and_each_controller_shows_all() {
+    let engine = if real_containers("two devices with real containers") { "linux" } else { "simulated" };
+    let nats = NatsServer::start();
+    let mut a = Site::new("a", engine, &nats);
+    let mut b = Site::new("b", engine, &nats);
+    for site in [&a, &b] {
+        site.machine.api().wait_ready();
+    }
+    a.make("one", json!({}));
+    b.make("two", json!({}));
+    // Asked of one and meant for the other.
+    a.make("three", json!({"nodeName": "b"}));
+    let row = |name: &str, site: &Site| (name.to_owned(), site.node.to_owned(), site.machine.prefix.clone());
+    let expected = [row("one", &a), row("three", &b), row("two", &b)];
+    for site in [&a, &b] {
+        eventually("all pods are shown where they run", LONG, || match site.shown()? {
+            shown if shown == expected => Ok(()),
+            shown => Err(format!("{}: {shown:?}", site.node)),
+        });
+    }
+    assert_eq!(a.containers(), ["default_one_main"]);
+    assert_eq!(b.containers(), ["default_three_main", "default_two_main"]);
+
+    // What a container wrote is read where it runs; elsewhere one is told where that is.
+    let log = |site: &Site, name: &str| site.machine.api().page(&format!("/api/v1/namespaces/default/pods/{name}/log"));
+    let elsewhere = log(&a, "two").expect_err("it is not here");
+    let address = b.machine.listen.as_str();
+    assert!(elsewhere.starts_with("400") && elsewhere.contains("node b") && elsewhere.contains(address), "{elsewhere}");
+    if engine == "linux" {
+        eventually("its own output", SOON, || match log(&b, "two")? {
+            text if text == "two\n" => Ok(()),
+            text => Err(text),
+        });
+    }
+
+    // Networks of one name, and each has its file.
+    let consoles = |a: &Site, b: &Site| -> Result<[String; 2], String> {
+        let plain = a.console("mkube-console-config")?;
+        let whose = ["a", "b"].into_iter().find(|node| plain.contains(&format!("name: \"{node}\"")));
+        let other = if whose == Some("a") { "b" } else { "a" };
+        let own = b.console(&format!("mkube-console-config.{other}"))?;
+        if own.contains(&format!("name: \"{other}\"")) { Ok([plain, own]) } else { Err(format!("{plain}\n{own}")) }
+    };
+    let before = eventually("a file for each", LONG, || consoles(&a, &b));
+
+    // Deleted from the other side.
+    a.machine.api().delete("two");
+    eventually("it is gone where it ran", LONG, || match b.containers() {
+        left if left == ["default_three_main"] => Ok(()),
+        left => Err(format!("{left:?}")),
+    });
+
+    // One dies, and the other goes on, with its own.
+    let id = |site: &Site, name: &str| {
+        let status = container_status(&site.machine.api().pod(name), "main");
+        [status["containerID"].clone(), status["restartCount"].clone()]
+    };
+    let ran = id(&a, "one");
+    a.serve.take().expect("it runs").kill();
+    b.make("four", json!({}));
+    b.machine.api().wait_running("four");
+    assert_eq!(b.containers(), ["default_four_main", "default_three_main"]);
+    assert_eq!(a.containers(), ["default_one_main"]);
+    a.start();
+    a.machine.api().wait_ready();
+    let expected = [row("four", &b), row("one", &a), row("three", &b)];
+    eventually("whoever was away sees all", LONG, || match a.shown()? {
+        shown if shown == expected => Ok(()),
+        shown => Err(format!("{shown:?}")),
+    });
+    assert_eq!(id(&a, "one"), ran, "nobody touched it");
+    assert_eq!(consoles(&a, &b), Ok(before));
+    b.serve.take().expect("it runs").kill();
 }

@@ -23,11 +23,16 @@ pub const CONSOLE_NAMESPACE: &str = "infra";
 
 /// The key mkube writes in a ConfigMap of this name, if it writes one.
 pub fn generated_key(namespace: &str, name: &str) -> Option<&'static str> {
-    match name {
+    match name.split_once('.').map_or(name, |(plain, _)| plain) {
         DNS_CONFIG => Some(DNS_CONFIG_KEY),
         CONSOLE_CONFIG if namespace == CONSOLE_NAMESPACE => Some(CONSOLE_CONFIG_KEY),
         _ => None,
     }
+}
+
+/// What a ConfigMap of this name is called for a node that shares its store with another, which has the name already.
+pub fn name_for_node(plain: &str, node: &str) -> String {
+    format!("{plain}.{node}")
 }
 
 /// Whether the owner of a ConfigMap wants to write it himself.

@@ -1,5 +1,6 @@
 //! Floors 3 and 4: the roster of pods, and who decides.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ pub fn roster(wires: &Wires, disk: Arc<dyn SharedDisk>, restarts: RestartRules) 
     ChildSpec::actor("roster", RestartRule::Permanent, way, move |_| PodsActor::new(parts.clone())).done()
 }
 
-pub fn node(wires: &Wires) -> ChildSpec {
+pub fn node(wires: &Wires, api: Option<SocketAddr>) -> ChildSpec {
     let parts = NodeParts {
         kind: wires.kind("Node"),
         objects: wires.objects(),
@@ -81,6 +82,7 @@ pub fn node(wires: &Wires) -> ChildSpec {
         event: bell(&wires.ways.objects),
         clock: wires.clock.clone(),
         settings: wires.plan.clone(),
+        api,
         version: VERSION,
     };
     let way = Doorway::new("node", bounds::NOBODY_ASKS);
@@ -174,7 +176,7 @@ pub fn jobs(wires: &Wires) -> ChildSpec {
     ChildSpec::actor("jobs", RestartRule::Permanent, way, move |_| JobsActor::new(parts.clone())).done()
 }
 
-pub fn generated(wires: &Wires) -> ChildSpec {
+pub fn generated(wires: &Wires, shared: bool) -> ChildSpec {
     let parts = GeneratedParts {
         config_maps: wires.kind("ConfigMap"),
         namespaces: wires.kind("Namespace"),
@@ -182,6 +184,7 @@ pub fn generated(wires: &Wires) -> ChildSpec {
         networks: wires.views.networks.1.clone(),
         write: door(Floor::Decider, &wires.ways.objects),
         node_name: wires.plan.node_name.clone(),
+        shared,
     };
     let way = Doorway::new("generated", bounds::NOBODY_ASKS);
     ChildSpec::actor("generated", RestartRule::Permanent, way, move |_| GeneratedActor::new(parts.clone())).done()

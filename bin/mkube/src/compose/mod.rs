@@ -208,6 +208,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
         None => router,
     };
     let notify_secret = settings.notify_secret.clone();
+    let api = settings.listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
@@ -247,14 +248,14 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
                 "deciders",
                 vec![
                     deciders::roster(&wires, disk.clone(), settings.restarts),
-                    deciders::node(&wires),
+                    deciders::node(&wires, api),
                     deciders::order(&wires, settings.order),
                     deciders::volumes(&wires, disk),
                     deciders::boot(&wires, settings.boot_manifest, settings.manifests),
                     deciders::rollouts(&wires, settings.rollouts),
                     deciders::deployments(&wires),
                     deciders::jobs(&wires),
-                    deciders::generated(&wires),
+                    deciders::generated(&wires, settings.shared_store),
                     deciders::forwards(&wires, resolver),
                     deciders::watchdog(&wires, prober, exec(wires.device()), settings.watchdog_interval),
                     deciders::consistency(&wires, settings.consistency),

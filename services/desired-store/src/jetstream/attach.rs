@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_nats::jetstream;
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{Revision, StoreKey};
 
@@ -11,9 +12,12 @@ use super::compare::{Found, Stream, Verdict, compare_keys, compare_streams};
 use super::publish::{Publication, Word, publish};
 use super::session::{self, Incoming, Session};
 use super::snapshot::{Batch, Entry, Known, Mark, Waiting};
+use super::state::State;
 
 /// Changes that are told before the word on them is awaited.
 const TOGETHER: usize = 256;
+/// How often it begins anew because a server has to be rid of something first.
+const BEGINNINGS: usize = 3;
 /// A key nobody uses: deletions of it use up revisions.
 const USED_UP: &str = "mkube-revisions-used-up";
 
@@ -33,6 +37,16 @@ impl From<String> for Failure {
 
 /// Connects, reads, compares, takes over and tells what waits. Afterwards `incoming` has everything that happened since.
 pub(crate) async fn attach(inner: &Arc<Inner>) -> Result<(Arc<Session>, Incoming), Failure> {
+    for _ in 0..BEGINNINGS {
+        if let Some(attached) = begin(inner).await? {
+            return Ok(attached);
+        }
+    }
+    Err(Failure::Away("connected to NATS, which forgets again what was put back".to_owned()))
+}
+
+/// Attaches; none: something is to be taken away first, and a server that takes away passes over what consumers did not get yet.
+async fn begin(inner: &Arc<Inner>) -> Result<Option<(Arc<Session>, Incoming)>, Failure> {
     let buckets = &inner.options.buckets;
     let session = Arc::new(session::open(&inner.options).await?);
     inner.say("connected to NATS, what it holds is being read");
@@ -45,14 +59,19 @@ pub(crate) async fn attach(inner: &Arc<Inner>) -> Result<(Arc<Session>, Incoming
     });
     compare_streams(&marks, &streams).map_err(Failure::Older)?;
     session::make(&session, &inner.options, &mut streams).await?;
+    clear_the_way(inner, &session).await?;
     let (incoming, found) = session::read_all(&session, buckets).await?;
 
     let _turn = inner.turn.clone().lock_owned().await;
     // What is behind is compared by its values as well, so all of them have to be in the file.
     inner.flush().await.map_err(|fault| fault.to_string())?;
     let streams = streams.into_iter().filter_map(|(bucket, stream)| Some((bucket, stream?))).collect();
-    take_over(inner, &session, &streams, found).await?;
-    replay(inner, &session).await?;
+    if take_over(inner, &session, &streams, found).await? == Next::Anew {
+        return Ok(None);
+    }
+    if replay(inner, &session).await? == Next::Anew {
+        return Ok(None);
+    }
     if session.is_over() {
         return Err(Failure::Away("the connection to NATS was lost".to_owned()));
     }
@@ -62,17 +81,46 @@ pub(crate) async fn attach(inner: &Arc<Inner>) -> Result<(Arc<Session>, Incoming
         state.older = false;
         state.set_stale(None);
     });
-    Ok((session, incoming))
+    Ok(Some((session, incoming)))
 }
 
-/// What the store holds is what is known from now on. What it has lost of the end of a stream waits to be told again.
+/// What comes after a step.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// The next one.
+    On,
+    /// Everything anew.
+    Anew,
+}
+
+/// Takes away what stands where something newer was lost. nats-server 2.9 reads the blocks of a stream in the order of their names
+/// when it starts: where the two newest changes of a key lie in block 9 and in block 10 it takes away the newer one, does not find
+/// the older one any more when it is asked for the last, and takes away at once what is written next. 2.10 does not.
+async fn clear_the_way(inner: &Inner, session: &Session) -> Result<(), Failure> {
+    let behind = inner.with(|state| {
+        let behind = state.waiting.iter().filter(|(_, waiting)| waiting.went_back);
+        behind.map(|(at, waiting)| (at.clone(), waiting.based)).collect::<Vec<_>>()
+    });
+    let context = jetstream::new(session.connection.client.clone());
+    for (at, based) in behind {
+        let stream = context.get_stream_no_info(format!("KV_{}", at.bucket)).await;
+        let stream = stream.map_err(|error| format!("bucket {} cannot be mended: {error}", at.bucket))?;
+        // Up to what is known to be there and no further: somebody may have written the key again.
+        let purging = stream.purge().filter(format!("$KV.{}.{}", at.bucket, at.key)).sequence(based + 1);
+        purging.await.map_err(|error| format!("{}/{} cannot be put back: {error}", at.bucket, at.key))?;
+    }
+    Ok(())
+}
+
+/// What the store holds is what is known from now on. What it has lost waits to be told again.
 async fn take_over(
     inner: &Arc<Inner>,
     session: &Session,
     streams: &BTreeMap<String, Stream>,
     found: BTreeMap<String, Found>,
-) -> Result<(), Failure> {
-    let mut lost: Vec<StoreKey> = Vec::new();
+) -> Result<Next, Failure> {
+    // With them whether something older is there in their place.
+    let mut lost: Vec<(StoreKey, bool)> = Vec::new();
     let mut to_use_up: Vec<(String, Revision)> = Vec::new();
     for (bucket, stream) in streams {
         let nothing = Found::new();
@@ -86,20 +134,37 @@ async fn take_over(
             Verdict::Same if stream.last == 0 => to_use_up.push((bucket.clone(), 1)),
             Verdict::Same => {}
             Verdict::Older(why) => return Err(Failure::Older(why)),
-            Verdict::TailLost(keys) => {
-                let missing = inner.with(|state| state.highest(bucket)) - stream.last;
-                tracing::warn!(%bucket, missing, keys = keys.len(), "NATS lost the newest changes of a bucket; they are put back");
-                to_use_up.push((bucket.clone(), missing));
-                lost.extend(keys);
+            Verdict::Lost { missing, keys } => {
+                tracing::warn!(%bucket, missing, keys = keys.len(), "NATS lost changes it had acknowledged; they are put back");
+                if missing > 0 {
+                    to_use_up.push((bucket.clone(), missing));
+                }
+                let went_back = |at: &StoreKey| {
+                    let was = inner.peek(|state| state.known(at)).map_or(0, |known| known.revision);
+                    was <= stream.last && found.get(bucket).is_some_and(|keys| keys.contains_key(at))
+                };
+                lost.extend(keys.into_iter().map(|at| (at.clone(), went_back(&at))));
             }
         }
     }
-    if !to_use_up.is_empty() {
+    for at in inner.with(State::take_doubted) {
+        let known = inner.peek(|state| state.known(&at));
+        let has = found.get(&at.bucket).and_then(|keys| keys.get(&at));
+        if known.is_some() && has.map(|(has, _)| *has) == known {
+            tracing::warn!(bucket = %at.bucket, key = %at.key, "NATS holds a key and does not find it; it is put back");
+            lost.push((at, true));
+        }
+    }
+    let anew = lost.iter().any(|(_, went_back)| *went_back);
+    if !to_use_up.is_empty() || !lost.is_empty() {
         wait_again(inner, lost, &found).await?;
         // A revision is given to one change only: those that were lost are used up before the next one is asked for.
         for (bucket, missing) in to_use_up {
             use_up(session, &bucket, missing).await?;
         }
+    }
+    if anew {
+        return Ok(Next::Anew);
     }
     inner.with(|state| {
         for (bucket, stream) in streams {
@@ -118,21 +183,27 @@ async fn take_over(
             state.heard(at, known, value);
         }
     });
-    inner.flush().await.map_err(|fault| Failure::Away(fault.to_string()))
+    inner.flush().await.map_err(|fault| fault.to_string())?;
+    Ok(Next::On)
 }
 
 /// Puts what the store has lost to what waits, and forgets that the store ever had it.
-async fn wait_again(inner: &Arc<Inner>, lost: Vec<StoreKey>, found: &BTreeMap<String, Found>) -> Result<(), Failure> {
+async fn wait_again(
+    inner: &Arc<Inner>,
+    lost: Vec<(StoreKey, bool)>,
+    found: &BTreeMap<String, Found>,
+) -> Result<(), Failure> {
     let values = inner.values().await.map_err(|fault| fault.to_string())?;
     let mut batch = Batch::default();
     inner.with(|state| {
-        for at in lost {
+        for (at, went_back) in lost {
             let has = found.get(&at.bucket).and_then(|keys| keys.get(&at));
             let based = has.map_or(0, |(known, _)| known.revision);
             let (is, value) = match (values.waiting.get(&at), values.known.get(&at)) {
-                (Some((waiting, value)), _) => (Waiting { based, ..*waiting }, value.clone()),
+                (Some((waiting, value)), _) => (Waiting { based, went_back, ..*waiting }, value.clone()),
                 (None, Some((known, value))) => {
-                    (Waiting { provisional: state.next_provisional(), based, live: known.live }, value.clone())
+                    let provisional = state.next_provisional();
+                    (Waiting { provisional, based, live: known.live, went_back }, value.clone())
                 }
                 (None, None) => continue,
             };
@@ -170,10 +241,11 @@ async fn use_up(session: &Session, bucket: &str, mut missing: Revision) -> Resul
 }
 
 /// Tells the store what waits, where nobody else changed the key since.
-async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
+async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<Next, Failure> {
     if inner.with(|state| state.waiting.is_empty()) {
-        return Ok(());
+        return Ok(Next::On);
     }
+    let mut next = Next::On;
     let values = inner.values().await.map_err(|fault| fault.to_string())?;
     let mut waiting: Vec<(StoreKey, (Waiting, Bytes))> = values.waiting.into_iter().collect();
     waiting.sort_by_key(|(_, (waiting, _))| waiting.provisional);
@@ -188,28 +260,35 @@ async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
                 Some((known, stored)) => known.live == waiting.live && (!known.live || stored == value),
                 None => !waiting.live,
             };
-            let is_based_on_it = now.map_or(0, |(known, _)| known.revision) == waiting.based;
+            let revision = now.map_or(0, |(known, _)| known.revision);
+            let is_based_on_it = revision == waiting.based || waiting.went_back && revision == 0;
             if is_so {
                 done.push(at.clone());
             } else if is_based_on_it {
-                to_tell.push((at, waiting, value));
+                to_tell.push((at, waiting, value, revision));
             } else {
                 lost.push(at.clone());
             }
         }
-        let publications = to_tell.iter().map(|(at, waiting, value)| Publication {
+        let publications = to_tell.iter().map(|(at, waiting, value, revision)| Publication {
             at: (*at).clone(),
             value: waiting.live.then(|| (*value).clone()),
-            expected: Some(waiting.based),
+            expected: Some(*revision),
         });
         let words = publish(&session.connection.client, publications.collect()).await;
         let mut failure = None;
-        for ((at, waiting, value), word) in to_tell.iter().zip(words) {
+        let mut not_found = Batch::default();
+        for ((at, waiting, value, revision), word) in to_tell.iter().zip(words) {
             match word {
                 Word::Made(revision) => {
                     let known = Known { revision, live: waiting.live };
                     inner.with(|state| state.made((*at).clone(), known, (*value).clone()));
                     done.push((*at).clone());
+                }
+                // It holds something there, and does not find it.
+                Word::Mismatch(Some(0)) if *revision > 0 => {
+                    let is = Waiting { based: *revision, went_back: true, ..**waiting };
+                    not_found.waiting.push(Entry { at: (*at).clone(), is, value: (*value).clone() });
                 }
                 Word::Mismatch(_) => lost.push((*at).clone()),
                 Word::Refused(why) => {
@@ -221,11 +300,17 @@ async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<(), Failure> {
             }
         }
         settle(inner, done, lost).await?;
+        if !not_found.is_empty() {
+            let waiting: Vec<_> = not_found.waiting.iter().map(|entry| (entry.at.clone(), entry.is)).collect();
+            inner.write(not_found).await.map_err(|fault| fault.to_string())?;
+            inner.with(|state| waiting.into_iter().for_each(|(at, is)| state.wait(at, is)));
+            next = Next::Anew;
+        }
         if let Some(why) = failure {
             return Err(Failure::Away(why));
         }
     }
-    Ok(())
+    Ok(next)
 }
 
 /// These wait no longer.

@@ -143,6 +143,9 @@ async fn tell(inner: &Arc<Inner>, session: &Session, changes: Vec<StoreChange>) 
         let change = &changes[nth];
         let (known, found) = inner.peek(|state| (state.known(&change.at), state.live(&change.at)));
         if last.is_some_and(|last| last != known.map_or(0, |known| known.revision)) && check(change, found).is_ok() {
+            if last == Some(0) {
+                inner.with(|state| state.doubt(change.at.clone()));
+            }
             session.fail("a bucket was changed in a way that is not told");
             inner.with(|state| state.reload());
         }

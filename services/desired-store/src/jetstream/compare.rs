@@ -27,9 +27,10 @@ pub(crate) type Found = BTreeMap<StoreKey, (Known, Bytes)>;
 pub(crate) enum Verdict {
     /// Nothing that was known is missing.
     Same,
-    /// The end of the stream is missing, as after a power loss: these keys were changed later than the stream knows.
-    TailLost(Vec<StoreKey>),
-    /// It is older, and not in a way a power loss explains: why.
+    /// Changes of these keys are missing, in this order: with the end of the stream, as after a power loss, or because the server
+    /// took away the newer of two changes when it started.
+    Lost { missing: Revision, keys: Vec<StoreKey> },
+    /// It is older, and not in a way that explains: why.
     Older(String),
 }
 
@@ -65,37 +66,32 @@ pub(crate) fn compare_keys<'a>(
     stream: Stream,
     found: &Found,
 ) -> Verdict {
-    let tail_lost = stream.last < highest;
+    let missing = highest.saturating_sub(stream.last);
     let is_behind = |(at, known): &(&StoreKey, Known)| match found.get(*at) {
         Some((found, _)) => found.revision < known.revision,
         // What marked a deletion may be cleaned up; then nothing is there, which is what it said.
         None => known.live || known.revision > stream.last,
     };
-    let behind: Vec<(&StoreKey, Known)> = known.filter(is_behind).collect();
-    if !tail_lost {
-        return match behind.iter().find(|(_, known)| known.live).or(behind.first()) {
-            None => Verdict::Same,
-            Some((at, known)) => {
-                let is = match found.get(*at) {
-                    Some((found, _)) => format!("is at {}", found.revision),
-                    None => "is not there".to_owned(),
-                };
-                let key = format!("{}/{}", at.bucket, at.key);
-                let others = behind.len() - 1;
-                Verdict::Older(format!(
-                    "{key} was at revision {} and {is}; so it is with {others} others",
-                    known.revision
-                ))
-            }
-        };
+    let mut behind: Vec<(&StoreKey, Known)> = known.filter(is_behind).collect();
+    if missing == 0 {
+        if behind.is_empty() {
+            return Verdict::Same;
+        }
+        // What vanished may have been taken away on purpose. Nobody can bring back on purpose what was before.
+        if let Some((at, known)) = behind.iter().find(|(at, _)| !found.contains_key(*at)) {
+            let others = behind.iter().filter(|(at, _)| !found.contains_key(*at)).count() - 1;
+            return Verdict::Older(format!(
+                "{}/{} was at revision {} and is not there; so it is with {others} others",
+                at.bucket, at.key, known.revision
+            ));
+        }
     }
-    if highest - stream.last > TAIL {
+    if missing > TAIL {
         let bucket = behind.first().map_or("a bucket", |(at, _)| at.bucket.as_str());
         return Verdict::Older(format!("{bucket} was at revision {highest} and is at {}", stream.last));
     }
-    let mut behind = behind;
     behind.sort_by_key(|(_, known)| known.revision);
-    Verdict::TailLost(behind.into_iter().map(|(at, _)| at.clone()).collect())
+    Verdict::Lost { missing, keys: behind.into_iter().map(|(at, _)| at.clone()).collect() }
 }
 
 #[cfg(test)]
@@ -137,15 +133,25 @@ mod tests {
     fn a_missing_end_of_the_stream_is_named_in_the_order_it_was_written_deletions_too() {
         let known = [("a", live(9)), ("b", gone(8)), ("c", live(2)), ("d", live(7))];
         let found = [("a", live(1)), ("b", live(4)), ("c", live(2))];
-        assert_eq!(verdict(&known, &found, 6), Verdict::TailLost(vec![at("d"), at("b"), at("a")]));
-        assert_eq!(verdict(&[("a", gone(9))], &[], 6), Verdict::TailLost(vec![at("a")]));
+        let lost = Verdict::Lost { missing: 3, keys: vec![at("d"), at("b"), at("a")] };
+        assert_eq!(verdict(&known, &found, 6), lost);
+        assert_eq!(verdict(&[("a", gone(9))], &[], 6), Verdict::Lost { missing: 3, keys: vec![at("a")] });
     }
 
     #[test]
-    fn keys_that_went_back_while_the_stream_did_not_are_older() {
-        for found in [&[("a", live(1)), ("b", live(4))][..], &[("b", live(4))][..]] {
-            let Verdict::Older(why) = verdict(&[("a", live(3)), ("b", live(4))], found, 9) else { panic!("{found:?}") };
-            assert!(why.contains("PODS/a was at revision 3"), "{why}");
+    fn keys_that_went_back_while_the_stream_did_not_are_lost_changes_deletions_too() {
+        let known = [("a", live(8)), ("b", live(4)), ("c", gone(7))];
+        let found = [("a", live(1)), ("b", live(4)), ("c", live(2))];
+        assert_eq!(verdict(&known, &found, 9), Verdict::Lost { missing: 0, keys: vec![at("c"), at("a")] });
+    }
+
+    #[test]
+    fn keys_that_vanished_while_the_stream_did_not_go_back_are_older() {
+        let known = [("a", live(3)), ("b", live(4)), ("c", live(5))];
+        let verdict_of = |found: &[(&str, Known)]| verdict(&known, found, 9);
+        for found in [&[("b", live(4)), ("c", live(5))][..], &[("b", live(4)), ("c", live(2))][..]] {
+            let Verdict::Older(why) = verdict_of(found) else { panic!("{found:?}") };
+            assert!(why.contains("PODS/a was at revision 3 and is not there; so it is with 0 others"), "{why}");
         }
         assert!(matches!(verdict(&[("a", live(TAIL + 2))], &[], 1), Verdict::Older(_)));
     }

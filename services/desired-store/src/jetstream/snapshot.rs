@@ -45,6 +45,8 @@ pub(crate) struct Waiting {
     pub(crate) based: Revision,
     /// It is a value; else a deletion.
     pub(crate) live: bool,
+    /// The store had it and holds what was before it again: that goes out of the way before it is told.
+    pub(crate) went_back: bool,
 }
 
 /// A change as it goes into the file.
@@ -189,7 +191,7 @@ impl Snapshot {
                     }
                     let mut known = write.open_table(KNOWN)?;
                     for entry in &batch.known {
-                        let stored = encode(entry.is.revision, &flagged(entry.is.live, &entry.value));
+                        let stored = encode(entry.is.revision, &flagged(u8::from(entry.is.live), &entry.value));
                         known.insert(pair(&entry.at), stored.as_slice())?;
                     }
                     for at in &batch.forgotten {
@@ -200,7 +202,8 @@ impl Snapshot {
                         waiting.remove(pair(at))?;
                     }
                     for entry in &batch.waiting {
-                        let inner = encode(entry.is.based, &flagged(entry.is.live, &entry.value));
+                        let flags = u8::from(entry.is.live) | (u8::from(entry.is.went_back) << 1);
+                        let inner = encode(entry.is.based, &flagged(flags, &entry.value));
                         waiting.insert(pair(&entry.at), encode(entry.is.provisional, &inner).as_slice())?;
                     }
                     if let Some(used) = batch.provisional {
@@ -219,27 +222,27 @@ fn pair(at: &StoreKey) -> (&str, &str) {
     (at.bucket.as_str(), at.key.as_str())
 }
 
-fn flagged(live: bool, value: &[u8]) -> Vec<u8> {
+fn flagged(flags: u8, value: &[u8]) -> Vec<u8> {
     let mut flagged = Vec::with_capacity(1 + value.len());
-    flagged.push(u8::from(live));
+    flagged.push(flags);
     flagged.extend_from_slice(value);
     flagged
 }
 
-fn unflagged(stored: &Bytes, rest: &[u8]) -> Option<(bool, Bytes)> {
-    let (flag, value) = rest.split_first()?;
-    Some((*flag == 1, stored.slice_ref(value)))
+fn unflagged(stored: &Bytes, rest: &[u8]) -> Option<(u8, Bytes)> {
+    let (flags, value) = rest.split_first()?;
+    Some((*flags, stored.slice_ref(value)))
 }
 
 pub(crate) fn read_known(stored: &Bytes) -> Option<(Known, Bytes)> {
     let (revision, rest) = decode(stored)?;
-    let (live, value) = unflagged(stored, rest)?;
-    Some((Known { revision, live }, value))
+    let (flags, value) = unflagged(stored, rest)?;
+    Some((Known { revision, live: flags & 1 == 1 }, value))
 }
 
 pub(crate) fn read_waiting(stored: &Bytes) -> Option<(Waiting, Bytes)> {
     let (provisional, rest) = decode(stored)?;
     let (based, rest) = decode(rest)?;
-    let (live, value) = unflagged(stored, rest)?;
-    Some((Waiting { provisional, based, live }, value))
+    let (flags, value) = unflagged(stored, rest)?;
+    Some((Waiting { provisional, based, live: flags & 1 == 1, went_back: flags & 2 == 2 }, value))
 }

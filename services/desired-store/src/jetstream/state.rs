@@ -34,6 +34,8 @@ pub(crate) struct State {
     /// Deletions that were known when it was cleaned up last.
     deletions: BTreeMap<StoreKey, Revision>,
     marked: BTreeSet<String>,
+    /// Keys that the store holds and says it does not, when it is told of a change of them.
+    doubted: BTreeSet<StoreKey>,
     news: StoreNews,
     has_news: bool,
     /// A commit is under way; what is heard meanwhile may be our own.
@@ -59,6 +61,7 @@ impl State {
             forgotten: BTreeSet::new(),
             deletions: BTreeMap::new(),
             marked: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             news: StoreNews::default(),
             has_news: false,
             committing: false,
@@ -174,6 +177,16 @@ impl State {
         self.waiting.insert(at, waiting);
     }
 
+    /// The store says that it has nothing of a key of which it said before that it has this.
+    pub(crate) fn doubt(&mut self, at: StoreKey) {
+        self.doubted.insert(at);
+    }
+
+    /// The doubts so far.
+    pub(crate) fn take_doubted(&mut self) -> BTreeSet<StoreKey> {
+        std::mem::take(&mut self.doubted)
+    }
+
     // What is told.
 
     fn tell(&mut self, change: ForeignChange) {
@@ -283,7 +296,8 @@ impl State {
             self.provisional += 1;
             let based = before.map(|before| before.based);
             let based = based.unwrap_or_else(|| self.known(&change.at).map_or(0, |known| known.revision));
-            let is = Waiting { provisional: self.provisional, based, live: change.value.is_some() };
+            let went_back = before.is_some_and(|before| before.went_back);
+            let is = Waiting { provisional: self.provisional, based, live: change.value.is_some(), went_back };
             self.wait(change.at.clone(), is);
             Ok(Entry { at: change.at, is, value: change.value.unwrap_or_default() })
         };

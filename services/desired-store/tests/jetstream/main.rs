@@ -3,6 +3,7 @@
 mod away;
 mod bench;
 mod cluster;
+mod forgets;
 mod killed;
 mod older;
 mod others;

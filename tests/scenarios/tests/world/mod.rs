@@ -361,6 +361,7 @@ impl World {
             networks: around.networks.1.clone(),
             write: relay(objects.door(), "WriteObject of generated configuration", &crossings),
             node_name: "rose1".into(),
+            shared: false,
         };
         let generated_spec = ChildSpec::actor("generated", permanent, Doorway::new("generated", 1), move |_| {
             GeneratedActor::new(writer.clone())
