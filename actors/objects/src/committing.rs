@@ -88,15 +88,16 @@ impl ObjectsActor {
         let status = not_stored(error);
         // Nothing was done, and everybody knows it.
         let untouched = matches!(error, CallError::Fault(StoreFault::Absent(_)));
-        if untouched {
-            tracing::info!(%error, writes = batch.len(), "the store is away");
-        } else {
+        if !untouched {
             tracing::error!(%error, writes = batch.len(), "a commit failed");
         }
         let (mut keep, mut batch): (Vec<Ready>, Vec<Ready>) =
             batch.into_iter().partition(|ready| untouched && ready.change.behind);
         if batch.is_empty() {
             batch = std::mem::take(&mut keep);
+        }
+        if untouched {
+            self.refused_meanwhile.more(batch.len(), error);
         }
         for ready in batch {
             if ready.value.is_none() && !untouched {

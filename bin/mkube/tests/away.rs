@@ -118,7 +118,9 @@ fn an_hour_of_writes_without_nats_takes_no_more_memory_than_minutes_of_them_and_
     nats.start_again();
     wait_store(&api, "[+]store ok: connected, loaded, complete");
     process.kill();
-    std::fs::remove_file(&file).expect("the local file");
+    for file in [file.clone(), format!("{file}.journal")] {
+        std::fs::remove_file(file).expect("the local file, and its journal");
+    }
     let _process = serve();
     wait_store(&api, "[+]store ok: connected, loaded, complete");
     assert_eq!(numbers(&api), last);
