@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use mkube_desired_store::moving::{BucketCount, MoveFault, Plan, carry_out, differences, plan};
-use mkube_desired_store::{EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, journal_of, read_buckets, read_file};
+use mkube_desired_store::{
+    EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, journal_of, read_buckets, read_file,
+};
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::{DesiredStore, StoreContents, StoreFault};
 use mkube_model::secret::SecretUrl;

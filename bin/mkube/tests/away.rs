@@ -154,7 +154,8 @@ fn writes_that_are_refused_while_nats_is_away_are_told_once_and_counted_when_it_
         [over] => Ok(over.clone()),
         other => Err(format!("{other:?}")),
     });
-    let counted = over.split("writes=").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let counted =
+        over.split("writes=").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
     let counted: usize = counted.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{over}"));
     assert!(counted >= REFUSED, "{over}");
     assert_eq!(lines("refused").len(), 2, "{:?}", lines("refused"));

@@ -171,7 +171,8 @@ fn no_store_however_it_is_broken_deletes_a_volume() {
     let serve = machine.serve();
     api.wait_pod("web", "running", LATER, is_running);
     all_there("the store as it was");
-    serve.kill();
+    assert!(serve.terminate().success());
+    assert!(!journal.exists(), "stopped in order, it is one file");
 }
 
 #[test]

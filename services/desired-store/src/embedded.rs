@@ -69,8 +69,7 @@ impl EmbeddedStore {
         journal: (impl Fn() -> B + Send + Sync + 'static, usize),
     ) -> Result<Self, StoreFault> {
         let name = name.to_owned();
-        let file =
-            reading(move || StoreFile::over(&name, storage, journal, Format::Embedded, (&TABLES, &first())));
+        let file = reading(move || StoreFile::over(&name, storage, journal, Format::Embedded, (&TABLES, &first())));
         Ok(Self { file: Arc::new(file.await?), turn: Arc::default() })
     }
 

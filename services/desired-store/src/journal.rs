@@ -100,7 +100,9 @@ pub(crate) fn read(bytes: &[u8], least: Option<usize>, id: u64, after: u64) -> R
     }
     let (mut texts, mut at, mut number) = (Vec::new(), 0, after);
     if in_use {
-        while let Some(frame) = bytes.get(at..).and_then(whole).filter(|frame| (frame.id, frame.number) == (id, number + 1)) {
+        while let Some(frame) =
+            bytes.get(at..).and_then(whole).filter(|frame| (frame.id, frame.number) == (id, number + 1))
+        {
             texts.push(frame.text);
             number += 1;
             at += extent(frame.text);

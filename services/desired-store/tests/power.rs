@@ -45,9 +45,8 @@ async fn new_store() -> Image {
 /// What a loss of power leaves after so many orders, and how many transactions were acknowledged by then.
 fn power_lost(life: &Life, after: usize, dice: &mut Dice) -> (Image, usize) {
     let told = &life.diary[..after];
-    let synced = [Name::Store, Name::Journal].map(|file| {
-        told.iter().rposition(|order| matches!(order, Order::Sync(name) if *name == file)).unwrap_or(0)
-    });
+    let synced = [Name::Store, Name::Journal]
+        .map(|file| told.iter().rposition(|order| matches!(order, Order::Sync(name) if *name == file)).unwrap_or(0));
     let mut image = life.image.clone();
     let mut since: Vec<Order> = Vec::new();
     for (place, order) in told.iter().enumerate() {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use mkube_desired_store::moving::{carry_out, differences, plan};
-use mkube_desired_store::{EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, journal_of, read_buckets, read_file};
+use mkube_desired_store::{
+    EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, journal_of, read_buckets, read_file,
+};
 use mkube_model::neighbours::desired_store::{
     DesiredStore, Expected, StoreChange, StoreContents, StoreFault, StoreKey,
 };

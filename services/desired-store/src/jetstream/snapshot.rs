@@ -87,7 +87,8 @@ impl Batch {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let row = |table, at: &StoreKey, value: Option<Vec<u8>>| Row { table, at: at.clone(), value: value.map(Bytes::from) };
+        let row =
+            |table, at: &StoreKey, value: Option<Vec<u8>>| Row { table, at: at.clone(), value: value.map(Bytes::from) };
         let known = |entry: &Entry<Known>| encode(entry.is.revision, &flagged(entry.is.live, &entry.value));
         let waiting = |entry: &Entry<Waiting>| {
             encode(entry.is.provisional, &encode(entry.is.based, &flagged(entry.is.live, &entry.value)))
