@@ -75,7 +75,7 @@ fn told(contents: &StoreContents) -> Vec<(&StoreKey, &Bytes)> {
 
 /// Whatever the order and the revisions are.
 fn same(one: &StoreContents, other: &StoreContents) -> bool {
-    let sorted = |contents| BTreeMap::from_iter(told(contents).into_iter());
+    let sorted = |contents| BTreeMap::from_iter(told(contents));
     sorted(one) == sorted(other)
 }
 
