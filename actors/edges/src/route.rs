@@ -39,7 +39,9 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
     answering.instrument(span.clone()).await.unwrap_or_else(|status| {
         parts.figures.errors.fetch_add(1, Ordering::Relaxed);
         let _entered = span.entered();
-        if status.code >= 500 {
+        // While the store is away that is said once, and not with each write.
+        let is_known = status.code == 503 && parts.objects.view().stale.is_some();
+        if status.code >= 500 && !is_known {
             tracing::warn!(code = status.code, why = %status, "refused");
         } else {
             tracing::debug!(code = status.code, why = %status, "refused");

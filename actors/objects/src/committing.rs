@@ -103,7 +103,6 @@ impl ObjectsActor {
         if untouched {
             let deleted = batch.iter().filter(|ready| ready.value.is_none());
             deleted.for_each(|ready| self.parts.deletions.settle(&(ready.kind, ready.key.clone())));
-            tracing::info!(%error, writes = batch.len(), "the store is away");
         } else {
             tracing::error!(%error, writes = batch.len(), "a commit failed");
         }
@@ -111,6 +110,9 @@ impl ObjectsActor {
             batch.into_iter().partition(|ready| untouched && ready.change.behind);
         if batch.is_empty() {
             batch = std::mem::take(&mut keep);
+        }
+        if untouched {
+            self.refused_meanwhile.more(batch.len(), error);
         }
         for ready in batch {
             reply(ready.answer, Err(status.clone()));

@@ -35,6 +35,9 @@ impl ObjectsActor {
             let after = view.get(&object.kind, &object.key);
             self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
         }
+        if stale.is_none() {
+            self.refused_meanwhile.over();
+        }
         if is_back {
             // What was to be deleted meanwhile may have been refused.
             self.dependents = Dependents::of_all(&view);

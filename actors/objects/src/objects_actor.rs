@@ -34,7 +34,7 @@ use crate::homes::Homes;
 use crate::namespaces::PERMANENT;
 use crate::outcome::Outcome;
 use crate::queue::{Answer, Asked, Task, reply};
-use crate::refusals::{not_loaded, owner_gone, unreadable};
+use crate::refusals::{RefusedMeanwhile, not_loaded, owner_gone, unreadable};
 use crate::relations;
 use crate::stored_form::{self, store_key};
 
@@ -97,6 +97,8 @@ pub struct ObjectsActor {
     doubted: BTreeSet<Place>,
     /// A reading of a store that was away lacked objects that are still shown: whether they are gone is seen when it is back.
     pub(crate) gone_unsaid: bool,
+    /// Writes that were refused since the store went away.
+    pub(crate) refused_meanwhile: RefusedMeanwhile,
     pub(crate) events: EventBook,
     /// Reports that wait for their second to pass, newest only.
     pub(crate) reports: BTreeMap<(KindId, ObjectKey), (String, Value)>,
@@ -127,6 +129,7 @@ impl ObjectsActor {
             rung: false,
             doubted: BTreeSet::new(),
             gone_unsaid: false,
+            refused_meanwhile: RefusedMeanwhile::default(),
             reports: BTreeMap::new(),
             reported: BTreeMap::new(),
             report_timer: false,
@@ -219,6 +222,9 @@ impl ObjectsActor {
             view.unreadable.extend(unreadable.iter().map(|(place, why)| (place.clone(), why.clone())));
         }
         self.in_step = true;
+        if contents.stale.is_none() {
+            self.refused_meanwhile.over();
+        }
         if let Some(kind) = self.parts.kinds.named("Event") {
             let events = next.kind(&kind.id());
             let values: Vec<(&ObjectKey, Value)> =

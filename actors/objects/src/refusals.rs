@@ -63,3 +63,23 @@ pub fn has_dependents(kind: &Kind, name: &str) -> Status {
 pub fn not_loaded(why: &str) -> Status {
     Status::unavailable(format!("objects are not loaded: {why}"), 1)
 }
+
+/// Writes that were refused since the store went away: a line in the log when it begins, and one when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct RefusedMeanwhile(usize);
+
+impl RefusedMeanwhile {
+    pub(crate) fn more(&mut self, writes: usize, why: &CallError<StoreFault>) {
+        if self.0 == 0 {
+            tracing::info!(%why, "writes are refused until the store is back");
+        }
+        self.0 += writes;
+    }
+
+    pub(crate) fn over(&mut self) {
+        match std::mem::take(&mut self.0) {
+            0 => {}
+            writes => tracing::info!(writes, "the store is back; writes were refused meanwhile"),
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use mkube_desired_store::journal_of;
 use mkube_model::kinds::KindTable;
 use mkube_model::settings::{self, Overrides, RegistryServerSettings, Settings};
 use mkube_routeros_host::{EngineKind, HostOptions, Timings};
@@ -172,7 +173,9 @@ fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
         return Err(Failure::text(FAILED, text));
     }
     host::clean(&data_dir.join("host"), engine)?;
-    for own in ["state.redb", "names.redb", "names-address", "kubeconfig", "host-password", "configmaps", "registry"] {
+    let journal = journal_of(Path::new("state.redb"));
+    let own = ["state.redb", "names.redb", "names-address", "kubeconfig", "host-password", "configmaps", "registry"];
+    for own in own.map(Path::new).into_iter().chain([journal.as_path()]) {
         let path = data_dir.join(own);
         let removed = if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
         if let Err(error) = removed

@@ -4,7 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use mkube_desired_store::moving::{BucketCount, MoveFault, Plan, carry_out, differences, plan};
-use mkube_desired_store::{EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, read_buckets, read_file};
+use mkube_desired_store::{
+    EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, journal_of, read_buckets, read_file,
+};
 use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::desired_store::{DesiredStore, StoreContents, StoreFault};
 use mkube_model::secret::SecretUrl;
@@ -155,6 +157,11 @@ async fn to_file(args: &MigrateArgs, (from, source): (&Place, &StoreContents), p
     let there = path.try_exists().map_err(|error| Failure::text(FAILED, format!("{}: {error}", path.display())))?;
     // Held until the end: nobody begins to use what is about to be replaced.
     let (held, now) = if !there {
+        let journal = journal_of(path);
+        if journal.exists() {
+            let text = format!("{} is the journal of a store that is not there", journal.display());
+            return Err(Failure::text(FAILED, text).hint("put its file back, or remove it"));
+        }
         (None, StoreContents::default())
     } else if args.dry_run {
         let file = read_file(path).await.map_err(target)?;
@@ -180,8 +187,13 @@ async fn to_file(args: &MigrateArgs, (from, source): (&Place, &StoreContents), p
     };
     let rest = plan(source, &store.load().await.map_err(target)?);
     copy(rest, &store).await?;
+    // Neither leaves a journal: that of the part would not follow it, that of the target would lie beside a file it does not belong to.
+    store.compact().await.map_err(target)?;
     drop(store);
     verify(from, &read_file(&part).await.map_err(target)?.contents).await?;
+    if let Some(held) = &held {
+        held.compact().await.map_err(target)?;
+    }
     let renamed = std::fs::rename(&part, path).and_then(|()| {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::File::open(parent)?.sync_all()
@@ -212,7 +224,9 @@ async fn resumed(part: &Path, source: &StoreContents) -> Result<Option<EmbeddedS
         }
         Err(_) => {}
     }
-    std::fs::remove_file(part).map_err(|error| Failure::text(FAILED, format!("{}: {error}", part.display())))?;
+    for file in [part.to_owned(), journal_of(part)].into_iter().filter(|file| file.exists()) {
+        std::fs::remove_file(&file).map_err(|error| Failure::text(FAILED, format!("{}: {error}", file.display())))?;
+    }
     Ok(None)
 }
 

@@ -118,8 +118,45 @@ fn an_hour_of_writes_without_nats_takes_no_more_memory_than_minutes_of_them_and_
     nats.start_again();
     wait_store(&api, "[+]store ok: connected, loaded, complete");
     process.kill();
-    std::fs::remove_file(&file).expect("the local file");
+    for file in [file.clone(), format!("{file}.journal")] {
+        std::fs::remove_file(file).expect("the local file, and its journal");
+    }
     let _process = serve();
     wait_store(&api, "[+]store ok: connected, loaded, complete");
     assert_eq!(numbers(&api), last);
+}
+
+#[test]
+fn writes_that_are_refused_while_nats_is_away_are_told_once_and_counted_when_it_is_back() {
+    const REFUSED: usize = 20;
+    let mut nats = NatsServer::start();
+    let machine = Machine::new("refused");
+    let _host = machine.host("simulated", &[]);
+    let url = nats.url();
+    let process = machine.serve_unready(|config| {
+        config["nats"] = json!({"url": url});
+        config["store"]["kind"] = json!("nats");
+    });
+    let api = machine.api();
+    wait_store(&api, "[+]store ok: connected, loaded, complete");
+    nats.kill();
+    wait_store(&api, "[!]store degraded: not connected");
+    for number in 0..REFUSED {
+        let told = api.call("POST", MAPS, Some(&json!({"metadata": {"name": format!("m{number}")}})));
+        assert!(matches!(told, Ok((503, _))), "{told:?}");
+    }
+    nats.start_again();
+    wait_store(&api, "[+]store ok: connected, loaded, complete");
+    let lines = |words: &str| -> Vec<String> {
+        process.output().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
+    };
+    let over = eventually("a line at its end", LATER, || match lines("writes were refused meanwhile").as_slice() {
+        [over] => Ok(over.clone()),
+        other => Err(format!("{other:?}")),
+    });
+    let counted =
+        over.split("writes=").nth(1).map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
+    let counted: usize = counted.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{over}"));
+    assert!(counted >= REFUSED, "{over}");
+    assert_eq!(lines("refused").len(), 2, "{:?}", lines("refused"));
 }

@@ -1,13 +1,16 @@
 //! One store into another, with the real program: what is refused, what survives being killed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bytes::Bytes;
-use mkube_desired_store::{EmbeddedStore, read_file};
+use mkube_desired_store::{EmbeddedStore, journal_of, read_buckets, read_file};
 use mkube_model::neighbours::desired_store::{
     DesiredStore, Expected, StoreChange, StoreContents, StoreKey, StoredValue,
 };
+use mkube_model::secret::SecretUrl;
+use mkube_model::settings::NatsSettings;
 use mkube_nats_server_fixture::NatsServer;
 use tempfile::TempDir;
 
@@ -22,6 +25,14 @@ impl Stores {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Of everything that is there.
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("there").flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 
     fn named(&self, name: &str) -> String {
@@ -60,6 +71,12 @@ async fn contents(path: &Path) -> StoreContents {
 
 fn told(contents: &StoreContents) -> Vec<(&StoreKey, &Bytes)> {
     contents.values.iter().map(|StoredValue { at, value, .. }| (at, value)).collect()
+}
+
+/// Whatever the order and the revisions are.
+fn same(one: &StoreContents, other: &StoreContents) -> bool {
+    let sorted = |contents| BTreeMap::from_iter(told(contents));
+    sorted(one) == sorted(other)
 }
 
 fn bytes(path: &Path) -> Vec<u8> {
@@ -161,6 +178,65 @@ async fn killed_at_any_moment_it_leaves_no_half_store_and_the_next_run_finishes(
     assert!(!part.exists());
 }
 
+/// Starts a migration and kills it as soon as it is time, or it is over.
+async fn killed_when(arguments: &[&str], mut is_time: impl AsyncFnMut() -> bool) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mkube"))
+        .arg("migrate")
+        .args(arguments)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    while child.try_wait().expect("ours").is_none() && !is_time().await {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    child.kill().expect("ours");
+    child.wait().expect("ours");
+}
+
+#[tokio::test]
+async fn killed_on_its_way_into_nats_or_out_of_it_nothing_is_lost_and_the_next_run_finishes() {
+    let stores = Stores::new();
+    let long = "v".repeat(600);
+    stores.fill("from", 0..4000, &long).await;
+    let server = NatsServer::start();
+    let (from, nats, to) = (stores.named("from"), server.url(), stores.named("to"));
+    let (source, whole) = (bytes(&stores.path("from")), contents(&stores.path("from")).await);
+    let settings = NatsSettings { url: SecretUrl::new(nats.clone()), ..NatsSettings::default() };
+    let buckets = ["CONFIGMAPS", "PODS"].map(str::to_owned);
+    let there = async || read_buckets(&settings, &buckets, "test").await.expect("it is there").0;
+
+    let mut halves = 0;
+    for least in [0, 1, 1000, 3000] {
+        killed_when(&["--from", &from, "--to", &nats], async || there().await.values.len() > least).await;
+        let now = there().await;
+        halves += usize::from(!now.values.is_empty() && now.values.len() < whole.values.len());
+        let wanted: BTreeSet<_> = told(&whole).into_iter().collect();
+        assert!(told(&now).iter().all(|one| wanted.contains(one)), "what is there is what was to be there");
+        assert!(bytes(&stores.path("from")) == source, "the source is as it was");
+    }
+    assert!(halves > 0, "no run was killed in its middle");
+    ended(&["--from", &from, "--to", &nats], 0);
+    assert!(same(&there().await, &whole));
+
+    let (part, target) = (stores.path("to.part"), stores.path("to"));
+    halves = 0;
+    for least in [0, 1_200_000, 2_000_000, 3_000_000] {
+        let grown = async || part.metadata().is_ok_and(|meta| meta.len() > least);
+        killed_when(&["--from", &nats, "--to", &to], grown).await;
+        assert!(same(&there().await, &whole), "the source is as it was");
+        if target.exists() {
+            assert!(same(&contents(&target).await, &whole), "it has its name when it is whole");
+            std::fs::remove_file(&target).expect("removed");
+        } else {
+            halves += usize::from(part.exists());
+        }
+    }
+    assert!(halves > 0, "no run was killed in its middle");
+    ended(&["--from", &nats, "--to", &to], 0);
+    assert!(same(&contents(&target).await, &whole));
+    assert_eq!(stores.names(), ["from", "to"], "no part and no journal stays");
+}
+
 #[tokio::test]
 async fn a_part_of_another_source_is_not_continued() {
     let stores = Stores::new();
@@ -168,6 +244,34 @@ async fn a_part_of_another_source_is_not_continued() {
     stores.fill("to.part", 0..20, "other").await;
     ended(&["--from", &stores.named("from"), "--to", &stores.named("to")], 0);
     assert_eq!(told(&contents(&stores.path("to")).await), told(&contents(&stores.path("from")).await));
+}
+
+#[tokio::test]
+async fn a_target_that_was_killed_is_replaced_with_its_journal() {
+    let stores = Stores::new();
+    stores.fill("from", 0..20, "v").await;
+    let used = EmbeddedStore::open(stores.path("used")).await.expect("a store");
+    let at = StoreKey { bucket: "PODS".into(), key: "default.old".into() };
+    for value in ["1", "2"] {
+        let value = Some(Bytes::from_static(value.as_bytes()));
+        let change = StoreChange { at: at.clone(), value, expected: Expected::Any, behind: false };
+        used.commit(vec![change]).await.expect("room");
+    }
+    // As `kill -9` leaves it.
+    for (from, to) in [("used", "to"), ("used.journal", "to.journal")] {
+        std::fs::copy(stores.path(from), stores.path(to)).expect("copied");
+    }
+    drop(used);
+    assert_eq!(told(&contents(&stores.path("to")).await), [(&at, &Bytes::from_static(b"2"))]);
+    let (from, to) = (stores.named("from"), stores.named("to"));
+    ended(&["--from", &from, "--to", &to], 1);
+    ended(&["--from", &from, "--to", &to, "--overwrite"], 0);
+    assert!(!journal_of(&stores.path("to")).exists());
+    assert_eq!(told(&contents(&stores.path("to")).await), told(&contents(&stores.path("from")).await));
+    // What is left of a store that was taken away is said, and not written beside.
+    std::fs::copy(stores.path("from"), stores.path("third.journal")).expect("copied");
+    let refused = ended(&["--from", &from, "--to", &stores.named("third")], 1);
+    assert!(refused.contains("third.journal") && !stores.path("third").exists(), "{refused}");
 }
 
 #[tokio::test]

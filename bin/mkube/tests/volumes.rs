@@ -138,7 +138,8 @@ fn no_store_however_it_is_broken_deletes_a_volume() {
     }
     serve.kill();
     let store = machine.dir.join("state.redb");
-    let whole = std::fs::read(&store).expect("the store");
+    let journal = machine.dir.join("state.redb.journal");
+    let whole = [&store, &journal].map(|file| std::fs::read(file).expect("the store, as it was left"));
     let all_there = |story: &str| {
         for path in &kept {
             assert_eq!(text(path), "dear", "{story}: {}", path.display());
@@ -146,24 +147,32 @@ fn no_store_however_it_is_broken_deletes_a_volume() {
     };
 
     // Unreadable: it does not even start.
-    std::fs::write(&store, &whole[..whole.len() / 2]).expect("written");
+    std::fs::write(&store, &whole[0][..whole[0].len() / 2]).expect("written");
     let (status, _) = machine.serve_unready(|_| {}).wait(SOON);
     assert_eq!(status.code(), Some(69));
     all_there("half a store");
 
-    // Empty: nobody is known to want anything, and nothing is touched.
+    // Gone, but not all of it: nor then.
     std::fs::remove_file(&store).expect("removed");
+    let (status, output) = machine.serve_unready(|_| {}).wait(SOON);
+    assert!(status.code() == Some(69) && output.contains("put it back, or remove"), "{output}");
+
+    // Empty: nobody is known to want anything, and nothing is touched.
+    std::fs::remove_file(&journal).expect("removed");
     let serve = machine.serve();
     wait_listed(&machine, "everything unused", &[" data volume false /disk1/volumes/default_web_main/data"]);
     all_there("an empty store");
     serve.kill();
 
     // As it was.
-    std::fs::write(&store, &whole).expect("written");
+    for (file, bytes) in [&store, &journal].into_iter().zip(&whole) {
+        std::fs::write(file, bytes).expect("written");
+    }
     let serve = machine.serve();
     api.wait_pod("web", "running", LATER, is_running);
     all_there("the store as it was");
-    serve.kill();
+    assert!(serve.terminate().success());
+    assert!(!journal.exists(), "stopped in order, it is one file");
 }
 
 #[test]

@@ -1,31 +1,47 @@
-//! The embedded store: one redb file.
+//! The embedded store: one redb file and its journal.
 //!
-//! A commit returns after the file was synced. The file is opened exclusively; one that cannot be read is refused, since
+//! A commit returns after the journal was synced. The file is opened exclusively; one that cannot be read is refused, since
 //! starting empty would mean to forget every pod.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{
     Conflict, DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
 };
-use redb::{Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction};
+use redb::StorageBackend;
 
-use crate::file::{Format, META, StoreFile, blocking, decode, encode, reading};
+use crate::file::{Format, StoreFile, View, blocking, reading};
+use crate::rows::{Row, Table, decode, encode};
 
-/// Bucket and key to revision (8 bytes, big endian) and value.
-pub(crate) const VALUES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("values");
+/// In the numbers: that of the last change.
+const REVISION: &str = "revision";
 
 /// That of a store in which nothing was ever written: whoever lists what is empty continues from it, and none would mean any.
 const FIRST: Revision = 1;
 
-/// What a new store holds.
-fn empty(write: &WriteTransaction) -> Result<(), redb::Error> {
-    write.open_table(META)?.insert("revision", FIRST)?;
-    write.open_table(VALUES)?;
-    Ok(())
+/// What a new store has.
+const TABLES: [Table; 2] = [Table::Numbers, Table::Values];
+
+fn first() -> [Row; 1] {
+    [Row::number(REVISION, FIRST)]
+}
+
+fn revision_in(held: &View<'_>) -> Result<Revision, StoreFault> {
+    Ok(held.number(REVISION)?.ok_or_else(|| held.missing(REVISION))?.max(FIRST))
+}
+
+/// Everything a file holds.
+pub(crate) fn contents(held: &View<'_>) -> Result<StoreContents, StoreFault> {
+    let mut values = Vec::new();
+    for (at, stored) in held.rows(Table::Values)? {
+        let (revision, value) = decode(&stored).ok_or_else(|| held.damaged(&at))?;
+        let value = stored.slice_ref(value);
+        values.push(StoredValue { at, revision, value });
+    }
+    Ok(StoreContents { values, revision: revision_in(held)?, ..StoreContents::default() })
 }
 
 /// A store in one file.
@@ -41,108 +57,71 @@ impl EmbeddedStore {
     /// Opens the file, making it (and its directory) when there is none.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, StoreFault> {
         let path = path.into();
-        let file = reading(move || StoreFile::open(path, Format::Embedded, empty));
+        let file = reading(move || StoreFile::open(path, Format::Embedded, &TABLES, &first()));
         Ok(Self { file: Arc::new(file.await?), turn: Arc::default() })
     }
 
-    /// Opens a store that lies elsewhere than in a file, such as on a disk that loses power in a test. What is empty is made a
-    /// store. `storage` is called again after a failure.
+    /// Opens a store that lies elsewhere than in a file, such as on a disk that loses power in a test, and its journal, which
+    /// is so long. What is empty is made a store. Both are called again after a failure.
     pub async fn over<B: StorageBackend>(
         name: &str,
         storage: impl Fn() -> B + Send + Sync + 'static,
+        journal: (impl Fn() -> B + Send + Sync + 'static, usize),
     ) -> Result<Self, StoreFault> {
         let name = name.to_owned();
-        let file = reading(move || StoreFile::over(&name, storage, Format::Embedded, empty));
+        let file = reading(move || StoreFile::over(&name, storage, journal, Format::Embedded, (&TABLES, &first())));
         Ok(Self { file: Arc::new(file.await?), turn: Arc::default() })
     }
 
     fn load_now(&self) -> Result<StoreContents, StoreFault> {
-        self.file.with(|database| {
-            let read = database.begin_read().map_err(|error| self.file.unreadable(error))?;
-            let meta = read.open_table(META).map_err(|error| self.file.unreadable(error))?;
-            let revision = self.revision_in(&meta)?;
-            let table = read.open_table(VALUES).map_err(|error| self.file.unreadable(error))?;
-            let mut values = Vec::new();
-            for entry in table.iter().map_err(|error| self.file.unreadable(error))? {
-                let (key, value) = entry.map_err(|error| self.file.unreadable(error))?;
-                let (bucket, key) = key.value();
-                let (revision, value) =
-                    decode(value.value()).ok_or_else(|| self.file.unreadable(format!("{bucket}/{key} is damaged")))?;
-                values.push(StoredValue {
-                    at: StoreKey { bucket: bucket.to_owned(), key: key.to_owned() },
-                    revision,
-                    value: Bytes::copy_from_slice(value),
-                });
-            }
-            Ok(StoreContents { values, revision, ..StoreContents::default() })
-        })
-    }
-
-    fn revision_in(&self, meta: &impl ReadableTable<&'static str, u64>) -> Result<Revision, StoreFault> {
-        let revision = meta.get("revision").map_err(|error| self.file.unreadable(error))?;
-        let revision = revision.ok_or_else(|| self.file.unreadable("the revision is missing"))?.value();
-        Ok(revision.max(FIRST))
+        self.file.look(contents)
     }
 
     fn commit_now(&self, changes: &[StoreChange]) -> Result<Vec<Outcome>, StoreFault> {
-        let mut under_way = None;
-        let committed = self.file.with(|database| {
-            let mut write = database.begin_write().map_err(|error| self.file.unwritable(error))?;
-            write.set_durability(Durability::Immediate).map_err(|error| self.file.unwritable(error))?;
-            let mut outcomes = Vec::with_capacity(changes.len());
-            {
-                let mut meta = write.open_table(META).map_err(|error| self.file.unwritable(error))?;
-                let mut table = write.open_table(VALUES).map_err(|error| self.file.unwritable(error))?;
-                let mut revision = self.revision_in(&meta)?;
-                for change in changes {
-                    let at = (change.at.bucket.as_str(), change.at.key.as_str());
-                    let held = table.get(at).map_err(|error| self.file.unreadable(error))?;
-                    let found = match held.map(|stored| decode(stored.value()).map(|(revision, _)| revision)) {
-                        Some(None) => return Err(self.file.unreadable(format!("{}/{} is damaged", at.0, at.1))),
-                        Some(found) => found,
+        let (outcomes, rows, revision) = self.file.look(|held| {
+            let mut revision = revision_in(held)?;
+            let mut now: BTreeMap<&StoreKey, Option<Revision>> = BTreeMap::new();
+            let (mut outcomes, mut rows) = (Vec::with_capacity(changes.len()), Vec::with_capacity(changes.len() + 1));
+            for change in changes {
+                let found = match now.get(&change.at) {
+                    Some(found) => *found,
+                    None => match held.row(Table::Values, &change.at)? {
+                        Some(stored) => Some(decode(&stored).ok_or_else(|| held.damaged(&change.at))?.0),
                         None => None,
-                    };
-                    let fits = match change.expected {
-                        Expected::Any => true,
-                        Expected::Absent => found.is_none(),
-                        Expected::At(expected) => found == Some(expected),
-                    };
-                    if !fits {
-                        outcomes.push(Err(Conflict { at: change.at.clone(), expected: change.expected, found }));
-                        continue;
-                    }
-                    revision += 1;
-                    match &change.value {
-                        Some(value) => {
-                            let stored = encode(revision, value);
-                            table.insert(at, stored.as_slice()).map_err(|error| self.file.unwritable(error))?;
-                        }
-                        None => {
-                            table.remove(at).map_err(|error| self.file.unwritable(error))?;
-                        }
-                    }
-                    outcomes.push(Ok(revision));
+                    },
+                };
+                let fits = match change.expected {
+                    Expected::Any => true,
+                    Expected::Absent => found.is_none(),
+                    Expected::At(expected) => found == Some(expected),
+                };
+                if !fits {
+                    outcomes.push(Err(Conflict { at: change.at.clone(), expected: change.expected, found }));
+                    continue;
                 }
-                meta.insert("revision", revision).map_err(|error| self.file.unwritable(error))?;
-                under_way = Some(revision);
+                revision += 1;
+                now.insert(&change.at, change.value.as_ref().map(|_| revision));
+                let value = change.value.as_ref().map(|value| encode(revision, value).into());
+                rows.push(Row { table: Table::Values, at: change.at.clone(), value });
+                outcomes.push(Ok(revision));
             }
-            write.commit().map_err(|error| self.file.unwritable(error))?;
-            Ok(outcomes)
-        });
-        match (committed, under_way) {
-            (Err(StoreFault::Unwritable(why)), Some(revision)) => Err(self.whether_written(why, revision)),
-            (committed, _) => committed,
+            rows.push(Row::number(REVISION, revision));
+            Ok((outcomes, rows, revision))
+        })?;
+        if outcomes.iter().all(Result::is_err) {
+            return Ok(outcomes);
+        }
+        match self.file.commit(rows) {
+            Ok(()) => Ok(outcomes),
+            Err(StoreFault::Unwritable(why)) => Err(self.whether_written(why, revision)),
+            Err(other) => Err(other),
         }
     }
 
     /// A commit that would have led to this revision failed while it was written. Is it there? The file tells, as after a loss of
     /// power.
     fn whether_written(&self, why: String, revision: Revision) -> StoreFault {
-        let reached = self.file.with(|database| {
-            let read = database.begin_read().map_err(|error| self.file.unreadable(error))?;
-            self.revision_in(&read.open_table(META).map_err(|error| self.file.unreadable(error))?)
-        });
-        match reached {
+        match self.file.look(revision_in) {
             Ok(reached) if reached < revision => StoreFault::Unwritable(why),
             Ok(_) => StoreFault::Away(format!("{why}; it may have been written all the same")),
             Err(fault) => StoreFault::Away(format!("{why}; then: {fault}")),

@@ -1,21 +1,18 @@
 //! Reads what a store holds without changing anything of it: not a byte of a file, no bucket of NATS.
 
-use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
-use bytes::Bytes;
-use mkube_model::neighbours::desired_store::{StoreContents, StoreFault, StoreKey, StoredValue};
-use redb::{
-    Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
-};
+use mkube_model::neighbours::desired_store::{StoreContents, StoreFault};
+use redb::{DatabaseError, ReadOnlyDatabase};
 
-use crate::embedded::VALUES;
-use crate::file::{Format, META, blocking, decode};
-use crate::jetstream::{KNOWN, WAITING, read_known, read_waiting};
+use crate::file::{Format, StoreFile, blocking};
+use crate::journal::journal_of;
+use crate::{embedded, jetstream};
 
 /// What a file was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,101 +55,68 @@ fn read_now(path: &Path) -> Result<FileContents, StoreFault> {
     };
     // What is to be mended is mended in a copy; and only there every byte can be checked, also of a file that was closed in good order.
     let copy = Copy::of(path).map_err(|error| unreadable(&error))?;
-    let database = redb::Builder::new().set_check_integrity_on_open(true).open(&copy.0);
-    let database = database.map_err(|error| unreadable(&error))?;
-    contents_of(&database).map_err(|cause| unreadable(&cause))
+    let file = StoreFile::existing(path.display().to_string(), copy.0.clone(), None)?;
+    let found = file.look(|held| match held.format {
+        Format::Embedded => Ok(FileContents { kind: FileKind::Embedded, contents: embedded::contents(held)? }),
+        Format::Snapshot => Ok(snapshot(jetstream::values(held)?)),
+    });
+    file.leave();
+    found
 }
 
 /// Copies this process has made, so that no two have the same name.
 static COPIES: AtomicU64 = AtomicU64::new(0);
 
-/// A copy of a file, removed when it is dropped.
+/// A copy of a file and its journal, removed when it is dropped.
 struct Copy(PathBuf);
 
 impl Copy {
     fn of(path: &Path) -> io::Result<Self> {
-        let mut source = File::open(path)?;
-        let before = source.metadata()?;
         let number = COPIES.fetch_add(1, Ordering::Relaxed);
         let name = format!("mkube-reading-{}-{number}.redb", std::process::id());
         let copy = Self(std::env::temp_dir().join(name));
-        let _ = std::fs::remove_file(&copy.0);
-        // There are Secrets in it.
-        let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy.0)?;
-        io::copy(&mut source, &mut target)?;
-        let after = std::fs::metadata(path)?;
-        if (before.len(), before.modified()?) != (after.len(), after.modified()?) {
+        copy.remove();
+        let before = (looks(path)?, looks(&journal_of(path))?);
+        copied(path, &copy.0)?;
+        if before.1.is_some() {
+            copied(&journal_of(path), &journal_of(&copy.0))?;
+        }
+        if before != (looks(path)?, looks(&journal_of(path))?) {
             return Err(io::Error::other("it changed while it was read; stop the program that uses it"));
         }
         Ok(copy)
+    }
+
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(journal_of(&self.0));
     }
 }
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        self.remove();
     }
 }
 
-fn contents_of(database: &Database) -> Result<FileContents, String> {
-    let said = |error: &dyn std::fmt::Display| error.to_string();
-    let read = database.begin_read().map_err(|error| said(&error))?;
-    let meta = read.open_table(META).map_err(|_| "it is not a store of mkube".to_owned())?;
-    let number =
-        |name: &str| meta.get(name).map(|found| found.map(|number| number.value())).map_err(|error| said(&error));
-    match number("format")? {
-        Some(format) if format == Format::Embedded as u64 => {
-            let revision = number("revision")?.ok_or("the revision is missing")?;
-            let mut values = Vec::new();
-            for (at, stored) in rows(&read, VALUES)? {
-                let (revision, value) = decode(&stored).ok_or_else(|| damaged(&at))?;
-                let value = stored.slice_ref(value);
-                values.push(StoredValue { at, revision, value });
-            }
-            let contents = StoreContents { values, revision, ..StoreContents::default() };
-            Ok(FileContents { kind: FileKind::Embedded, contents })
-        }
-        Some(format) if format == Format::Snapshot as u64 => snapshot(&read),
-        Some(format) => Err(format!("it has format {format}, which this program does not know")),
-        None => Err("it is not a store of mkube".to_owned()),
+/// By which one sees that a file was changed; none: there is none.
+fn looks(path: &Path) -> io::Result<Option<(u64, SystemTime)>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some((metadata.len(), metadata.modified()?))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-fn snapshot(read: &ReadTransaction) -> Result<FileContents, String> {
-    let mut values = BTreeMap::new();
-    for (at, stored) in rows(read, KNOWN)? {
-        let (known, value) = read_known(&stored).ok_or_else(|| damaged(&at))?;
-        if known.live {
-            values.insert(at, (known.revision, value));
-        }
-    }
-    for (at, stored) in rows(read, WAITING)? {
-        let (waiting, value) = read_waiting(&stored).ok_or_else(|| damaged(&at))?;
-        if waiting.live {
-            values.insert(at, (waiting.provisional, value));
-        } else {
-            values.remove(&at);
-        }
-    }
-    let values: Vec<StoredValue> =
-        values.into_iter().map(|(at, (revision, value))| StoredValue { at, revision, value }).collect();
+fn copied(from: &Path, to: &Path) -> io::Result<()> {
+    // There are Secrets in it.
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut target).map(drop)
+}
+
+fn snapshot(values: jetstream::Values) -> FileContents {
+    let values = jetstream::with_values(StoreContents::default(), values).values;
     let revision = values.iter().map(|one| one.revision).max().unwrap_or(0);
     let contents = StoreContents { values, revision, ..StoreContents::default() };
-    Ok(FileContents { kind: FileKind::Snapshot, contents })
-}
-
-fn damaged(at: &StoreKey) -> String {
-    format!("{}/{} is damaged", at.bucket, at.key)
-}
-
-fn rows(read: &ReadTransaction, table: TableDefinition<(&str, &str), &[u8]>) -> Result<Vec<(StoreKey, Bytes)>, String> {
-    let said = |error: &dyn std::fmt::Display| error.to_string();
-    let mut rows = Vec::new();
-    for entry in read.open_table(table).map_err(|error| said(&error))?.iter().map_err(|error| said(&error))? {
-        let (key, value) = entry.map_err(|error| said(&error))?;
-        let (bucket, key) = key.value();
-        let at = StoreKey { bucket: bucket.to_owned(), key: key.to_owned() };
-        rows.push((at, Bytes::copy_from_slice(value.value())));
-    }
-    Ok(rows)
+    FileContents { kind: FileKind::Snapshot, contents }
 }

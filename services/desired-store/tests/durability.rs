@@ -4,11 +4,13 @@ mod disk;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use mkube_desired_store::EmbeddedStore;
+use mkube_desired_store::{EmbeddedStore, journal_of};
 use mkube_model::neighbours::desired_store::{DesiredStore, Expected, StoreChange, StoreFault, StoreKey};
+use redb::ReadableDatabase;
 
 const CHILD: &str = "MKUBE_TEST_STORE_WRITER";
 /// Rounds of writing and killing; `make crash` raises it.
@@ -70,11 +72,96 @@ async fn nobody_else_reads_the_file_also_one_of_an_earlier_release() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("state.redb");
     let mode = || std::fs::metadata(&path).expect("there").permissions().mode() & 0o777;
-    drop(EmbeddedStore::open(&path).await.expect("made"));
-    assert_eq!(mode(), 0o600);
+    let store = EmbeddedStore::open(&path).await.expect("made");
+    put(&store, "a").await;
+    let journal = std::fs::metadata(journal_of(&path)).expect("there").permissions().mode() & 0o777;
+    drop(store);
+    assert_eq!((mode(), journal), (0o600, 0o600));
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("set");
     drop(EmbeddedStore::open(&path).await.expect("opened"));
     assert_eq!(mode(), 0o600);
+}
+
+async fn put(store: &EmbeddedStore, key: &str) {
+    let at = StoreKey { bucket: "PODS".into(), key: key.into() };
+    let change = StoreChange { at, value: Some(Bytes::from_static(b"{}")), expected: Expected::Any, behind: false };
+    store.commit(vec![change]).await.expect("room");
+}
+
+async fn keys(path: &Path) -> Vec<String> {
+    let store = EmbeddedStore::open(path).await.expect("a store");
+    store.load().await.expect("readable").values.into_iter().map(|one| one.at.key).collect()
+}
+
+/// As `kill -9` leaves it.
+fn left(from: &Path, to: &Path) {
+    for (from, to) in [(from.to_owned(), to.to_owned()), (journal_of(from), journal_of(to))] {
+        std::fs::copy(from, to).expect("copied");
+    }
+}
+
+/// What the file says that it is.
+fn format(path: &Path) -> u64 {
+    let database = redb::Database::open(path).expect("readable");
+    let read = database.begin_read().expect("readable");
+    let meta = read.open_table(redb::TableDefinition::<&str, u64>::new("meta")).expect("there");
+    meta.get("format").expect("readable").expect("there").value()
+}
+
+#[tokio::test]
+async fn a_store_that_is_closed_is_one_file_and_in_use_it_is_none_for_a_program_without_a_journal() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, killed) = (directory.path().join("state.redb"), directory.path().join("killed.redb"));
+    let store = EmbeddedStore::open(&path).await.expect("new");
+    assert!(!journal_of(&path).exists(), "nothing was written yet");
+    for key in ["a", "b", "c"] {
+        put(&store, key).await;
+    }
+    left(&path, &killed);
+    drop(store);
+    assert_eq!((format(&path), journal_of(&path).exists()), (1, false));
+    assert_eq!((format(&killed), journal_of(&killed).exists()), (3, true));
+    assert_eq!(keys(&path).await, ["a", "b", "c"]);
+    assert_eq!(keys(&killed).await, ["a", "b", "c"]);
+    assert!(!journal_of(&killed).exists(), "it was closed in order");
+}
+
+#[tokio::test]
+async fn a_file_without_its_journal_or_with_another_one_is_refused_with_words() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| directory.path().join(name);
+    let refused = async |path: &Path| match EmbeddedStore::open(path).await {
+        Err(StoreFault::Unreadable(why)) => why,
+        other => panic!("{:?}", other.map(drop)),
+    };
+    let first = EmbeddedStore::open(file("first")).await.expect("new");
+    put(&first, "a").await;
+    // All of it is in the file, and then something more in the journal.
+    left(&file("first"), &file("early"));
+    put(&first, "b").await;
+    left(&file("first"), &file("late"));
+    let second = EmbeddedStore::open(file("second")).await.expect("new");
+    put(&second, "a").await;
+    put(&second, "b").await;
+
+    std::fs::remove_file(journal_of(&file("late"))).expect("there");
+    let why = refused(&file("late")).await;
+    assert!(why.contains("late.journal: it is missing"), "{why}");
+    std::fs::copy(journal_of(&file("second")), journal_of(&file("late"))).expect("copied");
+    let why = refused(&file("late")).await;
+    assert!(why.contains("late.journal: it belongs to another store"), "{why}");
+    // A copy from before, beside a journal that went on.
+    first.compact().await.expect("room");
+    std::fs::copy(file("first"), file("old")).expect("copied");
+    put(&first, "c").await;
+    put(&first, "d").await;
+    std::fs::copy(journal_of(&file("first")), journal_of(&file("old"))).expect("copied");
+    let why = refused(&file("old")).await;
+    assert!(why.contains("old.journal: it goes on at"), "{why}");
+    // A copy by itself is what it was.
+    std::fs::remove_file(journal_of(&file("old"))).expect("there");
+    assert_eq!(keys(&file("old")).await, ["a", "b"]);
+    assert_eq!(keys(&file("early")).await, ["a"]);
 }
 
 #[tokio::test]
@@ -95,11 +182,11 @@ async fn a_store_whose_making_was_cut_short_is_made_anew() {
     drop(made.store().await.expect("new"));
     let diary = made.diary();
     for orders in 0..diary.len() {
-        let mut half = Vec::new();
+        let mut half = disk::Image::default();
         diary[..orders].iter().for_each(|order| disk::apply(&mut half, order));
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state.redb");
-        std::fs::write(directory.path().join("state.redb.new"), half).expect("written");
+        std::fs::write(directory.path().join("state.redb.new"), &half[0]).expect("written");
         let store = EmbeddedStore::open(&path).await.unwrap_or_else(|fault| panic!("after {orders}: {fault}"));
         let made = store.load().await.expect("readable");
         assert_eq!((made.values.len(), made.revision), (0, 1));

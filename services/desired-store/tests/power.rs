@@ -5,7 +5,7 @@
 
 mod disk;
 
-use disk::{Dice, Disk, Order, State, apply, state, thorough, transaction};
+use disk::{Dice, Disk, Image, Name, Order, State, apply, state, thorough, transaction};
 use mkube_model::neighbours::desired_store::DesiredStore;
 
 const TRANSACTIONS: usize = 14;
@@ -14,13 +14,13 @@ const SECTOR: usize = 512;
 /// A store's life: what the disk was told, and the states the store went through, one more with each transaction.
 struct Life {
     /// What is on the disk before.
-    image: Vec<u8>,
+    image: Image,
     diary: Vec<Order>,
     states: Vec<State>,
 }
 
 /// Goes on with the store on this image, whose state is known.
-async fn life(image: Vec<u8>, transactions: usize, dice: &mut Dice) -> Life {
+async fn life(image: Image, transactions: usize, dice: &mut Dice) -> Life {
     let disk = Disk::with(image.clone());
     let store = disk.store().await.expect("readable");
     let mut states = vec![state(&store).await.expect("readable")];
@@ -36,25 +36,27 @@ async fn life(image: Vec<u8>, transactions: usize, dice: &mut Dice) -> Life {
     Life { image, diary: disk.diary(), states }
 }
 
-async fn new_store() -> Vec<u8> {
+async fn new_store() -> Image {
     let disk = Disk::default();
     drop(disk.store().await.expect("new"));
     disk.bytes()
 }
 
 /// What a loss of power leaves after so many orders, and how many transactions were acknowledged by then.
-fn power_lost(life: &Life, after: usize, dice: &mut Dice) -> (Vec<u8>, usize) {
+fn power_lost(life: &Life, after: usize, dice: &mut Dice) -> (Image, usize) {
     let told = &life.diary[..after];
-    let synced = told.iter().rposition(|order| matches!(order, Order::Sync)).map_or(0, |at| at + 1);
-    let mut bytes = life.image.clone();
-    for order in &told[..synced] {
-        apply(&mut bytes, order);
-    }
+    let synced = [Name::Store, Name::Journal]
+        .map(|file| told.iter().rposition(|order| matches!(order, Order::Sync(name) if *name == file)).unwrap_or(0));
+    let mut image = life.image.clone();
     let mut since: Vec<Order> = Vec::new();
-    for order in &told[synced..] {
+    for (place, order) in told.iter().enumerate() {
+        if order.name().is_none_or(|name| place < synced[name as usize]) {
+            apply(&mut image, order);
+            continue;
+        }
         match order {
             // A disk writes sectors.
-            Order::Write(offset, data) => since.extend(sectors(*offset, data)),
+            Order::Write(name, offset, data) => since.extend(sectors(*name, *offset, data)),
             other => since.push(other.clone()),
         }
     }
@@ -64,17 +66,17 @@ fn power_lost(life: &Life, after: usize, dice: &mut Dice) -> (Vec<u8>, usize) {
         since.swap(place, dice.roll(place + 1));
     }
     for order in since.into_iter().filter(|_| dice.roll(4) < share) {
-        apply(&mut bytes, &order);
+        apply(&mut image, &order);
     }
     let acknowledged = told.iter().filter(|order| matches!(order, Order::Acknowledged(_))).count();
-    (bytes, acknowledged)
+    (image, acknowledged)
 }
 
-fn sectors(mut offset: usize, mut data: &[u8]) -> Vec<Order> {
+fn sectors(name: Name, mut offset: usize, mut data: &[u8]) -> Vec<Order> {
     let mut sectors = Vec::new();
     while !data.is_empty() {
         let (sector, rest) = data.split_at(data.len().min(SECTOR - offset % SECTOR));
-        sectors.push(Order::Write(offset, sector.to_vec()));
+        sectors.push(Order::Write(name, offset, sector.to_vec()));
         offset += sector.len();
         data = rest;
     }
@@ -82,7 +84,7 @@ fn sectors(mut offset: usize, mut data: &[u8]) -> Vec<Order> {
 }
 
 /// The state after the loss; it must be one of those that are allowed.
-async fn survives(life: &Life, after: usize, dice: &mut Dice) -> Result<Vec<u8>, String> {
+async fn survives(life: &Life, after: usize, dice: &mut Dice) -> Result<Image, String> {
     let (bytes, acknowledged) = power_lost(life, after, dice);
     let disk = Disk::with(bytes.clone());
     let store = disk.store().await.map_err(|fault| fault.to_string())?;

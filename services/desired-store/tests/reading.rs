@@ -4,7 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use mkube_desired_store::moving::{carry_out, differences, plan};
-use mkube_desired_store::{EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, read_buckets, read_file};
+use mkube_desired_store::{
+    EmbeddedStore, FileKind, JetStreamOptions, JetStreamStore, journal_of, read_buckets, read_file,
+};
 use mkube_model::neighbours::desired_store::{
     DesiredStore, Expected, StoreChange, StoreContents, StoreFault, StoreKey,
 };
@@ -55,14 +57,18 @@ async fn a_file_is_read_as_it_was_left_also_by_a_program_that_was_killed() {
     let fault = read_file(&path).await.expect_err("in use");
     assert!(matches!(&fault, StoreFault::Absent(why) if why.contains("stop that")), "{fault}");
     // As `kill -9` leaves it.
-    std::fs::copy(&path, &crashed).expect("copied");
+    for (from, to) in [(&path, &crashed), (&journal_of(&path), &journal_of(&crashed))] {
+        std::fs::copy(from, to).expect("copied");
+    }
     let known = store.load().await.expect("readable");
     drop(store);
+    assert!(journal_of(&crashed).exists() && !journal_of(&path).exists());
     for path in [&path, &crashed] {
-        let before = bytes(path);
+        let journal = || std::fs::read(journal_of(path)).ok();
+        let before = (bytes(path), journal());
         let found = read_file(path).await.expect("readable");
         assert_eq!((found.kind, &found.contents.values), (FileKind::Embedded, &known.values));
-        assert!(bytes(path) == before, "{} was changed", path.display());
+        assert!((bytes(path), journal()) == before, "{} was changed", path.display());
     }
 }
 

@@ -4,7 +4,7 @@ mod disk;
 
 use std::collections::BTreeMap;
 
-use disk::{Dice, Disk, State, state, thorough, transaction};
+use disk::{Dice, Disk, Image, Name, State, state, thorough, transaction};
 use mkube_desired_store::EmbeddedStore;
 use mkube_model::neighbours::desired_store::{DesiredStore, StoreFault};
 
@@ -16,30 +16,38 @@ const HEADER: usize = 320;
 
 /// A store as it was left.
 struct Left {
-    /// The file.
-    image: Vec<u8>,
+    /// The files.
+    image: Image,
     /// Bytes that differ from what they were `LAST` transactions ago.
-    changed: Vec<usize>,
+    changed: Vec<(Name, usize)>,
     /// States it may be found in: the last one, and perhaps the one before.
     states: Vec<State>,
 }
 
-/// Killed, and closed in good order.
-async fn history() -> [Left; 2] {
+/// Transactions until the last one went where it is wanted; then killed, and closed in good order.
+async fn history(last: Name) -> [Left; 2] {
     let disk = Disk::default();
     let store = disk.store().await.expect("new");
     let mut dice = Dice(7);
     let mut before = vec![(disk.bytes(), state(&store).await.expect("readable"))];
-    for number in 0..TRANSACTIONS {
+    let mut went_to = None;
+    while before.len() <= TRANSACTIONS || went_to != Some(last) {
+        let orders = disk.diary().len();
         store.commit(transaction(&mut dice)).await.expect("room");
-        if number == TRANSACTIONS / 4 {
+        went_to = disk.diary()[orders..].iter().find_map(|order| order.name());
+        if before.len() == TRANSACTIONS / 4 {
             store.compact().await.expect("room");
         }
         before.push((disk.bytes(), state(&store).await.expect("readable")));
     }
-    let older = before[TRANSACTIONS - LAST].0.clone();
-    let changed =
-        |image: &[u8]| -> Vec<usize> { (0..image.len()).filter(|at| older.get(*at) != Some(&image[*at])).collect() };
+    let older = before[before.len() - 1 - LAST].0.clone();
+    let changed = |image: &Image| -> Vec<(Name, usize)> {
+        let of = |name: Name| {
+            let (older, now) = (&older[name as usize], &image[name as usize]);
+            (0..now.len()).filter(|at| older.get(*at) != Some(&now[*at])).map(|at| (name, at)).collect::<Vec<_>>()
+        };
+        [of(Name::Store), of(Name::Journal)].concat()
+    };
     let killed = disk.bytes();
     drop(store);
     let closed = disk.bytes();
@@ -71,8 +79,9 @@ const DAMAGE: [Damage; 6] = [
     Damage::Garbage(512),
 ];
 
-fn damaged(image: &[u8], at: usize, damage: Damage, dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = image.to_vec();
+fn damaged(image: &Image, (name, at): (Name, usize), damage: Damage, dice: &mut Dice) -> Image {
+    let mut image = image.clone();
+    let bytes = &mut image[name as usize];
     let mut fill = |length: usize, byte: &mut dyn FnMut() -> u8| {
         for place in at..bytes.len().min(at + length) {
             bytes[place] = byte();
@@ -84,11 +93,11 @@ fn damaged(image: &[u8], at: usize, damage: Damage, dice: &mut Dice) -> Vec<u8> 
         Damage::Zeroed(length) => fill(length, &mut || 0),
         Damage::Garbage(length) => fill(length, &mut || u8::try_from(dice.roll(256)).expect("a byte")),
     }
-    bytes
+    image
 }
 
 /// Opens, reads, writes on, reads again. What it found; none: refused.
-async fn found(bytes: Vec<u8>) -> Result<Option<State>, String> {
+async fn found(bytes: Image) -> Result<Option<State>, String> {
     let disk = Disk::with(bytes);
     let refused = |fault: StoreFault| match fault {
         StoreFault::Unreadable(why) if !why.contains("died") => Ok(None),
@@ -134,7 +143,7 @@ struct Tally {
     refused: usize,
 }
 
-async fn try_all(left: &Left, places: &[usize], what: &str, mut dice: Dice) -> Tally {
+async fn try_all(left: &Left, places: &[(Name, usize)], what: &str, mut dice: Dice) -> Tally {
     let mut tally = Tally::default();
     for at in places {
         for damage in DAMAGE {
@@ -144,9 +153,9 @@ async fn try_all(left: &Left, places: &[usize], what: &str, mut dice: Dice) -> T
                 Ok(None) if !whole => tally.refused += 1,
                 Ok(Some(state)) if left.states[0] == state => tally.last += 1,
                 Ok(Some(state)) if !whole && left.states[1..].contains(&state) => tally.earlier += 1,
-                Ok(Some(state)) => panic!("{what}, {damage:?} at {at}: never committed: {state:?}"),
-                Ok(None) => panic!("{what}, {damage:?} at {at}: refused, and nothing was damaged"),
-                Err(why) => panic!("{what}, {damage:?} at {at}: {why}"),
+                Ok(Some(state)) => panic!("{what}, {damage:?} at {at:?}: never committed: {state:?}"),
+                Ok(None) => panic!("{what}, {damage:?} at {at:?}: refused, and nothing was damaged"),
+                Err(why) => panic!("{what}, {damage:?} at {at:?}: {why}"),
             }
         }
     }
@@ -159,11 +168,15 @@ fn runtime() -> tokio::runtime::Runtime {
 
 #[test]
 fn whatever_becomes_of_the_last_bytes_the_store_is_one_that_was_committed_or_is_refused() {
-    for (left, what) in runtime().block_on(history()).into_iter().zip(["killed", "closed"]) {
+    let [in_journal, closed] = runtime().block_on(history(Name::Journal));
+    let [in_file, _] = runtime().block_on(history(Name::Store));
+    let every = [(in_journal, "killed with a journal"), (in_file, "killed with all in the file"), (closed, "closed")];
+    for (left, what) in every {
         let step = if thorough() { 1 } else { left.changed.len() / 60 };
         // The header says which of two states is the last: every byte of it.
-        let mut places: Vec<usize> = (1..HEADER).collect();
-        places.extend(left.changed.iter().filter(|at| **at >= HEADER).step_by(step));
+        let mut places: Vec<(Name, usize)> = (1..HEADER).map(|at| (Name::Store, at)).collect();
+        let is_header = |(name, at): &(Name, usize)| *name == Name::Store && *at < HEADER;
+        places.extend(left.changed.iter().filter(|place| !is_header(place)).step_by(step));
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let share = places.len().div_ceil(workers);
         let tallies: Vec<Tally> = std::thread::scope(|scope| {

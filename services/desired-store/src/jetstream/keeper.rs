@@ -64,8 +64,8 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
 
 fn older(inner: &Inner, why: &str) -> String {
     format!(
-        "what NATS holds is older than what was acknowledged: {why}. Nothing is written until it has that again; removing {} \
-         while mkube is stopped makes mkube forget what was acknowledged, and take what NATS holds",
+        "what NATS holds is older than what was acknowledged: {why}. Nothing is written until it has that again; removing {0} \
+         (and {0}.journal, where it was killed) while mkube is stopped makes mkube forget what was acknowledged, and take what NATS holds",
         inner.options.path.display()
     )
 }

@@ -42,9 +42,10 @@ use tokio::task::JoinHandle;
 
 use crate::file::blocking;
 pub use reading::read_buckets;
-use snapshot::{Batch, Snapshot, Values};
-pub(crate) use snapshot::{KNOWN, WAITING, read_known, read_waiting};
+use snapshot::{Batch, Snapshot};
+pub(crate) use snapshot::{Values, values};
 use state::State;
+pub(crate) use state::with_values;
 
 /// How long a reading waits for the store to be there, before it answers what was last known.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -5,17 +5,14 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{Revision, StoreFault, StoreKey};
-use redb::{Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::file::{Format, META, StoreFile, decode, encode};
+use crate::file::{Format, StoreFile, View};
+use crate::rows::{Row, Table, as_mark, decode, encode};
 
-/// Bucket and key to revision and value.
-pub(crate) const KNOWN: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("known");
-/// Bucket to when its stream was made (nanoseconds) and the last sequence heard of.
-const BUCKETS: TableDefinition<&str, (i64, u64)> = TableDefinition::new("buckets");
-/// Bucket and key to the provisional revision, the revision it was based on, and the value.
-pub(crate) const WAITING: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("waiting");
-/// In META: the last provisional revision.
+/// Known: revision and value. Marks: when a bucket's stream was made (nanoseconds), and the last sequence heard of. Waiting: the
+/// provisional revision, the revision it was based on, and the value.
+const TABLES: [Table; 4] = [Table::Numbers, Table::Known, Table::Marks, Table::Waiting];
+/// In the numbers: the last provisional revision.
 const PROVISIONAL_USED: &str = "provisional";
 
 /// Which stream a bucket is, and how far it is known.
@@ -90,6 +87,24 @@ impl Batch {
             && self.told.is_empty()
             && self.provisional.is_none()
     }
+
+    fn rows(&self) -> Vec<Row> {
+        let row =
+            |table, at: &StoreKey, value: Option<Vec<u8>>| Row { table, at: at.clone(), value: value.map(Bytes::from) };
+        let known = |entry: &Entry<Known>| encode(entry.is.revision, &flagged(u8::from(entry.is.live), &entry.value));
+        let waiting = |entry: &Entry<Waiting>| {
+            let flags = u8::from(entry.is.live) | (u8::from(entry.is.went_back) << 1);
+            encode(entry.is.provisional, &encode(entry.is.based, &flagged(flags, &entry.value)))
+        };
+        let marks = self.marks.iter().map(|(bucket, mark)| Row::mark(bucket, (mark.created, mark.last)));
+        marks
+            .chain(self.known.iter().map(|entry| row(Table::Known, &entry.at, Some(known(entry)))))
+            .chain(self.forgotten.iter().map(|at| row(Table::Known, at, None)))
+            .chain(self.told.iter().map(|at| row(Table::Waiting, at, None)))
+            .chain(self.waiting.iter().map(|entry| row(Table::Waiting, &entry.at, Some(waiting(entry)))))
+            .chain(self.provisional.map(|used| Row::number(PROVISIONAL_USED, used)))
+            .collect()
+    }
 }
 
 /// All values there are: those known, and those that wait.
@@ -106,13 +121,7 @@ pub(crate) struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn open(path: PathBuf) -> Result<Self, StoreFault> {
-        let file = StoreFile::open(path, Format::Snapshot, |write| {
-            write.open_table(META)?.insert(PROVISIONAL_USED, 0)?;
-            write.open_table(KNOWN)?;
-            write.open_table(BUCKETS)?;
-            write.open_table(WAITING)?;
-            Ok(())
-        })?;
+        let file = StoreFile::open(path, Format::Snapshot, &TABLES, &[Row::number(PROVISIONAL_USED, 0)])?;
         Ok(Self { file })
     }
 
@@ -122,20 +131,13 @@ impl Snapshot {
 
     /// Everything but the values.
     pub(crate) fn index(&self) -> Result<Index, StoreFault> {
-        let values = self.values()?;
-        let (marks, provisional) = self.file.with(|database| {
-            let read = || -> Result<(BTreeMap<String, Mark>, Revision), redb::Error> {
-                let read = database.begin_read()?;
-                let mut marks = BTreeMap::new();
-                for entry in read.open_table(BUCKETS)?.iter()? {
-                    let (bucket, mark) = entry?;
-                    let (created, last) = mark.value();
-                    marks.insert(bucket.value().to_owned(), Mark { created, last });
-                }
-                let provisional = read.open_table(META)?.get(PROVISIONAL_USED)?.map_or(0, |used| used.value());
-                Ok((marks, provisional))
-            };
-            read().map_err(|error| self.file.unreadable(error))
+        let (values, marks, provisional) = self.file.look(|held| {
+            let mut marks = BTreeMap::new();
+            for (at, mark) in held.rows(Table::Marks)? {
+                let (created, last) = as_mark(&mark).ok_or_else(|| held.damaged(&at))?;
+                marks.insert(at.bucket, Mark { created, last });
+            }
+            Ok((values(held)?, marks, held.number(PROVISIONAL_USED)?.unwrap_or(0)))
         })?;
         let known = values.known.into_iter().map(|(at, (known, _))| (at, known)).collect();
         let waiting = values.waiting.into_iter().map(|(at, (waiting, _))| (at, waiting)).collect();
@@ -144,82 +146,27 @@ impl Snapshot {
 
     /// All values.
     pub(crate) fn values(&self) -> Result<Values, StoreFault> {
-        let rows = self.file.with(|database| {
-            let read = || -> Result<[Vec<(StoreKey, Bytes)>; 2], redb::Error> {
-                let read = database.begin_read()?;
-                let rows = |table: TableDefinition<(&str, &str), &[u8]>| {
-                    let mut rows = Vec::new();
-                    for entry in read.open_table(table)?.iter()? {
-                        let (key, value) = entry?;
-                        let (bucket, key) = key.value();
-                        let at = StoreKey { bucket: bucket.to_owned(), key: key.to_owned() };
-                        rows.push((at, Bytes::copy_from_slice(value.value())));
-                    }
-                    Ok::<_, redb::Error>(rows)
-                };
-                Ok([rows(KNOWN)?, rows(WAITING)?])
-            };
-            read().map_err(|error| self.file.unreadable(error))
-        })?;
-        let damaged = |at: &StoreKey| self.file.unreadable(format!("{}/{} is damaged", at.bucket, at.key));
-        let mut values = Values::default();
-        let [known, waiting] = rows;
-        for (at, stored) in known {
-            let found = read_known(&stored).ok_or_else(|| damaged(&at))?;
-            values.known.insert(at, found);
-        }
-        for (at, stored) in waiting {
-            let found = read_waiting(&stored).ok_or_else(|| damaged(&at))?;
-            values.waiting.insert(at, found);
-        }
-        Ok(values)
+        self.file.look(values)
     }
 
     /// Applies changes; they survive power loss when it returns.
     pub(crate) fn write(&self, batch: &Batch) -> Result<(), StoreFault> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.file.with(|database| {
-            let write = || -> Result<(), redb::Error> {
-                let mut write = database.begin_write()?;
-                write.set_durability(Durability::Immediate)?;
-                {
-                    let mut marks = write.open_table(BUCKETS)?;
-                    for (bucket, mark) in &batch.marks {
-                        marks.insert(bucket.as_str(), (mark.created, mark.last))?;
-                    }
-                    let mut known = write.open_table(KNOWN)?;
-                    for entry in &batch.known {
-                        let stored = encode(entry.is.revision, &flagged(u8::from(entry.is.live), &entry.value));
-                        known.insert(pair(&entry.at), stored.as_slice())?;
-                    }
-                    for at in &batch.forgotten {
-                        known.remove(pair(at))?;
-                    }
-                    let mut waiting = write.open_table(WAITING)?;
-                    for at in &batch.told {
-                        waiting.remove(pair(at))?;
-                    }
-                    for entry in &batch.waiting {
-                        let flags = u8::from(entry.is.live) | (u8::from(entry.is.went_back) << 1);
-                        let inner = encode(entry.is.based, &flagged(flags, &entry.value));
-                        waiting.insert(pair(&entry.at), encode(entry.is.provisional, &inner).as_slice())?;
-                    }
-                    if let Some(used) = batch.provisional {
-                        write.open_table(META)?.insert(PROVISIONAL_USED, used)?;
-                    }
-                }
-                write.commit()?;
-                Ok(())
-            };
-            write().map_err(|error| self.file.unwritable(error))
-        })
+        if batch.is_empty() { Ok(()) } else { self.file.commit(batch.rows()) }
     }
 }
 
-fn pair(at: &StoreKey) -> (&str, &str) {
-    (at.bucket.as_str(), at.key.as_str())
+/// All values of a file.
+pub(crate) fn values(held: &View<'_>) -> Result<Values, StoreFault> {
+    let mut values = Values::default();
+    for (at, stored) in held.rows(Table::Known)? {
+        let found = read_known(&stored).ok_or_else(|| held.damaged(&at))?;
+        values.known.insert(at, found);
+    }
+    for (at, stored) in held.rows(Table::Waiting)? {
+        let found = read_waiting(&stored).ok_or_else(|| held.damaged(&at))?;
+        values.waiting.insert(at, found);
+    }
+    Ok(values)
 }
 
 fn flagged(flags: u8, value: &[u8]) -> Vec<u8> {
@@ -234,13 +181,13 @@ fn unflagged(stored: &Bytes, rest: &[u8]) -> Option<(u8, Bytes)> {
     Some((*flags, stored.slice_ref(value)))
 }
 
-pub(crate) fn read_known(stored: &Bytes) -> Option<(Known, Bytes)> {
+fn read_known(stored: &Bytes) -> Option<(Known, Bytes)> {
     let (revision, rest) = decode(stored)?;
     let (flags, value) = unflagged(stored, rest)?;
     Some((Known { revision, live: flags & 1 == 1 }, value))
 }
 
-pub(crate) fn read_waiting(stored: &Bytes) -> Option<(Waiting, Bytes)> {
+fn read_waiting(stored: &Bytes) -> Option<(Waiting, Bytes)> {
     let (provisional, rest) = decode(stored)?;
     let (based, rest) = decode(rest)?;
     let (flags, value) = unflagged(stored, rest)?;

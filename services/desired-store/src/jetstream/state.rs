@@ -160,6 +160,11 @@ impl State {
     /// A change of ours got its revision.
     pub(crate) fn made(&mut self, at: StoreKey, known: Known, value: Bytes) {
         self.raise(&at.bucket, known.revision);
+        // Where it follows what was heard last there is nothing in between, and nothing to wait for.
+        if let Some(mark) = self.marks.get_mut(&at.bucket).filter(|mark| mark.last + 1 == known.revision) {
+            mark.last = known.revision;
+            self.marked.insert(at.bucket.clone());
+        }
         self.news.changes.retain(|news| news.at != at || news.revision != known.revision);
         if self.known.get(&at).is_none_or(|before| before.revision < known.revision) {
             self.learn(at, known, value);

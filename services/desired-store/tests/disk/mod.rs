@@ -1,4 +1,4 @@
-//! A disk in memory that keeps a diary, and a store's history on it.
+//! A disk in memory with two files that keeps a diary, and a store's history on it.
 
 #![allow(dead_code, reason = "each story uses a part of it")]
 
@@ -13,24 +13,46 @@ use redb::StorageBackend;
 
 /// What a file system allots.
 const BLOCK: usize = 4096;
+/// Short, so that it is full every few transactions, and some are longer.
+pub const JOURNAL: usize = 16 << 10;
+
+/// Which of the two: the store, or its journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    Store = 0,
+    Journal = 1,
+}
 
 /// What was asked of a disk.
 #[derive(Debug, Clone)]
 pub enum Order {
-    Write(usize, Vec<u8>),
-    Length(usize),
-    /// What was written before survives loss of power.
-    Sync,
+    Write(Name, usize, Vec<u8>),
+    Length(Name, usize),
+    /// What was written to this file before survives loss of power.
+    Sync(Name),
     /// Written by the story: so many transactions are acknowledged.
     Acknowledged(usize),
 }
 
+impl Order {
+    /// The file it is about.
+    pub fn name(&self) -> Option<Name> {
+        match self {
+            Self::Write(name, ..) | Self::Length(name, _) | Self::Sync(name) => Some(*name),
+            Self::Acknowledged(_) => None,
+        }
+    }
+}
+
+/// The bytes of both files.
+pub type Image = [Vec<u8>; 2];
+
 #[derive(Debug, Default)]
 struct Contents {
-    bytes: Vec<u8>,
+    bytes: Image,
     diary: Vec<Order>,
     /// Blocks that were written to, and how many there may be.
-    blocks: BTreeSet<usize>,
+    blocks: BTreeSet<(Name, usize)>,
     room: Option<usize>,
     /// What happens to the orders to come: so many are done, then one fails, for ever or once.
     faults: Option<(usize, bool)>,
@@ -41,7 +63,7 @@ struct Contents {
 pub struct Disk(Arc<Mutex<Contents>>);
 
 impl Disk {
-    pub fn with(bytes: Vec<u8>) -> Self {
+    pub fn with(bytes: Image) -> Self {
         Self(Arc::new(Mutex::new(Contents { bytes, ..Contents::default() })))
     }
 
@@ -49,7 +71,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Image {
         self.contents().bytes.clone()
     }
 
@@ -81,25 +103,30 @@ impl Disk {
         !matches!(self.contents().faults.take(), Some((1.., _)))
     }
 
+    fn file(&self, name: Name) -> OnDisk {
+        OnDisk { disk: self.clone(), name }
+    }
+
     /// Opens the store on it.
     pub async fn store(&self) -> Result<EmbeddedStore, StoreFault> {
-        let disk = self.clone();
-        EmbeddedStore::over("disk", move || disk.clone()).await
+        let (store, journal) = (self.clone(), self.clone());
+        let journal = (move || journal.file(Name::Journal), JOURNAL);
+        EmbeddedStore::over("disk", move || store.file(Name::Store), journal).await
     }
 }
 
 /// Does an order to an image.
-pub fn apply(bytes: &mut Vec<u8>, order: &Order) {
+pub fn apply(image: &mut Image, order: &Order) {
     match order {
-        Order::Write(offset, data) => {
-            let end = offset + data.len();
+        Order::Write(name, offset, data) => {
+            let (bytes, end) = (&mut image[*name as usize], offset + data.len());
             if bytes.len() < end {
                 bytes.resize(end, 0);
             }
             bytes[*offset..end].copy_from_slice(data);
         }
-        Order::Length(length) => bytes.resize(*length, 0),
-        Order::Sync | Order::Acknowledged(_) => {}
+        Order::Length(name, length) => image[*name as usize].resize(*length, 0),
+        Order::Sync(_) | Order::Acknowledged(_) => {}
     }
 }
 
@@ -107,29 +134,37 @@ fn number(offset: u64) -> Result<usize, Error> {
     usize::try_from(offset).map_err(|error| Error::new(ErrorKind::InvalidInput, error))
 }
 
-impl StorageBackend for Disk {
+/// One file of a disk.
+#[derive(Debug)]
+struct OnDisk {
+    disk: Disk,
+    name: Name,
+}
+
+impl StorageBackend for OnDisk {
     fn len(&self) -> Result<u64, Error> {
-        Ok(self.contents().bytes.len() as u64)
+        Ok(self.disk.contents().bytes[self.name as usize].len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
-        let contents = self.contents();
+        let contents = self.disk.contents();
         let from = number(offset)?;
-        let found = from.checked_add(out.len()).and_then(|end| contents.bytes.get(from..end));
+        let bytes = &contents.bytes[self.name as usize];
+        let found = from.checked_add(out.len()).and_then(|end| bytes.get(from..end));
         out.copy_from_slice(found.ok_or_else(|| Error::from(ErrorKind::UnexpectedEof))?);
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> Result<(), Error> {
-        self.order(Order::Length(number(length)?))
+        self.disk.order(Order::Length(self.name, number(length)?))
     }
 
     fn sync_data(&self) -> Result<(), Error> {
-        self.order(Order::Sync)
+        self.disk.order(Order::Sync(self.name))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Error> {
-        self.order(Order::Write(number(offset)?, data.to_vec()))
+        self.disk.order(Order::Write(self.name, number(offset)?, data.to_vec()))
     }
 }
 
@@ -147,16 +182,19 @@ impl Disk {
             None => {}
         }
         match &order {
-            Order::Write(offset, data) => {
+            Order::Write(name, offset, data) => {
                 let mut blocks = contents.blocks.clone();
-                blocks.extend(offset / BLOCK..=(offset + data.len().max(1) - 1) / BLOCK);
+                let touched = offset / BLOCK..=(offset + data.len().max(1) - 1) / BLOCK;
+                blocks.extend(touched.map(|block| (*name, block)));
                 if blocks.len() > contents.blocks.len() && contents.room.is_some_and(|room| blocks.len() > room) {
                     return Err(ErrorKind::StorageFull.into());
                 }
                 contents.blocks = blocks;
             }
-            Order::Length(length) => drop(contents.blocks.split_off(&length.div_ceil(BLOCK))),
-            Order::Sync | Order::Acknowledged(_) => {}
+            Order::Length(name, length) => {
+                contents.blocks.retain(|(of, block)| of != name || *block < length.div_ceil(BLOCK));
+            }
+            Order::Sync(_) | Order::Acknowledged(_) => {}
         }
         apply(&mut contents.bytes, &order);
         contents.diary.push(order);
