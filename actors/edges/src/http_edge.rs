@@ -10,8 +10,6 @@ use crate::route::dispatch;
 
 /// Seconds a stopping server waits for requests in flight; watches are cut.
 const DRAIN_SECONDS: u64 = 2;
-/// Open connections.
-const CONNECTIONS: usize = 1024;
 
 /// See the room's card.
 pub struct HttpEdge {
@@ -28,7 +26,8 @@ impl HttpEdge {
 
     fn serve(&mut self, ctx: &mut Context<Self>) -> std::io::Result<()> {
         let listener = self.parts.listener.try_clone()?;
-        let parts = self.parts.clone();
+        let (parts, limits) = (self.parts.clone(), self.parts.limits);
+        limits.bound(&listener)?;
         let server = HttpServer::new(move || {
             App::new()
                 .app_data(web::Data::new(parts.clone()))
@@ -36,7 +35,7 @@ impl HttpEdge {
                 .default_service(web::to(dispatch))
         })
         .workers(1)
-        .max_connections(CONNECTIONS)
+        .max_connections(limits.connections)
         .shutdown_timeout(DRAIN_SECONDS)
         // A client that has gone is noticed at once, not with the next line of its watch.
         .h1_allow_half_closed(false)

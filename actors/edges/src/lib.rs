@@ -20,6 +20,7 @@ mod http_edge;
 mod images;
 mod import;
 mod json_body;
+mod limits;
 mod logs;
 mod metrics;
 mod names;
@@ -42,13 +43,19 @@ mod volumes;
 mod watching;
 mod write;
 mod writing;
+mod written_lists;
+
+#[cfg(test)]
+mod tests;
 
 pub use consistency::HttpConsistency;
 pub use health::{Check, Health, HealthChecks};
 pub use http_edge::HttpEdge;
 pub use images::HttpImages;
+pub use limits::HttpLimits;
 pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
 pub use streams::HttpStreams;
 pub use usage::{ContainerUsage, FindUsage, HttpUsage};
+pub use written_lists::WrittenLists;
