@@ -13,7 +13,7 @@ use super::mutation::{Dice, mutated};
 use super::targets::{TARGETS, Target};
 
 /// Inputs of each target beside the corpus.
-const RUNS: usize = 2000;
+const RUNS: usize = 3000;
 /// How long one input may take, on the slowest of machines.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Inputs that are kept because something new came of them.
