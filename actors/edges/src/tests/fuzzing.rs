@@ -63,7 +63,9 @@ fn fuzz(target: &'static Target, runs: usize, seed: u64, under_way: &Mutex<(usiz
         seen.insert(thrown(target, input))
     };
     let mut pool = corpus(target);
-    pool.iter().for_each(|input| drop(is_new(input)));
+    for input in &pool {
+        is_new(input);
+    }
     for _ in 0..runs {
         let (seed, other) = (dice.one(&pool).clone(), dice.one(&pool).clone());
         let input = mutated(&mut dice, &seed, &other);
@@ -85,15 +87,10 @@ fn throw(name: &str) {
         fuzz(target, runs, seed as u64, &shared);
     });
     let mut before = 0;
-    loop {
-        match end.recv_timeout(PATIENCE) {
-            Err(RecvTimeoutError::Timeout) => {
-                let (now, input) = under_way.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                assert_ne!(now, before, "{name} hangs with: {}", String::from_utf8_lossy(&input).escape_debug());
-                before = now;
-            }
-            _ => break,
-        }
+    while let Err(RecvTimeoutError::Timeout) = end.recv_timeout(PATIENCE) {
+        let (now, input) = under_way.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        assert_ne!(now, before, "{name} hangs with: {}", String::from_utf8_lossy(&input).escape_debug());
+        before = now;
     }
     if let Err(panic) = work.join() {
         let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();

@@ -136,7 +136,7 @@ fn labels(input: &[u8]) -> Outcome {
     let printed = selector.to_string();
     let again = LabelSelector::parse(&printed);
     holds(again.as_ref() == Ok(&selector), || format!("{selector:?} is printed as {printed:?}: {again:?}"))?;
-    Ok(format!("{}", if selector.matches(&sample()) { "selected" } else { "passed over" }))
+    Ok((if selector.matches(&sample()) { "selected" } else { "passed over" }).to_owned())
 }
 
 fn fields(input: &[u8]) -> Outcome {
