@@ -177,7 +177,7 @@ async fn a_watcher_that_never_reads_is_cut_goes_on_from_its_last_line_and_costs_
     let _ = first.read_to_end(&mut heard).await;
     let text = String::from_utf8_lossy(&heard);
     let lines = text.split('\n').map(str::trim).filter(|line| line.starts_with("{\"type\""));
-    let last = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).last();
+    let last = lines.filter_map(|line| serde_json::from_str::<Value>(line).ok()).next_back();
     let number = |object: &Value| object["data"]["number"].as_str().and_then(|text| text.parse::<usize>().ok());
     let (version, seen) = match &last {
         Some(event) => {

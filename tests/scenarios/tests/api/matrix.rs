@@ -298,7 +298,7 @@ impl Route {
     /// What is meant for another path, or another version.
     fn mismatched(&self) -> Vec<Bad> {
         let Value::Object(_) = &self.good["metadata"] else {
-            return self.is_json_patch().then(|| self.json_patches()).unwrap_or_default();
+            return if self.is_json_patch() { self.json_patches() } else { Vec::new() };
         };
         let refused: &[u16] = &[400, 422];
         let mut all = vec![
@@ -561,8 +561,11 @@ async fn every_route_of_every_kind_refuses_everything_that_is_wrong_and_changes_
     Ok(())
 }
 
+/// Method, path, and a body that would be taken.
+type Written = (&'static str, &'static str, &'static str);
+
 /// The routes that mkube has beside those of Kubernetes, and what they take; none: they are only read.
-const ORIGINAL: &[(&str, &[(&str, &str, &str)])] = &[
+const ORIGINAL: &[(&str, &[Written])] = &[
     ("/api/v1/allocations", &[]),
     ("/api/v1/apply", &[("POST", "/api/v1/apply", "documents")]),
     ("/api/v1/boot-plan", &[]),
