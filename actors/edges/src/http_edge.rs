@@ -37,6 +37,8 @@ impl HttpEdge {
         .workers(1)
         .max_connections(limits.connections)
         .shutdown_timeout(DRAIN_SECONDS)
+        // Long lists and watches are written in pieces: none is to wait until the one before was acknowledged.
+        .tcp_nodelay(true)
         // A client that has gone is noticed at once, not with the next line of its watch.
         .h1_allow_half_closed(false)
         .disable_signals()
