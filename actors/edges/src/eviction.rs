@@ -17,6 +17,9 @@ pub async fn create(parts: &HttpParts, target: &Target, query: &Query, body: Bod
     let Body { value: eviction, counted: _counted, .. } = body;
     let pod = key_of(target);
     check(&eviction, &pod.namespace, &pod.name)?;
+    let metadata = json!({"metadata": eviction["metadata"]});
+    (target.kind.typed)(&metadata)
+        .map_err(|why| Status::bad_request(format!("the Eviction cannot be understood: {why}")))?;
     let options = write::delete_options(&Query::new(), eviction["deleteOptions"].clone())?;
     let dry_run = write::dry_run(query, "CreateOptions", write::asks_for_dry_run(&options)?)?;
     let context = RequestContext::new("evict", patience::WRITE);

@@ -19,8 +19,6 @@ const DRAIN_SECONDS: u64 = 2;
 /// How long the head of a request may take, and a client that is told to go.
 const REQUEST: Duration = Duration::from_secs(5);
 const DISCONNECT: Duration = Duration::from_secs(1);
-/// Open connections.
-const CONNECTIONS: usize = 1024;
 
 /// See the room's card.
 pub struct HttpEdge {
@@ -37,10 +35,11 @@ impl HttpEdge {
 
     fn serve(&mut self, ctx: &mut Context<Self>) -> std::io::Result<()> {
         let listener = self.parts.listener.try_clone()?;
-        let parts = self.parts.clone();
+        let (parts, limits) = (self.parts.clone(), self.parts.limits);
+        limits.bound(&listener)?;
         let builder = Server::build()
             .workers(1)
-            .max_concurrent_connections(CONNECTIONS)
+            .max_concurrent_connections(limits.connections)
             .shutdown_timeout(DRAIN_SECONDS)
             .disable_signals();
         let stopping = builder.graceful_shutdown_signal();

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
+use mkube_model::stored_text::RESERVED;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -108,6 +109,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
         self.check_depth()?;
         let mut map = Map::new();
         while let Some(name) = entries.next_key::<String>()? {
+            if name.starts_with(RESERVED) {
+                return Err(A::Error::custom(format_args!("a field must not be called {name:?}")));
+            }
             let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
             let value = entries.next_value_seed(self.inner(path.clone()))?;
             if map.insert(name, value).is_some() {
@@ -141,6 +145,11 @@ mod tests {
         assert!(parse(deep(DEPTH + 1).as_bytes()).expect_err("deep").contains("nested deeper"));
         let many = format!("[{}0]", "0,".repeat(VALUES));
         assert!(parse(many.as_bytes()).expect_err("many").contains("values"));
+        assert!(
+            parse(br#"{"a": {"$serde_json::private::RawValue": "{"}}"#)
+                .expect_err("odd")
+                .contains("must not be called")
+        );
         for bad in ["{", "{\"a\": 1,}", "{a: 1}", "{} {}", "", "\u{0}"] {
             assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
         }

@@ -20,6 +20,7 @@ mod http_edge;
 mod images;
 mod import;
 mod json_body;
+mod limits;
 mod logs;
 mod metrics;
 mod names;
@@ -45,13 +46,19 @@ mod watching;
 mod wire;
 mod write;
 mod writing;
+mod written_lists;
+
+#[cfg(test)]
+mod tests;
 
 pub use consistency::HttpConsistency;
 pub use health::{Check, Health, HealthChecks};
 pub use http_edge::HttpEdge;
 pub use images::HttpImages;
+pub use limits::HttpLimits;
 pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
 pub use streams::HttpStreams;
 pub use usage::{ContainerUsage, FindUsage, HttpUsage};
+pub use written_lists::WrittenLists;

@@ -24,10 +24,12 @@ use mkube_supervision::Tree;
 use crate::consistency::HttpConsistency;
 use crate::health::HealthChecks;
 use crate::images::HttpImages;
+use crate::limits::HttpLimits;
 use crate::names::HttpNames;
 use crate::networks::HttpNetworks;
 use crate::streams::HttpStreams;
 use crate::usage::HttpUsage;
+use crate::written_lists::WrittenLists;
 
 /// What the edge needs from outside. Cloned for each incarnation and each request.
 #[derive(Clone)]
@@ -79,6 +81,10 @@ pub struct HttpParts {
     pub allowed_hosts: Option<Vec<String>>,
     /// Version of mkube.
     pub version: &'static str,
+    /// How many clients there is room for.
+    pub limits: HttpLimits,
+    /// Lists as they were last written.
+    pub lists: WrittenLists,
     /// Figures of this edge.
     pub figures: Arc<Figures>,
 }

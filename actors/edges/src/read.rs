@@ -173,26 +173,16 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
             "The provided continue parameter is too old: please start the list again without it",
         ));
     }
-    let start = match &after {
-        Some((_, key)) => Bound::Excluded(key.clone()),
-        None => Bound::Included(ObjectKey::new(selection.namespace.clone().unwrap_or_default(), "")),
-    };
-    let mut found: Vec<&Arc<StoredObject>> = Vec::new();
-    let mut more = false;
-    for (key, object) in kind.objects.range((start, Bound::Unbounded)) {
-        // Keys are in order of namespace: what follows belongs to others.
-        if selection.namespace.as_ref().is_some_and(|namespace| *namespace != key.namespace) {
-            break;
-        }
-        if !selection.matches(object) {
-            continue;
-        }
-        if limit > 0 && found.len() == limit {
-            more = true;
-            break;
-        }
-        found.push(object);
+    if wants == Form::Plain && limit == 0 && after.is_none() && target.view.is_none() && selection.is_everything() {
+        let which = (target.kind.id(), target.kind.api_version(), selection.namespace.clone());
+        let meta = json!({"resourceVersion": kind.revision.to_string()});
+        let write = || {
+            let (found, _) = chosen(&kind, &selection, None, 0);
+            plain(target, &found, &meta)
+        };
+        return Ok(respond::json_shared(parts.lists.of(which, &kind, write)));
     }
+    let (found, more) = chosen(&kind, &selection, after.as_ref().map(|(_, key)| key), limit);
     // Every page carries the version of the first: a watch from it sees what changed while the pages were read.
     let version = after.as_ref().map_or(kind.revision, |(version, _)| *version);
     let mut meta = json!({"resourceVersion": version.to_string()});
@@ -208,24 +198,54 @@ pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> R
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": meta,
             "items": found.iter().map(|object| table::partial(&object.value())).collect::<Vec<_>>(),
         }),
-        _ => {
-            // The objects are text already: a list of many is not worth a tree.
-            let mut text = format!(
-                "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
-                target.kind.kind,
-                target.called().api_version()
-            );
-            for (index, object) in found.iter().enumerate() {
-                if index > 0 {
-                    text.push(',');
-                }
-                text += &target.text(object);
-            }
-            text += "]}";
-            return Ok(respond::json_text(200, text));
-        }
+        _ => return Ok(respond::json_shared(plain(target, &found, &meta).into())),
     };
     Ok(respond::json(200, &body))
+}
+
+/// What a list holds, after this key and so many at most, and whether there is more.
+fn chosen<'k>(
+    kind: &'k KindView,
+    selection: &Selection,
+    after: Option<&ObjectKey>,
+    limit: usize,
+) -> (Vec<&'k Arc<StoredObject>>, bool) {
+    let start = match after {
+        Some(key) => Bound::Excluded(key.clone()),
+        None => Bound::Included(ObjectKey::new(selection.namespace.clone().unwrap_or_default(), "")),
+    };
+    let mut found: Vec<&Arc<StoredObject>> = Vec::new();
+    for (key, object) in kind.objects.range((start, Bound::Unbounded)) {
+        // Keys are in order of namespace: what follows belongs to others.
+        if selection.namespace.as_ref().is_some_and(|namespace| *namespace != key.namespace) {
+            break;
+        }
+        if !selection.matches(object) {
+            continue;
+        }
+        if limit > 0 && found.len() == limit {
+            return (found, true);
+        }
+        found.push(object);
+    }
+    (found, false)
+}
+
+/// A list as text. The objects are text already: a list of many is not worth a tree.
+fn plain(target: &Target, found: &[&Arc<StoredObject>], meta: &Value) -> String {
+    let mut text = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{meta},\"items\":[",
+        target.kind.kind,
+        target.called().api_version()
+    );
+    for (index, object) in found.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        text += &target.text(object);
+    }
+    text += "]}";
+    text
 }
 
 fn list_option(problem: &Problem) -> Status {
@@ -260,12 +280,14 @@ fn check_version(kind: &KindView, query: &Query) -> Result<(), Status> {
     Ok(())
 }
 
-fn token(version: u64, key: &ObjectKey) -> String {
+/// Where a list goes on: its version, and the last key that was sent.
+pub fn token(version: u64, key: &ObjectKey) -> String {
     let text = json!([version, key.namespace, key.name]).to_string();
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text)
 }
 
-fn parse_token(token: &str) -> Result<(u64, ObjectKey), Status> {
+/// Reads a token of ours.
+pub fn parse_token(token: &str) -> Result<(u64, ObjectKey), Status> {
     let bad = || Status::bad_request("the continue token is not one of this server");
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(token).map_err(|_| bad())?;
     let (version, namespace, name): (u64, String, String) = serde_json::from_slice(&bytes).map_err(|_| bad())?;

@@ -70,6 +70,22 @@ impl Drop for Counted {
     }
 }
 
+/// A request whose body is still coming is not being worked on: however many clients take their time, those who do not are served.
+struct Coming(Arc<Figures>);
+
+impl Coming {
+    fn of(figures: &Arc<Figures>) -> Self {
+        figures.in_flight.fetch_sub(1, Ordering::Relaxed);
+        Self(figures.clone())
+    }
+}
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// Reads a body, refusing one that is too large.
 pub async fn read(payload: Payload, counted: &mut Counted) -> Result<Bytes, Status> {
     read_within(payload, counted, USUAL).await
@@ -78,6 +94,7 @@ pub async fn read(payload: Payload, counted: &mut Counted) -> Result<Bytes, Stat
 /// The same with other bounds.
 pub async fn read_within(payload: Payload, counted: &mut Counted, bounds: Bounds) -> Result<Bytes, Status> {
     let seconds = bounds.patience.as_secs();
+    let _coming = Coming::of(&counted.figures);
     let late = |_| Status::new(408, "Timeout", format!("the body did not arrive within {seconds} s"));
     tokio::time::timeout(bounds.patience, read_all(payload, counted, bounds.limit)).await.map_err(late)?
 }
@@ -158,6 +175,8 @@ mod tests {
         let request = test::TestRequest::default().to_http_request();
         let payload = Payload::from_request(&request, &mut body).await.expect("any body");
         let figures = Arc::new(Figures::default());
+        // As for every request that was begun.
+        figures.in_flight.fetch_add(1, Ordering::Relaxed);
         let mut counted = Counted::new(figures.clone());
         let began = Instant::now();
         let late = read(payload, &mut counted).await.expect_err("half a body");

@@ -1,10 +1,16 @@
 //! Answers: JSON, `Status`, warnings.
 
 use actix_web::HttpResponse;
+use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
+use actix_web::web::Bytes;
+use futures_util::stream;
 use mkube_messages::door::{CallError, NotAnswered};
 use mkube_model::status::Status;
 use serde_json::Value;
+
+/// Bytes of a body that are passed on at once.
+const PIECE: usize = 32 << 10;
 
 /// A JSON body.
 pub fn json(code: u16, body: &Value) -> HttpResponse {
@@ -16,6 +22,22 @@ pub fn json(code: u16, body: &Value) -> HttpResponse {
 pub fn json_text(code: u16, body: String) -> HttpResponse {
     let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     HttpResponse::build(code).content_type("application/json").body(body)
+}
+
+/// The same with text that others are sent, too. Much of it is passed on in pieces: a client that reads slowly, or not at all,
+/// has no copy of its own.
+pub fn json_shared(text: Bytes) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response.content_type("application/json");
+    if text.len() <= PIECE {
+        return response.body(text);
+    }
+    let size = text.len() as u64;
+    let pieces = stream::unfold(text, async |mut rest| {
+        let piece = rest.split_to(PIECE.min(rest.len()));
+        (!piece.is_empty()).then_some((Ok::<_, std::io::Error>(piece), rest))
+    });
+    response.body(SizedStream::new(size, Box::pin(pieces)))
 }
 
 /// A refusal.

@@ -22,7 +22,7 @@ use crate::{
     port_forward, read, request_body, respond, reviews, scale, usage, volumes, watching, write, writing,
 };
 
-/// Requests worked on at the same time, watches and followed logs aside.
+/// Requests worked on at the same time. Watches, followed logs, and requests whose bodies are still on their way are none of them.
 const IN_FLIGHT: usize = 256;
 
 /// Answers every request.
@@ -448,7 +448,8 @@ pub fn values_of(text: &str, name: &str) -> Result<Vec<String>, Status> {
     pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decoded(&value.replace('+', " "))).collect()
 }
 
-fn percent_decoded(text: &str) -> Result<String, Status> {
+/// Text as it was before it was put into an address.
+pub fn percent_decoded(text: &str) -> Result<String, Status> {
     let bad = || Status::bad_request("the path or query is not percent-encoded UTF-8");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();

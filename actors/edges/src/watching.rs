@@ -1,13 +1,21 @@
 //! watch: what is there, then what changes, as one JSON document a line. Served from the published history; a watcher that is
 //! slower than the history is long gets 410 and lists again.
+//!
+//! A line is written when its client can take it, and not before: one that never reads costs what it had been sent when it stopped,
+//! and [`crate::HttpLimits::unread`] ends it. From the version of the last line it has, it can go on.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
-use actix_web::web::Bytes;
-use mkube_messages::objects::{ChangeType, ObjectsReader, ObjectsView, StoredObject};
+use actix_web::web::{Bytes, BytesMut};
+use futures_util::stream;
+use mkube_messages::objects::{
+    ChangeType, KindView, ObjectChange, ObjectKey, ObjectsReader, ObjectsView, StoredObject,
+};
+use mkube_messages::watch;
 use mkube_model::kinds::{Kind, View};
 use mkube_model::metadata;
 use mkube_model::neighbours::wall_clock::WallClock;
@@ -15,18 +23,14 @@ use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use mkube_model::table::{self, IncludeObject};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::negotiate::Form;
 use crate::parts::{Figures, HttpParts, Query, Target, text_in};
 use crate::read::{Selection, include_of, loaded_view};
 
-/// Watches at the same time.
-const WATCHES: usize = 256;
-/// Events waiting for a slow client; then it is dropped.
-const WAITING: usize = 64;
+/// Bytes of lines that are written together.
+const TOGETHER: usize = 16 << 10;
 /// Pause between bookmarks.
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// Longest life of a watch the client gave no timeout.
@@ -41,9 +45,24 @@ struct Watch {
     bookmarks: bool,
     headings_sent: bool,
     clock: Arc<dyn WallClock>,
+    reader: ObjectsReader,
+    notices: watch::Receiver<u64>,
+    stage: Stage,
     /// Everything up to this revision was sent.
     sent: u64,
     until: Instant,
+    next_bookmark: Instant,
+    _counted: Counted,
+}
+
+/// What comes next.
+enum Stage {
+    /// What was there at the beginning, after this key; then perhaps a bookmark that says that this was all.
+    Initial { there: Arc<KindView>, after: Option<ObjectKey>, marks_end: bool },
+    /// What happens.
+    News,
+    /// Nothing.
+    End,
 }
 
 pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
@@ -74,45 +93,49 @@ pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) ->
         return Err(Status::too_new(version, newest));
     }
     let initial = if asks_initial { flag("sendInitialEvents") } else { from.is_none() };
+    let selection = Selection::of(target, query)?;
+    let counted = Counted::take(parts)?;
     let mut watch = Watch {
         kind: target.kind,
         view: target.view,
-        selection: Selection::of(target, query)?,
+        selection,
         form: wants,
         include: include_of(query),
         bookmarks: flag("allowWatchBookmarks"),
         headings_sent: false,
         clock: parts.clock.clone(),
+        reader: parts.objects.clone(),
+        notices: parts.objects.notices(),
+        stage: Stage::News,
         sent: from.unwrap_or(newest),
         until: Instant::now() + life,
+        next_bookmark: Instant::now() + BOOKMARK,
+        _counted: counted,
     };
-    if parts.figures.watches.fetch_add(1, Ordering::Relaxed) >= WATCHES {
-        parts.figures.watches.fetch_sub(1, Ordering::Relaxed);
-        return Err(Status::busy(5));
-    }
-    let counted = Counted(parts.figures.clone());
-    let mut first = Vec::new();
     if initial {
-        let kind = view.kind(&target.kind.id());
-        first.extend(kind.objects.values().filter(|object| watch.selection.matches(object)).cloned());
-        watch.sent = kind.revision;
-    } else if let Err(status) = watch.check_history(&view) {
-        // An old version is told inside the stream, where clients look for it.
-        let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
-        return Ok(HttpResponse::Ok().content_type("application/json").body(line));
+        let there = view.kind(&target.kind.id());
+        watch.sent = there.revision;
+        let marks_end = flag("sendInitialEvents") && watch.bookmarks;
+        watch.stage = Stage::Initial { there, after: None, marks_end };
     }
-    let marks_end = flag("sendInitialEvents") && watch.bookmarks;
-    let (lines, stream) = mpsc::channel::<Result<Bytes, actix_web::Error>>(WAITING);
-    let reader = parts.objects.clone();
-    actix_web::rt::spawn(async move {
-        let _counted = counted;
-        watch.run(reader, first, marks_end, lines).await;
+    // An old version is told inside the stream, where clients look for it.
+    let lines = stream::unfold(watch, async |mut watch| {
+        let lines = watch.next().await?;
+        Some((Ok::<_, actix_web::Error>(lines), watch))
     });
-    Ok(HttpResponse::Ok().content_type("application/json").streaming(ReceiverStream::new(stream)))
+    Ok(HttpResponse::Ok().content_type("application/json").streaming(lines))
 }
 
 /// Counts a watch until it is dropped.
 struct Counted(Arc<Figures>);
+
+impl Counted {
+    fn take(parts: &HttpParts) -> Result<Self, Status> {
+        let before = parts.figures.watches.fetch_add(1, Ordering::Relaxed);
+        let counted = Self(parts.figures.clone());
+        if before >= parts.limits.watches { Err(Status::busy(5)) } else { Ok(counted) }
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -121,64 +144,67 @@ impl Drop for Counted {
 }
 
 impl Watch {
-    async fn run(
-        mut self,
-        reader: ObjectsReader,
-        first: Vec<Arc<StoredObject>>,
-        marks_end: bool,
-        lines: mpsc::Sender<Result<Bytes, actix_web::Error>>,
-    ) {
-        // Written out one by one: what waits for a slow client is bounded.
-        for object in first {
-            let line = self.line("ADDED", &object);
-            if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
-                return;
-            }
+    /// The next lines, as soon as there are any; `None` when there will be none.
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(lines) = self.initial() {
+            return Some(lines);
         }
-        if marks_end && lines.send_timeout(Ok(self.bookmark(true)), BOOKMARK).await.is_err() {
-            return;
-        }
-        let mut notices = reader.notices();
-        let mut next_bookmark = Instant::now() + BOOKMARK;
         loop {
-            notices.mark_unchanged();
-            let view = reader.view();
-            match self.news(&view) {
-                Ok(news) => {
-                    for (word, object) in news {
-                        let line = self.line(word, &object);
-                        // A client that does not read is dropped rather than remembered without end.
-                        if lines.send_timeout(Ok(line), BOOKMARK).await.is_err() {
-                            return;
-                        }
-                    }
-                }
+            if matches!(self.stage, Stage::End) {
+                return None;
+            }
+            self.notices.mark_unchanged();
+            match self.news(&self.reader.view()) {
+                Ok(lines) if !lines.is_empty() => return Some(lines),
+                Ok(_) => {}
                 Err(status) => {
+                    self.stage = Stage::End;
                     let line = format!("{}\n", json!({"type": "ERROR", "object": status.to_json()}));
-                    let _ = lines.send_timeout(Ok(Bytes::from(line)), BOOKMARK).await;
-                    return;
+                    return Some(line.into());
                 }
+            }
+            let now = Instant::now();
+            if now >= self.until {
+                self.stage = Stage::End;
+            }
+            if now >= self.next_bookmark.min(self.until) {
+                self.next_bookmark = now + BOOKMARK;
+                if self.bookmarks {
+                    // The last word says from where to go on.
+                    return Some(self.bookmark(false));
+                }
+                continue;
             }
             tokio::select! {
                 // The news that never end come last.
                 biased;
-                () = lines.closed() => return,
-                () = tokio::time::sleep_until(next_bookmark.min(self.until)) => {
-                    if Instant::now() >= self.until {
-                        // The last word says from where to go on.
-                        if self.bookmarks {
-                            let _ = lines.send_timeout(Ok(self.bookmark(false)), BOOKMARK).await;
-                        }
-                        return;
-                    }
-                    next_bookmark = Instant::now() + BOOKMARK;
-                    if self.bookmarks && lines.send_timeout(Ok(self.bookmark(false)), BOOKMARK).await.is_err() {
-                        return;
-                    }
-                }
-                changed = notices.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep_until(self.next_bookmark.min(self.until)) => {}
+                changed = self.notices.changed() => if changed.is_err() { return None }
             }
         }
+    }
+
+    /// The next lines of what was there at the beginning.
+    fn initial(&mut self) -> Option<Bytes> {
+        let Stage::Initial { there, after, marks_end } = &mut self.stage else { return None };
+        let (there, after, marks_end) = (there.clone(), after.take(), *marks_end);
+        self.stage = Stage::News;
+        let mut lines = BytesMut::new();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, object) in there.objects.range((start, Bound::Unbounded)) {
+            if self.selection.matches(object) {
+                self.line("ADDED", object, &mut lines);
+            }
+            if lines.len() >= TOGETHER {
+                let after = Some(key.clone());
+                self.stage = Stage::Initial { there: there.clone(), after, marks_end };
+                return Some(lines.freeze());
+            }
+        }
+        if marks_end {
+            lines.extend_from_slice(&self.bookmark(true));
+        }
+        (!lines.is_empty()).then(|| lines.freeze())
     }
 
     fn check_history(&self, view: &ObjectsView) -> Result<(), Status> {
@@ -194,38 +220,49 @@ impl Watch {
         Ok(())
     }
 
-    /// What happened since the last line, as this watch sees it.
-    fn news(&mut self, view: &ObjectsView) -> Result<Vec<(&'static str, Arc<StoredObject>)>, Status> {
+    /// What happened since the last line, as this watch sees it; of much only the first.
+    fn news(&mut self, view: &ObjectsView) -> Result<Bytes, Status> {
         self.check_history(view)?;
         let kind = view.kind(&self.kind.id());
-        let start = kind.history.iter().rev().take_while(|change| change.revision > self.sent).count();
-        let mut news = Vec::new();
-        for change in kind.history.iter().skip(kind.history.len() - start) {
-            let before = change.previous.as_ref().is_some_and(|object| self.selection.matches(object));
-            let after = change.change != ChangeType::Deleted && self.selection.matches(&change.object);
-            let word = match (before, after) {
-                (false, true) => "ADDED",
-                (true, true) => "MODIFIED",
-                (true, false) => "DELETED",
-                (false, false) => continue,
-            };
-            // What left the selection is shown as it was when it belonged to it, at the version at which it left.
-            let left = before && !after && change.change != ChangeType::Deleted;
-            let object = match &change.previous {
-                Some(previous) if left => {
-                    let mut value = previous.value();
-                    metadata::of_mut(&mut value).insert("resourceVersion".into(), json!(change.revision.to_string()));
-                    Arc::new(StoredObject::new(previous.kind, previous.key.clone(), &value, change.revision))
-                }
-                _ => change.object.clone(),
-            };
-            news.push((word, object));
+        let unsent = |index: &usize| kind.history.get(*index).is_some_and(|change| change.revision > self.sent);
+        let start = (0..kind.history.len()).rev().take_while(unsent).last().unwrap_or(kind.history.len());
+        let mut lines = BytesMut::new();
+        for index in start..kind.history.len() {
+            let Some(change) = kind.history.get(index) else { break };
+            // What has one version is told together, or somebody who goes on from it would miss something.
+            if lines.len() >= TOGETHER && change.revision > self.sent {
+                return Ok(lines.freeze());
+            }
+            self.tell(change, &mut lines);
+            self.sent = change.revision;
         }
         self.sent = kind.revision;
-        Ok(news)
+        Ok(lines.freeze())
     }
 
-    fn line(&mut self, word: &str, object: &StoredObject) -> Bytes {
+    fn tell(&mut self, change: &ObjectChange, lines: &mut BytesMut) {
+        let before = change.previous.as_ref().is_some_and(|object| self.selection.matches(object));
+        let after = change.change != ChangeType::Deleted && self.selection.matches(&change.object);
+        let word = match (before, after) {
+            (false, true) => "ADDED",
+            (true, true) => "MODIFIED",
+            (true, false) => "DELETED",
+            (false, false) => return,
+        };
+        // What left the selection is shown as it was when it belonged to it, at the version at which it left.
+        let left = before && !after && change.change != ChangeType::Deleted;
+        match &change.previous {
+            Some(previous) if left => {
+                let mut value = previous.value();
+                metadata::of_mut(&mut value).insert("resourceVersion".into(), json!(change.revision.to_string()));
+                let object = StoredObject::new(previous.kind, previous.key.clone(), &value, change.revision);
+                self.line(word, &object, lines);
+            }
+            _ => self.line(word, &change.object, lines),
+        }
+    }
+
+    fn line(&mut self, word: &str, object: &StoredObject, lines: &mut BytesMut) {
         let shown: Value = match self.form {
             Form::Table => {
                 let headings = !std::mem::replace(&mut self.headings_sent, true);
@@ -234,9 +271,15 @@ impl Watch {
                 table::render(&self.kind, [&object.value()].into_iter(), self.include, meta, headings, now)
             }
             Form::Partial => table::partial(&object.value()),
-            _ => return Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{}}}\n", text_in(self.view, object))),
+            _ => {
+                let text = text_in(self.view, object);
+                for part in ["{\"type\":\"", word, "\",\"object\":", &text, "}\n"] {
+                    lines.extend_from_slice(part.as_bytes());
+                }
+                return;
+            }
         };
-        Bytes::from(format!("{{\"type\":\"{word}\",\"object\":{shown}}}\n"))
+        lines.extend_from_slice(format!("{{\"type\":\"{word}\",\"object\":{shown}}}\n").as_bytes());
     }
 
     fn bookmark(&mut self, initial_end: bool) -> Bytes {

@@ -46,6 +46,8 @@ impl Wire {
     /// From a connection to what actix serves.
     pub async fn from(stream: TcpStream) -> Result<(Self, Protocol, Option<SocketAddr>), DispatchError> {
         let peer = stream.peer_addr().ok();
+        // Long lists and watches are written in pieces: none is to wait until the one before was acknowledged.
+        stream.set_nodelay(true)?;
         Ok((Self { stream, first: First::Reading(BytesMut::new()) }, Protocol::Http1, peer))
     }
 }

@@ -209,7 +209,12 @@ pub async fn patched(
     let Body { value: mut body, repeated, .. } = request_body::parse(media, bytes, &[])?;
     in_its_group(target, &mut body);
     if let Some(view) = target.view {
+        let named = body.get("apiVersion").is_some();
         body = view.taken_patch(body);
+        if named && patch == PatchType::Apply && body.get("apiVersion").is_none() {
+            // Who applies must say it, and has.
+            body["apiVersion"] = json!(target.kind.api_version());
+        }
     }
     ask(parts, target, key_of(target), Verb::Patch { patch, body }, query, false, &repeated).await
 }

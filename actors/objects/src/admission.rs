@@ -8,6 +8,7 @@ use mkube_model::metadata;
 use mkube_model::patch;
 use mkube_model::problem::Problem;
 use mkube_model::status::Status;
+use mkube_model::stored_text;
 use serde_json::{Value, json};
 
 use crate::recording;
@@ -407,6 +408,9 @@ fn finish(
     }
     if annotations > ANNOTATIONS {
         problems.push(Problem::too_long("metadata.annotations", ANNOTATIONS));
+    }
+    if let Some(why) = stored_text::problem(&value) {
+        return Err(Status::bad_request(format!("the object could not be read again: {why}")));
     }
     problems.extend((kind.validate)(&value, old));
     if problems.is_empty() && value.to_string().len() > OBJECT {

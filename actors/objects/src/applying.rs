@@ -22,6 +22,10 @@ pub fn applied(
     let row = if is_scale { &SCALE } else { kind };
     check_body(row, &mut body)?;
     admission::check_identity(kind, current, &body)?;
+    if subresource == "status" {
+        // Only a part of it is taken, and all of it is to be well.
+        admission::decode(kind, &mut body.clone(), given.field_validation)?;
+    }
     let by = manager(kind, subresource, given)?;
     let config = if is_scale { of_scale(&mut body, current, given)? } else { fields::wanted(&body, subresource) };
     let types = recording::types(kind);

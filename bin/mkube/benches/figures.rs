@@ -4,10 +4,14 @@
 //! `cargo bench --bench figures -- scale ready`.
 #![allow(clippy::disallowed_methods, reason = "what is measured is the time of real processes")]
 
+#[path = "figures/api.rs"]
+mod api;
 #[path = "figures/dns.rs"]
 mod dns;
 #[path = "figures/failover.rs"]
 mod failover;
+#[path = "figures/floor.rs"]
+mod floor;
 #[path = "figures/images.rs"]
 mod images;
 #[path = "figures/limits.rs"]
@@ -40,6 +44,9 @@ mod workloads;
 fn main() -> anyhow::Result<()> {
     // cargo passes flags of its own; names are what does not begin with a dash.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let Some(listen) = std::env::args().skip_while(|word| word != floor::WORD).nth(1) {
+        return floor::serve(&listen);
+    }
     let asked = |name: &str| wanted.is_empty() || wanted.iter().any(|one| one == name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -56,6 +63,9 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("watch") {
             watch::run().await?;
+        }
+        if asked("api") {
+            api::run().await?;
         }
         if asked("failover") {
             failover::run().await?;

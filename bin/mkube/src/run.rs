@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mkube_supervision::Tree;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Failure, INTERNAL};
@@ -33,7 +34,16 @@ impl Signals {
 
 /// Runs `work` on an actix system of this thread.
 pub fn system<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    open_as_many_files_as_we_may();
     actix_rt::System::new().block_on(work)
+}
+
+/// Each client of the API is a file, and what a process gets unasked is for programs that wait by `select`.
+fn open_as_many_files_as_we_may() {
+    let files = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }) {
+        tracing::warn!(%error, "the number of open files stays as it is");
+    }
 }
 
 /// Waits for a signal or for the tree to give up, then stops the tree. A second signal skips to the end.

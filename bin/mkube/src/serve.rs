@@ -30,7 +30,9 @@ use mkube_routeros::{DeviceExec, FindContainer, Password, RestOptions, RestRoute
 use mkube_shared_disk::{ContainerLogs, VolumeFiles};
 
 use crate::cli::ServeArgs;
-use crate::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, Seat, TICK, row_finder, start_among};
+use crate::compose::{
+    Controller, ControllerSettings, DeliveryWay, HttpLimits, Neighbours, Seat, TICK, row_finder, start_among,
+};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, UNAVAILABLE};
 use crate::run::{Signals, system, until_stopped};
 use crate::turns::take_turns;
@@ -163,6 +165,7 @@ impl Prepared {
         let controller_settings = ControllerSettings {
             shared_store: settings.store.kind == StoreKind::Nats,
             event_ring: usize::try_from(settings.events.ring).unwrap_or(usize::MAX),
+            http_limits: HttpLimits::of_this_process(),
             delivery: delivery_way(settings, &self.neighbours.disk_map),
             kinds: KindTable::builtin(),
             networks: settings.networks.iter().map(NetworkSettings::to_network).collect(),

@@ -6,6 +6,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+/// Names that the JSON library keeps for itself: written as JSON, a map with one would read as something else.
+const RESERVED: &str = "$serde_json::private::";
+
 /// Counters of one parse; cells because one budget is shared by all nested readers.
 pub(crate) struct Budget {
     pub(crate) values_left: Cell<usize>,
@@ -123,6 +126,9 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
         let mut merged = Vec::new();
         while let Some(key) = entries.next_key_seed(KeyReader)? {
             self.budget.spend(&key)?;
+            if key.starts_with(RESERVED) {
+                return Err(A::Error::custom(format_args!("a field must not be called {key:?}")));
+            }
             let value = entries.next_value_seed(inner)?;
             if key == "<<" {
                 merged.push(value);

@@ -32,6 +32,7 @@ pub mod selectors;
 pub mod settings;
 pub mod static_addresses;
 pub mod status;
+pub mod stored_text;
 pub mod table;
 pub mod workloads;
 

@@ -150,7 +150,9 @@ fn merge_lists(
     let Some(key) = key else { return Ok(new.to_vec()) };
     let mut merged: Vec<Value> = old.to_vec();
     for item in new {
-        let (Value::Object(fields), Some(id)) = (item, item.get(key)) else {
+        // A key that tells nothing apart is none: its item would be added once more each time.
+        let id = item.get(key).filter(|id| !(id.is_null() || id.is_object() || id.is_array()));
+        let (Value::Object(fields), Some(id)) = (item, id) else {
             return Err(Status::bad_request(format!("{path}: an item has no merge key {key:?}")));
         };
         let place = merged.iter().position(|one| one.get(key) == Some(id) && same_protocol(name, one, item));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, start};
+use mkube::compose::{Controller, ControllerSettings, DeliveryWay, HttpLimits, Neighbours, start};
 use mkube_desired_store::EmbeddedStore;
 use mkube_fakes::FakeStreams;
 use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progress, SourceImage, convert};
@@ -77,6 +77,8 @@ pub struct Setup {
     pub bus: Option<Arc<dyn Bus>>,
     /// Events kept.
     pub event_ring: usize,
+    /// How many clients there is room for.
+    pub limits: HttpLimits,
 }
 
 impl Default for Setup {
@@ -98,6 +100,7 @@ impl Default for Setup {
             name_server: None,
             bus: None,
             event_ring: 256,
+            limits: HttpLimits::of_this_process(),
         }
     }
 }
@@ -215,6 +218,7 @@ impl World {
                 notify_secret: setup.notify_secret,
                 consistency: setup.consistency,
                 event_ring: setup.event_ring,
+                http_limits: setup.limits,
             },
         );
         let world = Self { directory, host, controller, api: Api::new(address)? };

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mkube_edges::{
-    Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams,
-    HttpUsage,
+    Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts,
+    HttpStreams, HttpUsage, WrittenLists,
 };
 use mkube_fakes::{FakeClock, FakeStreams, MemoryStore};
 use mkube_messages::bus::bus_view;
@@ -103,6 +103,8 @@ impl Bench {
             allow_chaos: false,
             allowed_hosts: None,
             version: "test",
+            limits: HttpLimits::of_this_process(),
+            lists: WrittenLists::default(),
             figures: Arc::new(Figures::default()),
         };
         let (bell, heard) = news_bell();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use mkube::compose::{Controller, ControllerSettings, DeliveryWay, Neighbours, TICK, start};
+use mkube::compose::{Controller, ControllerSettings, DeliveryWay, HttpLimits, Neighbours, TICK, start};
 use mkube_fakes::{
     Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeStreams, FakeTarballs, MemoryStore, Reading,
     Verb,
@@ -243,6 +243,7 @@ impl World {
             consistency: mkube_consistency::Rules { automatic: true, ..mkube_consistency::Rules::default() },
             notify_secret: None,
             event_ring: 256,
+            http_limits: HttpLimits::of_this_process(),
         };
         let actors = LocalSet::new();
         let controller = {

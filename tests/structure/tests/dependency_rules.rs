@@ -78,7 +78,12 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
 ];
 
 /// What needs more in tests than in the product.
-const DEV_ONLY: &[(&str, &str)] = &[("services/routeros", "actix-web"), ("protocol/messages", "tracing-subscriber")];
+const DEV_ONLY: &[(&str, &str)] = &[
+    ("services/routeros", "actix-web"),
+    ("protocol/messages", "tracing-subscriber"),
+    // What the API is compared with.
+    ("bin/mkube", "actix-web"),
+];
 
 /// What rooms may use of ours in tests only.
 const OURS_IN_TESTS: &[(&str, &[&str])] = &[

@@ -118,11 +118,10 @@ fn every_exception_from_a_lint_has_a_reason() {
 /// Work that an actor starts and does not own goes on when the actor is gone.
 #[test]
 fn actors_start_no_work_that_nobody_owns() {
-    // The kernel spawns the actors themselves; a watch, an export and an upgraded connection belong to their HTTP client; a server
+    // The kernel spawns the actors themselves; an export and an upgraded connection belong to their HTTP client; a server
     // drains while its actor is gone.
     const OWNED: &[&str] = &[
         "actors/supervision/src/",
-        "actors/edges/src/watching.rs",
         "actors/edges/src/export.rs",
         "actors/edges/src/streams.rs",
         "actors/edges/src/http_edge.rs",

@@ -127,6 +127,13 @@ impl Drop for Running {
     }
 }
 
+/// Resident memory of a process, KiB.
+pub fn resident_kib(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0.0)
+}
+
 /// A client of the API and of the host.
 #[derive(Clone)]
 pub struct Http(reqwest::Client);
@@ -153,6 +160,12 @@ impl Http {
         let code = answer.status();
         let body: Value = answer.json().await?;
         if code.is_success() { Ok(body) } else { bail!("{code}: {}", body["message"]) }
+    }
+
+    /// PUT of JSON.
+    pub async fn put(&self, url: &str, body: &Value) -> anyhow::Result<()> {
+        self.0.put(url).basic_auth("admin", Some("")).json(body).send().await?.error_for_status()?;
+        Ok(())
     }
 
     /// DELETE.

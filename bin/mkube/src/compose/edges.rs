@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mkube_bus::{BusParts, NatsEdge};
 use mkube_edges::{
-    Figures, HttpConsistency, HttpEdge, HttpImages, HttpNames, HttpNetworks, HttpParts, HttpStreams, HttpUsage,
+    Figures, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts, HttpStreams,
+    HttpUsage, WrittenLists,
 };
 use mkube_messages::door::Doorway;
 use mkube_messages::lease::LeaseReader;
@@ -29,6 +30,7 @@ pub struct HttpSettings {
     pub allow_chaos: bool,
     pub allowed_hosts: Option<Vec<String>>,
     pub lease: Option<LeaseReader>,
+    pub limits: HttpLimits,
 }
 
 pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
@@ -65,6 +67,8 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
         version: VERSION,
+        limits: settings.limits,
+        lists: WrittenLists::default(),
         figures: Arc::new(Figures::default()),
     };
     let way = Doorway::new("http", bounds::NOBODY_ASKS);

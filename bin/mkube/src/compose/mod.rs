@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mkube_boot::Document;
 use mkube_dns::Mode;
+pub use mkube_edges::HttpLimits;
 use mkube_edges::{ContainerUsage, FindUsage, HttpStreams};
 use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
@@ -147,6 +148,8 @@ pub struct ControllerSettings {
     pub consistency: mkube_consistency::Rules,
     /// Events kept.
     pub event_ring: usize,
+    /// How many clients of the API there is room for.
+    pub http_limits: HttpLimits,
 }
 
 /// A controller that runs.
@@ -217,6 +220,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
         lease: seat.as_ref().map(|seat| seat.desk.reader()),
+        limits: settings.http_limits,
     });
     let pods = SupervisorSpec {
         intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },

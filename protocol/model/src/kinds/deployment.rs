@@ -86,6 +86,9 @@ const SPEC: &[Field] = &[
 /// `status.updatedAt` is the lightweight form's own.
 fn typed_with_template(object: &Value) -> Result<Value, String> {
     let updated_at = object.pointer("/status/updatedAt").cloned();
+    if updated_at.as_ref().is_some_and(|at| !(at.is_string() || at.is_null())) {
+        return Err("status.updatedAt: invalid type, expected a string".to_owned());
+    }
     let mut object = object.clone();
     pod_template::as_pods_write_it(&mut object, TEMPLATE);
     let mut known = typed::<Deployment>(&object)?;

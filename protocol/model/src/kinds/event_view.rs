@@ -78,6 +78,10 @@ impl View {
     /// A patch of this view as one of the stored kind: what it says of fields, or its operations.
     pub fn taken_patch(&self, patch: Value) -> Value {
         let rename = |field: &str| self.renamed.iter().find(|(there, _)| *there == field).map(|(_, here)| *here);
+        if !(patch.is_object() || patch.is_array()) {
+            // What is no patch stays none, and is refused as such.
+            return patch;
+        }
         let Value::Array(mut operations) = patch else {
             let mut patch = renamed(&patch, rename);
             if patch.get("apiVersion").is_some_and(|version| *version == json!(self.kind.api_version())) {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::metadata;
 use crate::network::Network;
@@ -80,7 +80,7 @@ struct NetworkObject {
     /// What was found of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Status")]
-    status: Option<Value>,
+    status: Option<Found>,
 }
 
 /// What a network is to be.
@@ -176,7 +176,16 @@ struct Machine {
     hostname: Option<String>,
 }
 
-/// What was found of a network. Objects keep it as it was written.
+/// What was found of a network, as it was written.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conditions: Option<Vec<Map<String, Value>>>,
+    #[serde(flatten)]
+    more: Map<String, Value>,
+}
+
+/// What it looks like.
 #[derive(JsonSchema)]
 #[schemars(inline)]
 #[allow(dead_code, reason = "only its schema is used")]

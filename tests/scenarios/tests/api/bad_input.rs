@@ -400,3 +400,26 @@ async fn logs_of_containers_and_lines_that_do_not_exist_are_refused() -> anyhow:
     })
     .await
 }
+
+#[actix_rt::test]
+async fn a_name_that_the_json_library_keeps_for_itself_is_refused_however_it_comes() -> anyhow::Result<()> {
+    changes_nothing(async |api| {
+        // Stored, it could be read by nobody any more.
+        let name = "$serde_json::private::RawValue";
+        let mut one = pod("x");
+        one["spec"]["nodeSelector"] = json!({name: "{"});
+        api.post(PODS, &one).await?.refused(400, "BadRequest").saying(name);
+        let text = format!("metadata: {{name: x}}\nspec: {{nodeSelector: {{\"{name}\": \"x\"}}, containers: [{{name: c, image: i}}]}}");
+        send(api, PODS, YAML, &text).await?.refused(400, "BadRequest").saying(name);
+        let there = format!("{PODS}/there");
+        let body = json!([{"op": "add", "path": "/spec/nodeSelector", "value": {}}, {"op": "add", "path": format!("/spec/nodeSelector/{name}"), "value": "{"}]);
+        api.patch(&there, "json", &body).await?.refused(400, "BadRequest").saying(name);
+        let merged = json!({"spec": {"nodeSelector": {name: "{"}}});
+        api.patch(&there, "strategic-merge", &merged).await?.refused(400, "BadRequest");
+        let applied = api.post("/api/v1/apply", &one).await?;
+        assert_eq!(applied.code, 400, "{}", applied.text);
+        api.get(PODS).await?.expect(200);
+        Ok(())
+    })
+    .await
+}

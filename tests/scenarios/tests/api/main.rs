@@ -9,6 +9,8 @@ mod discovery;
 mod images;
 mod kinds;
 mod lists;
+mod many;
+mod matrix;
 mod moving;
 mod networks;
 mod new_kind;

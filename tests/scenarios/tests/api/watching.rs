@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use mkube_edges::HttpLimits;
+use mkube_scenarios::{Setup, World};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -187,10 +189,11 @@ async fn asking_one_object_for_a_watch_reads_it() -> anyhow::Result<()> {
 
 #[actix_rt::test]
 async fn too_many_watches_are_told_to_come_back_later() -> anyhow::Result<()> {
-    let world = quiet().await?;
+    let limits = HttpLimits { watches: 32, ..HttpLimits::of_this_process() };
+    let world = World::with(Setup { tick: Duration::from_secs(3600), limits, ..Setup::default() }).await?;
     let api = world.api();
     let mut watches = Vec::new();
-    for _ in 0..256 {
+    for _ in 0..32 {
         watches.push(api.watch(&format!("{MAPS}?watch=true"), JSON).await?);
     }
     let refused = api.get(&format!("{MAPS}?watch=true")).await?.refused(429, "TooManyRequests");

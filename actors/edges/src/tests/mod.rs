@@ -1,0 +1,6 @@
+//! What strangers may send, thrown at everything that reads it.
+
+mod fuzzing;
+mod mutation;
+mod targets;
+mod wire;
