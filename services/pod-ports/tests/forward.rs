@@ -422,8 +422,9 @@ async fn streams_that_a_command_does_not_have_are_refused_and_a_client_that_leav
     assert!(comes.is_closed(), "what comes of the command has nowhere to go");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_client_that_does_not_open_all_streams_is_not_waited_for() {
+    tokio::time::pause();
     let (client, comes, _gets) = Client::of_a_command(StandardStreams { stdout: true, ..StandardStreams::default() });
     let mut spdy = Spdy::over(client);
     spdy.begin("error", 0, 1).await;

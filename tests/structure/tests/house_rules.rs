@@ -124,6 +124,7 @@ fn actors_start_no_work_that_nobody_owns() {
         "actors/supervision/src/",
         "actors/edges/src/export.rs",
         "actors/edges/src/streams.rs",
+        "actors/edges/src/spdy_upgrade.rs",
         "actors/edges/src/http_edge.rs",
     ];
     for word in ["tokio::spawn(", "actix_rt::spawn(", "actix::spawn(", "rt::spawn(", "task::spawn(", "spawn_local("] {

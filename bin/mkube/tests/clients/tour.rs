@@ -21,6 +21,9 @@ const IMAGES: &[&str] = &["web:1", "web:2", "batch:1"];
 /// Chapters at the same time.
 const AT_ONCE: usize = 5;
 
+/// Chapters by name: what was written down, and what was seen.
+type Gone = BTreeMap<String, (Vec<Part>, Vec<Part>)>;
+
 /// The chapters by name.
 fn chapters() -> anyhow::Result<BTreeMap<String, Vec<Part>>> {
     let mut all = BTreeMap::new();
@@ -35,7 +38,7 @@ fn chapters() -> anyhow::Result<BTreeMap<String, Vec<Part>>> {
 }
 
 /// Goes through all chapters, several at a time, and then through those that want to be alone.
-fn go_all(kubectl: &Path) -> anyhow::Result<BTreeMap<String, (Vec<Part>, Vec<Part>)>> {
+fn go_all(kubectl: &Path) -> anyhow::Result<Gone> {
     let running = Server::start(IMAGES)?;
     let server = Place { directory: running.path("tour"), kubeconfig: running.kubeconfig(), url: running.url.clone() };
     let mut chapters = chapters()?;
