@@ -1,4 +1,4 @@
-//! Which pods name which ConfigMaps and Secrets, so that a change of one costs nothing to the pods that have nothing to do with it.
+//! Which pods name which ConfigMaps and Secrets, so that those cost nothing to the pods that have nothing to do with them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +20,7 @@ pub struct Mentions {
 impl Mentions {
     /// A pod is there, or was changed.
     pub fn read(&mut self, pod: &ObjectKey, value: &Value) {
-        let mut names = BTreeSet::new();
-        collect(&value["spec"], &mut names);
+        let names = names_in(value);
         if self.of_pod.get(pod) == Some(&names) {
             return;
         }
@@ -49,6 +48,13 @@ impl Mentions {
     pub fn of(&self, source: &ObjectKey) -> impl Iterator<Item = &ObjectKey> {
         self.pods.get(source).into_iter().flatten()
     }
+}
+
+/// What a pod's spec names.
+pub fn names_in(pod: &Value) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    collect(&pod["spec"], &mut names);
+    names
 }
 
 fn collect(value: &Value, names: &mut BTreeSet<String>) {
