@@ -26,6 +26,7 @@ mod held;
 mod ladder;
 mod leavers;
 mod memory;
+mod mentions;
 mod naming;
 mod next_step;
 mod node_actor;

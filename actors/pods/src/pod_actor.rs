@@ -101,7 +101,7 @@ impl PodActor {
     }
 
     pub(crate) fn plan(&self, desired: &Desired, pod: &Value, device: &DeviceSnapshot) -> PodPlan {
-        let sources = sources_of(&self.parts, &desired.pod);
+        let sources = sources_of(&self.parts, &desired.pod.key.namespace, pod);
         let first = desired.names.first();
         let address = first.and_then(|names| {
             let lease = self.memories.get(&names.row).and_then(|memory| memory.lease.as_ref());

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::{Door, Doorway};
 use mkube_messages::gates::GatesView;
 use mkube_messages::health::HealthView;
-use mkube_messages::objects::{ObjectKey, ObjectsView, RecordEvent, StoredObject};
+use mkube_messages::objects::{KindView, ObjectKey, ObjectsView, RecordEvent, StoredObject};
 use mkube_messages::pods::{DesiredChanged, DeviceChanged};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_messages::watch;
@@ -21,6 +22,7 @@ use mkube_supervision::{ChildSpec, RestartRule, Tree, follow};
 use serde_json::Value;
 
 use crate::held::{actor_name, pods_in};
+use crate::mentions::Mentions;
 use crate::naming::{age, rows_of};
 use crate::parts::{Desired, PodParts};
 use crate::pod_actor::{PodActor, TICK};
@@ -63,7 +65,11 @@ pub struct PodsActor {
     /// The names were compared with what the device has; until then they are only what they would be on an empty one.
     pub(crate) settled: bool,
     /// ConfigMaps and Secrets as the pods were last told about them.
-    pub(crate) sources: BTreeMap<(KindId, ObjectKey), Revision>,
+    pub(crate) sources: BTreeMap<KindId, OrdMap<ObjectKey, Arc<StoredObject>>>,
+    /// Which pods they may concern.
+    pub(crate) mentions: Mentions,
+    /// The pods as they were looked through last.
+    looked_through: OrdMap<ObjectKey, Arc<StoredObject>>,
     /// Pods whose actor is held, as far as they were told about.
     pub(crate) held: BTreeSet<ObjectKey>,
     /// What probes said when the pods were last told about it.
@@ -90,6 +96,8 @@ impl PodsActor {
             device: Arc::default(),
             settled: false,
             sources: BTreeMap::new(),
+            mentions: Mentions::default(),
+            looked_through: OrdMap::new(),
             held: BTreeSet::new(),
             health: Arc::default(),
             tidied: false,
@@ -109,10 +117,6 @@ impl PodsActor {
         let tree = self.parts.tree.borrow().clone();
         let Some(tree) = tree else { return };
         let stored = view.kind(&self.parts.pod.kind);
-        let gone: Vec<ObjectKey> = self.pods.keys().filter(|key| !stored.objects.contains_key(*key)).cloned().collect();
-        for key in gone {
-            self.forget(&key, &tree);
-        }
         if view.is_complete() && !std::mem::replace(&mut self.tidied, true) {
             // An earlier incarnation started them.
             let (actors, _) = pods_in(&tree, &self.parts.supervisor);
@@ -120,17 +124,34 @@ impl PodsActor {
                 self.stop_actor(key, &tree);
             }
         }
+        self.pods_changed(&stored, &tree, ctx);
+        self.sources_changed();
+        self.cordon_changed(&view);
+        self.store_changed(&view);
+    }
+
+    /// Follows what became of pods since they were looked through last.
+    fn pods_changed(&mut self, stored: &KindView, tree: &Tree, ctx: &mut Context<Self>) {
+        let before = std::mem::replace(&mut self.looked_through, stored.objects.clone());
+        let mut there: Vec<(&ObjectKey, &Arc<StoredObject>)> = Vec::new();
+        for change in before.diff(&stored.objects) {
+            match change {
+                DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => there.push((key, object)),
+                // First of all: others may take its names.
+                DiffItem::Remove(key, _) => self.forget(key, tree),
+            }
+        }
         let mut new: Vec<&Arc<StoredObject>> = Vec::new();
-        for (key, object) in &stored.objects {
+        for (key, object) in there {
             match self.pods.get(key) {
                 Some(entry) if entry.uid != object.uid() => {
-                    self.forget(key, &tree);
+                    self.forget(key, tree);
                     new.push(object);
                 }
                 Some(entry) if entry.revision == object.revision => {}
                 Some(_) => {
                     if self.update(key, object) {
-                        self.release(key, &tree, ctx);
+                        self.release(key, tree, ctx);
                     }
                 }
                 None => new.push(object),
@@ -139,11 +160,8 @@ impl PodsActor {
         // The older of two pods whose names collide has the plain name, also after a restart.
         new.sort_by_cached_key(|object| age(object));
         for object in new {
-            self.welcome(object, &tree);
+            self.welcome(object, tree);
         }
-        self.sources_changed();
-        self.cordon_changed(&view);
-        self.store_changed(&view);
     }
 
     /// Tells all pods when the store is back: some waited for it.
@@ -174,6 +192,7 @@ impl PodsActor {
         let uid = object.uid().to_owned();
         let entry = Entry { desired, uid, revision: object.revision, look, device, rows };
         self.pods.insert(object.key.clone(), entry);
+        self.mentions.read(&object.key, &object.value());
     }
 
     /// Hands a changed pod to its actor; whether more than its status changed.
@@ -186,6 +205,7 @@ impl PodsActor {
         entry.desired.send_replace(Desired { pod: object.clone(), names, settled: self.settled });
         // A status the pod wrote itself is no news to it.
         let mut without_status = [before.value(), object.value()];
+        self.mentions.read(key, &without_status[1]);
         for value in &mut without_status {
             value["status"] = Value::Null;
             metadata::of_mut(value).remove("resourceVersion");
@@ -257,6 +277,7 @@ impl PodsActor {
 
     fn forget(&mut self, key: &ObjectKey, tree: &Tree) {
         let Some(entry) = self.pods.remove(key) else { return };
+        self.mentions.forget(key);
         for row in &entry.rows {
             self.owners.remove(row);
         }
@@ -266,34 +287,24 @@ impl PodsActor {
         self.stop_actor(key, tree);
     }
 
-    /// Tells the pods of every namespace in which a ConfigMap or Secret they name changed.
+    /// Tells the pods that may name a ConfigMap or Secret that changed. Costs as much as there are changes.
     fn sources_changed(&mut self) {
         let view = self.parts.pod.objects.view();
-        let kinds = [self.parts.pod.config_maps, self.parts.pod.secrets];
-        let mut now: BTreeMap<(KindId, ObjectKey), Revision> = BTreeMap::new();
-        for kind in kinds {
-            let stored = view.kind(&kind);
-            now.extend(stored.objects.iter().map(|(key, object)| ((kind, key.clone()), object.revision)));
-        }
-        let changed: BTreeSet<&ObjectKey> = now
-            .iter()
-            .filter(|(source, revision)| self.sources.get(*source) != Some(*revision))
-            .map(|(source, _)| source)
-            .chain(self.sources.keys().filter(|source| !now.contains_key(*source)))
-            .map(|(_, key)| key)
-            .collect();
-        if !changed.is_empty() {
-            for (key, entry) in &self.pods {
-                let spec = entry.desired.borrow().pod.text().to_owned();
-                let concerns = changed
-                    .iter()
-                    .any(|source| source.namespace == key.namespace && spec.contains(&format!("\"{}\"", source.name)));
-                if concerns {
-                    tell(&entry.look, DesiredChanged);
+        for kind in [self.parts.pod.config_maps, self.parts.pod.secrets] {
+            let now = view.kind(&kind).objects.clone();
+            let before = self.sources.insert(kind, now.clone()).unwrap_or_default();
+            for change in before.diff(&now) {
+                let (old, new) = ends(&change);
+                if old.map(|source| source.revision) == new.map(|source| source.revision) {
+                    continue;
+                }
+                for pod in old.or(new).into_iter().flat_map(|source| self.mentions.of(&source.key)) {
+                    if let Some(entry) = self.pods.get(pod) {
+                        tell(&entry.look, DesiredChanged);
+                    }
                 }
             }
         }
-        self.sources = now;
     }
 
     /// Tells the pods whose rows look different from the last picture.
@@ -379,7 +390,7 @@ fn alike(one: &ContainerRow, other: &ContainerRow) -> bool {
 }
 
 /// The row before and after a change.
-fn ends<'a, Row>(change: &DiffItem<'a, 'a, String, Arc<Row>>) -> (Option<&'a Row>, Option<&'a Row>) {
+fn ends<'a, Key, Row>(change: &DiffItem<'a, 'a, Key, Arc<Row>>) -> (Option<&'a Row>, Option<&'a Row>) {
     match change {
         DiffItem::Add(_, new) => (None, Some(new)),
         DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),

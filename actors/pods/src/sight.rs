@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use imbl::OrdMap;
 use mkube_messages::ipam::{LeasesView, NetworksView};
-use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
+use mkube_messages::objects::{ObjectKey, ObjectsView};
 use mkube_messages::router::DeviceSnapshot;
 use mkube_model::kinds::KindId;
 use mkube_model::marks::BOOT_RECORD;
@@ -16,6 +16,7 @@ use mkube_model::neighbours::router::{BridgePortRow, ContainerRow};
 use mkube_model::neighbours::tarballs::PullPolicy;
 use serde_json::Value;
 
+use crate::mentions::names_in;
 use crate::next_step::Seen;
 use crate::parts::PodParts;
 use crate::plan::{ContainerPlan, PodPlan, hash_in_mark, is_ours, veth_comment};
@@ -24,16 +25,17 @@ use crate::sources::{ByName, Sources};
 /// Shortest pause of a container whose neighbour had no room; the longest is four times as long.
 const TURN: Duration = Duration::from_millis(50);
 
-/// ConfigMaps and Secrets of the pod's namespace that its text names.
-pub fn sources_of(parts: &PodParts, pod: &StoredObject) -> Sources {
+/// ConfigMaps and Secrets of a pod's namespace that its spec may name. What else lies there costs nothing.
+pub fn sources_of(parts: &PodParts, namespace: &str, pod: &Value) -> Sources {
     let view = parts.objects.view();
-    let (namespace, text) = (&pod.key.namespace, pod.text());
+    let names = names_in(pod);
     let named = |kind: &KindId| -> ByName {
-        let from = ObjectKey::new(namespace.as_str(), "");
         let all = view.kind(kind);
-        let of_namespace = all.objects.range(from..).take_while(|(key, _)| key.namespace == *namespace);
-        let named = of_namespace.filter(|(key, _)| text.contains(&format!("\"{}\"", key.name)));
-        named.map(|(key, object)| (key.name.clone(), object.value())).collect()
+        let found = names.iter().filter_map(|name| {
+            let object = all.objects.get(&ObjectKey::new(namespace, name.as_str()))?;
+            Some((name.clone(), object.value()))
+        });
+        found.collect()
     };
     Sources { maps: named(&parts.config_maps), secrets: named(&parts.secrets) }
 }

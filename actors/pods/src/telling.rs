@@ -96,7 +96,8 @@ impl PodActor {
 
     /// The credentials of the pod's pull secrets as they are now; what is wrong with them is told.
     pub(crate) fn credentials(&self, plan: &PodPlan) -> Vec<RegistryCredential> {
-        let sources = sources_of(&self.parts, &self.desired.borrow().pod);
+        let pod = self.desired.borrow().pod.clone();
+        let sources = sources_of(&self.parts, &pod.key.namespace, &pod.value());
         let (credentials, tellings) = pull::credentials(&plan.pull_secrets, &sources.secrets);
         self.tell_all(plan, tellings);
         credentials
