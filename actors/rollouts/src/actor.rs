@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
+use imbl::ordmap::DiffItem;
 use mkube_messages::door::Door;
 use mkube_messages::images::{EnsureTarball, ResolveImage};
 use mkube_messages::objects::{KindView, ObjectKey, ObjectsReader, ObjectsView, RecordEvent, WriteObject};
@@ -178,16 +179,19 @@ impl RolloutActor {
         if self.read_from.as_ref().is_some_and(|before| Arc::ptr_eq(before, &kind)) {
             return;
         }
-        let mut pods = BTreeMap::new();
-        for (key, object) in kind.objects.iter().filter(|(_, object)| may_matter(object)) {
-            let known = self.pods.get(key).filter(|pod| pod.revision == object.revision && pod.uid == object.uid());
-            let pod = known.cloned().unwrap_or_else(|| Arc::new(PodSight::of(object)));
-            if pod.follows || pod.mark.is_some() {
-                pods.insert(key.clone(), pod);
+        let before = self.read_from.replace(kind.clone()).unwrap_or_default();
+        for change in before.objects.diff(&kind.objects) {
+            let (key, sight) = match change {
+                DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => {
+                    (key, may_matter(object).then(|| PodSight::of(object)))
+                }
+                DiffItem::Remove(key, _) => (key, None),
+            };
+            match sight.filter(|pod| pod.follows || pod.mark.is_some()) {
+                Some(pod) => drop(self.pods.insert(key.clone(), Arc::new(pod))),
+                None => drop(self.pods.remove(key)),
             }
         }
-        self.read_from = Some(kind);
-        self.pods = pods;
         let interval = self.parts.rules.interval;
         let followed: BTreeSet<&str> = self.pods.values().flat_map(|pod| pod.images()).collect();
         self.images.retain(|image, memory| followed.contains(image.as_str()) || memory.check.is_in_flight());
