@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::{OutputFormat, StatusArgs};
-use crate::client::{Api, Columns, Look, Tone, block_on};
+use crate::client::{Api, Columns, Look, Tone, block_on, print};
 use crate::failure::Failure;
 
 /// Pause between two screens.
@@ -17,19 +17,15 @@ pub fn main(args: &StatusArgs, look: Look) -> Result<(), Failure> {
     let api = Api::new(&args.server)?;
     block_on(async {
         if !args.watch {
-            println!("{}", screen(&api, args.output, look).await?);
-            return Ok(());
+            return print(&format!("{}\n", screen(&api, args.output, look).await?));
         }
         let terminal = std::io::stdout().is_terminal();
         // What was never there is not waited for.
         let mut shown = screen(&api, args.output, look).await?;
         loop {
-            if terminal {
-                // Written over, not cleared: so it does not flicker.
-                println!("\x1b[H{}\x1b[K\x1b[J", shown.replace('\n', "\x1b[K\n"));
-            } else {
-                println!("{shown}");
-            }
+            // Written over, not cleared: so it does not flicker.
+            let over = |shown: &str| format!("\x1b[H{}\x1b[K\x1b[J\n", shown.replace('\n', "\x1b[K\n"));
+            print(&if terminal { over(&shown) } else { format!("{shown}\n") })?;
             tokio::time::sleep(PAUSE).await;
             match screen(&api, args.output, look).await {
                 Ok(screen) => shown = screen,

@@ -66,6 +66,12 @@ fn objects_are_applied_shown_and_deleted_without_kubectl() {
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("image \"nope:1\" not found"));
     let tree = done(&machine, &["status"]);
     assert!(tree.contains("default/web") && tree.contains("object-layer"), "{tree}");
+    // Whoever stops reading, such as `head`, has seen enough: that is no failure.
+    let mut unread =
+        command(&machine, &["status"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    drop(unread.stdout.take());
+    let ended = unread.wait_with_output().expect("it ends");
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
     done(&machine, &["logs", "web"]);
     let all = done(&machine, &["consistency", "--all"]);
     assert!(all.contains("container/web/c") && all.contains(" 0 fail"), "{all}");

@@ -36,7 +36,7 @@ pub use columns::Columns;
 pub use delete::delete;
 pub use describe::describe;
 pub use exec::exec;
-pub use get::get;
+pub use get::{get, print};
 pub use logs::logs;
 pub use look::{Look, Tone};
 pub use output::{Output, OutputParser};
