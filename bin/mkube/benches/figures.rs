@@ -14,6 +14,8 @@ mod failover;
 mod floor;
 #[path = "figures/images.rs"]
 mod images;
+#[path = "figures/kubernetes.rs"]
+mod kubernetes;
 #[path = "figures/limits.rs"]
 mod limits;
 #[path = "figures/machine.rs"]
@@ -66,6 +68,9 @@ fn main() -> anyhow::Result<()> {
         }
         if asked("api") {
             api::run().await?;
+        }
+        if asked("kubernetes") {
+            kubernetes::run().await?;
         }
         if asked("failover") {
             failover::run().await?;
