@@ -5,6 +5,7 @@
 //! The children are actix actors; each is spawned as a task whose join handle says how it ended, panics included. What wakes
 //! many of them, the news of what others publish, they hear through [`follow()`].
 
+mod branch;
 mod child;
 mod follow;
 mod judge;

@@ -38,7 +38,7 @@ fn on_all_cores(seeds: &[u64], work: impl Fn(u64) -> Option<String> + Sync) -> V
 #[test]
 fn two_hundred_seeds_hold_every_invariant() {
     let seeds: Vec<u64> = (0..200).collect();
-    let failures = on_all_cores(&seeds, |seed| try_seed(seed).err().map(|failure| failure.to_string()));
+    let failures = on_all_cores(&seeds, |seed| try_seed(seed, history::of_seed).err().map(|failure| failure.to_string()));
     assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
 }
 
