@@ -98,7 +98,7 @@ impl TreeTask {
     ) -> NodeId {
         let children = std::mem::take(&mut spec.children);
         let kind = Kind::Supervisor { spec, children: Vec::new(), window: Window::default() };
-        let id = self.add_node(Node::new(parent, path.clone(), cell.clone(), kind));
+        let id = self.add_node(Node::new(parent, path, cell, kind));
         for child in children {
             self.add_child(child, id, usize::MAX);
         }

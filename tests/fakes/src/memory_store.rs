@@ -308,11 +308,12 @@ impl Inner {
     }
 
     fn read(&self, cue: Option<LoadCue>) -> Result<StoreContents, StoreFault> {
-        let values = self.last_known.as_ref().unwrap_or(&self.values).iter().map(|(at, (revision, value))| StoredValue {
-            at: at.clone(),
-            revision: *revision,
-            value: value.clone(),
-        });
+        let values = self
+            .last_known
+            .as_ref()
+            .unwrap_or(&self.values)
+            .iter()
+            .map(|(at, (revision, value))| StoredValue { at: at.clone(), revision: *revision, value: value.clone() });
         let mut values: Vec<StoredValue> = values.collect();
         let shared = self.users.iter().any(|user| user.follows);
         match cue {

@@ -122,9 +122,7 @@ impl Identities {
                 self.struck.insert((*pod).to_owned());
             }
             Step::Reboot(_) => self.all_struck = true,
-            Step::WriteMap(map)
-            | Step::DeleteMap(map)
-            | Step::Other(Other::WriteMap(map) | Other::DeleteMap(map)) => {
+            Step::WriteMap(map) | Step::DeleteMap(map) | Step::Other(Other::WriteMap(map) | Other::DeleteMap(map)) => {
                 self.touched.insert((*map).to_owned());
             }
             Step::Node(Turn::Drain) => self.drained = true,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mkube_fakes::{LoadCue, Meanwhile};
 use mkube_model::kinds::KindTable;
 use mkube_model::metadata;
+use mkube_supervision::CrashHow;
 use serde_json::{Value, json};
 
 use crate::dice::Dice;
@@ -73,7 +74,7 @@ fn trouble(dice: &mut Dice, steps: &mut Vec<Step>) {
         4 => steps.extend([
             Step::StoreLost(time),
             Step::Load(dice.one_of(&[LoadCue::Empty, LoadCue::Partial])),
-            if dice.once_in(2) { Step::Kill } else { Step::Restart },
+            dice.one_of(&[Step::Kill, Step::Restart, Step::Crash("mkube/object-layer/objects", CrashHow::Panic)]),
         ]),
         5 => steps.push(Step::Other(Other::Annotate(pod))),
         6 => steps.push(Step::Other(Other::SetEnv(pod))),
@@ -108,8 +109,7 @@ impl World {
         let kinds = KindTable::builtin();
         let Some(bucket) = kinds.named(kind).map(|kind| kind.bucket) else { return };
         let key = format!("default.{name}");
-        let stored: Option<Value> =
-            self.store.text(bucket, &key).and_then(|text| serde_json::from_str(&text).ok());
+        let stored: Option<Value> = self.store.text(bucket, &key).and_then(|text| serde_json::from_str(&text).ok());
         if stored.as_ref().is_some_and(metadata::is_deleting) {
             return;
         }
@@ -117,18 +117,20 @@ impl World {
         let (value, found) = match (other, stored) {
             (Other::Delete(_) | Other::DeleteMap(_), Some(_)) => (None, Found::Absent),
             (Other::WriteMap(_), None) => (
-                Some(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default",
+                Some(
+                    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default",
                     "uid": format!("elsewhere-{edit}"), "creationTimestamp": "2026-01-01T00:00:00Z",
-                    "annotations": {EDIT: edit.to_string()}}, "data": {"text": edit.to_string()}})),
+                    "annotations": {EDIT: edit.to_string()}}, "data": {"text": edit.to_string()}}),
+                ),
                 Found::Edited(edit),
             ),
             (Other::Delete(_) | Other::DeleteMap(_) | Other::Annotate(_) | Other::SetEnv(_), None) => return,
             (_, Some(mut value)) => {
-                metadata::of_mut(&mut value)["annotations"][EDIT] = json!(edit.to_string());
+                value["metadata"]["annotations"][EDIT] = json!(edit.to_string());
                 match other {
                     Other::SetEnv(_) => {
                         let generation = metadata::generation(&value) + 1;
-                        metadata::of_mut(&mut value)["generation"] = json!(generation);
+                        value["metadata"]["generation"] = json!(generation);
                         value["spec"]["containers"][0]["env"][0]["value"] = json!(edit.to_string());
                     }
                     Other::WriteMap(_) => value["data"] = json!({"text": edit.to_string()}),

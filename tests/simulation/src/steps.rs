@@ -232,7 +232,9 @@ impl fmt::Display for Step {
             Self::Load(cue) => write!(out, "store: a reading: {cue:?}"),
             Self::StoreAway(time) => write!(out, "store: away for {time:?}"),
             Self::Shared { keeps: false } => write!(out, "store: others write it too"),
-            Self::Shared { keeps: true } => write!(out, "store: others write it too, and what is written while it is away is kept"),
+            Self::Shared { keeps: true } => {
+                write!(out, "store: others write it too, and what is written while it is away is kept")
+            }
             Self::StoreLost(time) => write!(out, "store: out of sight for {time:?}"),
             Self::StoreOlder(time) => write!(out, "store: older than it was for {time:?}"),
             Self::Other(other) => write!(out, "somebody else {other}"),

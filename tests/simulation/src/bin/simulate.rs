@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mkube_simulation::shrink::{Failure, try_seed};
+use mkube_simulation::steps::Step;
 use mkube_simulation::{history, run, shared};
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -14,7 +15,8 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 fn main() -> ExitCode {
     mkube_simulation::run::die_quietly();
-    let history = if number("MKUBE_SIM_SHARED", 0) > 0 { shared::of_seed } else { history::of_seed };
+    let history: fn(u64) -> Vec<Step> =
+        if number("MKUBE_SIM_SHARED", 0) > 0 { shared::of_seed } else { history::of_seed };
     let (from, count) = (number("MKUBE_SIM_FROM", 0), number("MKUBE_SIM_SEEDS", 100_000));
     if number("MKUBE_SIM_TRACE", 0) > 0 {
         for seed in from..from + count {
