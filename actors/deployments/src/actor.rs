@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context};
+use actix::{Actor, Context};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{
     ObjectKey, ObjectsReader, ObjectsView, RecordEvent, ReportStatus, StoredObject, WriteObject,

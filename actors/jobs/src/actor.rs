@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context};
+use actix::{Actor, Context};
 use jiff::{SignedDuration, Timestamp};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectKey, ObjectsReader, RecordEvent, WriteObject};
