@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::consistency::{
     ActionReport, ConsistencyPublisher, RepairAction, RepairFault, RepairNow, RepairOutcome, Repaired,
@@ -20,7 +20,7 @@ use mkube_messages::router::{
 };
 use mkube_messages::volumes::VolumesReader;
 use mkube_model::neighbours::wall_clock::WallClock;
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -101,7 +101,7 @@ pub struct ConsistencyActor {
     /// The picture of the device that was last looked at.
     device: Arc<DeviceSnapshot>,
     /// The timer of the next run.
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
     repairing: Option<Repair>,
     /// When something was last removed.
     last_removal: Option<Instant>,
@@ -117,7 +117,7 @@ impl ConsistencyActor {
             sights: Sights::default(),
             memory: Memory::default(),
             device: Arc::default(),
-            timer: None,
+            timer: Alarm::default(),
             repairing: None,
             last_removal: None,
             alarmed: None,
@@ -126,9 +126,7 @@ impl ConsistencyActor {
 
     /// Runs, publishes, and says when to run again. Nothing before store and device were read.
     fn run(&mut self, ctx: &mut Context<Self>) -> Option<Run> {
-        if let Some((timer, _)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
+        self.timer.stop(ctx);
         let now = Instant::now();
         let run = run::run(&self.parts, &mut self.sights, &mut self.memory);
         let next = run.as_ref().and_then(|run| run.decision.next()).filter(|at| *at > now);
@@ -151,17 +149,9 @@ impl ConsistencyActor {
 
     /// A run at that time; one that is due sooner stays, so that a stream of changes does not put it off.
     fn wake_at(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if self.timer.as_ref().is_some_and(|(_, due)| *due <= at) {
-            return;
+        if self.timer.at().is_none_or(|due| due > at) {
+            self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
         }
-        if let Some((timer, _)) = self.timer.take() {
-            ctx.cancel_future(timer);
-        }
-        let timer = ctx.run_later(at.saturating_duration_since(Instant::now()), |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
     }
 
     /// Something changed: the first report is wanted at once, later ones when things have settled.

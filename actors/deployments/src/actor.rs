@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, SpawnHandle};
+use actix::{Actor, Context};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{
     ObjectKey, ObjectsReader, ObjectsView, RecordEvent, ReportStatus, StoredObject, WriteObject,
@@ -15,7 +15,7 @@ use mkube_model::kinds::KindTable;
 use mkube_model::neighbours::router::ContainerState;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_model::workloads::{DRAIN, is_closed_node};
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use tokio::time::Instant;
 
 use crate::case::{Case, Look};
@@ -109,7 +109,7 @@ pub struct DeploymentsActor {
     pub(crate) reports: Reports,
     /// Names that others have, as told.
     pub(crate) told_taken: BTreeSet<ObjectKey>,
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
 }
 
 impl DeploymentsActor {
@@ -138,7 +138,7 @@ impl DeploymentsActor {
             reachable: false,
             reports: Reports::default(),
             told_taken: BTreeSet::new(),
-            timer: None,
+            timer: Alarm::default(),
         }
     }
 
@@ -304,18 +304,9 @@ impl DeploymentsActor {
         let now = Instant::now();
         let next = self.wakes.values().min().copied().unwrap_or(now + LONGEST_PAUSE);
         let at = next.min(now + LONGEST_PAUSE);
-        if let Some((timer, due)) = self.timer.take() {
-            if due == at || due <= at && due > now {
-                self.timer = Some((timer, due));
-                return;
-            }
-            ctx.cancel_future(timer);
+        if !self.timer.at().is_some_and(|due| due <= at && due > now) {
+            self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
         }
-        let timer = ctx.run_later(at.saturating_duration_since(now), |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
     }
 
     fn device_changed(&mut self, ctx: &mut Context<Self>) {

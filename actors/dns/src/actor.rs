@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use mkube_messages::dns::{NamesFault, NamesPublisher, WithdrawNames};
 use mkube_messages::door::Door;
 use mkube_messages::ipam::{NetworksReader, NetworksView};
@@ -13,7 +13,7 @@ use mkube_messages::objects::{ObjectsReader, RecordEvent, WriteObject};
 use mkube_model::kinds::{KindId, NETWORKS};
 use mkube_model::neighbours::name_servers::NameServers;
 use mkube_model::neighbours::wall_clock::WallClock;
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -28,6 +28,8 @@ use crate::zone_state::Eyes;
 
 /// Longest pause between two looks; only so that nothing rests on one wake-up that got lost.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Shortest pause: what is due and waits for something under way is looked at when that is done.
+const SOONEST: Duration = Duration::from_millis(1);
 
 /// What the actor needs from outside. Cloned for each incarnation.
 #[derive(Clone)]
@@ -74,7 +76,7 @@ pub struct DnsActor {
     waiters: Vec<Waiter>,
     /// What was told already.
     pub(crate) told: BTreeSet<Remark>,
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
 }
 
 impl DnsActor {
@@ -90,7 +92,7 @@ impl DnsActor {
             withdrawn: Withdrawn::default(),
             waiters: Vec::new(),
             told: BTreeSet::new(),
-            timer: None,
+            timer: Alarm::after(SOONEST),
         }
     }
 
@@ -203,20 +205,7 @@ impl DnsActor {
     fn arm(&mut self, now: Instant, ctx: &mut Context<Self>) {
         let dues = self.servers.values().map(|server| server.due(now)).chain(self.withdrawn.due(now));
         let at = dues.min().unwrap_or(now + LONGEST_PAUSE).min(now + LONGEST_PAUSE);
-        if let Some((timer, due)) = self.timer.take() {
-            if due == at {
-                self.timer = Some((timer, due));
-                return;
-            }
-            ctx.cancel_future(timer);
-        }
-        // What is due and waits for something under way is looked at when that is done.
-        let pause = at.saturating_duration_since(now).max(Duration::from_millis(1));
-        let timer = ctx.run_later(pause, |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
+        self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::parts::HttpParts;
-use crate::streams::{FAREWELL, IDLE, Place, SIGN, WAITING};
+use crate::streams::{Client, FAREWELL, Place, WAITING, write};
 
 /// How the protocol is called where a client asks for it.
 pub const NAME: &str = "SPDY/3.1";
@@ -75,7 +75,7 @@ async fn pump(
     let done = tokio::select! {
         biased;
         () = &mut reading => false,
-        done = write(&to_client, from_us, &heard) => done,
+        done = write(to_client.clone(), from_us, &heard) => done,
     };
     if done {
         // It goes when it has read the end; were the connection closed before, it might lose that.
@@ -83,32 +83,13 @@ async fn pump(
     }
 }
 
-/// Sends what there is to send, and signs of life; whether everything was sent.
-async fn write(
-    to_client: &mpsc::Sender<Result<Bytes, Infallible>>,
-    mut from_us: mpsc::Receiver<Bytes>,
-    heard: &Cell<Instant>,
-) -> bool {
-    let mut signs = tokio::time::interval_at(Instant::now() + SIGN, SIGN);
-    signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut said = Instant::now();
-    loop {
-        tokio::select! {
-            biased;
-            bytes = from_us.recv() => {
-                let Some(bytes) = bytes else { return true };
-                if to_client.send(Ok(bytes)).await.is_err() {
-                    return false;
-                }
-                said = Instant::now();
-            }
-            _ = signs.tick() => {
-                let sign = Ok(Bytes::from_static(&PING));
-                if to_client.send(sign).await.is_err() || said.max(heard.get()).elapsed() > IDLE {
-                    return false;
-                }
-            }
-        }
+impl Client for mpsc::Sender<Result<Bytes, Infallible>> {
+    async fn send(&mut self, bytes: Bytes) -> bool {
+        mpsc::Sender::send(self, Ok(bytes)).await.is_ok()
+    }
+
+    async fn sign(&mut self) -> bool {
+        Client::send(self, Bytes::from_static(&PING)).await
     }
 }
 

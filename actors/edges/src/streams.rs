@@ -1,6 +1,7 @@
 //! Connections that were upgraded: which are, and WebSockets as tunnels of messages, bounded in number, kept alive, and ended when
 //! either side has had enough.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -26,9 +27,9 @@ const MESSAGE: usize = 1 << 20;
 /// Messages that wait in either direction.
 pub const WAITING: usize = 16;
 /// Pause between two signs of life. kubectl gives up after a minute without one.
-pub const SIGN: Duration = Duration::from_secs(15);
+const SIGN: Duration = Duration::from_secs(15);
 /// How long nothing may be said in either direction, as with a kubelet.
-pub const IDLE: Duration = Duration::from_secs(4 * 3600);
+const IDLE: Duration = Duration::from_secs(4 * 3600);
 /// How long a client may take to say farewell.
 pub const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -134,7 +135,7 @@ async fn pump(
     to_us: mpsc::Sender<Bytes>,
     from_us: mpsc::Receiver<Bytes>,
 ) {
-    let heard = std::cell::Cell::new(Instant::now());
+    let heard = Cell::new(Instant::now());
     let reading = async {
         let mut session = session.clone();
         while let Some(Ok(message)) = messages.recv().await {
@@ -181,8 +182,27 @@ async fn pump(
     }
 }
 
+/// Where what is sent to a client goes. Each answers whether the client is still there.
+pub trait Client {
+    /// Something to read.
+    async fn send(&mut self, bytes: Bytes) -> bool;
+    /// A sign of life.
+    async fn sign(&mut self) -> bool;
+}
+
+impl Client for Session {
+    async fn send(&mut self, bytes: Bytes) -> bool {
+        self.binary(bytes).await.is_ok()
+    }
+
+    async fn sign(&mut self) -> bool {
+        // A pong nobody asked for: what the client asks may wait behind input that nobody takes yet.
+        self.ping(b"").await.is_ok() && self.pong(b"").await.is_ok()
+    }
+}
+
 /// Sends what there is to send, and signs of life; whether everything was sent.
-async fn write(mut session: Session, mut from_us: mpsc::Receiver<Bytes>, heard: &std::cell::Cell<Instant>) -> bool {
+pub async fn write(mut to: impl Client, mut from_us: mpsc::Receiver<Bytes>, heard: &Cell<Instant>) -> bool {
     let mut signs = tokio::time::interval_at(Instant::now() + SIGN, SIGN);
     signs.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut said = Instant::now();
@@ -191,14 +211,13 @@ async fn write(mut session: Session, mut from_us: mpsc::Receiver<Bytes>, heard: 
             biased;
             bytes = from_us.recv() => {
                 let Some(bytes) = bytes else { return true };
-                if session.binary(bytes).await.is_err() {
+                if !to.send(bytes).await {
                     return false;
                 }
                 said = Instant::now();
             }
             _ = signs.tick() => {
-                // A pong nobody asked for: what the client asks may wait behind input that nobody takes yet.
-                if session.ping(b"").await.is_err() || session.pong(b"").await.is_err() || said.max(heard.get()).elapsed() > IDLE {
+                if !to.sign().await || said.max(heard.get()).elapsed() > IDLE {
                     return false;
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::ipam::{NetworksReader, NetworksView};
 use mkube_messages::objects::{
@@ -14,7 +14,7 @@ use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
 use mkube_model::status::Status;
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ pub struct GeneratedActor {
     /// Objects that are not written before then.
     not_before: BTreeMap<ObjectKey, Instant>,
     /// The timer of the next look.
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
 }
 
 impl GeneratedActor {
@@ -74,7 +74,7 @@ impl GeneratedActor {
             found_from: None,
             busy: false,
             not_before: BTreeMap::new(),
-            timer: None,
+            timer: Alarm::default(),
         }
     }
 
@@ -189,19 +189,7 @@ impl GeneratedActor {
     }
 
     fn arm(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if let Some((timer, due)) = self.timer.take() {
-            if due == at {
-                self.timer = Some((timer, due));
-                return;
-            }
-            ctx.cancel_future(timer);
-        }
-        let pause = at.saturating_duration_since(Instant::now());
-        let timer = ctx.run_later(pause, |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
+        self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
     }
 }
 

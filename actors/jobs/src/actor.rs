@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, SpawnHandle};
+use actix::{Actor, Context};
 use jiff::{SignedDuration, Timestamp};
 use mkube_messages::door::Door;
 use mkube_messages::objects::{ObjectKey, ObjectsReader, RecordEvent, WriteObject};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::wall_clock::WallClock;
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use tokio::time::Instant;
 
 use crate::carry_out::Deed;
@@ -70,7 +70,7 @@ pub struct JobsActor {
     /// What was said of each CronJob last: once for a time of the schedule is enough.
     remarks: BTreeMap<String, (Timestamp, &'static str)>,
     /// The timer of the next look.
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
 }
 
 impl JobsActor {
@@ -84,7 +84,7 @@ impl JobsActor {
             not_before: BTreeMap::new(),
             written: BTreeMap::new(),
             remarks: BTreeMap::new(),
-            timer: None,
+            timer: Alarm::default(),
         }
     }
 
@@ -190,19 +190,7 @@ impl JobsActor {
     }
 
     fn arm(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if let Some((timer, due)) = self.timer.take() {
-            if due == at {
-                self.timer = Some((timer, due));
-                return;
-            }
-            ctx.cancel_future(timer);
-        }
-        let pause = at.saturating_duration_since(Instant::now());
-        let timer = ctx.run_later(pause, |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
+        self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, Context, Handler, ResponseActFuture, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::Door;
 use mkube_messages::images::{EnsureTarball, ResolveImage};
@@ -15,7 +15,7 @@ use mkube_messages::rollouts::{
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::wall_clock::WallClock;
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -106,7 +106,7 @@ pub struct RolloutActor {
     /// Pods that are not written to before then, since the last time did not work.
     pub(crate) not_before: BTreeMap<ObjectKey, Instant>,
     /// The timer of the next look.
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
 }
 
 impl RolloutActor {
@@ -123,7 +123,7 @@ impl RolloutActor {
             moving: BTreeMap::new(),
             writing: BTreeMap::new(),
             not_before: BTreeMap::new(),
-            timer: None,
+            timer: Alarm::default(),
         }
     }
 
@@ -158,19 +158,7 @@ impl RolloutActor {
     }
 
     fn arm(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if let Some((timer, due)) = self.timer.take() {
-            if due == at {
-                self.timer = Some((timer, due));
-                return;
-            }
-            ctx.cancel_future(timer);
-        }
-        let pause = at.saturating_duration_since(Instant::now());
-        let timer = ctx.run_later(pause, |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
+        self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
     }
 
     /// Reads the pods that changed, and learns which images there are.

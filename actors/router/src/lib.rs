@@ -21,4 +21,5 @@ mod picture;
 mod router_actor;
 mod turns;
 
+pub use picture::outdate;
 pub use router_actor::{RouterActor, RouterParts, answers, device_picture};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use jiff::Timestamp;
 use mkube_messages::router::{DeviceLists, DeviceSnapshot};
+use mkube_messages::watch;
 use mkube_model::neighbours::router::{
     BridgePortRow, ContainerRow, ContainerState, EnvRow, MountRow, SystemResource, VethRow,
 };
@@ -79,6 +80,14 @@ pub struct Picture {
     lists: BTreeMap<Table, Age>,
     /// When the figures were last asked for.
     figures_asked: Option<Instant>,
+}
+
+/// What is shown stays in sight, and nobody concludes anything from it before the device was read again. For whoever knows that
+/// it was changed by somebody else.
+pub fn outdate(picture: &watch::Sender<Arc<DeviceSnapshot>>) {
+    picture.send_modify(|shown| {
+        *shown = Arc::new(DeviceSnapshot { complete: false, reachable: false, ..(**shown).clone() });
+    });
 }
 
 impl Picture {

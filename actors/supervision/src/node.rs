@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::child::{ChildSpec, Running};
@@ -27,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) walk: Option<NodeId>,
     /// Whether the start of its group, or of its supervisor, starts it too.
     pub(crate) comes_back: bool,
+    /// It is to be stopped and forgotten with all that is below it, and who waits for that.
+    pub(crate) leaving: Option<Vec<oneshot::Sender<()>>>,
 }
 
 pub(crate) enum Kind {
@@ -57,6 +60,7 @@ impl Node {
             after_stop: AfterStop::Nothing,
             walk: None,
             comes_back: true,
+            leaving: None,
         }
     }
 

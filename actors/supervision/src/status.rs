@@ -134,8 +134,10 @@ impl Cell {
         self.change(|facts| facts.last_exit = Some(LastExit { reason, message, at: rfc3339(now) }));
     }
 
-    pub(crate) fn add(&self, child: Arc<Cell>) {
-        self.children.write().unwrap_or_else(PoisonError::into_inner).push(child);
+    pub(crate) fn add(&self, child: Arc<Cell>, at: usize) {
+        let mut children = self.children.write().unwrap_or_else(PoisonError::into_inner);
+        let at = at.min(children.len());
+        children.insert(at, child);
     }
 
     pub(crate) fn remove(&self, child: &Arc<Cell>) {

@@ -8,7 +8,7 @@ use mkube_model::neighbours::wall_clock::WallClock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::child::ChildSpec;
-use crate::spec::SupervisorSpec;
+use crate::spec::{Child, SupervisorSpec};
 use crate::status::{Cell, StatusNode};
 use crate::tree_task::TreeTask;
 
@@ -41,6 +41,8 @@ pub enum TreeFault {
 pub(crate) enum Command {
     StartChild(String, ChildSpec),
     StopChild(String),
+    StartBranch { parent: String, child: Child, before: Option<String> },
+    StopBranch(String, Duration, oneshot::Sender<()>),
     Release(String, oneshot::Sender<Result<(), TreeFault>>),
     Crash(String, CrashHow, oneshot::Sender<Result<(), TreeFault>>),
     StopAll(Duration, oneshot::Sender<()>),
@@ -79,6 +81,23 @@ impl Tree {
     /// Stops the child at `path` and forgets it. Told, not waited for; nothing there is success.
     pub fn stop_child(&self, path: &str) -> Result<(), TreeFault> {
         self.tell(Command::StopChild(path.to_owned()))
+    }
+
+    /// Adds a child under the supervisor at `parent`, with all that is below it, and starts it: in the order of starting and stopping
+    /// before the sibling of that name, or last. Told, not waited for; what is there already stays as it is.
+    pub fn start_branch(&self, parent: &str, child: Child, before: Option<&str>) -> Result<(), TreeFault> {
+        let before = before.map(str::to_owned);
+        self.tell(Command::StartBranch { parent: parent.to_owned(), child, before })
+    }
+
+    /// Stops the child at `path` with all that is below it, last started first, within `budget`, and forgets it; what is left then
+    /// is cut off. Everybody else goes on. Nothing there is success.
+    pub async fn stop_branch(&self, path: &str, budget: Duration) {
+        let (done, stopped) = oneshot::channel();
+        if self.tell(Command::StopBranch(path.to_owned(), budget, done)).is_ok() {
+            // An error means that the whole tree stops, or has ended.
+            drop(stopped.await);
+        }
     }
 
     /// Starts a held child again.

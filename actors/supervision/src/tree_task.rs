@@ -29,6 +29,8 @@ pub(crate) enum Happened {
     GroupDue(NodeId, u64),
     PatienceOver(NodeId, u64),
     BudgetOver,
+    /// The time a branch had to stop is over.
+    BranchBudgetOver(NodeId),
 }
 
 pub(crate) struct TreeTask {
@@ -96,31 +98,32 @@ impl TreeTask {
     ) -> NodeId {
         let children = std::mem::take(&mut spec.children);
         let kind = Kind::Supervisor { spec, children: Vec::new(), window: Window::default() };
-        let id = self.add_node(Node::new(parent, path.clone(), cell.clone(), kind));
+        let id = self.add_node(Node::new(parent, path, cell, kind));
         for child in children {
-            match child {
-                Child::Actor(child) => {
-                    self.add_actor(child, id);
-                }
-                Child::Supervisor(child) => {
-                    let child_cell = Cell::new(&child.name, Some(child.strategy), None);
-                    cell.add(child_cell.clone());
-                    let path = format!("{path}/{}", child.name);
-                    let child = self.add_supervisor(child, Some(id), path, child_cell);
-                    self.children_mut(id).push(child);
-                }
-            }
+            self.add_child(child, id, usize::MAX);
         }
         id
     }
 
-    pub(crate) fn add_actor(&mut self, spec: ChildSpec, parent: NodeId) -> NodeId {
-        let cell = Cell::new(&spec.name, None, Some(spec.doorway.clone()));
-        self.nodes[&parent].cell.add(cell.clone());
-        let path = format!("{}/{}", self.nodes[&parent].path, spec.name);
-        let kind = Kind::Actor { spec, running: None, window: Window::default(), short_lives: 0 };
-        let id = self.add_node(Node::new(Some(parent), path, cell, kind));
-        self.children_mut(parent).push(id);
+    /// Adds a child, and what is below it, at a place among its siblings.
+    pub(crate) fn add_child(&mut self, child: Child, parent: NodeId, at: usize) -> NodeId {
+        let (above, parent_cell) = (self.nodes[&parent].path.clone(), self.nodes[&parent].cell.clone());
+        let (cell, id) = match child {
+            Child::Actor(spec) => {
+                let cell = Cell::new(&spec.name, None, Some(spec.doorway.clone()));
+                let path = format!("{above}/{}", spec.name);
+                let kind = Kind::Actor { spec, running: None, window: Window::default(), short_lives: 0 };
+                (cell.clone(), self.add_node(Node::new(Some(parent), path, cell, kind)))
+            }
+            Child::Supervisor(spec) => {
+                let cell = Cell::new(&spec.name, Some(spec.strategy), None);
+                let path = format!("{above}/{}", spec.name);
+                (cell.clone(), self.add_supervisor(spec, Some(parent), path, cell))
+            }
+        };
+        parent_cell.add(cell, at);
+        let siblings = self.children_mut(parent);
+        siblings.insert(at.min(siblings.len()), id);
         id
     }
 
@@ -129,6 +132,11 @@ impl TreeTask {
         self.by_path.insert(node.path.clone(), self.next_id);
         self.nodes.insert(self.next_id, node);
         self.next_id
+    }
+
+    /// The node at a path.
+    pub(crate) fn at(&self, path: &str) -> Option<NodeId> {
+        self.by_path.get(path).copied()
     }
 
     pub(crate) fn forget(&mut self, id: NodeId) {
@@ -183,7 +191,7 @@ impl TreeTask {
                     if self.nodes[&child].comes_back {
                         self.node_mut(child).forgive();
                     }
-                    self.start_node(child);
+                    self.start_or_remove(child);
                 }
             }
             Kind::Actor { spec, running, .. } => {
@@ -228,6 +236,7 @@ impl TreeTask {
                 }
             }
             Happened::BudgetOver => self.cut_off(),
+            Happened::BranchBudgetOver(id) => self.cut_off_branch(id),
         }
     }
 
@@ -235,6 +244,8 @@ impl TreeTask {
         match command {
             Command::StartChild(path, spec) => self.start_child(&path, spec),
             Command::StopChild(path) => self.stop_child(&path),
+            Command::StartBranch { parent, child, before } => self.start_branch(&parent, child, before.as_deref()),
+            Command::StopBranch(path, budget, done) => self.stop_branch(&path, budget, done),
             Command::Release(path, answer) => drop(answer.send(self.release(&path))),
             Command::Crash(path, how, answer) => drop(answer.send(self.crash(&path, how))),
             Command::StopAll(budget, done) => self.stop_all(budget, done),
@@ -270,7 +281,7 @@ impl TreeTask {
 
     /// Adds an actor and starts it, unless a walk that its predecessor was part of is to do so.
     pub(crate) fn start_instead(&mut self, old: Option<NodeId>, spec: ChildSpec, parent: NodeId, walk: Option<NodeId>) {
-        let id = self.add_actor(spec, parent);
+        let id = self.add_child(Child::Actor(spec), parent, usize::MAX);
         match walk.and_then(|walk| self.walks.get_mut(&walk).map(|under_way| (walk, under_way))) {
             Some((supervisor, walk)) => {
                 walk.replace(old, id);
@@ -285,7 +296,7 @@ impl TreeTask {
     fn stop_child(&mut self, path: &str) {
         let Some(id) = self.by_path.get(path).copied() else { return };
         if !self.nodes[&id].is_actor() {
-            tracing::error!(supervisor = path, "a supervisor stops with the tree only");
+            tracing::error!(supervisor = path, "a supervisor stops with its branch only");
         } else if self.nodes[&id].alive {
             self.node_mut(id).after_stop = AfterStop::Forget;
             self.ask_to_stop(id);

@@ -1,12 +1,12 @@
 //! Going down in order: the last started first, one at a time, each within its patience. A group walks down to be started
-//! again, the whole tree to stay down.
+//! again, a branch to be forgotten, the whole tree to stay down.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::node::{Kind, NodeId};
+use crate::node::{Kind, Node, NodeId};
 use crate::status::State;
 use crate::tree_task::{Happened, TreeTask};
 
@@ -24,11 +24,18 @@ pub(crate) struct Walk {
 enum End {
     /// Start these again, in the supervisor's order, after a pause.
     Restart { members: Vec<NodeId>, pause: Duration },
+    /// Forget the branch that the walk is named after.
+    Remove,
     /// Tell those who asked; empty and done once told.
     Stop { asked: Vec<oneshot::Sender<()>>, done: bool },
 }
 
 impl Walk {
+    /// Through a branch that is to go.
+    pub(crate) fn out(number: u64, queue: VecDeque<NodeId>) -> Self {
+        Self { number, queue, waiting: None, end: End::Remove }
+    }
+
     /// A new value took the place of a member.
     pub(crate) fn replace(&mut self, old: Option<NodeId>, new: NodeId) {
         if let End::Restart { members, .. } = &mut self.end {
@@ -64,7 +71,7 @@ impl TreeTask {
     }
 
     /// Makes a node and everything below it part of a walk; walks further down are taken over.
-    fn cover(&mut self, id: NodeId, walk: NodeId) {
+    pub(crate) fn cover(&mut self, id: NodeId, walk: NodeId) {
         self.walks.remove(&id);
         let node = self.node_mut(id);
         node.walk = Some(walk);
@@ -75,7 +82,7 @@ impl TreeTask {
         }
     }
 
-    fn in_stop_order(&self, id: NodeId, queue: &mut VecDeque<NodeId>) {
+    pub(crate) fn in_stop_order(&self, id: NodeId, queue: &mut VecDeque<NodeId>) {
         for child in self.children(id).into_iter().rev() {
             self.in_stop_order(child, queue);
         }
@@ -113,11 +120,13 @@ impl TreeTask {
         match &mut walk.end {
             End::Stop { asked, done } => {
                 *done = true;
-                for asked in asked.drain(..) {
+                let leaving = self.nodes.values_mut().filter_map(|node| node.leaving.take()).flatten();
+                for asked in asked.drain(..).chain(leaving) {
                     // Whoever asked may have left.
                     let _ = asked.send(());
                 }
             }
+            End::Remove => self.remove_branch(supervisor),
             End::Restart { pause, .. } if pause.is_zero() => self.start_group(supervisor, number),
             End::Restart { pause, .. } => {
                 let pause = *pause;
@@ -137,9 +146,7 @@ impl TreeTask {
         let Some(Walk { end: End::Restart { members, .. }, .. }) = self.walks.remove(&supervisor) else { return };
         for member in members {
             self.uncover(member);
-            if self.nodes.contains_key(&member) {
-                self.start_node(member);
-            }
+            self.start_or_remove(member);
         }
     }
 
@@ -179,11 +186,14 @@ impl TreeTask {
 
     /// Ends every actor where it stands.
     pub(crate) fn cut_off(&mut self) {
-        for node in self.nodes.values() {
-            if let Kind::Actor { running: Some(running), .. } = &node.kind {
-                tracing::warn!(actor = %node.path, "still there when the time to stop was over: cut off");
-                running.abort.abort();
-            }
-        }
+        self.nodes.values().for_each(cut_off);
+    }
+}
+
+/// Ends an actor where it stands.
+pub(crate) fn cut_off(node: &Node) {
+    if let Kind::Actor { running: Some(running), .. } = &node.kind {
+        tracing::warn!(actor = %node.path, "still there when the time to stop was over: cut off");
+        running.abort.abort();
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::Door;
 use mkube_messages::health::{HealthPublisher, Run};
@@ -18,7 +18,7 @@ use mkube_model::neighbours::pod_logs::ContainerRef;
 use mkube_model::neighbours::prober::{Prober, Verdict};
 use mkube_model::neighbours::router::ContainerState;
 use mkube_model::probes::Probe;
-use mkube_supervision::follow;
+use mkube_supervision::{Alarm, follow};
 use tokio::time::Instant;
 
 use crate::asking::{Asked, asked};
@@ -30,6 +30,8 @@ use crate::sight::{PodSight, address_of, row_of};
 
 /// Questions that are asked at the same time. Whoever hangs holds one of them for as long as its timeout.
 pub(crate) const AT_ONCE: usize = 64;
+/// Shortest pause between two looks.
+const SOONEST: Duration = Duration::from_millis(1);
 /// Longest time one answer is waited for, whatever a probe says.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -97,7 +99,7 @@ pub struct WatchdogActor {
     commands: Commands,
     /// The name servers.
     pub(crate) dns: DnsWatch,
-    timer: Option<(SpawnHandle, Instant)>,
+    timer: Alarm,
 }
 
 impl WatchdogActor {
@@ -115,7 +117,7 @@ impl WatchdogActor {
             told_unsupported: BTreeSet::new(),
             asking: 0,
             dns: DnsWatch::default(),
-            timer: None,
+            timer: Alarm::after(SOONEST),
         }
     }
 
@@ -411,19 +413,9 @@ impl WatchdogActor {
         let due = self.queue.first().map(|(due, _)| *due).into_iter().chain(self.dns.next_due()).min();
         let due = due.filter(|_| self.sees() && self.asking < AT_ONCE);
         let at = due.unwrap_or(now + self.parts.interval).min(now + self.parts.interval);
-        if let Some((timer, armed)) = self.timer.take() {
-            if armed <= at && armed > now {
-                self.timer = Some((timer, armed));
-                return;
-            }
-            ctx.cancel_future(timer);
+        if !self.timer.at().is_some_and(|armed| armed <= at && armed > now) {
+            self.timer.set(at, ctx, |actor| &mut actor.timer, Self::look);
         }
-        let pause = at.saturating_duration_since(now).max(Duration::from_millis(1));
-        let timer = ctx.run_later(pause, |actor, ctx| {
-            actor.timer = None;
-            actor.look(ctx);
-        });
-        self.timer = Some((timer, at));
     }
 }
 

@@ -7,7 +7,7 @@ mod dev;
 use std::process::Command;
 use std::time::Duration;
 
-use dev::http::Http;
+use dev::http::{Http, Stream};
 use dev::process::Running;
 use dev::wire::Wire;
 use dev::{Machine, SOON, binary, container_status, eventually, free_address, pause, pod, real_containers, shell};
@@ -97,6 +97,39 @@ impl Controller {
     }
 }
 
+/// A watch of pods that is open while controllers take turns.
+struct Watching {
+    at: Http,
+    path: String,
+    stream: Stream,
+}
+
+impl Watching {
+    /// From now on.
+    #[track_caller]
+    fn pods(at: &Controller) -> Self {
+        let at = at.api();
+        let version = at.get("/api/v1/pods")["metadata"]["resourceVersion"].clone();
+        let path = format!("/api/v1/pods?watch=true&resourceVersion={}", version.as_str().expect("a version"));
+        let stream = at.stream(&path);
+        Self { at, path, stream }
+    }
+
+    /// It saw everything up to this word, and nothing twice: the same as whoever goes on from where it began.
+    #[track_caller]
+    fn saw_everything(mut self, last: &str) {
+        self.stream.until(last, SOON);
+        let mut other = self.at.stream(&self.path);
+        other.until(last, SOON);
+        let lines = |text: &str| -> Vec<String> { text.split_inclusive('\n').map(str::to_owned).collect() };
+        let (seen, told) = (lines(&self.stream.read), lines(&other.read));
+        // Either may have read on for a while.
+        let both = seen.len().min(told.len()) - 1;
+        assert!(both > 3, "{seen:?}");
+        assert_eq!(seen[..both], told[..both]);
+    }
+}
+
 /// Processes first: they end before their machine does.
 struct Pair {
     a: Controller,
@@ -178,6 +211,7 @@ fn a_holder_that_is_killed_is_followed() {
     assert_eq!(code, 503);
     assert!(body.contains("standing by for rose1"), "{body}");
     let token = pair.token();
+    let watching = Watching::pods(&pair.b);
     pair.a.kill();
     let killed = Instant::now();
     pair.asks(&pair.b, "second");
@@ -198,6 +232,8 @@ fn a_holder_that_is_killed_is_followed() {
     assert!(shown.contains("this controller: standing by for rose1"), "{shown}");
     pair.runs(&pair.a, "fourth");
     assert!(pair.a.last_change() < killed);
+    // Whoever watched the one that stood by watches on, now that it drives.
+    watching.saw_everything("\"name\":\"fourth\"");
 }
 
 #[test]
@@ -241,6 +277,7 @@ fn a_holder_that_is_stopped_or_cut_off_sends_nothing_after_it_was_followed() {
         let lease = pair.a.lease()?;
         if lease["announcedSeconds"] == 0 { Ok(()) } else { Err(lease.to_string()) }
     });
+    let watching = Watching::pods(&pair.b);
     pair.b.nats.cut();
     let cut = Instant::now();
     pair.asks(&pair.a, "fourth");
@@ -251,6 +288,7 @@ fn a_holder_that_is_stopped_or_cut_off_sends_nothing_after_it_was_followed() {
     pair.b.says("standing by for rose1: ");
     pair.runs(&pair.b, "fifth");
     assert!(pair.b.last_change() < first);
+    watching.saw_everything("\"name\":\"fifth\"");
 }
 
 #[test]

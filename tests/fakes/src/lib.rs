@@ -33,7 +33,7 @@ pub use fake_resolver::FakeResolver;
 pub use fake_router::{Call, FakeRouter};
 pub use fake_streams::FakeStreams;
 pub use fake_tarballs::FakeTarballs;
-pub use memory_store::{LoadCue, MemoryStore, Reading, StoreCue};
+pub use memory_store::{LoadCue, Meanwhile, MemoryStore, Reading, StoreCue};
 pub use mkube_router_machine::Verb;
 pub use recorder::Recorder;
 pub use relay::{Crossings, relay};

@@ -48,6 +48,20 @@ pub enum Reading {
     Less,
     /// It failed.
     Failed,
+    /// It says what was last known, and that it does.
+    Stale,
+}
+
+/// What becomes of changes while the store is away and known to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Meanwhile {
+    /// What may wait is kept safe, all else is refused.
+    #[default]
+    KeepsSome,
+    /// Everything is kept safe.
+    KeepsAll,
+    /// Everything is refused: what is there is older than what was acknowledged.
+    Refuses,
 }
 
 #[derive(Default)]
@@ -68,6 +82,10 @@ struct Inner {
     users: Vec<User>,
     /// It is away and known to be: what was last known is served, and what may wait is kept safe.
     stale: Option<String>,
+    /// What was last known of it when it went out of sight.
+    last_known: Option<BTreeMap<StoreKey, (Revision, Bytes)>>,
+    /// What is written then.
+    meanwhile: Meanwhile,
     /// Changes that wait, oldest first.
     waiting: Vec<StoreChange>,
     provisional: Revision,
@@ -122,6 +140,7 @@ impl MemoryStore {
         let mut inner = self.inner();
         inner.stale = why.map(str::to_owned);
         if why.is_none() {
+            inner.last_known = None;
             let waiting = std::mem::take(&mut inner.waiting);
             let fits = inner.check(&waiting);
             let (fitting, lost): (Vec<_>, Vec<_>) = waiting.into_iter().zip(fits).partition(|(_, fits)| fits.is_ok());
@@ -134,6 +153,19 @@ impl MemoryStore {
             inner.apply(&fitting, Some(self.number));
         }
         inner.users[self.number].ring();
+    }
+
+    /// It is away from now on, and knows it: what others do from now on is not seen before it is back ([`Self::set_stale`] with
+    /// `None`).
+    pub fn lose_sight(&self, why: &str, meanwhile: Meanwhile) {
+        {
+            let mut inner = self.inner();
+            if inner.last_known.is_none() {
+                inner.last_known = Some(inner.values.clone());
+            }
+            inner.meanwhile = meanwhile;
+        }
+        self.set_stale(Some(why));
     }
 
     /// It is back, says no more than that, and asks nobody to read anything again.
@@ -191,6 +223,20 @@ impl MemoryStore {
         values.map(|(at, (_, value))| (at.clone(), String::from_utf8_lossy(value).into_owned())).collect()
     }
 
+    /// The same, with what waits for the store to be back and would fit now.
+    pub fn contents_and_waiting(&self) -> BTreeMap<StoreKey, String> {
+        let mut contents = self.contents();
+        let inner = self.inner();
+        let fits = inner.check(&inner.waiting);
+        for (change, _) in inner.waiting.iter().zip(fits).filter(|(_, fits)| fits.is_ok()) {
+            match &change.value {
+                Some(value) => drop(contents.insert(change.at.clone(), String::from_utf8_lossy(value).into_owned())),
+                None => drop(contents.remove(&change.at)),
+            }
+        }
+        contents
+    }
+
     /// Readings fail with this until `None` is set.
     pub fn set_load_fault(&self, fault: Option<StoreFault>) {
         self.inner().load_fault = fault;
@@ -203,8 +249,8 @@ impl MemoryStore {
         inner.revision = revision;
     }
 
-    /// Somebody else writes, or with `None` deletes, a value.
-    pub fn put_behind(&self, bucket: &str, key: &str, value: Option<&str>) {
+    /// Somebody else writes, or with `None` deletes, a value; at this revision.
+    pub fn put_behind(&self, bucket: &str, key: &str, value: Option<&str>) -> Revision {
         let at = StoreKey { bucket: bucket.to_owned(), key: key.to_owned() };
         let change = StoreChange {
             at,
@@ -212,7 +258,7 @@ impl MemoryStore {
             expected: Expected::Any,
             behind: false,
         };
-        self.inner().apply(&[change], None);
+        self.inner().apply(&[change], None).pop().unwrap_or_default()
     }
 
     /// A stored value as text.
@@ -262,11 +308,12 @@ impl Inner {
     }
 
     fn read(&self, cue: Option<LoadCue>) -> Result<StoreContents, StoreFault> {
-        let values = self.values.iter().map(|(at, (revision, value))| StoredValue {
-            at: at.clone(),
-            revision: *revision,
-            value: value.clone(),
-        });
+        let values = self
+            .last_known
+            .as_ref()
+            .unwrap_or(&self.values)
+            .iter()
+            .map(|(at, (revision, value))| StoredValue { at: at.clone(), revision: *revision, value: value.clone() });
         let mut values: Vec<StoredValue> = values.collect();
         let shared = self.users.iter().any(|user| user.follows);
         match cue {
@@ -320,7 +367,12 @@ impl Inner {
     /// Keeps changes safe until the store is back.
     fn keep(&mut self, changes: Vec<StoreChange>) -> Result<Vec<Outcome>, StoreFault> {
         let why = self.stale.clone().unwrap_or_default();
-        if changes.iter().any(|change| !change.behind) {
+        let refused = match self.meanwhile {
+            Meanwhile::KeepsSome => changes.iter().any(|change| !change.behind),
+            Meanwhile::KeepsAll => false,
+            Meanwhile::Refuses => true,
+        };
+        if refused {
             return Err(StoreFault::Absent(why));
         }
         let mut outcomes = Vec::with_capacity(changes.len());
@@ -376,6 +428,7 @@ impl DesiredStore for MemoryStore {
             let cue = inner.readings.pop_front();
             let outcome = match &cue {
                 _ if inner.check_away().is_err() => Reading::Failed,
+                None | Some(LoadCue::Empty | LoadCue::Partial) if inner.last_known.is_some() => Reading::Stale,
                 None => Reading::True,
                 Some(LoadCue::Empty | LoadCue::Partial) => Reading::Less,
                 Some(LoadCue::Fail(_) | LoadCue::Torn) => Reading::Failed,
@@ -429,8 +482,13 @@ impl DesiredStore for MemoryStore {
     fn take_news(&self) -> StoreNews {
         let mut inner = self.inner();
         let stale = inner.stale.clone();
+        let out_of_sight = inner.last_known.is_some();
         let user = &mut inner.users[self.number];
         user.has_news = false;
+        if out_of_sight {
+            // What others do is read when it is back.
+            user.news.changes.clear();
+        }
         StoreNews { stale, ..std::mem::take(&mut user.news) }
     }
 }

@@ -9,6 +9,7 @@ use mkube_model::{metadata, names};
 use serde_json::Value;
 
 use crate::invariants::Sight;
+use crate::shared::Other;
 use crate::steps::{ALIVE, Image, NAME_SERVERS, NAMES, Step};
 use crate::workloads::Turn;
 use crate::world::World;
@@ -121,7 +122,7 @@ impl Identities {
                 self.struck.insert((*pod).to_owned());
             }
             Step::Reboot(_) => self.all_struck = true,
-            Step::WriteMap(map) | Step::DeleteMap(map) => {
+            Step::WriteMap(map) | Step::DeleteMap(map) | Step::Other(Other::WriteMap(map) | Other::DeleteMap(map)) => {
                 self.touched.insert((*map).to_owned());
             }
             Step::Node(Turn::Drain) => self.drained = true,
@@ -138,6 +139,10 @@ impl Identities {
         let before = std::mem::take(&mut self.settled);
         let wanted_before = std::mem::take(&mut self.wanted);
         self.touched_at.extend(std::mem::take(&mut self.touched).into_iter().map(|map| (map, world.now())));
+        if world.is_store_lost() {
+            // What others wrote is heard of when the store is back.
+            self.touched_at.values_mut().for_each(|at| *at = world.now());
+        }
         for (name, pod) in sight.of_kind("Pod") {
             let text = map_of(pod)
                 .and_then(|map| sight.stored.get(&("ConfigMap", map.to_owned())))
@@ -152,7 +157,8 @@ impl Identities {
                 })
                 .collect();
             let changed_at = match wanted_before.get(name) {
-                Some((was, at)) if *was == wanted => *at,
+                Some((was, at)) if *was == wanted && !world.is_store_lost() => *at,
+                Some((was, at)) if *was == wanted => at.map(|_| world.now()),
                 Some(_) => Some(world.now()),
                 None => None,
             };

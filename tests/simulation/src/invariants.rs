@@ -45,7 +45,7 @@ impl Sight {
     pub fn of(world: &World) -> Self {
         let kinds = KindTable::builtin();
         let mut stored = BTreeMap::new();
-        for (at, text) in world.store.contents() {
+        for (at, text) in world.store.contents_and_waiting() {
             let kind = KINDS.into_iter().find(|name| kinds.named(name).is_some_and(|kind| kind.bucket == at.bucket));
             let Some(kind) = kind else { continue };
             let value: Value = serde_json::from_str(&text).unwrap_or_default();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mkube_messages::door::{CallError, NotAnswered};
 use mkube_messages::objects::Written;
+use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::status::Status;
 use serde_json::Value;
 
@@ -40,6 +41,8 @@ struct Entry {
     certain: Found,
     /// The write it is known from.
     since: u64,
+    /// The revision of what somebody else did last.
+    elsewhere: Option<Revision>,
     /// Writes whose outcome is not known, or not yet.
     pending: Vec<Pending>,
     /// The object that is there.
@@ -66,8 +69,18 @@ impl Ledger {
     pub fn asked(&mut self, name: &Name, number: u64, then: Found) {
         // Namespaces and the node are there before anybody writes to them.
         let certain = if ["Namespace", "Node"].contains(&name.0) { Found::Edited(0) } else { Found::Absent };
-        let fresh = Entry { certain, since: 0, pending: Vec::new(), uid: String::new() };
-        self.entries.entry(name.clone()).or_insert(fresh).pending.push(Pending { number, then });
+        self.entry(name, certain).pending.push(Pending { number, then });
+    }
+
+    fn entry(&mut self, name: &Name, certain: Found) -> &mut Entry {
+        let fresh = Entry { certain, since: 0, elsewhere: None, pending: Vec::new(), uid: String::new() };
+        self.entries.entry(name.clone()).or_insert(fresh)
+    }
+
+    /// Somebody else wrote an object. Writes that are under way may still come after that.
+    pub fn done_elsewhere(&mut self, name: &Name, number: u64, then: Found, revision: Revision) {
+        let entry = self.entry(name, Found::Absent);
+        (entry.certain, entry.since, entry.elsewhere) = (then, number, Some(revision));
     }
 
     /// A write was answered.
@@ -78,7 +91,8 @@ impl Ledger {
             Ok(written) => {
                 // Writes of one object follow one another: those before this one are done, or never will be.
                 entry.pending.retain(|one| one.number > number);
-                if number > entry.since {
+                let is_later = entry.elsewhere.is_some_and(|at| written.object.revision > at);
+                if number > entry.since || is_later {
                     entry.since = number;
                     entry.certain = match () {
                         () if written.gone => Found::Absent,

@@ -21,6 +21,7 @@ pub mod quiet;
 pub mod replicas;
 pub mod rest;
 pub mod run;
+pub mod shared;
 pub mod shrink;
 pub mod steps;
 pub mod workloads;

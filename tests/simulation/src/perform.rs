@@ -134,6 +134,12 @@ impl World {
             Step::Commit(cue) => self.store.cue(cue.clone()),
             Step::Load(cue) => self.store.cue_load(cue.clone()),
             Step::StoreAway(time) => self.store.go_away_for(*time),
+            // So it is from the beginning.
+            Step::Shared { .. } => {}
+            Step::StoreLost(time) if self.is_shared() => self.lose_store(*time, false),
+            Step::StoreOlder(time) if self.is_shared() => self.lose_store(*time, true),
+            Step::Other(other) if self.is_shared() => self.write_elsewhere(*other),
+            Step::StoreLost(_) | Step::StoreOlder(_) | Step::Other(_) => {}
             Step::Crash(path, how) => self.crash((*path).to_owned(), *how).await,
             Step::CrashPod(pod, how) => self.crash(format!("mkube/pods/pod/default/{pod}"), *how).await,
             Step::Names(trouble) => self.names.suffer(trouble),

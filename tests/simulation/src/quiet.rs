@@ -35,6 +35,7 @@ pub async fn quiet(world: &mut World, watch: &mut Watch) -> Result<(), Violation
     world.device.set_timings(Timings::default());
     world.device.come_back();
     world.store.clear_cues();
+    world.find_store();
     world.names.recover();
     [ALIVE, READY, NAMES].into_iter().for_each(|port| world.prober.set(port, Answer::Good));
     if world.was_misled() {

@@ -38,6 +38,9 @@ pub fn run(seed: u64, steps: &[Step], traced: bool) -> Outcome {
 
 async fn play(seed: u64, steps: &[Step], traced: bool) -> Outcome {
     let mut world = World::new(seed).await;
+    if let Some(Step::Shared { keeps }) = steps.iter().find(|step| matches!(step, Step::Shared { .. })) {
+        world.share_store(*keeps);
+    }
     world.start();
     let mut watch = Watch::new(&world);
     let result = go_through(&mut world, &mut watch, steps).await;

@@ -1,6 +1,5 @@
 //! The shortest history that still fails.
 
-use crate::history;
 use crate::invariants::Violation;
 use crate::run::run;
 use crate::steps::Step;
@@ -29,13 +28,15 @@ impl std::fmt::Display for Failure {
         for (number, step) in self.steps.iter().enumerate() {
             writeln!(out, "  {:>2}. {step}", number + 1)?;
         }
-        write!(out, "again: MKUBE_SIM_FROM={} MKUBE_SIM_SEEDS=1 make simulate", self.seed)
+        let shared = self.steps.iter().any(|step| matches!(step, Step::Shared { .. }));
+        let store = if shared { "MKUBE_SIM_SHARED=1 " } else { "" };
+        write!(out, "again: {store}MKUBE_SIM_FROM={} MKUBE_SIM_SEEDS=1 make simulate", self.seed)
     }
 }
 
-/// Plays the history of a seed; a failure is told with as few steps as it takes.
-pub fn try_seed(seed: u64) -> Result<(), Box<Failure>> {
-    let steps = history::of_seed(seed);
+/// Plays a history of a seed; a failure is told with as few steps as it takes.
+pub fn try_seed(seed: u64, history: impl Fn(u64) -> Vec<Step>) -> Result<(), Box<Failure>> {
+    let steps = history(seed);
     match run(seed, &steps, false).violation {
         None => Ok(()),
         Some(violation) => {

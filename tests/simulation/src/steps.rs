@@ -7,6 +7,7 @@ use mkube_fakes::{Answer, Cue, LoadCue, StoreCue};
 use mkube_supervision::CrashHow;
 
 use crate::names::Trouble;
+use crate::shared::Other;
 use crate::workloads::{Change, Template, Turn, Work};
 
 /// Pods of a run.
@@ -148,6 +149,17 @@ pub enum Step {
     Load(LoadCue),
     /// The store does not answer for a while.
     StoreAway(Duration),
+    /// Others write the store too, from the beginning, and know when it is away; perhaps it keeps all writes then.
+    Shared {
+        /// It keeps them.
+        keeps: bool,
+    },
+    /// The store is out of sight for a while, and everybody knows it.
+    StoreLost(Duration),
+    /// The store has lost something: for a while nobody believes it.
+    StoreOlder(Duration),
+    /// Somebody else writes the store.
+    Other(Other),
     /// An actor dies.
     Crash(&'static str, CrashHow),
     /// The actor of a pod dies.
@@ -219,6 +231,13 @@ impl fmt::Display for Step {
             Self::Commit(cue) => write!(out, "store: a commit: {cue:?}"),
             Self::Load(cue) => write!(out, "store: a reading: {cue:?}"),
             Self::StoreAway(time) => write!(out, "store: away for {time:?}"),
+            Self::Shared { keeps: false } => write!(out, "store: others write it too"),
+            Self::Shared { keeps: true } => {
+                write!(out, "store: others write it too, and what is written while it is away is kept")
+            }
+            Self::StoreLost(time) => write!(out, "store: out of sight for {time:?}"),
+            Self::StoreOlder(time) => write!(out, "store: older than it was for {time:?}"),
+            Self::Other(other) => write!(out, "somebody else {other}"),
             Self::Crash(actor, how) => write!(out, "crash: {actor}: {how:?}"),
             Self::CrashPod(pod, how) => write!(out, "crash: the actor of pod {pod}: {how:?}"),
             Self::Names(trouble) => write!(out, "name server: {trouble}"),

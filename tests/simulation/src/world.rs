@@ -68,6 +68,10 @@ pub struct World {
     pub ledger: Arc<Mutex<Ledger>>,
     randomness: Arc<SeededRandomness>,
     process: Option<Process>,
+    /// Others write the store too; and whether it keeps what is written while it is away.
+    shared: Option<bool>,
+    /// When the store is back in sight, if it is not.
+    store_back: Option<Instant>,
     born: Instant,
     told: String,
 }
@@ -143,6 +147,8 @@ impl World {
             ledger: Arc::default(),
             randomness: Arc::new(SeededRandomness::new(seed)),
             process: None,
+            shared: None,
+            store_back: None,
             born: Instant::now(),
             told: String::new(),
             device,
@@ -217,7 +223,7 @@ impl World {
             randomness: self.randomness.clone(),
         };
         let settings = ControllerSettings {
-            shared_store: false,
+            shared_store: self.is_shared(),
             delivery: DeliveryWay::Shared,
             kinds: KindTable::builtin(),
             networks: vec![network()],
@@ -253,6 +259,40 @@ impl World {
         self.process = Some(Process { actors, controller, readings: self.store.readings().len() });
     }
 
+    /// Others write the store too.
+    pub fn share_store(&mut self, keeps: bool) {
+        self.store.tell_what_others_do();
+        self.shared = Some(keeps);
+    }
+
+    /// Whether others write the store too.
+    pub fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Whether it keeps all that is written while it is away.
+    pub fn keeps(&self) -> bool {
+        self.shared == Some(true)
+    }
+
+    /// The store is out of sight for so long, or for as long as it already was to be.
+    pub fn lost_until(&mut self, time: Duration) {
+        self.store_back = self.store_back.max(Some(Instant::now() + time));
+    }
+
+    /// Whether the store is out of sight.
+    pub fn is_store_lost(&self) -> bool {
+        self.store_back.is_some()
+    }
+
+    /// The store is back in sight.
+    pub fn find_store(&mut self) {
+        if self.store_back.take().is_some() {
+            self.store.set_stale(None);
+            self.tell("the store is back in sight");
+        }
+    }
+
     /// The controller is gone, at once.
     pub fn kill(&mut self) {
         self.process = None;
@@ -284,6 +324,9 @@ impl World {
     /// Time passes. A controller that gave up is started again, as its service manager would.
     pub async fn pass(&mut self, time: Duration) {
         self.beside(tokio::time::sleep(time)).await;
+        if self.store_back.is_some_and(|at| at <= Instant::now()) {
+            self.find_store();
+        }
         let gave_up = self.controller().and_then(|controller| controller.tree.gave_up().now_or_never());
         if let Some(cause) = gave_up {
             self.tell(format!("the controller gave up: {cause}"));

@@ -1,5 +1,7 @@
 //! Many seeds, the same seed twice, and seeds that found something once.
 
+mod shared;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,7 +40,8 @@ fn on_all_cores(seeds: &[u64], work: impl Fn(u64) -> Option<String> + Sync) -> V
 #[test]
 fn two_hundred_seeds_hold_every_invariant() {
     let seeds: Vec<u64> = (0..200).collect();
-    let failures = on_all_cores(&seeds, |seed| try_seed(seed).err().map(|failure| failure.to_string()));
+    let failures =
+        on_all_cores(&seeds, |seed| try_seed(seed, history::of_seed).err().map(|failure| failure.to_string()));
     assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
 }
 

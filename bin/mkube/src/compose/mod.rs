@@ -1,6 +1,7 @@
 //! The whole controller on one page: who is started, in which order, under whom, and who talks to whom.
 
 mod deciders;
+mod driving;
 mod edges;
 mod keepers;
 mod wires;
@@ -47,6 +48,7 @@ use mkube_rollouts::Rules;
 use mkube_shared_disk::{FindRow, RowState};
 use mkube_supervision::{Child, ChildSpec, Intensity, OnLimit, RestartPace, Strategy, SupervisorSpec, Tree};
 
+use driving::Driving;
 use edges::HttpSettings;
 use wires::{Wires, door};
 
@@ -90,6 +92,7 @@ pub struct Neighbours {
 }
 
 /// How archives come to the device.
+#[derive(Clone)]
 pub enum DeliveryWay {
     /// It sees the directory they lie in.
     Shared,
@@ -175,6 +178,7 @@ pub struct Controller {
     pub names: NamesReader,
     /// Files offered to the device.
     pub offers: Offers,
+    driving: Arc<Driving>,
 }
 
 /// The place of a controller among those that share a device.
@@ -210,67 +214,59 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
         Some(seat) => Arc::new(GuardedRouter::new(router, Permit::new(seat.desk.clone()))),
         None => router,
     };
-    let notify_secret = settings.notify_secret.clone();
     let api = settings.listener.as_ref().and_then(|listener| listener.local_addr().ok());
     let http = settings.listener.map(|listener| HttpSettings {
         listener,
         logs: logs(wires.device()),
         streams: HttpStreams { exec: exec(wires.device()), ports, spdy: neighbours.spdy },
-        notify_secret: settings.notify_secret,
+        notify_secret: settings.notify_secret.clone(),
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
         lease: seat.as_ref().map(|seat| seat.desk.reader()),
         limits: settings.http_limits,
     });
-    let pods = SupervisorSpec {
-        intensity: Intensity { restarts: 5, within: Duration::from_secs(300) },
-        on_limit: OnLimit::HoldChild,
-        ..supervisor("pods", vec![])
+    let driving = Driving {
+        router,
+        disk,
+        tarballs,
+        disk_map,
+        exec: exec(wires.device()),
+        prober,
+        resolver,
+        names,
+        bus,
+        shared_store: settings.shared_store,
+        delivery: settings.delivery,
+        networks: settings.networks,
+        config_file: settings.config_file,
+        namespace_mode: settings.namespace_mode,
+        boot_manifest: settings.boot_manifest,
+        manifests: settings.manifests,
+        api,
+        tick: settings.tick,
+        gc_interval: settings.gc_interval,
+        rollouts: settings.rollouts,
+        order: settings.order,
+        restarts: settings.restarts,
+        watchdog_interval: settings.watchdog_interval,
+        notify_secret: settings.notify_secret,
+        consistency: settings.consistency,
+        wires,
     };
+    let wires = &driving.wires;
     let drives = seat.as_ref().is_none_or(|seat| seat.drives);
-    // Who stands by tells nothing: whoever drives does.
-    let bus = bus.filter(|_| drives);
-    let bus = bus.map(|bus| edges::bus(&wires, bus, notify_secret, settings.shared_store));
-    let mut gates = vec![keepers::store(&wires, store), keepers::router(&wires, router, settings.tick)];
-    gates.extend(seat.map(|seat| keepers::lease(&wires, seat.desk)));
-    let mut branches = vec![
-        under("gates", gates),
-        under("object-layer", vec![keepers::objects(&wires, randomness, settings.shared_store, settings.event_ring)]),
-    ];
+    let mut gates = vec![keepers::store(wires, store), driving.router()];
+    gates.extend(seat.map(|seat| keepers::lease(wires, seat.desk)));
+    let objects = keepers::objects(wires, randomness, settings.shared_store, settings.event_ring);
+    let mut branches = vec![under("gates", gates), under("object-layer", vec![objects])];
     if drives {
-        branches.extend([
-            under(
-                "keepers",
-                vec![
-                    keepers::ipam(&wires, settings.networks, settings.config_file),
-                    keepers::images(&wires, tarballs, disk_map, settings.delivery, settings.gc_interval),
-                    keepers::dns(&wires, names, settings.namespace_mode),
-                ],
-            ),
-            Child::Supervisor(pods),
-            under(
-                "deciders",
-                vec![
-                    deciders::roster(&wires, disk.clone(), settings.restarts),
-                    deciders::node(&wires, api),
-                    deciders::order(&wires, settings.order),
-                    deciders::volumes(&wires, disk),
-                    deciders::boot(&wires, settings.boot_manifest, settings.manifests),
-                    deciders::rollouts(&wires, settings.rollouts),
-                    deciders::deployments(&wires),
-                    deciders::jobs(&wires),
-                    deciders::generated(&wires, settings.shared_store),
-                    deciders::forwards(&wires, resolver),
-                    deciders::watchdog(&wires, prober, exec(wires.device()), settings.watchdog_interval),
-                    deciders::consistency(&wires, settings.consistency),
-                ],
-            ),
-        ]);
+        branches.extend(driving.branches());
     }
-    branches.push(under("edges", http.map(|http| edges::http(&wires, http)).into_iter().chain(bus).collect()));
+    let bus = driving.bus().filter(|_| drives);
+    branches.push(under("edges", http.map(|http| edges::http(wires, http)).into_iter().chain(bus).collect()));
     let root = SupervisorSpec {
         intensity: Intensity { restarts: 3, within: Duration::from_secs(60) },
-        ..supervisor("mkube", branches)
+        ..supervisor("mkube", branches.into_iter().map(Child::Supervisor).collect())
     };
     let tree = mkube_supervision::start(root, clock);
     wires.tree.0.send_replace(Some(tree.clone()));
@@ -280,11 +276,24 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
         device: wires.device(),
         networks: wires.views.networks.1.clone(),
         write: door(Floor::Edge, &wires.ways.objects),
-        images: wires.views.images.1,
-        rollouts: wires.views.rollouts.1,
-        health: wires.views.health.1,
-        names: wires.views.names.1,
-        offers: wires.offers,
+        images: wires.views.images.1.clone(),
+        rollouts: wires.views.rollouts.1.clone(),
+        health: wires.views.health.1.clone(),
+        names: wires.views.names.1.clone(),
+        offers: wires.offers.clone(),
+        driving: Arc::new(driving),
+    }
+}
+
+impl Controller {
+    /// It drives from now on: whoever decides is started. Connections of clients stay.
+    pub async fn drive(&self, budget: Duration) {
+        self.driving.begin(&self.tree, budget).await;
+    }
+
+    /// It stands by from now on: whoever decides is stopped. Connections of clients stay.
+    pub async fn stand_by(&self, budget: Duration) {
+        self.driving.end(&self.tree, budget).await;
     }
 }
 
@@ -300,8 +309,8 @@ fn supervisor(name: &str, children: Vec<Child>) -> SupervisorSpec {
 }
 
 /// A supervisor of actors.
-fn under(name: &str, actors: Vec<ChildSpec>) -> Child {
-    Child::Supervisor(supervisor(name, actors.into_iter().map(Child::Actor).collect()))
+fn under(name: &str, actors: Vec<ChildSpec>) -> SupervisorSpec {
+    supervisor(name, actors.into_iter().map(Child::Actor).collect())
 }
 
 /// What containers use, as the device tells.

@@ -140,6 +140,27 @@ impl Wires {
     pub fn device(&self) -> DeviceReader {
         self.views.device.1.clone()
     }
+
+    /// What whoever drives publishes is as it was in the beginning: it is known where it is driven now.
+    pub fn forget_who_drove(&self, networks: &[Network]) {
+        fn reset<T: Clone>(of: &watch::Sender<T>, (first, _): (Arc<watch::Sender<T>>, watch::Receiver<T>)) {
+            let first = first.borrow().clone();
+            of.send_replace(first);
+        }
+        let views = &self.views;
+        reset(&views.images.0, images_view());
+        reset(&views.rollouts.0, rollouts_view());
+        reset(&views.gates.0, gates_view());
+        reset(&views.boot_plan.0, boot_plan());
+        reset(&views.health.0, health_view());
+        reset(&views.leases.0, leases_view());
+        reset(&views.networks.0, networks_view(networks));
+        reset(&views.names.0, names_view());
+        reset(&views.forwards.0, forwards_view());
+        reset(&views.volumes.0, volumes_view());
+        reset(&views.consistency.0, consistency_view());
+        reset(&views.bus.0, bus_view());
+    }
 }
 
 /// A door for somebody on `floor`.

@@ -4,6 +4,7 @@
 //!
 //! `MKUBE_CRASH_ROUNDS` says how many rounds, `MKUBE_CRASH_SEED` rolls the same dice again.
 
+mod crowd;
 #[path = "../dev/mod.rs"]
 mod dev;
 mod device;
@@ -18,9 +19,9 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crowd::{Crowd, take_down};
 use dev::{Identity, SOON, container_status, eventually, names_in, pause};
 use device::{Foreign, Seen};
 use dice::Dice;
@@ -30,9 +31,7 @@ use serde_json::{Value, json};
 use site::{Part, Site, Store};
 use tokio::time::Instant;
 use truth::items;
-use writer::{Knowledge, Shared, Writer};
 
-const WRITERS: usize = 4;
 /// Longest wait for the device to be as wanted, after everything.
 const QUIET: Duration = Duration::from_secs(120);
 /// Pods nobody touches.
@@ -44,25 +43,11 @@ fn rounds() -> usize {
 
 /// The parties, and what they know.
 struct Campaign {
+    crowd: Crowd,
     site: Site,
     foreign: Foreign,
     seen: Seen,
-    shared: Arc<Shared>,
-    known: Vec<Arc<Mutex<Knowledge>>>,
     tags: Arc<Mutex<Tags>>,
-    busy: Vec<JoinHandle<()>>,
-}
-
-impl Drop for Campaign {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if std::thread::panicking() {
-            self.shared.log.tell();
-        }
-        for busy in self.busy.drain(..) {
-            let _ = busy.join();
-        }
-    }
 }
 
 impl Campaign {
@@ -82,19 +67,12 @@ impl Campaign {
         for name in STILL {
             api.wait_running(name);
         }
-        let known: Vec<Arc<Mutex<Knowledge>>> = (0..WRITERS).map(|_| Arc::default()).collect();
-        let (shared, tags) = (Arc::new(Shared::new()), Arc::default());
-        let mut campaign = Self { site, foreign, seen: Seen::default(), shared, known, tags, busy: vec![] };
+        let mut campaign = Self { crowd: Crowd::new(), site, foreign, seen: Seen::default(), tags: Arc::default() };
         campaign.look();
-        for number in 0..WRITERS {
-            let (known, shared) = (campaign.known[number].clone(), campaign.shared.clone());
-            let (listen, api) = (campaign.site.machine.listen.clone(), campaign.site.machine.api());
-            let writer = Writer { number, listen, api, dice: dice.split(), known, shared, others: false };
-            campaign.busy.push(std::thread::spawn(move || writer.write()));
-        }
-        let (known, shared) = (campaign.tags.clone(), campaign.shared.clone());
+        campaign.crowd.write(&[(campaign.site.machine.listen.clone(), api)], dice);
+        let (known, shared) = (campaign.tags.clone(), campaign.crowd.shared.clone());
         let pusher = Pusher { registry: campaign.site.registry(), dice: dice.split(), known, shared };
-        campaign.busy.push(std::thread::spawn(move || pusher.push()));
+        campaign.crowd.join(move || pusher.push());
         campaign
     }
 
@@ -132,7 +110,7 @@ impl Campaign {
         struck.extend(Some(*dice.pick(&parts)).filter(|other| !struck.contains(other) && dice.roll(4) == 0));
         self.wait_for_a_moment(dice);
         for part in &struck {
-            self.shared.log.note(&format!("--- kill -9 {part:?}"));
+            self.crowd.shared.log.note(&format!("--- kill -9 {part:?}"));
             self.site.strike(*part);
         }
         // The others may go on without it for a while.
@@ -144,7 +122,7 @@ impl Campaign {
         }
         // Sometimes the next blow falls before it is up.
         if dice.roll(5) == 0 {
-            self.shared.log.note("--- not waited for");
+            self.crowd.shared.log.note("--- not waited for");
             return;
         }
         self.check();
@@ -155,9 +133,9 @@ impl Campaign {
         if dice.roll(3) == 0 {
             return pause(Duration::from_millis(dice.roll(500)));
         }
-        let sent = self.shared.sent.load(Ordering::Relaxed);
+        let sent = self.crowd.shared.sent.load(Ordering::Relaxed);
         let began = Instant::now();
-        while self.shared.sent.load(Ordering::Relaxed) == sent && began.elapsed() < Duration::from_secs(1) {
+        while self.crowd.shared.sent.load(Ordering::Relaxed) == sent && began.elapsed() < Duration::from_secs(1) {
             std::thread::yield_now();
         }
         pause(Duration::from_micros(dice.roll(4000)));
@@ -166,35 +144,24 @@ impl Campaign {
     /// Everything acknowledged is there.
     #[track_caller]
     fn check(&mut self) {
-        self.fail_with_a_writer();
+        self.crowd.fail_with_one();
         for part in self.site.parts() {
             self.site.wait_up(part);
         }
-        let shared = self.shared.clone();
+        let shared = self.crowd.shared.clone();
         let _quiet = shared.quiet.write().unwrap_or_else(PoisonError::into_inner);
-        truth::check(&self.site.machine.api(), &self.known, &self.shared);
+        truth::check(&self.site.machine.api(), &self.crowd.known, &self.crowd.shared);
         pusher::check(&self.site.registry(), &self.tags);
         self.look();
         shared.log.note("--- checked");
-    }
-
-    /// A writer that stopped found something wrong.
-    #[track_caller]
-    fn fail_with_a_writer(&mut self) {
-        if let Some(place) = self.busy.iter().position(JoinHandle::is_finished) {
-            self.busy.swap_remove(place).join().expect("who writes finds nothing wrong");
-        }
     }
 
     /// Ends the writing; in the end the device has what is wanted and nothing else.
     #[track_caller]
     fn come_to_rest(&mut self) {
         self.check();
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for busy in self.busy.drain(..) {
-            busy.join().expect("who writes finds nothing wrong");
-        }
-        self.shared.log.note("--- all is quiet");
+        self.crowd.go_home();
+        self.crowd.shared.log.note("--- all is quiet");
         let rest = || self.foreign.at_rest(&self.site);
         eventually("the device has what is wanted and nothing else", QUIET, rest);
         self.check();
@@ -204,13 +171,7 @@ impl Campaign {
     #[track_caller]
     fn take_down(&mut self) {
         let api = self.site.machine.api();
-        for place in [3, 2] {
-            for object in items(&api.get(KINDS[place].path)) {
-                let name = object["metadata"]["name"].as_str().expect("a name");
-                let told = api.call("DELETE", &format!("{}/{name}", KINDS[place].path), None);
-                assert!(matches!(told, Ok((200..300 | 404, _))), "{name}: {told:?}");
-            }
-        }
+        take_down(&api);
         for part in [Part::Host, Part::Controller] {
             self.site.strike(part);
             self.site.bring_back(part);
@@ -237,8 +198,8 @@ impl Campaign {
         let total: usize = kills.values().sum();
         eprintln!(
             "{total} kills {kills:?}, {} acknowledged writes of {} sent, {:.1} s",
-            self.shared.acknowledged.load(Ordering::Relaxed),
-            self.shared.sent.load(Ordering::Relaxed),
+            self.crowd.shared.acknowledged.load(Ordering::Relaxed),
+            self.crowd.shared.sent.load(Ordering::Relaxed),
             began.elapsed().as_secs_f64(),
         );
     }

@@ -6,6 +6,8 @@
 
 mod agreement;
 mod bucket;
+#[path = "../campaign/crowd.rs"]
+mod crowd;
 #[path = "../dev/mod.rs"]
 mod dev;
 #[path = "../campaign/device.rs"]
@@ -30,11 +32,11 @@ mod writer;
 use std::io::Write;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crowd::{Crowd, take_down};
 use dev::{SOON, eventually, pause};
 use device::{Foreign, Seen};
 use dice::Dice;
@@ -45,9 +47,7 @@ use site::Site;
 use span::{Deck, Span};
 use tokio::time::Instant;
 use truth::items;
-use writer::{Knowledge, Shared, Writer};
 
-const WRITERS: usize = 4;
 /// Writes before each span.
 const WRITES: u64 = 100;
 /// Longest wait for everything to be as wanted once nothing is wrong any more.
@@ -90,25 +90,11 @@ fn namespaces(story: &str) -> bool {
 
 /// The parties, and what they know.
 struct Campaign {
+    crowd: Crowd,
     site: Site,
     foreign: Foreign,
     seen: Seen,
-    shared: Arc<Shared>,
-    known: Vec<Arc<Mutex<Knowledge>>>,
-    busy: Vec<JoinHandle<()>>,
     began: Instant,
-}
-
-impl Drop for Campaign {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        if std::thread::panicking() {
-            self.shared.log.tell();
-        }
-        for busy in self.busy.drain(..) {
-            let _ = busy.join();
-        }
-    }
 }
 
 impl Campaign {
@@ -124,24 +110,16 @@ impl Campaign {
         for name in STILL {
             api.wait_running(name);
         }
-        let known: Vec<Arc<Mutex<Knowledge>>> = (0..WRITERS).map(|_| Arc::default()).collect();
-        let shared = Arc::new(Shared::new());
-        let mut campaign = Self { site, foreign, seen: Seen::default(), shared, known, busy: vec![], began };
-        for number in 0..WRITERS {
-            let (known, shared) = (campaign.known[number].clone(), campaign.shared.clone());
-            let controller = &campaign.site.controllers[number % controllers.len()];
-            let (listen, api) = (controller.listen.clone(), controller.api());
-            let others = controllers.len() > 1;
-            let writer = Writer { number, listen, api, dice: dice.split(), known, shared, others };
-            campaign.busy.push(std::thread::spawn(move || writer.write()));
-        }
+        let mut campaign = Self { crowd: Crowd::new(), site, foreign, seen: Seen::default(), began };
+        let apis = campaign.site.controllers.iter().map(|one| (one.listen.clone(), one.api()));
+        campaign.crowd.write(&apis.collect::<Vec<_>>(), dice);
         campaign.check();
         campaign
     }
 
     /// This goes wrong from now on.
     fn begin(&self, links: &[(Link, Fault)], dice: &mut Dice) -> Vec<Trouble> {
-        self.shared.log.note(&format!("--- {links:?}"));
+        self.crowd.shared.log.note(&format!("--- {links:?}"));
         eprintln!("{:7.1} s {links:?}", self.began.elapsed().as_secs_f64());
         links.iter().map(|(link, fault)| self.site.net.trouble(*link, *fault, dice.split())).collect()
     }
@@ -152,7 +130,7 @@ impl Campaign {
         for trouble in troubles {
             self.site.net.mend(trouble, late);
         }
-        self.shared.log.note("--- mended");
+        self.crowd.shared.log.note("--- mended");
         self.check();
     }
 
@@ -169,9 +147,9 @@ impl Campaign {
     /// One span of trouble, and a look at what is there afterwards.
     #[track_caller]
     fn suffer(&mut self, span: &Span, dice: &mut Dice) {
-        let before = self.shared.sent.load(Ordering::Relaxed);
+        let before = self.crowd.shared.sent.load(Ordering::Relaxed);
         eventually("people write", SOON, || {
-            let since = self.shared.sent.load(Ordering::Relaxed) - before;
+            let since = self.crowd.shared.sent.load(Ordering::Relaxed) - before;
             if since >= WRITES { Ok(()) } else { Err(since.to_string()) }
         });
         let troubles = self.begin(&span.links, dice);
@@ -183,8 +161,8 @@ impl Campaign {
     /// Everybody agrees, and everything acknowledged is there. Nobody writes meanwhile.
     #[track_caller]
     fn check(&mut self) {
-        self.fail_with_a_writer();
-        let shared = self.shared.clone();
+        self.crowd.fail_with_one();
+        let shared = self.crowd.shared.clone();
         let _quiet = shared.quiet.write().unwrap_or_else(PoisonError::into_inner);
         shared.log.note("--- all is quiet");
         self.site.wait_well();
@@ -196,7 +174,7 @@ impl Campaign {
             agreement::check(&self.site)
         });
         for controller in &self.site.controllers {
-            truth::check(&controller.api(), &self.known, &self.shared);
+            truth::check(&controller.api(), &self.crowd.known, &self.crowd.shared);
         }
         let pods = items(&self.site.machine.api().get(KINDS[2].path));
         for name in STILL {
@@ -206,39 +184,22 @@ impl Campaign {
         shared.log.note("--- checked");
     }
 
-    /// A writer that stopped found something wrong.
-    #[track_caller]
-    fn fail_with_a_writer(&mut self) {
-        if let Some(place) = self.busy.iter().position(JoinHandle::is_finished) {
-            self.busy.swap_remove(place).join().expect("who writes finds nothing wrong");
-        }
-    }
-
     /// Ends the writing, and takes everything down; nothing stays.
     #[track_caller]
     fn end(&mut self) {
         self.check();
-        self.shared.stop.store(true, Ordering::Relaxed);
-        for busy in self.busy.drain(..) {
-            busy.join().expect("who writes finds nothing wrong");
-        }
+        self.crowd.go_home();
         self.check();
         let api = self.site.machine.api();
-        for place in [3, 2] {
-            for object in items(&api.get(KINDS[place].path)) {
-                let name = object["metadata"]["name"].as_str().expect("a name");
-                let told = api.call("DELETE", &format!("{}/{name}", KINDS[place].path), None);
-                assert!(matches!(told, Ok((200..300 | 404, _))), "{name}: {told:?}");
-            }
-        }
+        take_down(&api);
         eventually("nothing is left of the pods", QUIET, || {
             let pods = items(&api.get(KINDS[2].path));
             if pods.is_empty() { self.foreign.and_only(&self.site, &[]) } else { Err(format!("{pods:?}")) }
         });
         eprintln!(
             "{} acknowledged writes of {} sent, {:.1} s",
-            self.shared.acknowledged.load(Ordering::Relaxed),
-            self.shared.sent.load(Ordering::Relaxed),
+            self.crowd.shared.acknowledged.load(Ordering::Relaxed),
+            self.crowd.shared.sent.load(Ordering::Relaxed),
             self.began.elapsed().as_secs_f64(),
         );
     }
@@ -293,7 +254,7 @@ fn whoever_of_two_controllers_is_cut_off_from_whom_one_drives_and_nothing_is_los
     assert_eq!(turns(&campaign.site).len(), 0, "nobody who stands by asked for anything");
     // The holder is cut off until it was followed, and goes on to see the device. It has no long command at work, for which a successor
     // would wait a minute and more: nobody writes until it knows that it must not drive.
-    let shared = campaign.shared.clone();
+    let shared = campaign.crowd.shared.clone();
     let quiet = shared.quiet.write().unwrap_or_else(PoisonError::into_inner);
     eventually("everything is as wanted", QUIET, || campaign.foreign.at_rest(&campaign.site));
     let holder = campaign.site.roles().0.who;

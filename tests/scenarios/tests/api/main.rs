@@ -25,6 +25,7 @@ mod rust_client;
 mod scale;
 mod statements;
 mod streams;
+mod turns;
 mod watching;
 
 use std::time::Duration;
