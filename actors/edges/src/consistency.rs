@@ -13,8 +13,9 @@ use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use serde_json::{Map, Value, json};
 
+use crate::parameters::says_yes;
 use crate::parts::{HttpParts, Query};
-use crate::{request_body, respond};
+use crate::{methods, request_body, respond};
 
 /// What the edge needs to know and tell about consistency.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ pub async fn of(
 ) -> Result<HttpResponse, Status> {
     match (request.method(), rest) {
         (&Method::GET | &Method::HEAD, []) => {
-            if query.get("refresh").is_some_and(|value| value != "false" && value != "0") {
+            if says_yes(query, "refresh") {
                 ask(parts, true).await?;
             }
             show(parts)
@@ -51,7 +52,8 @@ pub async fn of(
             let repaired = ask(parts, is_dry(query, &body)?).await?;
             Ok(respond::json(200, &repair_body(&repaired)))
         }
-        (_, [] | ["repair"]) => Err(Status::method_not_allowed()),
+        (_, []) => Err(Status::method_not_allowed(methods::READ)),
+        (_, ["repair"]) => Err(Status::method_not_allowed(methods::POST)),
         _ => Err(Status::no_such_path()),
     }
 }

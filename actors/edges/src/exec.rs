@@ -11,6 +11,7 @@ use mkube_model::status::Status;
 use tokio::sync::mpsc;
 
 use crate::containers;
+use crate::parameters::says_yes;
 use crate::parts::{HttpParts, Query, Target};
 use crate::route::values_of;
 use crate::spdy_upgrade;
@@ -29,7 +30,7 @@ pub async fn answer(
     query: &Query,
 ) -> Result<HttpResponse, Status> {
     let container = containers::chosen(parts, target, query)?;
-    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let flag = |name: &str| says_yes(query, name);
     let command = values_of(request.query_string(), "command")?;
     if command.first().is_none_or(String::is_empty) {
         return Err(Status::bad_request("you must specify at least 1 command for the container"));
@@ -69,7 +70,7 @@ pub async fn attach(
     query: &Query,
 ) -> Result<HttpResponse, Status> {
     let container = containers::chosen(parts, target, query)?;
-    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let flag = |name: &str| says_yes(query, name);
     if flag("stdin") {
         let why = format!(
             "nothing can be typed to container {}: its device keeps no standard input at hand. `kubectl attach` without -i shows \

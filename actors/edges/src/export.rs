@@ -13,6 +13,7 @@ use mkube_model::portable;
 use mkube_model::status::Status;
 use tokio::sync::mpsc;
 
+use crate::parameters::yes_or_no;
 use crate::parts::{HttpParts, Query};
 use crate::read::loaded_view;
 use crate::respond;
@@ -91,10 +92,10 @@ impl Exporter {
             Some("json") => Format::Json,
             Some(other) => return Err(Status::bad_request(format!("format {other:?} is not one of yaml, json"))),
         };
-        let secrets = match query.get("secrets").map(String::as_str) {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(other) => return Err(Status::bad_request(format!("secrets {other:?} is neither true nor false"))),
+        let secrets = match text("secrets") {
+            None => false,
+            Some(word) => yes_or_no(word)
+                .ok_or_else(|| Status::bad_request(format!("secrets {word:?} is neither true nor false")))?,
         };
         let namespace = text("namespace").map(str::to_owned);
         if let (Some(name), Some(namespaces)) = (&namespace, table.named("Namespace"))

@@ -17,7 +17,7 @@ use crate::read::loaded_view;
 use crate::request_body::{self, Bounds};
 use crate::route::content_type;
 use crate::taking_in::{Action, How, Taking};
-use crate::{respond, write, writing};
+use crate::{methods, respond, write, writing};
 
 /// A whole site in one text.
 const BOUNDS: Bounds = Bounds { limit: 32 << 20, patience: Duration::from_secs(120) };
@@ -36,7 +36,7 @@ pub async fn answer(
     how: How,
 ) -> Result<HttpResponse, Status> {
     if request.method() != Method::POST {
-        return Err(Status::method_not_allowed());
+        return Err(Status::method_not_allowed(methods::POST));
     }
     // The type of the body is what it looks like, as it was with the Go controller; so web pages are kept out here.
     let media = content_type(request).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

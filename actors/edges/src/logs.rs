@@ -8,6 +8,7 @@ use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::parameters::says_yes;
 use crate::parts::{HttpParts, Query, Target};
 use crate::{containers, respond};
 
@@ -22,7 +23,7 @@ pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result
 }
 
 fn options(query: &Query, now: Timestamp) -> Result<LogOptions, Status> {
-    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let flag = |name: &str| says_yes(query, name);
     let number = |name: &str| match query.get(name).filter(|text| !text.is_empty()) {
         None => Ok(None),
         Some(text) => {

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::dns_report::{is_base, is_reverse, report};
 use crate::parts::{HttpParts, Query};
 use crate::read::loaded_view;
-use crate::{respond, route, write};
+use crate::{methods, respond, route, write};
 
 /// Zone of a namespace.
 const DOMAIN: &str = "vkube.io/domain";
@@ -77,7 +77,8 @@ pub async fn zones(
             create(parts, query, &body.value).await
         }
         (&Method::DELETE, [name]) => remove(parts, query, &folded(name)).await,
-        (_, [] | [_]) => Err(Status::method_not_allowed()),
+        (_, []) => Err(Status::method_not_allowed("GET, HEAD, POST")),
+        (_, [_]) => Err(Status::method_not_allowed("DELETE, GET, HEAD")),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -85,7 +86,7 @@ pub async fn zones(
 /// Whatever lies under `/api/v1/instances`: the name servers, one for each network that has one.
 pub fn instances(request: &HttpRequest, parts: &HttpParts, rest: &[&str]) -> Result<HttpResponse, Status> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Status::method_not_allowed());
+        return Err(Status::method_not_allowed(methods::READ));
     }
     let mut found = instances_of(&*loaded(parts)?);
     match rest {

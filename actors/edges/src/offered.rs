@@ -19,7 +19,7 @@ const CHUNK: usize = 256 << 10;
 pub async fn answer(request: &HttpRequest, offers: &Offers, token: &str) -> HttpResponse {
     let head = request.method() == Method::HEAD;
     if !head && request.method() != Method::GET {
-        return HttpResponse::MethodNotAllowed().finish();
+        return HttpResponse::MethodNotAllowed().insert_header((header::ALLOW, crate::methods::READ)).finish();
     }
     let Some(offer) = offers.find(token) else { return HttpResponse::NotFound().finish() };
     let length = offer.bytes();

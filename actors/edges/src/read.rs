@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::negotiate::Form;
 use crate::parts::{HttpParts, Query, Target};
-use crate::respond;
+use crate::{parameters, respond};
 
 /// What a list or watch selects.
 #[derive(Debug, Clone)]
@@ -99,6 +99,9 @@ pub fn loaded_view(parts: &HttpParts) -> Result<Arc<ObjectsView>, Status> {
 
 pub fn get(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;
+    if let Some(version) = parameters::version(query)? {
+        not_too_new(version, view.kind(&target.kind.id()).revision)?;
+    }
     let key = key_of(target);
     let object = view.get(&target.kind.id(), &key).ok_or_else(|| {
         match view.unreadable.get(&(target.kind.id(), key.clone())) {
@@ -160,13 +163,13 @@ pub fn include_of(query: &Query) -> IncludeObject {
 pub fn list(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;
     let selection = Selection::of(target, query)?;
-    let limit: usize = match query.get("limit").filter(|limit| !limit.is_empty()) {
-        Some(limit) => limit.parse().map_err(|_| Status::bad_request(format!("limit {limit:?} is not a number")))?,
-        None => 0,
-    };
+    let limit = limit(query)?;
     let kind = view.kind(&target.kind.id());
     check_version(&kind, query)?;
     let after = query.get("continue").filter(|token| !token.is_empty()).map(|token| parse_token(token)).transpose()?;
+    if after.as_ref().is_some_and(|(_, last)| selection.namespace.as_ref().is_some_and(|one| *one != last.namespace)) {
+        return Err(Status::bad_request("the continue token is one of a list of another namespace"));
+    }
     // A list that took so long that no watch can continue from it must begin again.
     if after.as_ref().is_some_and(|(version, _)| *version < kind.history_after || *version > kind.revision) {
         return Err(Status::expired(
@@ -252,8 +255,19 @@ fn list_option(problem: &Problem) -> Status {
     Status::invalid_option("ListOptions", problem)
 }
 
+/// Objects that a page has at most; 0 is all there are.
+fn limit(query: &Query) -> Result<usize, Status> {
+    // Kubernetes takes what is below zero for no limit.
+    Ok(parameters::number(query, "limit")?.and_then(|limit| limit.try_into().ok()).unwrap_or(0))
+}
+
 /// A version from the future is one this server never gave.
+fn not_too_new(version: u64, newest: u64) -> Result<(), Status> {
+    if version > newest { Err(Status::too_new(version, newest)) } else { Ok(()) }
+}
+
 fn check_version(kind: &KindView, query: &Query) -> Result<(), Status> {
+    parameters::timeout_seconds(query)?;
     let how = query.get("resourceVersionMatch").map(String::as_str).unwrap_or_default();
     if !["", "Exact", "NotOlderThan"].contains(&how) {
         let problem = Problem::not_supported("resourceVersionMatch", how, &["Exact", "NotOlderThan"]);
@@ -262,19 +276,27 @@ fn check_version(kind: &KindView, query: &Query) -> Result<(), Status> {
     if query.get("sendInitialEvents").is_some_and(|value| !value.is_empty()) {
         return Err(list_option(&Problem::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")));
     }
-    let Some(version) = query.get("resourceVersion").filter(|version| !version.is_empty()) else {
+    let goes_on = query.get("continue").is_some_and(|token| !token.is_empty());
+    if goes_on && !how.is_empty() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        return Err(list_option(&Problem::forbidden("resourceVersionMatch", why)));
+    }
+    let Some(version) = parameters::version(query)? else {
         if how.is_empty() {
             return Ok(());
         }
         let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
         return Err(list_option(&Problem::forbidden("resourceVersionMatch", why)));
     };
-    let version: u64 =
-        version.parse().map_err(|_| Status::bad_request(format!("resourceVersion {version:?} is not a number")))?;
-    if version > kind.revision {
-        return Err(Status::too_new(version, kind.revision));
+    if goes_on && version > 0 {
+        return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
     }
-    if query.get("resourceVersionMatch").is_some_and(|how| how == "Exact") && version != kind.revision {
+    if how == "Exact" && version == 0 {
+        let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+        return Err(list_option(&Problem::forbidden("resourceVersionMatch", why)));
+    }
+    not_too_new(version, kind.revision)?;
+    if how == "Exact" && version != kind.revision {
         return Err(Status::expired(format!("The provided resource version is too old: {version}")));
     }
     Ok(())

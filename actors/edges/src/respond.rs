@@ -46,6 +46,9 @@ pub fn refusal(status: &Status) -> HttpResponse {
     if let Some(seconds) = status.retry_after() {
         set(&mut response, "retry-after", &seconds.to_string());
     }
+    if !status.allow.is_empty() {
+        set(&mut response, "allow", status.allow);
+    }
     response
 }
 

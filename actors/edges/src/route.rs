@@ -15,11 +15,13 @@ use serde_json::json;
 use tracing::Instrument;
 
 use crate::negotiate::{Form, form};
+use crate::parameters::says_yes;
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, exec, export, images, import, logs, metrics, names, networks, offered, openapi,
-    port_forward, read, request_body, respond, reviews, scale, usage, volumes, watching, write, writing,
+    boot_plan, consistency, eviction, exec, export, images, import, logs, methods, metrics, names, networks, offered,
+    openapi, port_forward, pretty, read, request_body, respond, reviews, scale, usage, volumes, watching, write,
+    writing,
 };
 
 /// Requests worked on at the same time. Watches, followed logs, and requests whose bodies are still on their way are none of them.
@@ -36,7 +38,7 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
     let span = tracing::info_span!("http", method = %request.method(), path = request.path());
     let answering =
         async { if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await } };
-    answering.instrument(span.clone()).await.unwrap_or_else(|status| {
+    let response = answering.instrument(span.clone()).await.unwrap_or_else(|status| {
         parts.figures.errors.fetch_add(1, Ordering::Relaxed);
         let _entered = span.entered();
         // While the store is away that is said once, and not with each write.
@@ -52,7 +54,8 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
             response.head_mut().set_connection_type(ConnectionType::Close);
         }
         response
-    })
+    });
+    if pretty::is_asked_for(request.query_string()) { pretty::answer(response).await } else { response }
 }
 
 /// Counts a request until it is answered, or until its client has left.
@@ -82,8 +85,17 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
     let get = request.method() == Method::GET || request.method() == Method::HEAD;
     let wants = form(request.headers().get("accept").and_then(|value| value.to_str().ok()));
     let verbose = query.contains_key("verbose");
+    let versions = match segments.as_slice() {
+        ["api", version] => Some(("", *version)),
+        ["apis", group, version] => Some((*group, *version)),
+        _ => None,
+    };
+    let known = |(group, version): (&str, &str)| resources(parts, group, version).is_ok();
+    if !get && (methods::only_reads(&segments) || versions.is_some_and(known)) {
+        return Err(Status::method_not_allowed(methods::READ));
+    }
     match segments.as_slice() {
-        [] if get => {
+        [] => {
             return Ok(respond::json(
                 200,
                 &json!({"paths": [
@@ -93,38 +105,34 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
                 ]}),
             ));
         }
-        ["livez"] if get => return Ok(HttpResponse::Ok().content_type("text/plain").body("ok")),
-        ["readyz"] if get => return Ok(parts.health.answer(verbose, "readyz")),
-        ["healthz"] if get => return Ok(parts.health.answer(verbose, "healthz")),
-        ["metrics"] if get => return Ok(metrics::answer(parts)),
-        ["version"] if get => return Ok(respond::json(200, &discovery::version(parts.version))),
-        ["openapi", "v2"] if get => return openapi::v2(request, parts).await,
-        ["openapi", "v3"] if get => return openapi::index(request, parts).await,
-        ["openapi", "v3", "api", version] if get => {
+        ["livez"] => return Ok(HttpResponse::Ok().content_type("text/plain").body("ok")),
+        ["readyz"] => return Ok(parts.health.answer(verbose, "readyz")),
+        ["healthz"] => return Ok(parts.health.answer(verbose, "healthz")),
+        ["metrics"] => return Ok(metrics::answer(parts)),
+        ["version"] => return Ok(respond::json(200, &discovery::version(parts.version))),
+        ["openapi", "v2"] => return openapi::v2(request, parts).await,
+        ["openapi", "v3"] => return openapi::index(request, parts).await,
+        ["openapi", "v3", "api", version] => {
             return openapi::document(request, parts, "", version, &query).await;
         }
-        ["openapi", "v3", "apis", group, version] if get && !group.is_empty() => {
+        ["openapi", "v3", "apis", group, version] => {
             return openapi::document(request, parts, group, version, &query).await;
         }
-        ["api"] if get => return Ok(groups(parts, wants, true)),
-        ["apis"] if get => return Ok(groups(parts, wants, false)),
-        ["apis", group]
-            if get
-                && !group.is_empty()
-                && parts.objects.kinds().group_versions().iter().any(|(one, _)| one == group) =>
-        {
+        ["api"] => return Ok(groups(parts, wants, true)),
+        ["apis"] => return Ok(groups(parts, wants, false)),
+        ["apis", group] if get && parts.objects.kinds().group_versions().iter().any(|(one, _)| one == group) => {
             return Ok(respond::json(200, &discovery::group(parts.objects.kinds(), group)));
         }
-        ["api", "v1", "boot-plan"] if get => return boot_plan::show(parts),
-        ["api", "v1", "volumes"] if get => return volumes::list(parts),
-        ["api", "v1", "allocations"] if get => return networks::allocations(parts),
+        ["api", "v1", "boot-plan"] => return boot_plan::show(parts),
+        ["api", "v1", "volumes"] => return volumes::list(parts),
+        ["api", "v1", "allocations"] => return networks::allocations(parts),
         ["api", "v1", "consistency", rest @ ..] => return consistency::of(request, payload, parts, rest, &query).await,
-        ["api", "v1", "dns", "validate"] if get => return names::validate(parts),
+        ["api", "v1", "dns", "validate"] => return names::validate(parts),
         ["api", "v1", "zones", rest @ ..] => return names::zones(request, payload, parts, rest, &query).await,
         ["api", "v1", "instances", rest @ ..] => return names::instances(request, parts, rest),
         ["api", "v1", "supervisor", rest @ ..] => return supervisor(request, payload, parts, rest).await,
         ["api", "v1", "images", rest @ ..] => return images_of(request, payload, parts, rest).await,
-        ["api", "v1", "export"] if get => return export::answer(parts, &query),
+        ["api", "v1", "export"] => return export::answer(parts, &query),
         ["api", "v1", "import"] => return import::answer(request, payload, parts, &query, How::Import).await,
         ["api", "v1", "apply"] => return import::answer(request, payload, parts, &query, How::Apply).await,
         ["api", "v1", "registry", "push-notify"] => return push_notice_of(request, payload, parts).await,
@@ -145,7 +153,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         && let Some(review) = review_at(group, version, plural)
     {
         if request.method() != Method::POST {
-            return Err(Status::method_not_allowed());
+            return Err(Status::method_not_allowed(methods::POST));
         }
         let body = body(request, payload, parts, review.protobuf).await?;
         return reviews::answer(review, &query, body);
@@ -198,6 +206,9 @@ async fn work_on(
     query: Query,
     wants: Form,
 ) -> Result<HttpResponse, Status> {
+    if !methods::allows(&target, request.method().as_str()) {
+        return Err(Status::method_not_allowed(methods::of(&target)));
+    }
     if let Some(sub) = target.sub.as_deref()
         && sub != "status"
     {
@@ -211,18 +222,16 @@ async fn work_on(
                 let body = body(request, payload, parts, EVICTION).await?;
                 eviction::create(parts, &target, &query, body).await
             }
-            _ => Err(Status::method_not_allowed()),
+            _ => Err(Status::method_not_allowed(methods::of(&target))),
         };
     }
-    if target.kind.read_only && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Status::method_not_allowed());
-    }
-    let watch = query.get("watch").is_some_and(|value| value != "false" && value != "0");
+    // What a watch tells has no end that a header could speak of.
+    let watch = says_yes(&query, "watch") && request.method() == Method::GET;
     match (request.method(), target.name.is_some()) {
         // One object is not watched: clients watch its collection with a field selector.
         (&Method::GET | &Method::HEAD, true) => read::get(parts, &target, &query, wants),
         (&Method::GET | &Method::HEAD, false) if !watch => read::list(parts, &target, &query, wants),
-        (&Method::GET, false) => watching::answer(parts, &target, &query, wants),
+        (&Method::GET | &Method::HEAD, false) => watching::answer(parts, &target, &query, wants),
         (&Method::POST, false) => {
             let body = body(request, payload, parts, target.called().protobuf).await?;
             write::create(parts, &target, &query, body, wants).await
@@ -237,7 +246,7 @@ async fn work_on(
             let bytes = request_body::read(payload, &mut counted).await?;
             write::patch(parts, &target, &query, &kind, &bytes, wants).await
         }
-        (&Method::DELETE, true) if target.sub.is_none() => {
+        (&Method::DELETE, true) => {
             let body = body(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete(parts, &target, &query, body.value).await
         }
@@ -245,7 +254,7 @@ async fn work_on(
             let body = body(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete_collection(parts, &target, &query, body.value).await
         }
-        _ => Err(Status::method_not_allowed()),
+        _ => Err(Status::method_not_allowed(methods::of(&target))),
     }
 }
 
@@ -353,7 +362,7 @@ async fn supervisor(
         mkube_supervision::TreeFault::Ended => Status::unavailable(fault.to_string(), 5),
     };
     match (request.method(), rest) {
-        (&Method::GET, []) => {
+        (&Method::GET | &Method::HEAD, []) => {
             let mut shown = json!(tree.status());
             if let Some(lease) = &parts.lease {
                 shown["lease"] = lease.borrow().to_json();
@@ -391,7 +400,8 @@ async fn images_of(
             let body = body(request, payload, parts, &[]).await?;
             images::redeploy(parts, &body.value).await
         }
-        (_, [] | ["redeploy"]) => Err(Status::method_not_allowed()),
+        (_, []) => Err(Status::method_not_allowed(methods::READ)),
+        (_, ["redeploy"]) => Err(Status::method_not_allowed(methods::POST)),
         _ => Err(Status::no_such_path()),
     }
 }
@@ -402,7 +412,7 @@ async fn push_notice_of(
     parts: &HttpParts,
 ) -> Result<HttpResponse, Status> {
     if request.method() != Method::POST {
-        return Err(Status::method_not_allowed());
+        return Err(Status::method_not_allowed(methods::POST));
     }
     let mut counted = request_body::Counted::new(parts.figures.clone());
     let bytes = request_body::read(payload, &mut counted).await?;

@@ -9,7 +9,7 @@ use mkube_model::status::Status;
 use crate::negotiate::Form;
 use crate::parts::{HttpParts, Query, Target};
 use crate::read::{key_of, loaded_view, shown};
-use crate::{request_body, respond, route, write};
+use crate::{methods, request_body, respond, route, write};
 
 pub async fn answer(
     request: &HttpRequest,
@@ -26,7 +26,6 @@ pub async fn answer(
             let object = object.ok_or_else(|| Status::not_found_below(&target.kind, &key.name, "scale"))?;
             return Ok(as_scale(parts, &object, query, wants));
         }
-        _ if target.kind.read_only => return Err(Status::method_not_allowed()),
         Method::PUT => {
             let body = route::body(request, payload, parts, &[]).await?;
             write::replaced(parts, target, query, body).await?
@@ -37,7 +36,7 @@ pub async fn answer(
             let bytes = request_body::read(payload, &mut counted).await?;
             write::patched(parts, target, query, &kind, &bytes).await?
         }
-        _ => return Err(Status::method_not_allowed()),
+        _ => return Err(Status::method_not_allowed(methods::of(target))),
     };
     let mut response = as_scale(parts, &written.object, query, wants);
     respond::warn(&mut response, &written.warnings);

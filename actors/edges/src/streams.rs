@@ -99,7 +99,7 @@ pub fn protocol(request: &HttpRequest, spoken: &[&'static str], over_spdy: &'sta
     let chosen = offered.iter().find_map(|offered| spoken.iter().find(|spoken| *spoken == offered)).copied();
     let chosen = chosen.ok_or_else(|| unspoken(offered, spoken))?;
     if request.method() != Method::GET {
-        return Err(Status::method_not_allowed());
+        return Err(Status::method_not_allowed("GET"));
     }
     Ok(Upgrade::WebSocket(chosen))
 }

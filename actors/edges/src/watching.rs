@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::negotiate::Form;
+use crate::parameters::{self, says_yes};
 use crate::parts::{Figures, HttpParts, Query, Target, text_in};
 use crate::read::{Selection, include_of, loaded_view};
 
@@ -67,26 +68,15 @@ enum Stage {
 
 pub fn answer(parts: &HttpParts, target: &Target, query: &Query, wants: Form) -> Result<HttpResponse, Status> {
     let view = loaded_view(parts)?;
-    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let flag = |name: &str| says_yes(query, name);
     let how = query.get("resourceVersionMatch").map(String::as_str).unwrap_or_default();
     let asks_initial = query.get("sendInitialEvents").is_some_and(|value| !value.is_empty());
     if asks_initial != (how == "NotOlderThan") || !["", "NotOlderThan"].contains(&how) {
         let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan, and the other way round";
         return Err(Status::invalid_option("ListOptions", &Problem::forbidden("resourceVersionMatch", why)));
     }
-    let from = match query.get("resourceVersion").map(String::as_str).unwrap_or_default() {
-        "" | "0" => None,
-        text => Some(
-            text.parse::<u64>()
-                .map_err(|_| Status::bad_request(format!("resourceVersion {text:?} is not a number")))?,
-        ),
-    };
-    let seconds = match query.get("timeoutSeconds").filter(|text| !text.is_empty()) {
-        None => 0,
-        Some(text) => text
-            .parse::<u64>()
-            .map_err(|_| Status::bad_request(format!("timeoutSeconds {text:?} is not a number of seconds")))?,
-    };
+    let from = parameters::version(query)?.filter(|version| *version > 0);
+    let seconds = parameters::timeout_seconds(query)?;
     let life = if seconds == 0 { LIFE } else { Duration::from_secs(seconds).min(LIFE * 4) };
     let newest = view.kind(&target.kind.id()).revision;
     if let Some(version) = from.filter(|version| asks_initial && *version > newest) {

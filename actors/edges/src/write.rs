@@ -11,10 +11,11 @@ use mkube_model::status::Status;
 use serde_json::{Value, json};
 
 use crate::negotiate::Form;
+use crate::parameters::yes_or_no;
 use crate::parts::{HttpParts, Query, Target};
 use crate::read::{Selection, key_of, loaded_view, target_shown};
 use crate::request_body::Body;
-use crate::{request_body, respond, writing};
+use crate::{parameters, request_body, respond, writing};
 
 /// Deletions of a collection under way at the same time.
 const TOGETHER: usize = 64;
@@ -140,15 +141,7 @@ pub async fn create(
     if !metadata::resource_version(&body).is_empty() {
         return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    // A namespaced object posted to the cluster-wide collection says its namespace itself.
-    let in_body = metadata::namespace(&body).to_owned();
-    let namespace = match (&target.namespace, target.kind.namespaced) {
-        (_, false) => String::new(),
-        (Some(namespace), true) => namespace.clone(),
-        (None, true) if !in_body.is_empty() => in_body,
-        (None, true) => "default".to_owned(),
-    };
-    let key = ObjectKey::new(namespace, metadata::name(&body).to_owned());
+    let key = ObjectKey::new(target.namespace.clone().unwrap_or_default(), metadata::name(&body).to_owned());
     let written = ask(parts, target, key, Verb::Create { body }, query, false, &repeated).await?;
     Ok(answer(parts, target, query, &written, 201, wants))
 }
@@ -267,10 +260,8 @@ fn propagation(query: &Query, options: &Value) -> Result<Value, Status> {
         Value::String(policy) if policies.contains(&policy.as_str()) => true,
         other => return refused(&Problem::not_supported("propagationPolicy", other.clone(), &policies)),
     };
-    let orphans = match query.get("orphanDependents").filter(|word| !word.is_empty()).map(String::as_str) {
-        Some("true" | "1") => json!(true),
-        Some("false" | "0") => json!(false),
-        Some(other) => json!(other),
+    let orphans = match query.get("orphanDependents").filter(|word| !word.is_empty()) {
+        Some(word) => yes_or_no(word).map_or_else(|| json!(word), Value::Bool),
         None => options["orphanDependents"].clone(),
     };
     match orphans {
@@ -322,12 +313,11 @@ pub async fn delete_collection(
     query: &Query,
     body: Value,
 ) -> Result<HttpResponse, Status> {
-    if target.kind.namespaced && target.namespace.is_none() {
-        return Err(Status::method_not_allowed());
-    }
     let options = delete_options(query, body)?;
     let dry_run = asks_for_dry_run(&options)?;
     let selection = Selection::of(target, query)?;
+    parameters::number(query, "limit")?;
+    parameters::timeout_seconds(query)?;
     let view = loaded_view(parts)?;
     let kind = view.kind(&target.kind.id());
     let chosen: Vec<ObjectKey> =

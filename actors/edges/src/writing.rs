@@ -6,6 +6,7 @@ use mkube_model::fields::{NAME_LENGTH, name_problem};
 use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 
+use crate::parameters::yes_or_no;
 use crate::parts::Query;
 
 /// The name of the program that asks: its `User-Agent` up to the first slash, as far as it can be a manager's name.
@@ -28,11 +29,11 @@ pub fn writer(query: &Query, agent: &str, verb: &Verb, options: &str) -> Result<
     if force.is_some() && matches!(verb, Verb::Patch { .. }) && !applies {
         return refused(&Problem::forbidden("force", "may not be specified for non-apply patch"));
     }
-    let force = match force {
-        _ if !applies => false,
-        None | Some("false" | "0") => false,
-        Some("true" | "1") => true,
-        Some(other) => return Err(Status::bad_request(format!("force {other:?} is neither true nor false"))),
+    let force = match force.filter(|_| applies) {
+        None => false,
+        Some(word) => {
+            yes_or_no(word).ok_or_else(|| Status::bad_request(format!("force {word:?} is neither true nor false")))?
+        }
     };
     let manager = match named(query, options)? {
         Some(name) if !matches!(verb, Verb::Delete { .. }) => name.clone(),

@@ -1,5 +1,7 @@
 //! Whether a write is acceptable, and what the object looks like after it. Pure but for the ids and times handed in.
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use mkube_messages::objects::{FieldValidation, PatchType, StoredObject, Writer};
 use mkube_model::fields::Submitted;
@@ -9,6 +11,7 @@ use mkube_model::patch;
 use mkube_model::problem::Problem;
 use mkube_model::status::Status;
 use mkube_model::stored_text;
+use mkube_model::workloads::REVISION;
 use serde_json::{Value, json};
 
 use crate::recording;
@@ -162,7 +165,8 @@ pub fn replaced(
     }
     (kind.default)(&mut body);
     settle(kind, &mut body, Some(&current), given);
-    if what_is_wanted(&body) != what_is_wanted(&current) {
+    let noted = kind.annotations_are_wanted() && noted(&body) != noted(&current);
+    if noted || what_is_wanted(&body) != what_is_wanted(&current) {
         let generation = old.get("generation").and_then(Value::as_u64).unwrap_or(0) + 1;
         metadata::of_mut(&mut body).insert("generation".into(), json!(generation));
     }
@@ -265,6 +269,12 @@ pub fn without_version(object: &Value) -> Value {
 fn what_is_wanted(object: &Value) -> Vec<(&String, &Value)> {
     let fields = object.as_object().into_iter().flatten();
     fields.filter(|(name, _)| !["metadata", "status", "apiVersion", "kind"].contains(&name.as_str())).collect()
+}
+
+/// The annotations that users decide on. The revision is written down by mkube, and is a status.
+fn noted(object: &Value) -> BTreeMap<&String, &Value> {
+    let notes = object.pointer("/metadata/annotations").and_then(Value::as_object);
+    notes.into_iter().flatten().filter(|(key, _)| *key != REVISION).collect()
 }
 
 pub fn check_type(kind: &Kind, body: &mut Value) -> Result<(), Status> {

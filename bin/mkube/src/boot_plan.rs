@@ -2,21 +2,17 @@
 
 use serde_json::Value;
 
-use crate::cli::{BootPlanArgs, OutputFormat};
+use crate::cli::BootPlanArgs;
 use crate::client::{Api, block_on, plain_table};
 use crate::failure::Failure;
+use crate::say;
 
 /// Prints the order.
 pub fn main(args: &BootPlanArgs) -> Result<(), Failure> {
     let api = Api::new(&args.server)?;
     block_on(async {
         let plan = api.get_json("/api/v1/boot-plan", "application/json").await?;
-        match args.output {
-            OutputFormat::Json => println!("{plan:#}"),
-            OutputFormat::Yaml => print!("{}", mkube_manifests::to_yaml(&plan)),
-            OutputFormat::Table | OutputFormat::Wide => println!("{}", text(&plan)),
-        }
-        Ok(())
+        say::print(say::formatted(&plan, args.output, || text(&plan)))
     })
 }
 

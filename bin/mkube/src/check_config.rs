@@ -4,7 +4,7 @@ use mkube_model::settings::{Overrides, is_registry_file};
 
 use crate::cli::{CheckConfigArgs, OutputFormat};
 use crate::failure::{Failure, INTERNAL};
-use crate::settings_file;
+use crate::{say, settings_file};
 
 /// Prints the effective configuration, or every problem in it.
 pub fn main(args: &CheckConfigArgs) -> Result<(), Failure> {
@@ -13,9 +13,8 @@ pub fn main(args: &CheckConfigArgs) -> Result<(), Failure> {
         false => serde_json::to_value(settings_file::load(&args.file, false, Overrides::none())?),
     };
     let value = value.map_err(|error| Failure::new(INTERNAL, error))?;
-    match args.output {
-        OutputFormat::Json => println!("{value:#}"),
-        _ => print!("{}", mkube_manifests::to_yaml(&value)),
-    }
-    Ok(())
+    say::print(match args.output {
+        OutputFormat::Json => format!("{value:#}\n"),
+        _ => mkube_manifests::to_yaml(&value),
+    })
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::cli::{ConsistencyArgs, OutputFormat};
 use crate::client::{Api, block_on, plain_table};
 use crate::failure::{FAILED, Failure};
+use crate::say;
 
 const PATH: &str = "/api/v1/consistency";
 
@@ -15,25 +16,16 @@ pub fn main(args: &ConsistencyArgs) -> Result<(), Failure> {
         if args.repair {
             let path = if args.dry_run { format!("{PATH}/repair?dryRun=All") } else { format!("{PATH}/repair") };
             let repaired = api.post_json(&path, mkube_messages::patience::REPAIR).await?;
-            print(&repaired, args.output, || actions(&repaired["actions"]));
-            return Ok(());
+            return say::print(say::formatted(&repaired, args.output, || actions(&repaired["actions"])));
         }
         let report = api.get_json(&format!("{PATH}?refresh=true"), "application/json").await?;
         let wide = args.all || args.output == OutputFormat::Wide;
-        print(&report, args.output, || table(&report, wide));
+        let shown = say::print(say::formatted(&report, args.output, || table(&report, wide)));
         match report.pointer("/summary/fail").and_then(Value::as_u64) {
-            Some(0) => Ok(()),
+            Some(0) => shown,
             fails => Err(Failure::text(FAILED, format!("{} checks fail", fails.unwrap_or_default()))),
         }
     })
-}
-
-fn print(answer: &Value, output: OutputFormat, table: impl Fn() -> String) {
-    match output {
-        OutputFormat::Json => println!("{answer:#}"),
-        OutputFormat::Yaml => print!("{}", mkube_manifests::to_yaml(answer)),
-        OutputFormat::Table | OutputFormat::Wide => println!("{}", table()),
-    }
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

@@ -21,6 +21,7 @@ use crate::host;
 use crate::names_beside::NamesBeside;
 use crate::registry;
 use crate::run::{Signals, system, until_stopped};
+use crate::say::tell;
 use crate::serve::{Extras, start_controller};
 use crate::{hello_image, kubeconfig, manifests};
 
@@ -87,24 +88,25 @@ pub fn main(args: DevArgs) -> Result<(), Failure> {
         let config = place.0.join("kubeconfig");
         kubeconfig::write(&config, args.listen)
             .map_err(|error| Failure::text(FAILED, format!("{} cannot be written: {error}", config.display())))?;
-        println!("mkube {} in {}", crate::compose::VERSION, place.0.display());
-        println!("  API         http://{}", args.listen);
-        println!("  host        http://{}/rest ({})", host.address, engine_words(engine));
-        println!("  registry    http://{} (no login; pushes are told to the API)", registry.address);
-        println!("  names       {} (zone {ZONE}; pods ask the gateway of their network)", names.dns);
-        println!("  network     gt {}", args.cidr);
+        tell(format_args!("mkube {} in {}", crate::compose::VERSION, place.0.display()));
+        tell(format_args!("  API         http://{}", args.listen));
+        tell(format_args!("  host        http://{}/rest ({})", host.address, engine_words(engine)));
+        tell(format_args!("  registry    http://{} (no login; pushes are told to the API)", registry.address));
+        tell(format_args!("  names       {} (zone {ZONE}; pods ask the gateway of their network)", names.dns));
+        tell(format_args!("  network     gt {}", args.cidr));
         match &image {
             Some(archive) => {
-                println!("  image       {} (from this machine's busybox; make run pushes it)", archive.display());
+                tell(format_args!(
+                    "  image       {} (from this machine's busybox; make run pushes it)",
+                    archive.display()
+                ));
             }
-            None => println!("  image       none: install busybox-static for the example's image"),
+            None => tell("  image       none: install busybox-static for the example's image"),
         }
-        println!("  kubeconfig  {}", config.display());
+        tell(format_args!("  kubeconfig  {}", config.display()));
         tokio::select! {
             () = pods_can_be_created(&controller) => {
-                println!("ready: kubectl --kubeconfig {} get pods", config.display());
-                // A closed standard output is no reason to stop.
-                let _ = std::io::stdout().flush();
+                tell(format_args!("ready: kubectl --kubeconfig {} get pods", config.display()));
                 until_stopped(&controller.tree, &mut signals).await
             }
             ended = until_stopped(&controller.tree, &mut signals) => ended,
@@ -165,7 +167,7 @@ fn local_names(registry: SocketAddr) -> Vec<String> {
 
 fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
     if !data_dir.exists() {
-        println!("nothing to clean: {} does not exist", data_dir.display());
+        tell(format_args!("nothing to clean: {} does not exist", data_dir.display()));
         return Ok(());
     }
     if !data_dir.join("host").exists() && !data_dir.join("state.redb").exists() {
@@ -186,7 +188,7 @@ fn clean(data_dir: &Path, engine: EngineKind) -> Result<(), Failure> {
     }
     // Whatever else lies there is not ours.
     let _ = std::fs::remove_dir(data_dir);
-    println!("cleaned {}", data_dir.display());
+    tell(format_args!("cleaned {}", data_dir.display()));
     Ok(())
 }
 

@@ -1,6 +1,5 @@
 //! `mkube dns`: the name server alone.
 
-use std::io::Write;
 use std::path::Path;
 
 use mkube_name_server::{Config, ConfigFault, NameServer, Options, Running, StartFault};
@@ -8,6 +7,7 @@ use mkube_name_server::{Config, ConfigFault, NameServer, Options, Running, Start
 use crate::cli::DnsArgs;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
 use crate::run::Signals;
+use crate::say::tell;
 
 /// Where microdns has its configuration.
 const BY_DEFAULT: &str = "/etc/microdns/microdns.toml";
@@ -41,14 +41,12 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 fn announce(server: &Running, data: &Path) {
-    println!("name server, REST on {}", server.rest_url());
+    tell(format_args!("name server, REST on {}", server.rest_url()));
     for address in server.dns_addrs() {
-        println!("  dns         {address}");
+        tell(format_args!("  dns         {address}"));
     }
-    println!("  data        {}", data.display());
-    println!("ready");
-    // A closed standard output is no reason to stop.
-    let _ = std::io::stdout().flush();
+    tell(format_args!("  data        {}", data.display()));
+    tell("ready");
 }
 
 fn options(args: &DnsArgs) -> Result<Options, Failure> {

@@ -1,6 +1,6 @@
 //! `mkube cordon`, `uncordon`, `drain`: closing the node to new pods, and emptying it in reverse boot order.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::cli::{DrainArgs, NodeArgs};
 use crate::client::{Api, block_on};
 use crate::failure::{FAILED, Failure};
+use crate::say::{self, tell};
 
 /// Pause between two looks at how far it is.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -31,7 +32,7 @@ fn mark(args: &NodeArgs, patch: &Value, done: &str) -> Result<(), Failure> {
     block_on(async {
         let node = node(&api, args).await?;
         api.merge_patch(&format!("/api/v1/nodes/{node}"), patch).await?;
-        println!("node/{node} {done}");
+        tell(format_args!("node/{node} {done}"));
         Ok(())
     })
 }
@@ -49,7 +50,7 @@ pub fn drain(args: &DrainArgs) -> Result<(), Failure> {
         }
         let closed = json!({"metadata": {"annotations": {"vkube.io/drain": "true"}}, "spec": {"unschedulable": true}});
         api.merge_patch(&format!("/api/v1/nodes/{node}"), &closed).await?;
-        println!("node/{node} cordoned, its pods are stopped in reverse boot order");
+        tell(format_args!("node/{node} cordoned, its pods are stopped in reverse boot order"));
         wait(&api, &node, args.timeout).await
     })
 }
@@ -69,9 +70,8 @@ fn agree(node: &str) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(refused("draining stops every container of the node, and nobody is here to say yes"));
     }
-    print!("Stop every container of node {node}? [y/N] ");
     // Whoever does not see the question does not answer it.
-    let _ = std::io::stdout().flush();
+    let _ = say::print(format_args!("Stop every container of node {node}? [y/N] "));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).map_err(|error| Failure::new(FAILED, error))?;
     if ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
@@ -90,10 +90,10 @@ async fn wait(api: &Api, node: &str, timeout: Duration) -> Result<(), Failure> {
         let pods = plan.pointer("/drain/pods").and_then(Value::as_u64).unwrap_or(0);
         if let Some(running) = running.filter(|running| told != Some(*running)) {
             told = Some(running);
-            println!("{running} of {pods} pods run");
+            tell(format_args!("{running} of {pods} pods run"));
         }
         if running == Some(0) {
-            println!("node/{node} drained; `mkube uncordon` starts its pods again, in boot order");
+            tell(format_args!("node/{node} drained; `mkube uncordon` starts its pods again, in boot order"));
             return Ok(());
         }
         if Instant::now() >= deadline {

@@ -7,6 +7,7 @@ use mkube_routeros_host::{EngineKind, FaultRule, HostFault, HostOptions, Running
 use crate::cli::{EngineChoice, HostArgs};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, NOT_PERMITTED, UNAVAILABLE};
 use crate::run::Signals;
+use crate::say::tell;
 use crate::server_thread::ServerThread;
 
 /// Runs the host until a signal.
@@ -35,11 +36,11 @@ pub fn main(args: HostArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
         let host = mkube_routeros_host::start(options).await.map_err(failure)?;
-        println!("RouterOS-compatible host on http://{}/rest", host.address());
+        tell(format_args!("RouterOS-compatible host on http://{}/rest", host.address()));
         if let Some(tls) = host.tls_address() {
-            println!("the same, self-signed, on https://{tls}/rest");
+            tell(format_args!("the same, self-signed, on https://{tls}/rest"));
         }
-        println!("ready");
+        tell("ready");
         signals.next().await;
         tracing::info!("stopping; containers go on");
         host.stop().await;

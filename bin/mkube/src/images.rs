@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::client::{Api, Output, plain_table};
 use crate::failure::{FAILED, Failure};
+use crate::say;
 
 /// Letters of a digest that tell one from another.
 const SHORT: usize = 12;
@@ -28,13 +29,17 @@ pub async fn get(api: &Api, name: Option<&str>, output: &Output) -> Result<(), F
         return Err(Failure::text(FAILED, format!("image {name:?} not found")));
     }
     match output {
-        Output::Table | Output::Wide if rows.is_empty() => eprintln!("No resources found"),
-        Output::Table => println!("{}", table(&rows, false, SystemClock.now())),
-        Output::Wide => println!("{}", table(&rows, true, SystemClock.now())),
-        Output::Name => rows.iter().filter_map(|row| row["ref"].as_str()).for_each(|name| println!("image/{name}")),
-        output => print!("{}", output.text(&Value::Array(rows)).unwrap_or_default()),
+        Output::Table | Output::Wide if rows.is_empty() => {
+            eprintln!("No resources found");
+            Ok(())
+        }
+        Output::Table | Output::Wide => say::print(table(&rows, *output == Output::Wide, SystemClock.now()) + "\n"),
+        Output::Name => {
+            let names = rows.iter().filter_map(|row| row["ref"].as_str());
+            say::print(names.map(|name| format!("image/{name}\n")).collect::<String>())
+        }
+        output => say::print(output.text(&Value::Array(rows)).unwrap_or_default()),
     }
-    Ok(())
 }
 
 fn table(rows: &[Value], wide: bool, now: Timestamp) -> String {

@@ -24,6 +24,7 @@ mod paper;
 mod readiness;
 mod registry;
 mod run;
+mod say;
 mod serve;
 mod server_thread;
 mod settings_file;
@@ -58,6 +59,10 @@ pub fn main() -> ExitCode {
         Some(Command::Logs(args)) => client::logs(&args, look),
         Some(Command::Describe(args)) => client::describe(&args, look),
         Some(Command::Exec(args)) => client::exec(&args, look),
+        Some(Command::Attach(args)) => client::attach(&args, look),
+        Some(Command::Cp(args)) => client::copy(&args, look),
+        Some(Command::Scale(args)) => client::scale(&args, look),
+        Some(Command::Edit(args)) => client::edit(&args),
         Some(Command::PortForward(args)) => client::port_forward(&args, look),
         Some(Command::Rollout(args)) => client::rollout(&args, look),
         Some(Command::Top(args)) => client::top(&args, look),

@@ -13,9 +13,10 @@ use mkube_model::secret::SecretUrl;
 use mkube_model::settings::{self, NatsSettings, Overrides, Settings, StoreKind};
 use serde_json::{Value, json};
 
-use crate::cli::{MigrateArgs, OutputFormat};
+use crate::cli::MigrateArgs;
 use crate::client::{block_on, plain_table};
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL, UNAVAILABLE, USAGE};
+use crate::say;
 use crate::settings_file;
 
 /// What NATS lists us as.
@@ -328,35 +329,27 @@ fn told(args: &MigrateArgs, from: &Place, plan: &Plan) -> Result<(), Failure> {
     let done = if args.dry_run { "would be written" } else { "written and compared" };
     let row = |count: &BucketCount| (count.values, count.values - count.there, count.there, count.foreign);
     let total = plan.total();
-    match args.output {
-        OutputFormat::Json | OutputFormat::Yaml => {
-            let counts = |count: &BucketCount| {
-                let (values, written, there, removed) = row(count);
-                json!({"objects": values, "written": written, "unchanged": there, "removed": removed})
-            };
-            let buckets: serde_json::Map<String, Value> =
-                plan.buckets.iter().map(|(bucket, count)| (bucket.clone(), counts(count))).collect();
-            let answer = json!({"dryRun": args.dry_run, "buckets": buckets, "total": counts(&total)});
-            match args.output {
-                OutputFormat::Json => println!("{answer:#}"),
-                _ => print!("{}", mkube_manifests::to_yaml(&answer)),
-            }
+    let counts = |count: &BucketCount| {
+        let (values, written, there, removed) = row(count);
+        json!({"objects": values, "written": written, "unchanged": there, "removed": removed})
+    };
+    let buckets: serde_json::Map<String, Value> =
+        plan.buckets.iter().map(|(bucket, count)| (bucket.clone(), counts(count))).collect();
+    let answer = json!({"dryRun": args.dry_run, "buckets": buckets, "total": counts(&total)});
+    let table = || {
+        let mut table = plain_table();
+        table.set_header(["BUCKET", "OBJECTS", "WRITTEN", "UNCHANGED", "REMOVED"]);
+        let numbers = |name: &str, count: &BucketCount| {
+            let (values, written, there, removed) = row(count);
+            [name.to_owned(), values.to_string(), written.to_string(), there.to_string(), removed.to_string()]
+        };
+        for (bucket, count) in &plan.buckets {
+            table.add_row(numbers(bucket, count));
         }
-        OutputFormat::Table | OutputFormat::Wide => {
-            let mut table = plain_table();
-            table.set_header(["BUCKET", "OBJECTS", "WRITTEN", "UNCHANGED", "REMOVED"]);
-            let numbers = |name: &str, count: &BucketCount| {
-                let (values, written, there, removed) = row(count);
-                [name.to_owned(), values.to_string(), written.to_string(), there.to_string(), removed.to_string()]
-            };
-            for (bucket, count) in &plan.buckets {
-                table.add_row(numbers(bucket, count));
-            }
-            table.add_row(numbers("total", &total));
-            println!("{table}\n\n{} objects of {from}: {} {done}", total.values, total.values - total.there);
-        }
-    }
-    Ok(())
+        table.add_row(numbers("total", &total));
+        format!("{table}\n\n{} objects of {from}: {} {done}", total.values, total.values - total.there)
+    };
+    say::print(say::formatted(&answer, args.output, table))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::cli::{ExportArgs, ImportArgs, OutputFormat};
 use crate::client::{Api, block_on, plain_table};
 use crate::failure::{FAILED, Failure};
+use crate::say;
 
 /// Longest wait for the results of an import.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -91,18 +92,15 @@ pub fn import(args: &ImportArgs) -> Result<(), Failure> {
         let message = answer["message"].as_str().unwrap_or("no reason was given");
         return Err(Failure::text(FAILED, format!("{message} ({code})")));
     };
-    match args.output {
-        OutputFormat::Json => println!("{answer:#}"),
-        OutputFormat::Yaml => print!("{}", mkube_manifests::to_yaml(&answer)),
-        OutputFormat::Table | OutputFormat::Wide => println!("{}", table(results, args.output == OutputFormat::Wide)),
-    }
+    let wide = args.output == OutputFormat::Wide;
+    let shown = say::print(say::formatted(&answer, args.output, || table(results, wide)));
     for (result, warning) in results.iter().flat_map(|one| {
         one["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str).map(move |warning| (one, warning))
     }) {
         eprintln!("warning: document {}: {warning}", result["document"]);
     }
     match answer["failed"].as_u64().unwrap_or_default() {
-        0 => Ok(()),
+        0 => shown,
         failed => Err(Failure::text(FAILED, format!("{failed} of {} documents were refused", results.len()))),
     }
 }

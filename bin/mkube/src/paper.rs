@@ -6,17 +6,19 @@ use clap::CommandFactory;
 use crate::cli::{Cli, CompletionsArgs, ManArgs};
 use crate::compose::VERSION;
 use crate::failure::Failure;
+use crate::say;
 
 /// `mkube version`.
 pub fn version() -> Result<(), Failure> {
-    println!("mkube {VERSION} (Kubernetes API v1.32, {}-{})", std::env::consts::OS, std::env::consts::ARCH);
-    Ok(())
+    let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
+    say::print(format_args!("mkube {VERSION} (Kubernetes API v1.32, {system}-{machine})\n"))
 }
 
 /// `mkube completions`.
 pub fn completions(args: &CompletionsArgs) -> Result<(), Failure> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "mkube", &mut std::io::stdout());
-    Ok(())
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "mkube", &mut script);
+    say::print(String::from_utf8_lossy(&script))
 }
 
 /// `mkube man`.

@@ -1,6 +1,5 @@
 //! `mkube registry`: the OCI registry alone, or as a thread of `mkube dev`.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use mkube_oci_registry::{RunningRegistry, StartFault, hash_password};
 use crate::cli::RegistryArgs;
 use crate::failure::{CONFIGURATION, FAILED, Failure, INTERNAL};
 use crate::run::Signals;
+use crate::say::{self, tell};
 use crate::serve::bus;
 use crate::server_thread::ServerThread;
 use crate::settings_file;
@@ -31,17 +31,15 @@ pub fn main(args: &RegistryArgs) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut signals = Signals::new().map_err(|error| Failure::new(INTERNAL, error))?;
         let registry = start(&settings).await?;
-        println!("OCI registry on {} ({})", registry.address(), registry.encryption());
-        println!("  data        {}", settings.store_path.display());
+        tell(format_args!("OCI registry on {} ({})", registry.address(), registry.encryption()));
+        tell(format_args!("  data        {}", settings.store_path.display()));
         if let Some(authority) = registry.authority() {
-            println!("  authority   {} (clients trust this file)", authority.display());
+            tell(format_args!("  authority   {} (clients trust this file)", authority.display()));
         }
         if let Some(address) = registry.management() {
-            println!("  management  http://{address}");
+            tell(format_args!("  management  http://{address}"));
         }
-        println!("ready");
-        // A closed standard output is no reason to stop.
-        let _ = std::io::stdout().flush();
+        tell("ready");
         signals.next().await;
         let untold = registry.untold();
         tracing::info!(untold, "stopping");
@@ -71,8 +69,8 @@ fn print_hash() -> Result<(), Failure> {
         let failure = Failure::text(FAILED, "there is no password on standard input");
         return Err(failure.hint("printf %s \"$PASSWORD\" | mkube registry --hash-password"));
     }
-    println!("{}", hash_password(password).map_err(|fault| Failure::new(INTERNAL, fault))?);
-    Ok(())
+    let hash = hash_password(password).map_err(|fault| Failure::new(INTERNAL, fault))?;
+    say::print(hash + "\n")
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

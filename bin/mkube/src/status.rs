@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::cli::{OutputFormat, StatusArgs};
-use crate::client::{Api, Columns, Look, Tone, block_on, print};
+use crate::client::{Api, Columns, Look, Tone, block_on};
 use crate::failure::Failure;
+use crate::say::print;
 
 /// Pause between two screens.
 const PAUSE: Duration = Duration::from_secs(2);

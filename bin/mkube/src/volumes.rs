@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::client::{Api, Output, plain_table};
 use crate::failure::Failure;
+use crate::say;
 
 const HEADER: [&str; 8] = ["NAMESPACE", "POD", "CONTAINER", "VOLUME", "KIND", "USED", "SIZE", "PATH"];
 
@@ -26,18 +27,17 @@ pub async fn get(api: &Api, namespace: Option<&str>, name: Option<&str>, output:
         Output::Table | Output::Wide => print_table(&list),
         Output::Name => {
             let names = list["items"].as_array().into_iter().flatten().filter_map(|item| item["name"].as_str());
-            names.for_each(|name| println!("volume/{name}"));
+            say::print(names.map(|name| format!("volume/{name}\n")).collect::<String>())
         }
-        output => print!("{}", output.text(&list).unwrap_or_default()),
+        output => say::print(output.text(&list).unwrap_or_default()),
     }
-    Ok(())
 }
 
-fn print_table(list: &Value) {
+fn print_table(list: &Value) -> Result<(), Failure> {
     let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     if items.is_empty() {
         eprintln!("No resources found");
-        return;
+        return Ok(());
     }
     let mut table = plain_table();
     table.set_header(HEADER);
@@ -59,7 +59,7 @@ fn print_table(list: &Value) {
             text("path"),
         ]);
     }
-    println!("{table}");
+    say::print(format_args!("{table}\n"))
 }
 
 fn size_of(bytes: u64) -> String {

@@ -67,11 +67,13 @@ fn objects_are_applied_shown_and_deleted_without_kubectl() {
     let tree = done(&machine, &["status"]);
     assert!(tree.contains("default/web") && tree.contains("object-layer"), "{tree}");
     // Whoever stops reading, such as `head`, has seen enough: that is no failure.
-    let mut unread =
-        command(&machine, &["status"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
-    drop(unread.stdout.take());
-    let ended = unread.wait_with_output().expect("it ends");
-    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
+    for line in ["status", "boot-plan", "consistency", "get images", "get volumes", "completions bash", "version"] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut unread = command(&machine, &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+        drop(unread.stdout.take());
+        let ended = unread.wait_with_output().expect("it ends");
+        assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""), "{line}");
+    }
     done(&machine, &["logs", "web"]);
     let all = done(&machine, &["consistency", "--all"]);
     assert!(all.contains("container/web/c") && all.contains(" 0 fail"), "{all}");
@@ -208,6 +210,79 @@ fn objects_are_selected_printed_in_every_form_watched_waited_for_and_pruned() {
     assert_eq!(all("get cm owned --ignore-not-found"), "");
 }
 
+const PAGE: &str = "kind: Deployment
+apiVersion: apps/v1
+metadata: {name: page}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: page}}
+  template:
+    metadata: {labels: {app: page}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers: [{name: c, image: 'hello:latest', command: [serve], env: [{name: A, value: '1'}]}]
+";
+
+#[test]
+fn deployments_are_scaled_edited_and_taken_back() {
+    let machine = Machine::new("client-changes");
+    let _dev = machine.dev(&["--host", "simulated"]);
+    let manifest = machine.write("page.yaml", PAGE).display().to_string();
+    let all = |line: &str| done(&machine, &line.split(' ').collect::<Vec<_>>());
+    let value = |path: &str| all(&format!("get deploy page -o jsonpath={{.{path}}}"));
+    done(&machine, &["apply", "-f", &manifest, "--wait"]);
+
+    assert_eq!(all("scale deploy/page --replicas 2 --wait"), "deployment/page scaled\n");
+    assert_eq!(value("status.readyReplicas"), "2");
+    let (code, why) = refused(&machine, &["scale", "deploy", "page", "--replicas", "0", "--current-replicas", "5"]);
+    assert!(code == Some(1) && why.contains("expected replicas to be 5, there are 2"), "{why}");
+    assert_eq!(all("scale deploy page --replicas 1 --current-replicas 2"), "deployment/page scaled\n");
+    assert_eq!(refused(&machine, &["scale", "deploy", "--replicas", "1"]).0, Some(2), "of which one?");
+    assert!(refused(&machine, &["scale", "cm/nosuch", "--replicas", "1"]).1.contains("could not find"));
+
+    let columns = "get deploy -o custom-columns=NAME:.metadata.name,WANTED:.spec.replicas,NOTHING:.spec.nosuch";
+    assert_eq!(all(columns), "NAME   WANTED   NOTHING\npage   1        <none>\n");
+    assert_eq!(refused(&machine, &["get", "deploy", "-o", "custom-columns=NAME"]).0, Some(2));
+
+    let edit = |editor: &str| {
+        let mut command = command(&machine, &["edit", "deploy/page"]);
+        let output = command.env("EDITOR", editor).env_remove("KUBE_EDITOR").output().expect("the binary runs");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), errors)
+    };
+    let version = || value("metadata.generation");
+    let before = version();
+    assert_eq!(edit("true").1, "deployment/page not edited: nothing is changed\n");
+    assert_eq!(edit(": >").1, "deployment/page not edited: nothing is left of it\n");
+    assert_eq!(version(), before, "no change is no write");
+    assert_eq!(edit("sed -i s/\"value: '1'\"/\"value: '2'\"/").1, "deployment/page edited\n");
+    assert_eq!(value("spec.template.spec.containers[0].env[0].value"), "2");
+    // What is refused is shown again, with the reason above it; whoever leaves it so gives up.
+    let seen = machine.dir.join("seen");
+    let twice = machine.write(
+        "twice.sh",
+        &format!(
+            "cp \"$1\" {seen}; grep -q '^# error' \"$1\" || sed -i 's/replicas: 1/replicas: -1/' \"$1\"\n",
+            seen = seen.display()
+        ),
+    );
+    let (code, _, why) = edit(&format!("sh {}", twice.display()));
+    assert!(code == Some(1) && why.contains("page is as it was") && why.contains("hint: your text stands in"), "{why}");
+    let seen = std::fs::read_to_string(&seen).expect("what the editor saw");
+    assert!(seen.contains("# error: ") && seen.contains("spec.replicas") && seen.contains("replicas: -1"), "{seen}");
+    let kept = why.trim().rsplit(' ').next().expect("a path").to_owned();
+    std::fs::remove_file(kept).expect("the text was kept");
+    assert_eq!(edit("false").0, Some(1), "an editor that fails changes nothing");
+
+    done(&machine, &["rollout", "status", "page"]);
+    let history = all("rollout history page");
+    assert!(history.starts_with("deployment/page\nREVISION") && history.lines().count() == 4, "{history}");
+    assert_eq!(all("rollout undo page --wait"), "deployment/page rolled back to revision 1\n");
+    assert_eq!(value("spec.template.spec.containers[0].env[0].value"), "1");
+    let (code, why) = refused(&machine, &["rollout", "undo", "page", "--to-revision", "9"]);
+    assert!(code == Some(1) && why.contains("has no revision 9"), "{why}");
+}
+
 #[test]
 fn completions_and_man_pages_are_made() {
     let machine = Machine::new("client-paper");
@@ -217,7 +292,7 @@ fn completions_and_man_pages_are_made() {
     }
     let pages = machine.dir.join("man");
     done(&machine, &["man", &pages.display().to_string()]);
-    for page in ["mkube.1", "mkube-get.1", "mkube-exec.1", "mkube-rollout-status.1"] {
+    for page in ["mkube.1", "mkube-get.1", "mkube-exec.1", "mkube-cp.1", "mkube-edit.1", "mkube-rollout-undo.1"] {
         let text = std::fs::read_to_string(pages.join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
         assert!(text.contains(".SH OPTIONS") && text.contains("mkube"), "{page}");
     }

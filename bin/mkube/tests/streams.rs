@@ -360,6 +360,55 @@ fn files_are_copied_in_and_out() {
     assert_eq!(names_in(&back).len(), 2);
 }
 
+#[test]
+fn the_one_binary_copies_in_and_out_and_attaches() {
+    if !real_containers("mkube cp") {
+        return;
+    }
+    let stage = Stage::new("cp-client");
+    let run = |line: &str| to_its_end(stage.mkube(line, &[]), b"");
+    let ok = |line: &str| {
+        let ended = run(line);
+        assert!(ended.status.success(), "mkube {line}: {}", text(&ended.stderr));
+        text(&ended.stdout)
+    };
+    let tree = stage.machine.dir.join("tree");
+    std::fs::create_dir_all(tree.join("below")).expect("made");
+    std::fs::write(tree.join("below/big"), vec![7u8; 700_000]).expect("written");
+    std::fs::write(tree.join("note"), "from outside").expect("written");
+    let (tree, back) = (tree.display().to_string(), stage.machine.dir.join("back"));
+    ok(&format!("cp {tree} box:/www/copy"));
+    assert_eq!(ok("exec box -- cat /www/copy/note"), "from outside");
+    ok(&format!("cp {tree}/note default/box:/www/copy/below"));
+    assert_eq!(ok("exec box -- cat /www/copy/below/note"), "from outside", "into a directory that is there");
+    ok(&format!("cp box:/www/copy {} -c main", back.display()));
+    assert_eq!(std::fs::read(back.join("below/big")).expect("there"), vec![7u8; 700_000]);
+    assert_eq!(names_in(&back).len(), 2);
+    ok(&format!("cp box:/www/copy/note {}", back.join("one").display()));
+    assert_eq!(std::fs::read_to_string(back.join("one")).expect("there"), "from outside");
+    let missing = run(&format!("cp box:/nosuch {}", back.display()));
+    assert!(missing.status.code() == Some(1) && text(&missing.stderr).contains("tar in the container"), "{missing:?}");
+    assert_eq!(run(&format!("cp {tree} {tree}")).status.code(), Some(2), "one of the two is in a pod");
+
+    let typing = run("attach box -i");
+    assert!(typing.status.code() == Some(1) && text(&typing.stderr).contains("exec -it"), "{typing:?}");
+    let mut attached = stage.mkube("attach box", &[]);
+    let mut child = attached.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let (mut out, mut err) = (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
+    let _attached = Forwarding(child);
+    let mut buffer = [0; 512];
+    let read = err.read(&mut buffer).expect("it tells that it is there");
+    assert!(text(&buffer[..read]).contains("from now on"), "{}", text(&buffer[..read]));
+    ok("exec box -- sh -c 'true'");
+    to_its_end(stage.mkube("exec box --", &["sh", "-c", "echo for-the-log > /proc/1/fd/1"]), b"");
+    let mut told = String::new();
+    while !told.contains("for-the-log") {
+        let read = out.read(&mut buffer).expect("what it writes");
+        assert!(read > 0, "it ended: {told}");
+        told += &text(&buffer[..read]);
+    }
+}
+
 /// kubectl port-forward; ends with the value.
 struct Forwarding(Child);
 

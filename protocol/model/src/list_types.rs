@@ -1,5 +1,5 @@
 //! Which lists of Kubernetes' types are lists of things with names, which are sets, and which maps and lists are one value. The
-//! one table of them: strategic merge patches and server-side apply both read it.
+//! one table of them: strategic merge patches and server-side apply read it, and the OpenAPI documents tell clients what it says.
 
 use serde_json::Value;
 
@@ -7,11 +7,15 @@ use serde_json::Value;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Keyed {
     /// Name of the list.
-    list: &'static str,
+    pub list: &'static str,
+    /// The structures it stands in, by the names of their schemas without `io.k8s.`
+    pub within: &'static [&'static str],
     /// Of several rows of one name, that whose items have this field.
     having: &'static str,
     /// The field by which a strategic merge patch finds an item, if it merges at all.
-    merge: Option<&'static str>,
+    pub merge: Option<&'static str>,
+    /// A patch that chooses another kind of source for an item takes away the one there was.
+    pub retains_keys: bool,
     /// The fields that make an item, and what stands for one that is left out.
     pub identity: &'static [(&'static str, Option<&'static str>)],
     /// An item is one value: it has one owner.
@@ -22,63 +26,86 @@ const NAME: &[(&str, Option<&str>)] = &[("name", None)];
 const TYPE: &[(&str, Option<&str>)] = &[("type", None)];
 const IP: &[(&str, Option<&str>)] = &[("ip", None)];
 
+const POD: &[&str] = &["api.core.v1.PodSpec"];
+const POD_STATUS: &[&str] = &["api.core.v1.PodStatus"];
+const CONTAINERS: &[&str] = &["api.core.v1.Container", "api.core.v1.EphemeralContainer"];
+const METADATA: &[&str] = &["apimachinery.pkg.apis.meta.v1.ObjectMeta"];
+const WITH_CONDITIONS: &[&str] = &[
+    "api.apps.v1.DeploymentStatus",
+    "api.apps.v1.ReplicaSetStatus",
+    "api.core.v1.NamespaceStatus",
+    "api.core.v1.NodeStatus",
+    "api.core.v1.PersistentVolumeClaimStatus",
+    "api.core.v1.PodStatus",
+    "api.core.v1.ServiceStatus",
+];
+
 const fn keyed(
+    within: &'static [&'static str],
     list: &'static str,
     merge: &'static str,
     identity: &'static [(&'static str, Option<&'static str>)],
 ) -> Keyed {
-    Keyed { list, having: "", merge: Some(merge), identity, whole_items: false }
+    Keyed { list, within, having: "", merge: Some(merge), retains_keys: false, identity, whole_items: false }
 }
 
-const LISTS: [Keyed; 19] = [
-    keyed("containers", "name", NAME),
-    keyed("initContainers", "name", NAME),
-    keyed("ephemeralContainers", "name", NAME),
-    keyed("env", "name", NAME),
-    keyed("volumes", "name", NAME),
-    Keyed { whole_items: true, ..keyed("imagePullSecrets", "name", NAME) },
+/// All of them. A patch knows a list by its name alone, and of several rows of one name the first is meant.
+pub static LISTS: [Keyed; 22] = [
+    keyed(POD, "containers", "name", NAME),
+    keyed(POD, "initContainers", "name", NAME),
+    keyed(POD, "ephemeralContainers", "name", NAME),
+    keyed(CONTAINERS, "env", "name", NAME),
+    Keyed { retains_keys: true, ..keyed(POD, "volumes", "name", NAME) },
+    Keyed { whole_items: true, ..keyed(POD, "imagePullSecrets", "name", NAME) },
     Keyed {
         having: "containerPort",
-        ..keyed("ports", "containerPort", &[("containerPort", None), ("protocol", Some("TCP"))])
+        ..keyed(CONTAINERS, "ports", "containerPort", &[("containerPort", None), ("protocol", Some("TCP"))])
     },
-    keyed("ports", "port", &[("port", None), ("protocol", Some("TCP"))]),
-    keyed("volumeMounts", "mountPath", &[("mountPath", None)]),
-    keyed("volumeDevices", "devicePath", &[("devicePath", None)]),
-    keyed("conditions", "type", TYPE),
-    keyed("addresses", "type", TYPE),
-    Keyed { whole_items: true, ..keyed("ownerReferences", "uid", &[("uid", None)]) },
-    keyed("hostAliases", "ip", IP),
-    keyed("topologySpreadConstraints", "topologyKey", &[("topologyKey", None), ("whenUnsatisfiable", None)]),
-    keyed("podIPs", "ip", IP),
+    keyed(&["api.core.v1.ServiceSpec"], "ports", "port", &[("port", None), ("protocol", Some("TCP"))]),
+    keyed(CONTAINERS, "volumeMounts", "mountPath", &[("mountPath", None)]),
+    keyed(CONTAINERS, "volumeDevices", "devicePath", &[("devicePath", None)]),
+    keyed(WITH_CONDITIONS, "conditions", "type", TYPE),
+    // Kubernetes has those of a Job as one value where they are applied. Here they are as all others: only their controller does.
+    keyed(&["api.batch.v1.JobStatus"], "conditions", "type", &[]),
+    keyed(&["api.core.v1.NodeStatus"], "addresses", "type", TYPE),
+    Keyed { whole_items: true, ..keyed(METADATA, "ownerReferences", "uid", &[("uid", None)]) },
+    keyed(POD, "hostAliases", "ip", IP),
+    keyed(POD, "topologySpreadConstraints", "topologyKey", &[("topologyKey", None), ("whenUnsatisfiable", None)]),
+    keyed(POD_STATUS, "podIPs", "ip", IP),
     // Patches merge it, apply takes it as one value.
-    keyed("hostIPs", "ip", &[]),
+    keyed(POD_STATUS, "hostIPs", "ip", &[]),
+    keyed(POD, "schedulingGates", "name", NAME),
+    Keyed { retains_keys: true, ..keyed(POD, "resourceClaims", "name", NAME) },
+    Keyed { retains_keys: true, ..keyed(POD_STATUS, "resourceClaimStatuses", "name", NAME) },
     // The other way round.
-    Keyed { merge: None, ..keyed("schedulingGates", "", NAME) },
-    Keyed { merge: None, ..keyed("resourceClaims", "", NAME) },
+    Keyed { merge: None, ..keyed(&["api.core.v1.ResourceRequirements"], "claims", "", NAME) },
 ];
 
-/// Lists of plain values that are sets.
-const SETS: [&str; 1] = ["finalizers"];
+/// Lists of plain values that are sets, and what they stand in.
+pub const SETS: [(&str, &str); 2] =
+    [("apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers"), ("api.core.v1.NodeSpec", "podCIDRs")];
 
-/// Maps that are one value: references and selectors. Half of one and half of another would be neither.
-const WHOLE_MAPS: [&str; 16] = [
-    "claimRef",
-    "configMapKeyRef",
-    "configMapRef",
-    "fieldRef",
-    "involvedObject",
-    "labelSelector",
-    "namespaceSelector",
-    "nodePublishSecretRef",
-    "nodeSelector",
-    "requiredDuringSchedulingIgnoredDuringExecution",
-    "resourceFieldRef",
-    "secretKeyRef",
-    "secretRef",
-    "selector",
-    "scaleTargetRef",
-    "targetRef",
+/// Structures of which one part excludes the others, and what they stand in.
+pub const RETAINED: [(&str, &str); 1] = [("api.apps.v1.DeploymentSpec", "strategy")];
+
+/// Structures that are one value, references and selectors, and fields that hold one. Half of one and half of another would be
+/// neither.
+pub const WHOLE_STRUCTURES: [(&str, &[&str]); 11] = [
+    ("api.core.v1.ConfigMapKeySelector", &["configMapKeyRef"]),
+    ("api.core.v1.LocalObjectReference", &["nodePublishSecretRef", "secretRef"]),
+    ("api.core.v1.NodeSelector", &["requiredDuringSchedulingIgnoredDuringExecution"]),
+    ("api.core.v1.NodeSelectorTerm", &[]),
+    ("api.core.v1.ObjectFieldSelector", &["fieldRef"]),
+    ("api.core.v1.ObjectReference", &["claimRef", "involvedObject", "targetRef"]),
+    ("api.core.v1.ResourceFieldSelector", &["resourceFieldRef"]),
+    ("api.core.v1.SecretKeySelector", &["secretKeyRef"]),
+    ("api.core.v1.TypedLocalObjectReference", &[]),
+    ("apimachinery.pkg.apis.meta.v1.LabelSelector", &["labelSelector", "namespaceSelector", "selector"]),
+    ("apimachinery.pkg.apis.meta.v1.OwnerReference", &[]),
 ];
+
+/// Other maps that are one value.
+const WHOLE_MAPS: [&str; 3] = ["configMapRef", "nodeSelector", "scaleTargetRef"];
 
 fn row<'v>(list: &str, items: impl Iterator<Item = &'v Value> + Clone) -> Option<&'static Keyed> {
     let has = |field: &str| field.is_empty() || items.clone().any(|item| item.get(field).is_some());
@@ -92,7 +119,7 @@ pub fn merge_key<'v>(list: &str, items: impl Iterator<Item = &'v Value> + Clone)
 
 /// Whether the plain values of a list are a set.
 pub fn is_set(list: &str) -> bool {
-    SETS.contains(&list)
+    SETS.iter().any(|(_, set)| *set == list)
 }
 
 /// What is known of the fields at some place of an object.
@@ -115,7 +142,8 @@ impl Types {
 
     /// Whether a map of this name is one value.
     pub fn is_whole(self, field: &str) -> bool {
-        self.known && WHOLE_MAPS.contains(&field)
+        let held = |(_, fields): &(&str, &[&str])| fields.contains(&field);
+        self.known && (WHOLE_MAPS.contains(&field) || WHOLE_STRUCTURES.iter().any(held))
     }
 
     /// How items of a list are told apart, if they are.

@@ -17,12 +17,14 @@ pub struct Status {
     pub message: String,
     /// `details`, or null.
     pub details: Value,
+    /// Methods that are allowed instead, as the header `Allow` has them; empty where the method was not what is wrong.
+    pub allow: &'static str,
 }
 
 impl Status {
     /// A refusal without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null }
+        Self { code, reason, message: message.into(), details: Value::Null, allow: "" }
     }
 
     /// 404 for an object.
@@ -121,9 +123,10 @@ impl Status {
         status
     }
 
-    /// 405.
-    pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    /// 405 where these methods are allowed.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self { allow, ..Self::new(405, "MethodNotAllowed", message) }
     }
 
     /// 429: repeat after so many seconds.

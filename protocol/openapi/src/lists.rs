@@ -1,113 +1,28 @@
-//! How lists merge. The types do not say it; clients that compute patches, kubectl among them, read it from the schemas. What is done
-//! here with a patch stands in the model's `list_types`, by names of fields; a test holds the two together.
+//! How lists merge. The types do not say it; clients that compute patches, kubectl among them, read it from the schemas. What they are
+//! told is what is done here with a patch: both come from the model's `list_types`.
 
+use mkube_model::list_types::{LISTS, RETAINED, SETS, WHOLE_STRUCTURES};
 use serde_json::{Value, json};
 
-/// A list, and how its items are told apart.
-struct List {
-    /// The schema it stands in, without `io.k8s.`.
-    schema: &'static str,
-    field: &'static str,
-    /// What tells items apart when their owners are told apart.
-    keys: &'static [&'static str],
-    /// What tells items apart in a strategic merge patch.
-    merge_key: &'static str,
-    strategy: &'static str,
-}
-
-const fn list(
-    schema: &'static str,
-    field: &'static str,
-    keys: &'static [&'static str],
-    merge_key: &'static str,
-    strategy: &'static str,
-) -> List {
-    List { schema, field, keys, merge_key, strategy }
-}
-
 const MERGE: &str = "merge";
-/// What stands beside the item's kind of source goes when another kind is chosen.
-const RETAIN: &str = "merge,retainKeys";
-
-const LISTS: &[List] = &[
-    list("api.core.v1.PodSpec", "containers", &["name"], "name", MERGE),
-    list("api.core.v1.PodSpec", "initContainers", &["name"], "name", MERGE),
-    list("api.core.v1.PodSpec", "ephemeralContainers", &["name"], "name", MERGE),
-    list("api.core.v1.PodSpec", "volumes", &["name"], "name", RETAIN),
-    list("api.core.v1.PodSpec", "imagePullSecrets", &["name"], "name", MERGE),
-    list("api.core.v1.PodSpec", "hostAliases", &["ip"], "ip", MERGE),
-    list(
-        "api.core.v1.PodSpec",
-        "topologySpreadConstraints",
-        &["topologyKey", "whenUnsatisfiable"],
-        "topologyKey",
-        MERGE,
-    ),
-    list("api.core.v1.PodSpec", "resourceClaims", &["name"], "name", RETAIN),
-    list("api.core.v1.PodSpec", "schedulingGates", &["name"], "name", MERGE),
-    list("api.core.v1.Container", "env", &["name"], "name", MERGE),
-    list("api.core.v1.Container", "ports", &["containerPort", "protocol"], "containerPort", MERGE),
-    list("api.core.v1.Container", "volumeMounts", &["mountPath"], "mountPath", MERGE),
-    list("api.core.v1.Container", "volumeDevices", &["devicePath"], "devicePath", MERGE),
-    list("api.core.v1.EphemeralContainer", "env", &["name"], "name", MERGE),
-    list("api.core.v1.EphemeralContainer", "ports", &["containerPort", "protocol"], "containerPort", MERGE),
-    list("api.core.v1.EphemeralContainer", "volumeMounts", &["mountPath"], "mountPath", MERGE),
-    list("api.core.v1.EphemeralContainer", "volumeDevices", &["devicePath"], "devicePath", MERGE),
-    list("api.core.v1.ResourceRequirements", "claims", &["name"], "", ""),
-    list("api.core.v1.PodStatus", "conditions", &["type"], "type", MERGE),
-    list("api.core.v1.PodStatus", "hostIPs", &[], "ip", MERGE),
-    list("api.core.v1.PodStatus", "podIPs", &["ip"], "ip", MERGE),
-    list("api.core.v1.PodStatus", "resourceClaimStatuses", &["name"], "name", RETAIN),
-    list("api.core.v1.ServiceSpec", "ports", &["port", "protocol"], "port", MERGE),
-    list("api.core.v1.ServiceStatus", "conditions", &["type"], "type", MERGE),
-    list("api.core.v1.NodeStatus", "conditions", &["type"], "type", MERGE),
-    list("api.core.v1.NodeStatus", "addresses", &["type"], "type", MERGE),
-    list("api.core.v1.NamespaceStatus", "conditions", &["type"], "type", MERGE),
-    list("api.core.v1.PersistentVolumeClaimStatus", "conditions", &["type"], "type", MERGE),
-    list("api.apps.v1.DeploymentStatus", "conditions", &["type"], "type", MERGE),
-    list("api.apps.v1.ReplicaSetStatus", "conditions", &["type"], "type", MERGE),
-    list("api.batch.v1.JobStatus", "conditions", &[], "type", MERGE),
-    list("apimachinery.pkg.apis.meta.v1.ObjectMeta", "ownerReferences", &["uid"], "uid", MERGE),
-];
-
-/// Lists of plain values, which are sets.
-const SETS: &[(&str, &str)] =
-    &[("apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers"), ("api.core.v1.NodeSpec", "podCIDRs")];
-
-/// Structures of which one part excludes the others.
-const RETAINED: &[(&str, &str)] = &[("api.apps.v1.DeploymentSpec", "strategy")];
-
-/// Structures that have one owner.
-const ATOMIC: &[&str] = &[
-    "api.core.v1.ConfigMapKeySelector",
-    "api.core.v1.LocalObjectReference",
-    "api.core.v1.NodeSelector",
-    "api.core.v1.NodeSelectorTerm",
-    "api.core.v1.ObjectFieldSelector",
-    "api.core.v1.ObjectReference",
-    "api.core.v1.ResourceFieldSelector",
-    "api.core.v1.SecretKeySelector",
-    "api.core.v1.TypedLocalObjectReference",
-    "apimachinery.pkg.apis.meta.v1.LabelSelector",
-    "apimachinery.pkg.apis.meta.v1.OwnerReference",
-];
 
 /// Says of a schema of Kubernetes how its lists merge.
 pub fn mark(name: &str, schema: &mut Value) {
     let Some(name) = name.strip_prefix("io.k8s.") else { return };
-    if ATOMIC.contains(&name) {
+    if WHOLE_STRUCTURES.iter().any(|(schema, _)| *schema == name) {
         schema["x-kubernetes-map-type"] = json!("atomic");
     }
     let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
-    for list in LISTS.iter().filter(|list| list.schema == name) {
-        let Some(property) = properties.get_mut(list.field) else { continue };
-        if !list.keys.is_empty() {
+    for list in LISTS.iter().filter(|list| list.within.contains(&name)) {
+        let Some(property) = properties.get_mut(list.list) else { continue };
+        if !list.identity.is_empty() {
+            let keys: Vec<&str> = list.identity.iter().map(|(field, _)| *field).collect();
             property["x-kubernetes-list-type"] = json!("map");
-            property["x-kubernetes-list-map-keys"] = json!(list.keys);
+            property["x-kubernetes-list-map-keys"] = json!(keys);
         }
-        if !list.merge_key.is_empty() {
-            property["x-kubernetes-patch-merge-key"] = json!(list.merge_key);
-            property["x-kubernetes-patch-strategy"] = json!(list.strategy);
+        if let Some(key) = list.merge {
+            property["x-kubernetes-patch-merge-key"] = json!(key);
+            property["x-kubernetes-patch-strategy"] = json!(if list.retains_keys { "merge,retainKeys" } else { MERGE });
         }
     }
     for (_, field) in SETS.iter().filter(|(schema, _)| *schema == name) {
@@ -141,14 +56,16 @@ mod tests {
         schema_of::<PersistentVolumeClaim>(&mut generator);
         let all = generator.take_definitions(true);
         let schema = |name: &str| &all[&format!("io.k8s.{name}")];
-        for list in LISTS {
-            let found = &schema(list.schema)["properties"][list.field];
-            assert_eq!(found["type"], "array", "{} {}", list.schema, list.field);
+        for (list, name) in LISTS.iter().flat_map(|list| list.within.iter().map(move |name| (list, name))) {
+            let found = &schema(name)["properties"][list.list];
+            assert_eq!(found["type"], "array", "{name} {}", list.list);
             let target = found["items"]["$ref"].as_str().expect("a list of structures");
-            let item = &all[target.strip_prefix("#/$defs/").expect("a reference")];
-            for key in list.keys.iter().chain((!list.merge_key.is_empty()).then_some(&list.merge_key)) {
-                assert!(item["properties"][key].is_object(), "{} {}: {key}", list.schema, list.field);
+            let target = target.strip_prefix("#/$defs/").expect("a reference");
+            for key in list.identity.iter().map(|(field, _)| *field).chain(list.merge) {
+                assert!(all[target]["properties"][key].is_object(), "{name} {}: {key}", list.list);
             }
+            let whole = |(schema, _): &(&str, &[&str])| target.strip_prefix("io.k8s.") == Some(schema);
+            assert_eq!(list.whole_items, WHOLE_STRUCTURES.iter().any(whole), "{name} {}", list.list);
         }
         for (name, field) in SETS {
             assert_eq!(schema(name)["properties"][field]["items"]["type"], "string", "{name} {field}");
@@ -156,34 +73,21 @@ mod tests {
         for (name, field) in RETAINED {
             assert!(schema(name)["properties"][field].is_object(), "{name} {field}");
         }
-        for name in ATOMIC {
+        for (name, _) in WHOLE_STRUCTURES {
             assert!(all.contains_key(&format!("io.k8s.{name}")), "{name}");
         }
     }
 
-    /// A client that computes a patch by the schemas means what the server does with it.
+    /// A client that computes a patch by the schemas means what the server does with it, which knows lists by their names.
     #[test]
     fn what_clients_are_told_of_lists_is_what_is_done_with_them() {
-        // Names are not enough to tell these from others: apply knows conditions by their type everywhere, and claims of containers
-        // are one value.
-        let differ = [("api.batch.v1.JobStatus", "conditions"), ("api.core.v1.ResourceRequirements", "claims")];
-        for list in LISTS {
-            let fields = list.keys.iter().chain([&list.merge_key]).map(|field| ((*field).to_owned(), json!("a")));
-            let items = [Value::Object(fields.collect())];
-            let merges_by = Some(list.merge_key).filter(|key| !key.is_empty());
-            // Patches of these two are rare, and replacing the list is what a server may do.
-            if !matches!(list.field, "schedulingGates" | "resourceClaims" | "resourceClaimStatuses") {
-                assert_eq!(merge_key(list.field, items.iter()), merges_by, "{} {}", list.schema, list.field);
-            }
-            if differ.contains(&(list.schema, list.field)) || list.field == "resourceClaimStatuses" {
-                continue;
-            }
-            let known = Types::new(true).keyed(list.field, items.iter());
-            let keys: Vec<&str> = known.iter().flat_map(|row| row.identity).map(|(field, _)| *field).collect();
-            assert_eq!(keys, list.keys, "{} {}", list.schema, list.field);
+        for list in LISTS.iter().filter(|list| list.within != ["api.batch.v1.JobStatus"]) {
+            let fields = list.identity.iter().map(|(field, _)| *field).chain(list.merge);
+            let items = [Value::Object(fields.map(|field| (field.to_owned(), json!("a"))).collect())];
+            assert_eq!(merge_key(list.list, items.iter()), list.merge, "{:?} {}", list.within, list.list);
+            let known = Types::new(true).keyed(list.list, items.iter());
+            assert_eq!(known, Some(list).filter(|list| !list.identity.is_empty()), "{:?} {}", list.within, list.list);
         }
-        for (name, field) in SETS.iter().filter(|(_, field)| *field != "podCIDRs") {
-            assert!(is_set(field), "{name} {field}");
-        }
+        assert!(SETS.iter().all(|(_, field)| is_set(field)));
     }
 }

@@ -93,6 +93,18 @@ fn nothing_from_outside_is_unwrapped() {
     assert_none(&offences(&sources(PRODUCT), |source| found(source, ".unwrap()")));
 }
 
+/// `println!` panics when whoever reads has seen enough, as `head` has; `say` does not.
+#[test]
+fn the_binary_prints_so_that_its_reader_may_leave() {
+    let own: Vec<Source> =
+        sources(&["bin"]).into_iter().filter(|source| source.path.starts_with("bin/mkube/src/")).collect();
+    assert!(own.len() > 50, "there they are");
+    for word in ["println!(", "print!("] {
+        let to_stdout = |(_, line): &(usize, String)| line.replace("eprint", "").contains(word);
+        assert_none(&offences(&own, |source| found(source, word).into_iter().filter(to_stdout).collect()));
+    }
+}
+
 #[test]
 fn every_exception_from_a_lint_has_a_reason() {
     let without_reason = |source: &Source| {

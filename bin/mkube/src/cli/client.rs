@@ -1,13 +1,12 @@
 //! The words of the subcommands that ask a running controller.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum, ValueHint};
 
 use super::{OutputFormat, duration};
-use crate::client::{Output, OutputParser, PortPair};
+use crate::client::{Output, OutputParser};
 
 /// Which server a client command talks to.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +24,42 @@ pub struct ServerArgs {
     /// Where server and credentials stand when no server is named; default: ./.mkube/kubeconfig if it is there.
     #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
     pub kubeconfig: Option<PathBuf>,
+}
+
+/// Where objects are, and who has them.
+#[derive(Debug, Clone, Args)]
+pub struct ReachArgs {
+    /// Namespace; default: that of the kubeconfig, else `default`.
+    #[arg(short, long)]
+    pub namespace: Option<String>,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// What a command is about.
+#[derive(Debug, Args)]
+pub struct WhatArgs {
+    /// KIND [NAME…], KIND/NAME…, several KINDs with commas, or all.
+    #[arg(value_name = "WHAT")]
+    pub words: Vec<String>,
+    /// The objects of these manifests; `-` is standard input.
+    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
+    pub filename: Vec<PathBuf>,
+}
+
+/// Which objects of a kind.
+#[derive(Debug, Args)]
+pub struct ChosenArgs {
+    /// All namespaces.
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Only what has these labels: app=web, 'app in (a,b)', '!app'.
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<String>,
+    /// Only what has these fields, such as status.phase=Running.
+    #[arg(long, value_name = "FIELDS")]
+    pub field_selector: Option<String>,
 }
 
 /// Whether something is done, or only tried.
@@ -90,25 +125,13 @@ pub struct ApplyArgs {
 /// `mkube get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
-    /// KIND [NAME…], KIND/NAME…, several KINDs with commas, or all; also images and volumes.
-    #[arg(value_name = "WHAT")]
-    pub words: Vec<String>,
-    /// The objects of these manifests; `-` is standard input.
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    pub filename: Vec<PathBuf>,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// All namespaces.
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Only what has these labels: app=web, 'app in (a,b)', '!app'.
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    pub selector: Option<String>,
-    /// Only what has these fields, such as status.phase=Running.
-    #[arg(long, value_name = "FIELDS")]
-    pub field_selector: Option<String>,
-    /// How it is printed: table, wide, json, yaml, name, or jsonpath=TEMPLATE.
+    /// What is meant.
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Which of them.
+    #[command(flatten)]
+    pub chosen: ChosenArgs,
+    /// How it is printed: table, wide, json, yaml, name, jsonpath=TEMPLATE, or custom-columns=HEADING:PATH,….
     #[arg(short, long, value_name = "FORMAT", value_parser = OutputParser, default_value = "table", hide_possible_values = true)]
     pub output: Output,
     /// Go on with what changes.
@@ -126,26 +149,20 @@ pub struct GetArgs {
     /// What is not there is no error.
     #[arg(long)]
     pub ignore_not_found: bool,
-    /// Server.
+    /// Namespace and server.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub reach: ReachArgs,
 }
 
 /// `mkube describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// KIND [NAME…] or KIND/NAME….
-    #[arg(value_name = "WHAT")]
-    pub words: Vec<String>,
-    /// The objects of these manifests; `-` is standard input.
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    pub filename: Vec<PathBuf>,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// Server.
+    /// What is meant.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub what: WhatArgs,
+    /// Namespace and server.
+    #[command(flatten)]
+    pub reach: ReachArgs,
 }
 
 /// What becomes of what belongs to a deleted object.
@@ -173,24 +190,12 @@ impl Cascade {
 /// `mkube delete`.
 #[derive(Debug, Args)]
 pub struct DeleteArgs {
-    /// KIND NAME… or KIND/NAME….
-    #[arg(value_name = "WHAT")]
-    pub words: Vec<String>,
-    /// The objects of these manifests; `-` is standard input.
-    #[arg(short, long = "filename", value_name = "FILE", value_hint = ValueHint::AnyPath)]
-    pub filename: Vec<PathBuf>,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// All namespaces.
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// What has these labels.
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    pub selector: Option<String>,
-    /// What has these fields.
-    #[arg(long, value_name = "FIELDS")]
-    pub field_selector: Option<String>,
+    /// What is meant.
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Which of them.
+    #[command(flatten)]
+    pub chosen: ChosenArgs,
     /// All of the kind.
     #[arg(long)]
     pub all: bool,
@@ -215,99 +220,9 @@ pub struct DeleteArgs {
     /// Say what would be deleted, change nothing.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_value = "none", default_missing_value = "server", hide_default_value = true)]
     pub dry_run: DryRun,
-    /// Server.
+    /// Namespace and server.
     #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// `mkube logs`.
-#[derive(Debug, Args)]
-pub struct LogsArgs {
-    /// Pod, or deploy/NAME, job/NAME for all of its pods.
-    pub pod: Option<String>,
-    /// Container, where the pod has several.
-    #[arg(short, long, conflicts_with = "all_containers")]
-    pub container: Option<String>,
-    /// All containers, with their names in front of the lines.
-    #[arg(long)]
-    pub all_containers: bool,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// Every pod with these labels, with their names in front of the lines.
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    pub selector: Option<String>,
-    /// Go on with what is written from now on.
-    #[arg(short, long)]
-    pub follow: bool,
-    /// Only the last so many lines.
-    #[arg(long, value_name = "LINES")]
-    pub tail: Option<usize>,
-    /// Only what is younger than this, such as 10m.
-    #[arg(long, value_name = "DUR", value_parser = duration, conflicts_with = "since_time")]
-    pub since: Option<Duration>,
-    /// Only what was written since, such as 2026-01-01T00:00:00Z.
-    #[arg(long, value_name = "TIME")]
-    pub since_time: Option<String>,
-    /// At most so many bytes.
-    #[arg(long, value_name = "BYTES")]
-    pub limit_bytes: Option<u64>,
-    /// The run before the present one.
-    #[arg(short, long)]
-    pub previous: bool,
-    /// Time in front of each line.
-    #[arg(long)]
-    pub timestamps: bool,
-    /// Name of pod and container in front of each line, also of one.
-    #[arg(long)]
-    pub prefix: bool,
-    /// Server.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// `mkube exec`.
-#[derive(Debug, Args)]
-pub struct ExecArgs {
-    /// Pod, or deploy/NAME for one of its pods.
-    pub pod: String,
-    /// Container, where the pod has several.
-    #[arg(short, long)]
-    pub container: Option<String>,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// Pass on standard input.
-    #[arg(short = 'i', long)]
-    pub stdin: bool,
-    /// Give the command a terminal, this one.
-    #[arg(short = 't', long)]
-    pub tty: bool,
-    /// The command and its arguments, best behind `--`.
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
-    pub command: Vec<String>,
-    /// Server.
-    #[command(flatten)]
-    pub server: ServerArgs,
-}
-
-/// `mkube port-forward`.
-#[derive(Debug, Args)]
-pub struct PortForwardArgs {
-    /// Pod, or deploy/NAME or svc/NAME for one of its pods.
-    pub pod: String,
-    /// PORT, LOCAL:REMOTE, or :REMOTE for any port that is free here.
-    #[arg(required = true, value_name = "PORT")]
-    pub ports: Vec<PortPair>,
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1")]
-    pub address: IpAddr,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// Server.
-    #[command(flatten)]
-    pub server: ServerArgs,
+    pub reach: ReachArgs,
 }
 
 /// `mkube rollout`.
@@ -327,6 +242,21 @@ pub enum RolloutCommand {
     /// Replace every pod, one at a time
     #[command(after_help = "Example:\n  mkube rollout restart page --wait")]
     Restart(RolloutOf),
+    /// Show the revisions there are to go back to
+    #[command(after_help = "Example:\n  mkube rollout history deploy/page")]
+    History(RolloutOf),
+    /// Go back to the revision before, or to the one named
+    #[command(
+        after_help = "Example:\n  mkube rollout undo deploy/page\n  mkube rollout undo page --to-revision 3 --wait"
+    )]
+    Undo {
+        /// Which rollout.
+        #[command(flatten)]
+        of: RolloutOf,
+        /// The revision, as `mkube rollout history` numbers it; default: the one before the newest.
+        #[arg(long, value_name = "NUMBER")]
+        to_revision: Option<u64>,
+    },
 }
 
 /// Which rollout.
@@ -334,49 +264,49 @@ pub enum RolloutCommand {
 pub struct RolloutOf {
     /// Name, or deploy/NAME.
     pub name: String,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// Wait after a restart, too.
+    /// Wait after a restart or a return, too.
     #[arg(long)]
     pub wait: bool,
     /// How long to wait, such as 90s.
     #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
     pub timeout: Duration,
-    /// Server.
+    /// Namespace and server.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub reach: ReachArgs,
 }
 
-/// What uses processors and memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TopKind {
-    /// Pods.
-    #[value(alias = "pod", alias = "po")]
-    Pods,
-    /// The node.
-    #[value(alias = "node", alias = "no")]
-    Nodes,
-}
-
-/// `mkube top`.
+/// `mkube scale`.
 #[derive(Debug, Args)]
-pub struct TopArgs {
-    /// Pods, or nodes.
-    #[arg(value_enum, default_value = "pods")]
-    pub kind: TopKind,
-    /// Namespace; default: that of the kubeconfig, else `default`.
-    #[arg(short, long)]
-    pub namespace: Option<String>,
-    /// All namespaces.
-    #[arg(short = 'A', long)]
-    pub all_namespaces: bool,
-    /// Only what has these labels.
-    #[arg(short = 'l', long, value_name = "LABELS")]
-    pub selector: Option<String>,
-    /// Server.
+pub struct ScaleArgs {
+    /// What is meant.
     #[command(flatten)]
-    pub server: ServerArgs,
+    pub what: WhatArgs,
+    /// How many there are to be.
+    #[arg(long, value_name = "NUMBER")]
+    pub replicas: u32,
+    /// Only if there are to be so many now.
+    #[arg(long, value_name = "NUMBER")]
+    pub current_replicas: Option<u32>,
+    /// Wait until they are ready.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as 90s.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
+    pub timeout: Duration,
+    /// Namespace and server.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// `mkube edit`.
+#[derive(Debug, Args)]
+pub struct EditArgs {
+    /// What is meant.
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Namespace and server.
+    #[command(flatten)]
+    pub reach: ReachArgs,
 }
 
 /// `mkube consistency`.

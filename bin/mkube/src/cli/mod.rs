@@ -3,6 +3,7 @@
 mod client;
 mod looks;
 mod moving;
+mod pods;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -15,11 +16,12 @@ use ipnet::Ipv4Net;
 use mkube_model::settings::parse_duration;
 
 pub use client::{
-    ApplyArgs, BootPlanArgs, ConsistencyArgs, DeleteArgs, DescribeArgs, DrainArgs, ExecArgs, GetArgs, LogsArgs,
-    NodeArgs, PortForwardArgs, RolloutArgs, RolloutCommand, RolloutOf, ServerArgs, StatusArgs, TopArgs, TopKind,
+    ApplyArgs, BootPlanArgs, ConsistencyArgs, DeleteArgs, DescribeArgs, DrainArgs, EditArgs, GetArgs, NodeArgs,
+    RolloutArgs, RolloutCommand, RolloutOf, ScaleArgs, ServerArgs, StatusArgs,
 };
 pub use looks::{ColorChoice, LogFormat, OutputFormat};
 pub use moving::{ExportArgs, ImportArgs, MigrateArgs};
+pub use pods::{AttachArgs, CopyArgs, ExecArgs, LogsArgs, PortForwardArgs, TopArgs, TopKind};
 
 /// Kubernetes-shaped pods for MikroTik RouterOS.
 #[derive(Debug, Parser)]
@@ -90,7 +92,7 @@ pub enum Command {
     Apply(ApplyArgs),
     /// List or show objects
     #[command(
-        after_help = "Example:\n  mkube get pods -A\n  mkube get pods -w\n  mkube get deploy,pods -l app=web -o wide\n  mkube get pod/hello cm/page -o yaml\n  mkube get pods -o jsonpath='{range .items[*]}{.metadata.name}{\"\\t\"}{.status.podIP}{\"\\n\"}{end}'\n  mkube get all\n  mkube get images -o wide\n  mkube get volumes"
+        after_help = "Example:\n  mkube get pods -A\n  mkube get pods -w\n  mkube get deploy,pods -l app=web -o wide\n  mkube get pod/hello cm/page -o yaml\n  mkube get pods -o custom-columns=NAME:.metadata.name,IP:.status.podIP\n  mkube get pods -o jsonpath='{range .items[*]}{.metadata.name}{\"\\t\"}{.status.podIP}{\"\\n\"}{end}'\n  mkube get all\n  mkube get images -o wide\n  mkube get volumes\n\nImages and volumes are no objects, and are listed all the same."
     )]
     Get(GetArgs),
     /// Show all of an object, and what happened to it
@@ -111,14 +113,36 @@ pub enum Command {
         after_help = "Example:\n  mkube exec -it hello -- sh\n  mkube exec hello -- cat /etc/hosts\n  tar c site | mkube exec -i hello -- tar x -C /www\n  mkube exec deploy/page -c web -- nginx -t\n\nEnds with the exit code of the command."
     )]
     Exec(ExecArgs),
+    /// Follow what a container writes from now on
+    #[command(
+        after_help = "Example:\n  mkube attach hello\n\nNo device of today takes what is typed; `mkube exec -it` runs a shell beside it."
+    )]
+    Attach(AttachArgs),
+    /// Copy files into a container, or out of it
+    #[command(
+        after_help = "Example:\n  mkube cp page.html hello:/www/\n  mkube cp shop/web:/var/log ./log\n\nThere must be a `tar` in the image. Out of a container come files and directories, and no links."
+    )]
+    Cp(CopyArgs),
     /// Lead ports of this machine to ports of a pod
     #[command(
         after_help = "Example:\n  mkube port-forward hello 18080:80\n  mkube port-forward deploy/page :80 :443\n\nRuns until it is stopped with Ctrl-C."
     )]
     PortForward(PortForwardArgs),
     /// Follow or begin the replacement of a deployment's pods
-    #[command(after_help = "Example:\n  mkube rollout status deploy/page\n  mkube rollout restart deploy/page --wait")]
+    #[command(
+        after_help = "Example:\n  mkube rollout status deploy/page\n  mkube rollout restart deploy/page --wait\n  mkube rollout undo deploy/page"
+    )]
     Rollout(RolloutArgs),
+    /// Change how many replicas there are to be
+    #[command(
+        after_help = "Example:\n  mkube scale deploy/page --replicas 3 --wait\n  mkube scale deploy page --replicas 3 --current-replicas 1"
+    )]
+    Scale(ScaleArgs),
+    /// Change an object in an editor
+    #[command(
+        after_help = "Example:\n  EDITOR=nano mkube edit deploy/page\n  mkube edit cm page -n shop\n\nWhat is refused is shown again, with the reason above it."
+    )]
+    Edit(EditArgs),
     /// Show what pods and the node use
     #[command(after_help = "Example:\n  mkube top\n  mkube top pods -A\n  mkube top nodes")]
     Top(TopArgs),

@@ -131,6 +131,12 @@ impl Api {
         self.good(request.body(patch.to_string())).await
     }
 
+    /// A JSON patch that is not refused.
+    pub async fn json_patch(&self, path: &str, patch: &Value) -> Result<Value, Failure> {
+        let request = self.request(Method::PATCH, path).header("content-type", "application/json-patch+json");
+        self.good(request.body(patch.to_string())).await
+    }
+
     /// The JSON answer to an order without a body, for which one waits so long.
     pub async fn post_json(&self, path: &str, patience: Duration) -> Result<Value, Failure> {
         let answer = self.json_within(patience, self.request(Method::POST, path)).await?;

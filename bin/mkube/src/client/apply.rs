@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use super::api::{Api, PATIENCE, block_on, encoded};
 use super::discovery::{Discovery, Resource};
 use super::files::{self, Document};
-use super::get::print;
 use super::look::{Look, tone_of};
 use super::progress::Progress;
 use super::{prune, readiness};
 use crate::cli::ApplyArgs;
 use crate::failure::{FAILED, Failure, USAGE};
+use crate::say::print;
 
 /// Longest wait for what became of many documents.
 pub const LONG: Duration = Duration::from_secs(600);

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::api::{Api, block_on, encoded};
 use super::discovery::Resource;
-use super::get::print;
 use super::look::{Look, tone_of};
 use super::progress::Progress;
 use super::targets::{self, Target};
 use crate::cli::DeleteArgs;
 use crate::failure::{FAILED, Failure, USAGE};
+use crate::say::print;
 
 /// Pause between two looks at what is going.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -27,12 +27,12 @@ struct Going {
 
 /// `mkube delete`.
 pub fn delete(args: &DeleteArgs, look: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref()).to_owned();
+        let namespace = api.namespace(args.reach.namespace.as_deref()).to_owned();
         let mut going = Vec::new();
         let mut missing = Vec::new();
-        for target in targets::of(&api, &args.words, &args.filename).await? {
+        for target in targets::of(&api, &args.what.words, &args.what.filename).await? {
             let places = places(&api, args, &target, &namespace).await?;
             for (resource, namespace, name) in places {
                 let path = resource.path(namespace.as_deref(), Some(&name));
@@ -78,10 +78,10 @@ async fn places(
     namespace: &str,
 ) -> Result<Vec<(Resource, Option<String>, String)>, Failure> {
     let resource = &target.resource;
-    let chosen = args.selector.is_some() || args.field_selector.is_some();
+    let chosen = args.chosen.selector.is_some() || args.chosen.field_selector.is_some();
     let home = target.namespace.clone().unwrap_or_else(|| namespace.to_owned());
     if !target.names.is_empty() {
-        if chosen || args.all || args.all_namespaces {
+        if chosen || args.all || args.chosen.all_namespaces {
             return Err(Failure::text(USAGE, "names do not go together with -l, --field-selector, --all and -A"));
         }
         let home = resource.namespaced.then_some(home);
@@ -92,11 +92,12 @@ async fn places(
         return Err(failure.hint("name some, select some with -l, or say --all"));
     }
     let pair = |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={}", encoded(value)));
-    let query: Vec<String> = [pair("labelSelector", &args.selector), pair("fieldSelector", &args.field_selector)]
-        .into_iter()
-        .flatten()
-        .collect();
-    let home = (!args.all_namespaces).then_some(home);
+    let query: Vec<String> =
+        [pair("labelSelector", &args.chosen.selector), pair("fieldSelector", &args.chosen.field_selector)]
+            .into_iter()
+            .flatten()
+            .collect();
+    let home = (!args.chosen.all_namespaces).then_some(home);
     let path = format!("{}?{}", resource.path(home.as_deref(), None), query.join("&"));
     let list = api.get_json(&path, "application/json").await?;
     let text = |one: &Value, field: &str| one["metadata"][field].as_str().map(str::to_owned);

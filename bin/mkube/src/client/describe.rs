@@ -9,21 +9,24 @@ use serde_json::Value;
 
 use super::api::{Api, block_on, encoded};
 use super::columns::Columns;
-use super::get::{JSON, print};
+use super::get::JSON;
 use super::look::{Look, Tone};
 use super::targets;
 use crate::cli::DescribeArgs;
 use crate::failure::{Failure, USAGE};
+use crate::say::print;
 
 /// `mkube describe`.
 pub fn describe(args: &DescribeArgs, look: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref()).to_owned();
+        let namespace = api.namespace(args.reach.namespace.as_deref()).to_owned();
         let mut first = true;
-        for target in targets::of(&api, &args.words, &args.filename).await? {
+        for target in targets::of(&api, &args.what.words, &args.what.filename).await? {
             let home = target.namespace.clone().unwrap_or_else(|| namespace.clone());
-            if target.names.is_empty() && args.words.first().is_some_and(|word| word.contains(',') || word == "all") {
+            if target.names.is_empty()
+                && args.what.words.first().is_some_and(|word| word.contains(',') || word == "all")
+            {
                 return Err(Failure::text(USAGE, "one kind is described at a time, or objects that are named"));
             }
             let mut objects = Vec::new();

@@ -1,4 +1,5 @@
-//! `mkube exec`: a command in a container, with the streams of this one. It ends as the command does.
+//! `mkube exec`: a command in a container, with the streams of this one. It ends as the command does. `mkube attach`: what the
+//! container itself writes from now on.
 
 use std::io::Write;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::api::{Api, PATIENCE, block_on, encoded};
 use super::look::{Look, Tone};
 use super::{pods, terminal};
-use crate::cli::ExecArgs;
+use crate::cli::{AttachArgs, ExecArgs};
 use crate::failure::{FAILED, Failure, UNAVAILABLE};
 
 /// Any 16 bytes will do: the key guards against caches between the two, and nothing else.
@@ -29,9 +30,9 @@ const PIECE: usize = 32 << 10;
 
 /// `mkube exec`.
 pub fn exec(args: &ExecArgs, look: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref()).to_owned();
+        let namespace = api.namespace(args.reach.namespace.as_deref()).to_owned();
         let found = pods::of(&api, &args.pod, &namespace).await?;
         let pod = pods::best(&found).ok_or_else(|| Failure::text(FAILED, "there is no pod"))?;
         if found.len() > 1 {
@@ -41,22 +42,12 @@ pub fn exec(args: &ExecArgs, look: Look) -> Result<(), Failure> {
         if args.tty && !tty {
             eprintln!("warning: standard input is no terminal, so the command gets none");
         }
-        let mut query = vec!["stdout=true".to_owned(), format!("stderr={}", !tty)];
         let container = pods::container(pod, args.container.as_deref(), look);
-        query.extend(container.map(|name| format!("container={}", encoded(&name))));
-        query.extend(args.stdin.then(|| "stdin=true".to_owned()));
-        query.extend(tty.then(|| "tty=true".to_owned()));
-        query.extend(args.command.iter().map(|word| format!("command={}", encoded(word))));
-        let path = format!(
-            "/api/v1/namespaces/{}/pods/{}/exec?{}",
-            encoded(&namespace),
-            encoded(pods::name(pod)),
-            query.join("&")
-        );
-        let socket = socket(&api, &path, PROTOCOLS[0]).await?;
+        let place = Place { namespace: &namespace, pod: pods::name(pod), container: container.as_deref() };
+        let socket = begin(&api, &place, &args.command, args.stdin, tty).await?;
         // From here on the terminal is the command's, and ours again when this ends.
         let raw = if tty { Some(terminal::Raw::take()?) } else { None };
-        let ended = serve(socket, args.stdin, tty).await;
+        let ended = serve(socket, args.stdin.then(terminal::typed), tty, &mut to_stdout).await;
         drop(raw);
         match ended? {
             0 => Ok(()),
@@ -72,6 +63,54 @@ pub fn exec(args: &ExecArgs, look: Look) -> Result<(), Failure> {
             }
         }
     })
+}
+
+/// `mkube attach`.
+pub fn attach(args: &AttachArgs, look: Look) -> Result<(), Failure> {
+    let api = Api::new(&args.reach.server)?;
+    block_on(async {
+        let namespace = api.namespace(args.reach.namespace.as_deref()).to_owned();
+        let found = pods::of(&api, &args.pod, &namespace).await?;
+        let pod = pods::best(&found).ok_or_else(|| Failure::text(FAILED, "there is no pod"))?;
+        let container = pods::container(pod, args.container.as_deref(), look);
+        let place = Place { namespace: &namespace, pod: pods::name(pod), container: container.as_deref() };
+        let mut query = vec!["stdout=true".to_owned(), "stderr=true".to_owned()];
+        query.extend(args.stdin.then(|| "stdin=true".to_owned()));
+        let socket = socket(&api, &place.path("attach", query), PROTOCOLS[0]).await?;
+        eprintln!("{}", look.paint_err(Tone::Quiet, &format!("what {} writes from now on; Ctrl-C leaves", place.pod)));
+        serve(socket, args.stdin.then(terminal::typed), false, &mut to_stdout).await.map(drop)
+    })
+}
+
+/// Which container.
+pub struct Place<'p> {
+    pub namespace: &'p str,
+    pub pod: &'p str,
+    /// None: the usual one.
+    pub container: Option<&'p str>,
+}
+
+impl Place<'_> {
+    fn path(&self, subresource: &str, mut query: Vec<String>) -> String {
+        query.extend(self.container.map(|name| format!("container={}", encoded(name))));
+        let (namespace, pod) = (encoded(self.namespace), encoded(self.pod));
+        format!("/api/v1/namespaces/{namespace}/pods/{pod}/{subresource}?{}", query.join("&"))
+    }
+}
+
+/// Begins a command in a container.
+pub async fn begin(
+    api: &Api,
+    place: &Place<'_>,
+    command: &[String],
+    stdin: bool,
+    tty: bool,
+) -> Result<WebSocketStream<Upgraded>, Failure> {
+    let mut query = vec!["stdout=true".to_owned(), format!("stderr={}", !tty)];
+    query.extend(stdin.then(|| "stdin=true".to_owned()));
+    query.extend(tty.then(|| "tty=true".to_owned()));
+    query.extend(command.iter().map(|word| format!("command={}", encoded(word))));
+    socket(api, &place.path("exec", query), PROTOCOLS[0]).await
 }
 
 /// A WebSocket to a path.
@@ -120,18 +159,23 @@ impl Ending {
     }
 }
 
-/// Passes on what comes from either side; the command's exit code.
-async fn serve(socket: WebSocketStream<Upgraded>, stdin: bool, tty: bool) -> Result<i32, Failure> {
+/// Passes on what comes from either side, standard error to this one; the command's exit code.
+pub async fn serve(
+    socket: WebSocketStream<Upgraded>,
+    input: Option<mpsc::Receiver<Bytes>>,
+    tty: bool,
+    out: &mut dyn FnMut(Bytes) -> Result<(), Failure>,
+) -> Result<i32, Failure> {
     let internal = |error: std::io::Error| Failure::new(FAILED, error);
     let mut ending = Ending::new().map_err(internal)?;
     let mut resized = signal(SignalKind::window_change()).map_err(internal)?;
     let (mut sink, mut stream) = socket.split();
-    let mut typed = if stdin { terminal::typed() } else { mpsc::channel(1).1 };
+    let mut open = input.is_some();
+    let mut typed = input.unwrap_or_else(|| mpsc::channel(1).1);
     let writing = async {
         if tty {
             send_size(&mut sink).await?;
         }
-        let mut open = stdin;
         loop {
             tokio::select! {
                 biased;
@@ -155,7 +199,7 @@ async fn serve(socket: WebSocketStream<Upgraded>, stdin: bool, tty: bool) -> Res
                 Ok(_) => continue,
             };
             match channels::output_of(&bytes) {
-                Some(ExecOutput::Stdout(bytes)) => write(std::io::stdout().lock(), &bytes)?,
+                Some(ExecOutput::Stdout(bytes)) => out(bytes)?,
                 Some(ExecOutput::Stderr(bytes)) => write(std::io::stderr().lock(), &bytes)?,
                 Some(ExecOutput::Exited(code)) => return Ok(code),
                 Some(ExecOutput::Failed(why)) => return Err(Failure::text(FAILED, why)),
@@ -203,6 +247,10 @@ async fn send<S: Sink<Message, Error = Error> + Unpin>(sink: &mut S, mut bytes: 
 
 fn message(input: &ExecInput) -> Message {
     Message::Binary(channels::message_to(input))
+}
+
+fn to_stdout(bytes: Bytes) -> Result<(), Failure> {
+    write(std::io::stdout().lock(), &bytes)
 }
 
 fn write(mut out: impl Write, bytes: &[u8]) -> Result<(), Failure> {

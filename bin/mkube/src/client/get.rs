@@ -10,7 +10,8 @@ use super::output::{Output, list_of};
 use super::targets::{self, Target};
 use super::watch;
 use crate::cli::GetArgs;
-use crate::failure::{FAILED, Failure, USAGE};
+use crate::failure::{Failure, USAGE};
+use crate::say::print;
 use crate::{images, volumes};
 
 /// What kubectl accepts for a table.
@@ -19,23 +20,23 @@ pub const JSON: &str = "application/json";
 
 /// `mkube get`.
 pub fn get(args: &GetArgs, look: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref());
-        let kind = args.words.first().map(String::as_str).unwrap_or_default();
-        let (name, many) = (args.words.get(1).map(String::as_str), args.words.len() > 2);
+        let namespace = api.namespace(args.reach.namespace.as_deref());
+        let kind = args.what.words.first().map(String::as_str).unwrap_or_default();
+        let (name, many) = (args.what.words.get(1).map(String::as_str), args.what.words.len() > 2);
         if images::is_meant(kind) || volumes::is_meant(kind) {
-            if many || args.watch || args.selector.is_some() || args.field_selector.is_some() {
+            if many || args.watch || args.chosen.selector.is_some() || args.chosen.field_selector.is_some() {
                 let why = format!("{kind} are no objects: one is named at most, and nothing selects or watches them");
                 return Err(Failure::text(USAGE, why));
             }
             if images::is_meant(kind) {
                 return images::get(&api, name, &args.output).await;
             }
-            let namespace = (!args.all_namespaces).then_some(namespace);
+            let namespace = (!args.chosen.all_namespaces).then_some(namespace);
             return volumes::get(&api, namespace, name, &args.output).await;
         }
-        let found = targets::of(&api, &args.words, &args.filename).await?;
+        let found = targets::of(&api, &args.what.words, &args.what.filename).await?;
         let asked = Asked { api: &api, args, namespace: namespace.to_owned(), look, many: found.len() > 1 };
         if args.watch {
             let [target] = found.as_slice() else {
@@ -57,17 +58,6 @@ pub fn get(args: &GetArgs, look: Look) -> Result<(), Failure> {
     })
 }
 
-/// A text on standard output; whoever stops reading has seen enough.
-pub fn print(text: &str) -> Result<(), Failure> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::silent(0)),
-        Err(error) => Err(Failure::new(FAILED, error)),
-        Ok(()) => Ok(()),
-    }
-}
-
 /// A question, and how the answer is wanted.
 pub struct Asked<'a> {
     pub api: &'a Api,
@@ -82,14 +72,17 @@ impl Asked<'_> {
     /// The namespace a target is looked for in; none: all of them.
     pub fn namespace_of<'t>(&'t self, target: &'t Target) -> Option<&'t str> {
         let of_manifest = target.namespace.as_deref();
-        (!self.args.all_namespaces).then(|| of_manifest.unwrap_or(&self.namespace))
+        (!self.args.chosen.all_namespaces).then(|| of_manifest.unwrap_or(&self.namespace))
     }
 
     /// The selectors, and more.
     pub fn query(&self, more: &[String]) -> String {
         let pair =
             |name: &str, value: &Option<String>| value.as_ref().map(|value| format!("{name}={}", encoded(value)));
-        let chosen = [pair("labelSelector", &self.args.selector), pair("fieldSelector", &self.args.field_selector)];
+        let chosen = [
+            pair("labelSelector", &self.args.chosen.selector),
+            pair("fieldSelector", &self.args.chosen.field_selector),
+        ];
         let all: Vec<String> = chosen.into_iter().flatten().chain(more.iter().cloned()).collect();
         if all.is_empty() { String::new() } else { format!("?{}", all.join("&")) }
     }
@@ -101,7 +94,7 @@ impl Asked<'_> {
             let path = target.resource.path(namespace, None) + &self.query(&[]);
             return Ok(vec![self.api.get_json(&path, accept).await?]);
         }
-        if self.args.selector.is_some() || self.args.field_selector.is_some() {
+        if self.args.chosen.selector.is_some() || self.args.chosen.field_selector.is_some() {
             return Err(Failure::text(USAGE, "names and selectors do not go together"));
         }
         if namespace.is_none() && target.resource.namespaced {
@@ -142,7 +135,7 @@ impl Asked<'_> {
             shown += 1;
         }
         if shown == 0 && missing.is_empty() && !self.args.ignore_not_found {
-            let inside = targets.iter().any(|one| one.resource.namespaced) && !self.args.all_namespaces;
+            let inside = targets.iter().any(|one| one.resource.namespaced) && !self.args.chosen.all_namespaces;
             let place = if inside { format!(" in {} namespace", self.namespace) } else { String::new() };
             eprintln!("No resources found{place}.");
         }
@@ -157,7 +150,7 @@ impl Asked<'_> {
         let shown: Vec<usize> =
             (0..definitions.len()).filter(|index| wide || definitions[*index]["priority"] == 0).collect();
         let name = definitions.iter().position(|one| text(one) == "Name");
-        let with_namespace = self.args.all_namespaces && target.resource.namespaced;
+        let with_namespace = self.args.chosen.all_namespaces && target.resource.namespaced;
         let mut headings: Vec<String> = shown.iter().map(|index| text(&definitions[*index]).to_uppercase()).collect();
         if with_namespace {
             headings.insert(0, "NAMESPACE".to_owned());

@@ -78,6 +78,15 @@ impl Template {
         render(&self.0, value, value, &mut out);
         out
     }
+
+    /// What its paths find, one by one; what stands between them is left out.
+    pub fn found(&self, value: &Value) -> Vec<String> {
+        let paths = self.0.iter().filter_map(|node| match node {
+            Node::Path(path) | Node::Range(path, _) => Some(path),
+            Node::Text(_) => None,
+        });
+        paths.flat_map(|path| path.of(value, value)).filter(|one| !one.is_null()).map(shown).collect()
+    }
 }
 
 fn render(nodes: &[Node], root: &Value, current: &Value, out: &mut String) {

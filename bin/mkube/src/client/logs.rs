@@ -6,11 +6,11 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::api::{Api, block_on, encoded};
-use super::get::print;
 use super::look::{Look, Tone};
 use super::pods;
 use crate::cli::LogsArgs;
 use crate::failure::{FAILED, Failure, USAGE};
+use crate::say::print;
 
 /// Containers that are followed at the same time.
 const TOGETHER: usize = 32;
@@ -19,9 +19,9 @@ const LINE: usize = 1 << 20;
 
 /// `mkube logs`.
 pub fn logs(args: &LogsArgs, look: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref()).to_owned();
+        let namespace = api.namespace(args.reach.namespace.as_deref()).to_owned();
         let found = match (&args.pod, &args.selector) {
             (Some(_), Some(_)) => return Err(Failure::text(USAGE, "a name and -l do not go together")),
             (None, None) => return Err(Failure::text(USAGE, "which pod? a name, or -l SELECTOR")),

@@ -3,6 +3,7 @@
 use clap::builder::PossibleValue;
 use serde_json::{Value, json};
 
+use super::custom_columns::CustomColumns;
 use super::jsonpath::Template;
 
 /// What `-o` asks for.
@@ -20,7 +21,12 @@ pub enum Output {
     Name,
     /// What a template says.
     JsonPath(Template),
+    /// A table of what these paths find.
+    Columns(CustomColumns),
 }
+
+/// What there is, for whoever asks for something else.
+const FORMS: &str = "it is one of table, wide, json, yaml, name, jsonpath=TEMPLATE, custom-columns=HEADING:PATH,…";
 
 impl Output {
     /// The text of a value, with the end of its line; nothing for tables, which need more than the value.
@@ -30,6 +36,7 @@ impl Output {
             Self::Json => Some(format!("{value:#}\n")),
             Self::Yaml => Some(mkube_manifests::to_yaml(value)),
             Self::JsonPath(template) => Some(template.render(value)),
+            Self::Columns(columns) => Some(columns.render(value)),
         }
     }
 }
@@ -61,15 +68,17 @@ impl clap::builder::TypedValueParser for OutputParser {
                 "yaml" => Ok(Output::Yaml),
                 "name" => Ok(Output::Name),
                 "jsonpath" => Err(refused("write jsonpath='{.metadata.name}'".to_owned())),
-                _ => Err(refused("it is one of table, wide, json, yaml, name, jsonpath=TEMPLATE".to_owned())),
+                "custom-columns" => Err(refused("write custom-columns=NAME:.metadata.name".to_owned())),
+                _ => Err(refused(FORMS.to_owned())),
             },
             Some(("jsonpath", template)) => Template::parse(template).map(Output::JsonPath).map_err(refused),
-            Some(_) => Err(refused("it is one of table, wide, json, yaml, name, jsonpath=TEMPLATE".to_owned())),
+            Some(("custom-columns", text)) => CustomColumns::parse(text).map(Output::Columns).map_err(refused),
+            Some(_) => Err(refused(FORMS.to_owned())),
         }
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
-        let all = ["table", "wide", "json", "yaml", "name", "jsonpath="];
+        let all = ["table", "wide", "json", "yaml", "name", "jsonpath=", "custom-columns="];
         Some(Box::new(all.into_iter().map(PossibleValue::new)))
     }
 }

@@ -12,11 +12,11 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::api::{Api, block_on, encoded};
 use super::exec::socket;
-use super::get::print;
 use super::look::Look;
 use super::pods;
 use crate::cli::PortForwardArgs;
 use crate::failure::{FAILED, Failure};
+use crate::say::print;
 
 /// The libraries' protocol: a channel for data and one for errors.
 const PROTOCOL: &str = "v4.channel.k8s.io";
@@ -51,9 +51,9 @@ impl FromStr for Pair {
 
 /// `mkube port-forward`.
 pub fn port_forward(args: &PortForwardArgs, _: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref()).to_owned();
+        let namespace = api.namespace(args.reach.namespace.as_deref()).to_owned();
         let found = pods::of(&api, &args.pod, &namespace).await?;
         let pod = pods::best(&found).ok_or_else(|| Failure::text(FAILED, "there is no pod"))?;
         let phase = pod["status"]["phase"].as_str().unwrap_or("Unknown");

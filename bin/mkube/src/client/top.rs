@@ -4,16 +4,17 @@ use serde_json::Value;
 
 use super::api::{Api, block_on, encoded};
 use super::columns::Columns;
-use super::get::{JSON, print};
+use super::get::JSON;
 use super::look::Look;
 use crate::cli::{TopArgs, TopKind};
 use crate::failure::Failure;
+use crate::say::print;
 
 /// `mkube top`.
 pub fn top(args: &TopArgs, look: Look) -> Result<(), Failure> {
-    let api = Api::new(&args.server)?;
+    let api = Api::new(&args.reach.server)?;
     block_on(async {
-        let namespace = api.namespace(args.namespace.as_deref());
+        let namespace = api.namespace(args.reach.namespace.as_deref());
         let base = "/apis/metrics.k8s.io/v1beta1";
         let path = match args.kind {
             TopKind::Nodes => format!("{base}/nodes"),

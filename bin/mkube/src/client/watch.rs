@@ -7,11 +7,12 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::get::{Asked, JSON, TABLE, TableOf, print};
+use super::get::{Asked, JSON, TABLE, TableOf};
 use super::look::Tone;
 use super::output::Output;
 use super::targets::Target;
 use crate::failure::{FAILED, Failure, USAGE};
+use crate::say::print;
 
 /// Pause before a server that went away is asked again, and how long it is waited for.
 const PAUSE: Duration = Duration::from_secs(1);

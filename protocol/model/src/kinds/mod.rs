@@ -126,6 +126,9 @@ pub struct Kind {
 /// Kinds that the Go controller had in the core group: they are served there too, and discovery does not tell.
 const ALSO_IN_CORE: [KindId; 3] = [KindId { group: "apps", plural: "deployments" }, NETWORKS, BARE_METAL_HOSTS];
 
+/// Kinds whose annotations are wanted as their spec is: changing them raises the generation, as in Kubernetes.
+const WITH_WANTED_ANNOTATIONS: [KindId; 1] = [KindId { group: "apps", plural: "deployments" }];
+
 /// Group and plural: the key of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KindId {
@@ -136,6 +139,11 @@ pub struct KindId {
 }
 
 impl Kind {
+    /// Whether another annotation makes another generation of an object.
+    pub fn annotations_are_wanted(&self) -> bool {
+        WITH_WANTED_ANNOTATIONS.contains(&self.id())
+    }
+
     /// Its key.
     pub fn id(&self) -> KindId {
         KindId { group: self.group, plural: self.plural }

@@ -87,7 +87,7 @@ async fn paths_and_methods_that_do_not_exist_are_refused() -> anyhow::Result<()>
             ("PUT", PODS, 405),
             ("PATCH", PODS, 405),
             ("POST", "/api/v1/namespaces/default/pods/there/log", 405),
-            ("PUT", "/version", 404),
+            ("PUT", "/version", 405),
             ("BREW", PODS, 405),
         ] {
             assert_eq!(api.send(method, path, &[], "").await?.code, code, "{method} {path}");

@@ -17,6 +17,7 @@ mod new_kind;
 mod offers;
 mod openapi;
 mod owners;
+mod parameters;
 mod patches;
 mod protobuf;
 mod prune;

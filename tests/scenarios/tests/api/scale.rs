@@ -163,7 +163,7 @@ async fn the_paths_of_the_go_controller_serve_the_same_deployments() -> anyhow::
             "{path}"
         );
     }
-    api.post("/api/v1/deployments", &deployment("other", 0)).await?.expect(201);
+    api.post(LIGHT, &deployment("other", 0)).await?.expect(201);
     // Their statuses are news too.
     while watch.event().await? != ("ADDED".to_owned(), "other".to_owned()) {}
     settled(&world, "other").await?;

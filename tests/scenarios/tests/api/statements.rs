@@ -164,13 +164,22 @@ async fn the_generation_grows_with_the_spec_alone_and_is_caught_up_with() -> any
     let labels = json!({"metadata": {"labels": {"tier": "front"}}});
     let labelled = api.patch(&one, "merge", &labels).await?.expect(200);
     assert_eq!(labelled.body["metadata"]["generation"], 1, "labels are no spec");
-    let status = json!({"status": {"conditions": [{"type": "Mine", "status": "True"}]}});
-    let reported = api.patch(&format!("{one}/status"), "merge", &status).await?.expect(200);
-    assert_eq!(reported.body["metadata"]["generation"], 1, "nor is the status");
-    let more = json!({"spec": {"replicas": 2}});
-    assert_eq!(api.patch(&one, "merge", &more).await?.expect(200).body["metadata"]["generation"], 2);
+    let noted = json!({"metadata": {"annotations": {"kubernetes.io/change-cause": "a whim"}}});
+    let noted = api.patch(&one, "merge", &noted).await?.expect(200);
+    assert_eq!(noted.body["metadata"]["generation"], 2, "annotations of a Deployment are, as in Kubernetes");
     settled(&world, "web").await?;
     assert_eq!(api.get(&one).await?.expect(200).body["status"]["observedGeneration"], 2);
+    let status = json!({"status": {"conditions": [{"type": "Mine", "status": "True"}]}});
+    let reported = api.patch(&format!("{one}/status"), "merge", &status).await?.expect(200);
+    assert_eq!(reported.body["metadata"]["generation"], 2, "the status is none");
+    let more = json!({"spec": {"replicas": 2}});
+    assert_eq!(api.patch(&one, "merge", &more).await?.expect(200).body["metadata"]["generation"], 3);
+    settled(&world, "web").await?;
+    assert_eq!(api.get(&one).await?.expect(200).body["status"]["observedGeneration"], 3);
+    api.post(MAPS, &map("m", json!({}))).await?.expect(201);
+    let noted = json!({"metadata": {"annotations": {"a": "b"}}});
+    let noted = api.patch(&format!("{MAPS}/m"), "merge", &noted).await?.expect(200);
+    assert_eq!(noted.body["metadata"]["generation"], 1, "those of other kinds are not");
     world.stop().await;
     Ok(())
 }
