@@ -109,7 +109,7 @@ impl Memory {
             standby_since: Moment::ZERO,
             others_until: Moment::ZERO,
             quiet_until: Moment::ZERO,
-            highest: note.token,
+            highest: note.token.max(note.highest),
             in_flight: None,
             doubts: Vec::new(),
             covered: Moment::ZERO,
@@ -160,7 +160,7 @@ impl Memory {
     /// The book was read.
     pub fn was_read(&mut self, result: Result<LeaseEntry, LeaseFault>, now: Moment) {
         match result {
-            Ok(entry) if self.is_older(&entry) && *self.forgot_since.get_or_insert(now) + FORGETFUL > now => {
+            Ok(entry) if self.is_doubtful(&entry, now) => {
                 self.look = true;
                 let fault = LeaseFault::Unreadable("it is older than what was read before".to_owned());
                 self.not_answered(&fault, now);
@@ -210,6 +210,12 @@ impl Memory {
         self.note = note;
     }
 
+    /// Whether the book may have been asked in the wrong place. While nobody may follow me nothing newer can be hidden: what the book has
+    /// lost is put back at once, before somebody else takes it for free; and if somebody did, that is seen at once.
+    fn is_doubtful(&mut self, entry: &LeaseEntry, now: Moment) -> bool {
+        self.is_older(entry) && self.hold != Hold::Sole && *self.forgot_since.get_or_insert(now) + FORGETFUL > now
+    }
+
     fn is_older(&self, entry: &LeaseEntry) -> bool {
         self.entry.as_ref().is_some_and(|known| entry.revision < known.revision)
     }
@@ -234,11 +240,16 @@ impl Memory {
 
     /// The record, if it says that this process holds.
     pub(crate) fn mine(&self) -> Option<&LeaseRecord> {
-        self.record().filter(|record| self.is_mine(record))
+        self.record().filter(|record| self.is_mine(record) && !self.is_outdated(record))
     }
 
     pub(crate) fn record(&self) -> Option<&LeaseRecord> {
         self.entry.as_ref()?.record.as_ref()
+    }
+
+    /// Whether a record is from before the last turn that was seen: the book went back, and the last record is lost.
+    pub(crate) fn is_outdated(&self, record: &LeaseRecord) -> bool {
+        record.token < self.highest
     }
 
     fn learn(&mut self, entry: LeaseEntry, now: Moment) {
@@ -248,6 +259,10 @@ impl Memory {
         if before.is_none() || old.map(word) != new.map(word) {
             self.word_since = now;
             self.others_until = self.end_of_others(new, now);
+            if forgot || new.is_some_and(|new| new.token < self.highest) {
+                // What whoever drove had announced is lost.
+                self.others_until = self.others_until.max(now + padded(LONGEST));
+            }
         }
         if old.map(standby_word) != new.map(standby_word) {
             self.standby_since = now;
@@ -257,6 +272,10 @@ impl Memory {
         self.doubts.retain(|sent| !forgot && sent.expected >= entry.revision);
         self.highest = self.highest.max(new.map_or(0, |new| new.token));
         self.entry = Some(entry);
+        if forgot && self.hold != Hold::Sole && self.record().is_none() {
+            // Somebody may have followed, and that is lost as well.
+            self.hold = Hold::No;
+        }
         self.judge(applied);
     }
 
@@ -264,6 +283,13 @@ impl Memory {
     fn judge(&mut self, applied: Option<Sent>) {
         // By a record that is lost nobody loses the lease; it is to be put back.
         let Some(record) = self.record().cloned() else { return };
+        if self.is_outdated(&record) {
+            // As good as lost; but to one who may be followed it says nothing of whether somebody did.
+            if self.hold != Hold::Sole {
+                self.hold = Hold::No;
+            }
+            return;
+        }
         if self.is_mine(&record) {
             self.adopted = true;
             self.token = record.token;
@@ -283,7 +309,7 @@ impl Memory {
         }
         let namesake = record.holder == self.me;
         // Another process that has my name. The files that name me are locked, so it runs on copies of them.
-        self.twin |= namesake && self.adopted;
+        self.twin |= namesake && self.adopted && record.incarnation != self.incarnation;
         let as_noted = namesake && record.token == self.note.token && record.acknowledged.is_none();
         if !(self.hold == Hold::Sole && !self.adopted && as_noted) {
             self.hold = Hold::No;

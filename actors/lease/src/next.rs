@@ -81,7 +81,7 @@ impl Memory {
     }
 
     fn noted(&self, sole: bool) -> LeaseNote {
-        LeaseNote { token: self.token, sole }
+        LeaseNote { token: self.token, sole, highest: self.highest }
     }
 
     fn read_is_due(&self, now: Moment) -> bool {
@@ -99,6 +99,9 @@ impl Memory {
         let note = self.noted(true);
         if self.hold == Hold::Sole && self.quiet_until <= now && !self.leaving && note != self.note {
             return Action::Remember(note);
+        }
+        if self.highest > self.note.highest {
+            return Action::Remember(LeaseNote { highest: self.highest, ..self.note.clone() });
         }
         let mut until = until.min(now + PAUSE);
         let bound = match self.hold {
@@ -140,6 +143,13 @@ impl Memory {
             // It was never there, or it got lost together with whoever held it.
             None => self.take_at(self.word_since + padded(ENDED), &LeaseRecord::default(), now),
             Some(record) if self.mine().is_some() => self.keep(record, now),
+            Some(record) if self.is_outdated(&record) && self.hold != Hold::No => {
+                Step::Write(self.taken(&LeaseRecord::default(), now))
+            }
+            // Others drove since. Who they were is lost, and whoever drives puts it back.
+            Some(record) if self.is_outdated(&record) && record.holder == self.me => {
+                self.take_at(self.word_since + padded(ENDED), &LeaseRecord::default(), now)
+            }
             Some(record) if record.holder == self.me => {
                 self.remember_earlier_life(now);
                 let standby = record.standby.clone();
@@ -178,7 +188,7 @@ impl Memory {
         let standing = record.standby.as_deref() == Some(&self.me);
         if standing && record.acknowledged.as_deref() == Some(&self.me) {
             // A record from before the last one that was seen says nothing of who holds.
-            if record.token >= self.highest && self.word_since + padded(DURATION) <= now {
+            if !self.is_outdated(record) && self.word_since + padded(DURATION) <= now {
                 return Step::Write(self.taken(record, now));
             }
             let beat = self.standby_since + BEAT;

@@ -616,12 +616,12 @@ fn who_is_asked_while_the_book_goes_away_is_stopped_only_by_a_word_that_may_have
 #[test]
 fn the_note_is_taken_back_before_the_acknowledgement_is_sent() {
     let now = Moment::ZERO;
-    let note = LeaseNote { token: 1, sole: true };
+    let note = LeaseNote { token: 1, sole: true, highest: 1 };
     let mut memory = Memory::new("a".into(), "2".into(), note);
     let mine = LeaseRecord { holder: "a".into(), incarnation: "2".into(), token: 1, ..LeaseRecord::default() };
     let asked = LeaseRecord { standby: Some("b".into()), standby_word: 1, ..mine };
     memory.was_read(Ok(LeaseEntry { record: Some(asked), revision: 5 }), now);
-    let taken_back = LeaseNote { token: 1, sole: false };
+    let taken_back = LeaseNote { token: 1, sole: false, highest: 1 };
     assert_eq!(memory.next(now), Action::Remember(taken_back.clone()));
     memory.was_kept(taken_back);
     assert!(matches!(memory.next(now), Action::Write { record, .. } if record.acknowledged.is_some()));
@@ -686,7 +686,7 @@ fn a_device_that_nobody_drove_is_driven_without_the_book_and_no_other_is() {
     memory.was_read(away(), Moment::from_secs(6));
     memory.device_is_new(Moment::from_secs(6));
     assert!(memory.drives(Moment::from_secs(6)));
-    let note = LeaseNote { token: 0, sole: true };
+    let note = LeaseNote { token: 0, sole: true, highest: 0 };
     assert_eq!(memory.next(Moment::from_secs(6)), Action::Remember(note.clone()));
     memory.was_kept(note);
     // The book comes up, and another was there first.
@@ -745,4 +745,82 @@ fn a_long_command_is_not_begun_on_an_announcement_that_is_being_replaced() {
     // The next word says that nothing is at work, and may be heard at any time.
     assert!(matches!(memory.next(second(3)), Action::Write { record, .. } if record.long_seconds == 0));
     assert_eq!(memory.begin(long, second(3)), Begin::Announce);
+}
+
+#[test]
+fn a_record_that_the_book_lost_is_put_back_before_a_newcomer_takes_the_lease_for_free() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, &[1_000_000, 1_000_000], 10);
+        world.controllers[1].returns = Some(20_000);
+        world.to_the_end = true;
+        world.until(20_000).expect("it is alone");
+        world.entry = LeaseEntry::default();
+        world.until(60_000).expect("two never drive");
+        assert!(world.drives(0) && !world.drives(1));
+        let record = world.entry.record.as_ref().expect("it is back");
+        assert_eq!((record.holder.as_str(), record.token), ("c0", 2));
+    }
+}
+
+#[test]
+fn a_book_that_goes_back_to_the_holder_before_gives_no_token_twice() {
+    let mut world = World::settled(12);
+    let before = world.entry.clone();
+    world.strike_now(0, What::Kill(40_000));
+    world.time_until_drives(1, 60_000);
+    world.until(world.now + 5_000).expect("two never drive");
+    assert_eq!(world.entry.record.as_ref().map(|record| record.token), Some(2));
+    world.entry = before;
+    world.until(world.now + 90_000).expect("two never drive");
+    let record = world.entry.record.clone().expect("it is back");
+    assert_eq!((record.holder.as_str(), record.token), ("c1", 3));
+    assert_eq!(world.standing(0), Some(Standing::StandsBy { holder: "c1".into(), acknowledged: true }));
+    assert!(world.drives(1));
+}
+
+#[test]
+fn one_does_not_go_on_by_an_own_record_from_before_somebody_else_drove() {
+    let second = Moment::from_secs;
+    let mut memory = Memory::new("a".into(), "1".into(), LeaseNote::default());
+    let mine = LeaseRecord { holder: "a".into(), incarnation: "1".into(), token: 1, ..LeaseRecord::default() };
+    let old = || Ok(LeaseEntry { record: Some(mine.clone()), revision: 5 });
+    memory.was_read(old(), second(0));
+    assert!(memory.drives(second(0)));
+    let next = LeaseRecord { holder: "b".into(), token: 2, long_seconds: 75, ..LeaseRecord::default() };
+    memory.was_read(Ok(LeaseEntry { record: Some(next), revision: 6 }), second(10));
+    memory.was_read(old(), second(11));
+    memory.was_read(old(), second(72));
+    assert!(!memory.drives(second(72)));
+    // Whoever drives has time to put its record back.
+    let mut now = second(72);
+    let taken = loop {
+        match memory.next(now) {
+            Action::Wait(until) => now = until,
+            Action::Read => memory.was_read(old(), now),
+            Action::Remember(note) => memory.was_kept(note),
+            Action::Write { record, .. } => break record,
+            Action::Done => panic!("it stays"),
+        }
+    };
+    assert!(now >= second(72 + 11), "{now:?}");
+    assert_eq!((taken.holder.as_str(), taken.token), ("a", 3));
+    memory.was_written(Ok(7), now);
+    assert!(!memory.drives(second(72 + 75)), "a command of the other may be at work");
+    assert_eq!(memory.standing(now), Standing::ReadsOnly);
+}
+
+#[test]
+fn the_highest_token_that_was_seen_is_noted_and_the_next_life_goes_on_from_there() {
+    let now = Moment::ZERO;
+    let mut memory = Memory::new("a".into(), "1".into(), LeaseNote::default());
+    let record = LeaseRecord { holder: "b".into(), token: 7, standby: Some("c".into()), ..LeaseRecord::default() };
+    memory.was_read(Ok(LeaseEntry { record: Some(record), revision: 3 }), now);
+    let note = LeaseNote { token: 0, sole: false, highest: 7 };
+    assert_eq!(memory.next(now), Action::Remember(note.clone()));
+    let mut memory = Memory::new("a".into(), "2".into(), note);
+    memory.was_read(Ok(LeaseEntry::default()), now);
+    let later = Moment::from_secs(12);
+    assert_eq!(memory.next(later), Action::Read);
+    memory.was_read(Ok(LeaseEntry::default()), later);
+    assert!(matches!(memory.next(later), Action::Write { record, .. } if record.token == 8));
 }

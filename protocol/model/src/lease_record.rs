@@ -42,6 +42,9 @@ pub struct LeaseNote {
     pub token: u64,
     /// Nobody may take the lease from it: it may drive without asking the book.
     pub sole: bool,
+    /// The highest token it has seen, of whomever: what a book says that went back is known to be old by it.
+    #[serde(default)]
+    pub highest: u64,
 }
 
 const STANDBY: &str = "mkube.io/standby";

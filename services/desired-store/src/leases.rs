@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -129,6 +130,13 @@ async fn follow(inner: &Inner, connection: &Connection) -> String {
     }
 }
 
+/// The bucket, whatever is in it.
+async fn stream(connection: &Connection) -> Result<Stream<()>, LeaseFault> {
+    let context = jetstream::new(connection.client.clone());
+    let stream = context.get_stream_no_info(format!("KV_{BUCKET}")).await;
+    stream.map_err(|error| LeaseFault::Unknown(error.to_string()))
+}
+
 impl Inner {
     fn key(&self) -> String {
         LeaseRecord::key(&self.options.node)
@@ -150,6 +158,36 @@ impl Inner {
         Ok(connection)
     }
 
+    /// The last change of the record, as the leader of its stream has it.
+    async fn last(&self, connection: &Connection) -> Result<Option<StreamMessage>, LeaseFault> {
+        match stream(connection).await?.get_last_raw_message_by_subject(&self.subject()).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                LastRawMessageErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    self.begin_anew("bucket LEASES was removed");
+                    Err(LeaseFault::Away("bucket LEASES was removed".to_owned()))
+                }
+                _ => Err(LeaseFault::Unknown(error.to_string())),
+            },
+        }
+    }
+
+    /// What was acknowledged counts when it is found again. nats-server 2.9 may be wrong about a record when it starts after a
+    /// `kill -9`; then it acknowledges whatever is written over it, and drops it: two who took the lease would both believe that they
+    /// have it.
+    async fn found_again(&self, connection: &Connection, revision: u64) -> Result<u64, LeaseFault> {
+        if self.last(connection).await?.is_some_and(|last| last.sequence >= revision) {
+            return Ok(revision);
+        }
+        tracing::warn!(key = %self.key(), "NATS drops what it is told of the lease; what is in the way is taken away");
+        // Up to what was dropped and no further.
+        let purging = stream(connection).await?.purge().filter(self.subject()).sequence(revision + 1);
+        let unknown = |why: &str| LeaseFault::Unknown(format!("NATS dropped what it had acknowledged{why}"));
+        purging.await.map_err(|error| unknown(&format!(", and goes on doing so: {error}")))?;
+        Err(unknown(""))
+    }
+
     /// The bucket is not there any more: another connection makes another.
     fn begin_anew(&self, why: &str) {
         self.set(Err(why.to_owned()));
@@ -160,20 +198,7 @@ impl Inner {
 impl LeaseBook for NatsLeases {
     async fn read(&self) -> Result<LeaseEntry, LeaseFault> {
         let connection = self.inner.connection()?;
-        let context = jetstream::new(connection.client);
-        let unknown = |error: &dyn std::fmt::Display| LeaseFault::Unknown(error.to_string());
-        let stream = context.get_stream_no_info(format!("KV_{BUCKET}")).await.map_err(|error| unknown(&error))?;
-        let message = match stream.get_last_raw_message_by_subject(&self.inner.subject()).await {
-            Ok(message) => message,
-            Err(error) => match error.kind() {
-                LastRawMessageErrorKind::NoMessageFound => return Ok(LeaseEntry::default()),
-                LastRawMessageErrorKind::JetStream(fault) if fault.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                    self.inner.begin_anew("bucket LEASES was removed");
-                    return Err(LeaseFault::Away("bucket LEASES was removed".to_owned()));
-                }
-                _ => return Err(unknown(&error)),
-            },
-        };
+        let Some(message) = self.inner.last(&connection).await? else { return Ok(LeaseEntry::default()) };
         let revision = message.sequence;
         if message.headers.get("KV-Operation").is_some() {
             return Ok(LeaseEntry { record: None, revision });
@@ -193,7 +218,7 @@ impl LeaseBook for NatsLeases {
             expected: Some(expected),
         };
         match publish(&connection.client, vec![change]).await.pop() {
-            Some(Word::Made(revision)) => Ok(revision),
+            Some(Word::Made(revision)) => self.inner.found_again(&connection, revision).await,
             Some(Word::Mismatch(_)) => Err(LeaseFault::Conflict),
             Some(Word::Refused(why)) => Err(LeaseFault::Away(why)),
             Some(Word::NobodyListens) => {

@@ -121,7 +121,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a directory");
         let own = OwnNote::open(place.path(), || "a-1".into()).expect("opened");
         assert_eq!((own.identity(), own.note()), ("a-1", &LeaseNote::default()));
-        let note = LeaseNote { token: 7, sole: true };
+        let note = LeaseNote { token: 7, sole: true, highest: 9 };
         own.keep(&note).await.expect("kept");
         assert!(OwnNote::open(place.path(), || "b".into()).is_err(), "two processes are not one controller");
         drop(own);
@@ -138,7 +138,7 @@ mod tests {
             runtime.block_on(async {
                 for token in 0..10 {
                     for sole in [true, false] {
-                        let note = LeaseNote { token, sole };
+                        let note = LeaseNote { token, sole, highest: token };
                         if sole {
                             // Begun, and nobody waits for it any more.
                             assert!(own.keep(&note).now_or_never().is_none());
@@ -152,7 +152,7 @@ mod tests {
             drop(runtime);
             drop(own);
             let again = OwnNote::open(place.path(), || "a".into()).expect("opened");
-            assert_eq!(again.note(), &LeaseNote { token: 9, sole: false });
+            assert_eq!(again.note(), &LeaseNote { token: 9, sole: false, highest: 9 });
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{Revision, StoreKey};
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
 
 /// Numbers of a file: `format`, and what the store itself keeps.
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("meta");
@@ -25,11 +25,13 @@ pub(crate) enum Table {
     Known = 4,
     /// Keys to what waits for it.
     Waiting = 5,
+    /// Keys to what it was asked for.
+    Asked = 6,
 }
 
 impl Table {
     fn of(number: u8) -> Option<Self> {
-        [Self::Numbers, Self::Marks, Self::Values, Self::Known, Self::Waiting]
+        [Self::Numbers, Self::Marks, Self::Values, Self::Known, Self::Waiting, Self::Asked]
             .into_iter()
             .find(|table| *table as u8 == number)
     }
@@ -39,6 +41,7 @@ impl Table {
         TableDefinition::new(match self {
             Self::Values => "values",
             Self::Known => "known",
+            Self::Asked => "asked",
             Self::Waiting | Self::Numbers | Self::Marks => "waiting",
         })
     }
@@ -185,7 +188,12 @@ pub(crate) fn all(read: &ReadTransaction, table: Table) -> Result<BTreeMap<Store
             }
         }
         keyed => {
-            for entry in read.open_table(keyed.keyed())?.iter()? {
+            let opened = match read.open_table(keyed.keyed()) {
+                // A file from before there were any.
+                Err(TableError::TableDoesNotExist(_)) if keyed == Table::Asked => return Ok(rows),
+                opened => opened?,
+            };
+            for entry in opened.iter()? {
                 let (at, value) = entry?;
                 let (bucket, key) = at.value();
                 let at = StoreKey { bucket: bucket.to_owned(), key: key.to_owned() };

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{Revision, StoreKey};
 
 use super::Inner;
+use super::asked::resolve;
 use super::compare::{Found, Stream, Verdict, compare_keys, compare_streams};
 use super::publish::{Publication, Word, publish};
 use super::session::{self, Incoming, Session};
@@ -66,7 +67,11 @@ async fn begin(inner: &Arc<Inner>) -> Result<Option<(Arc<Session>, Incoming)>, F
     // What is behind is compared by its values as well, so all of them have to be in the file.
     inner.flush().await.map_err(|fault| fault.to_string())?;
     let streams = streams.into_iter().filter_map(|(bucket, stream)| Some((bucket, stream?))).collect();
+    let before = inner.peek(|state| buckets.iter().map(|bucket| (bucket.clone(), state.highest(bucket))).collect());
     if take_over(inner, &session, &streams, found).await? == Next::Anew {
+        return Ok(None);
+    }
+    if resolve(inner, &before).await? {
         return Ok(None);
     }
     if replay(inner, &session).await? == Next::Anew {
@@ -126,7 +131,12 @@ async fn take_over(
         let nothing = Found::new();
         let keys = found.get(bucket).unwrap_or(&nothing);
         let verdict = inner.with(|state| match state.mark(bucket) {
-            Some(_) => compare_keys(state.highest(bucket), state.keys_of(bucket), *stream, keys),
+            Some(_) => {
+                // One that may have been deleted is not missed.
+                let deletes = |at| state.asked.get(at).is_some_and(|asked| !asked.live);
+                let known = state.keys_of(bucket).filter(|(at, _)| keys.contains_key(*at) || !deletes(*at));
+                compare_keys(state.highest(bucket), known, *stream, keys)
+            }
             None => Verdict::Same,
         });
         match verdict {
@@ -199,7 +209,12 @@ async fn wait_again(
         for (at, went_back) in lost {
             let has = found.get(&at.bucket).and_then(|keys| keys.get(&at));
             let based = has.map_or(0, |(known, _)| known.revision);
-            let (is, value) = match (values.waiting.get(&at), values.known.get(&at)) {
+            // What it was asked for last is later than what it had.
+            if state.asked.remove(&at).is_some() {
+                batch.answered.push(at.clone());
+            }
+            let later = values.waiting.get(&at).or_else(|| values.asked.get(&at));
+            let (is, value) = match (later, values.known.get(&at)) {
                 (Some((waiting, value)), _) => (Waiting { based, went_back, ..*waiting }, value.clone()),
                 (None, Some((known, value))) => {
                     let provisional = state.next_provisional();
@@ -288,6 +303,7 @@ async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<Next, Failure> 
                 // It holds something there, and does not find it.
                 Word::Mismatch(Some(0)) if *revision > 0 => {
                     let is = Waiting { based: *revision, went_back: true, ..**waiting };
+                    not_found.forgotten.push((*at).clone());
                     not_found.waiting.push(Entry { at: (*at).clone(), is, value: (*value).clone() });
                 }
                 Word::Mismatch(_) => lost.push((*at).clone()),
@@ -303,7 +319,12 @@ async fn replay(inner: &Arc<Inner>, session: &Session) -> Result<Next, Failure> 
         if !not_found.is_empty() {
             let waiting: Vec<_> = not_found.waiting.iter().map(|entry| (entry.at.clone(), entry.is)).collect();
             inner.write(not_found).await.map_err(|fault| fault.to_string())?;
-            inner.with(|state| waiting.into_iter().for_each(|(at, is)| state.wait(at, is)));
+            inner.with(|state| {
+                for (at, is) in waiting {
+                    state.forget(&at);
+                    state.wait(at, is);
+                }
+            });
             next = Next::Anew;
         }
         if let Some(why) = failure {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Client;
 use mkube_model::neighbours::desired_store::{Conflict, Expected, Outcome, Revision, StoreChange, StoreFault};
 
 use super::Inner;
@@ -14,6 +15,10 @@ use super::state::check;
 
 /// How long what others did before may take to be heard of.
 const HEARD: Duration = Duration::from_secs(2);
+
+/// Changes of at most so many bytes are written here while the store is asked. They are written twice: what it is asked for, and what
+/// it has.
+const AT_ONCE: usize = 64 << 10;
 
 /// While it lives, what is heard is not told yet: it may be our own.
 struct Committing<'i>(&'i Inner);
@@ -88,6 +93,9 @@ async fn tell(inner: &Arc<Inner>, session: &Session, changes: Vec<StoreChange>) 
     let mut mismatches: BTreeMap<usize, Option<Revision>> = BTreeMap::new();
     let mut heard: BTreeMap<&str, Revision> = BTreeMap::new();
     let mut rest: Vec<usize> = (0..changes.len()).collect();
+    let length: usize = changes.iter().filter_map(|change| change.value.as_ref()).map(bytes::Bytes::len).sum();
+    // Everything that has to be in the file is in it.
+    let mut is_written = true;
     while !rest.is_empty() {
         // Two changes of one key follow one another.
         let mut taken = BTreeSet::new();
@@ -104,12 +112,17 @@ async fn tell(inner: &Arc<Inner>, session: &Session, changes: Vec<StoreChange>) 
                 Next::Conflict(conflict) => drop(outcomes.insert(nth, Err(conflict))),
             }
         }
-        let words = publish(client, publications).await;
+        let (words, written) = ask(inner, client, publications, length <= AT_ONCE).await;
+        is_written &= written && words.iter().all(|word| matches!(word, Word::Made(_)));
         if let Some(fault) = fault(&words, outcomes.values().any(Result::is_ok)) {
             if !matches!(fault, StoreFault::Unwritable(_)) {
                 session.fail(&fault.to_string());
             }
-            return Err(fault);
+            // What is said to be refused must not be told at the next start.
+            return match inner.flush().await {
+                Ok(()) => Err(fault),
+                Err(unwritten) => Err(StoreFault::Away(format!("{fault}, and {unwritten}"))),
+            };
         }
         for (nth, word) in asked.into_iter().zip(words) {
             let change = &changes[nth];
@@ -130,7 +143,8 @@ async fn tell(inner: &Arc<Inner>, session: &Session, changes: Vec<StoreChange>) 
             }
         }
     }
-    let (heard, written) = tokio::join!(inner.heard_up_to(&heard, HEARD), inner.flush());
+    let flushed = async { if is_written { Ok(()) } else { inner.flush().await } };
+    let (heard, written) = tokio::join!(inner.heard_up_to(&heard, HEARD), flushed);
     if let Err(fault) = written {
         return Err(StoreFault::Away(format!("NATS has the change, but {fault}")));
     }
@@ -152,6 +166,22 @@ async fn tell(inner: &Arc<Inner>, session: &Session, changes: Vec<StoreChange>) 
         outcomes.insert(nth, Err(Conflict { at: change.at.clone(), expected: change.expected, found }));
     }
     Ok(outcomes.into_values().collect())
+}
+
+/// Asks for changes, and writes meanwhile what is asked for: whether that is in the file.
+async fn ask(inner: &Inner, client: &Client, publications: Vec<Publication>, at_once: bool) -> (Vec<Word>, bool) {
+    if publications.is_empty() {
+        return (Vec::new(), true);
+    }
+    if !at_once {
+        return (publish(client, publications).await, false);
+    }
+    let batch = inner.with(|state| state.ask(&publications));
+    let asked: Vec<_> = publications.iter().map(|one| one.at.clone()).collect();
+    let (words, written) = tokio::join!(publish(client, publications), inner.write_or_return(batch));
+    // Noted with whatever is written next: until then the file has the change as one that may have been made.
+    inner.with(|state| state.answered.extend(asked));
+    (words, written.is_ok())
 }
 
 /// Why there is nothing to say of the single changes; `made`: others of the batch were made before.

@@ -8,13 +8,15 @@
 //! | whether the store is older than what it acknowledged | `compare` |
 //! | how the store comes back, and what waits is told | `keeper`, `attach` |
 //! | what becomes of a batch | `committing`, `publish` |
+//! | what became of it, where somebody died in between | `asked` |
 //! | what is there, for whoever moves it elsewhere | `reading` |
 //! | when what marks deletions goes | `cleaning` |
 //!
 //! A bucket is a stream that counts by itself; revisions are its sequences, and what a writer believes is checked by JetStream. A
-//! change is acknowledged when JetStream has it and the local file was synced: JetStream syncs only now and then, and what it loses
-//! by that is put back from the file.
+//! change is acknowledged when JetStream has it and the local file was synced, which happens at the same time: JetStream syncs only
+//! now and then, and what it loses by that is put back from the file.
 
+mod asked;
 mod attach;
 mod cleaning;
 mod committing;
@@ -132,6 +134,11 @@ impl Inner {
     /// Writes everything into the file that is not in it yet. The turn is the caller's.
     async fn flush(&self) -> Result<(), StoreFault> {
         let batch = self.with(State::take_batch);
+        self.write_or_return(batch).await
+    }
+
+    /// Writes what was taken from the state, which gets it back when that fails.
+    async fn write_or_return(&self, batch: Batch) -> Result<(), StoreFault> {
         let snapshot = self.snapshot.clone();
         let (batch, written) = blocking(move || {
             let written = snapshot.write(&batch);
@@ -198,6 +205,9 @@ impl JetStreamStore {
         }
         // What somebody asked for before is done to its end.
         let _turn = self.inner.turn.clone().lock_owned().await;
+        if let Err(fault) = self.inner.flush().await {
+            tracing::warn!(%fault, "what NATS has is found out at the next start");
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::file::{Format, StoreFile, View};
 use crate::rows::{Row, Table, as_mark, decode, encode};
 
 /// Known: revision and value. Marks: when a bucket's stream was made (nanoseconds), and the last sequence heard of. Waiting: the
-/// provisional revision, the revision it was based on, and the value.
-const TABLES: [Table; 4] = [Table::Numbers, Table::Known, Table::Marks, Table::Waiting];
+/// provisional revision, the revision it was based on, and the value. Asked: the same.
+const TABLES: [Table; 5] = [Table::Numbers, Table::Known, Table::Marks, Table::Waiting, Table::Asked];
 /// In the numbers: the last provisional revision.
 const PROVISIONAL_USED: &str = "provisional";
 
@@ -61,6 +61,7 @@ pub(crate) struct Index {
     pub(crate) marks: BTreeMap<String, Mark>,
     pub(crate) known: BTreeMap<StoreKey, Known>,
     pub(crate) waiting: BTreeMap<StoreKey, Waiting>,
+    pub(crate) asked: BTreeMap<StoreKey, Waiting>,
     pub(crate) provisional: Revision,
 }
 
@@ -74,6 +75,10 @@ pub(crate) struct Batch {
     pub(crate) waiting: Vec<Entry<Waiting>>,
     /// What waits no longer.
     pub(crate) told: Vec<StoreKey>,
+    /// What the store is asked for at the same time.
+    pub(crate) asked: Vec<Entry<Waiting>>,
+    /// What the store has said its word on.
+    pub(crate) answered: Vec<StoreKey>,
     /// The last provisional revision, where one was used.
     pub(crate) provisional: Option<Revision>,
 }
@@ -85,6 +90,8 @@ impl Batch {
             && self.forgotten.is_empty()
             && self.waiting.is_empty()
             && self.told.is_empty()
+            && self.asked.is_empty()
+            && self.answered.is_empty()
             && self.provisional.is_none()
     }
 
@@ -102,16 +109,19 @@ impl Batch {
             .chain(self.forgotten.iter().map(|at| row(Table::Known, at, None)))
             .chain(self.told.iter().map(|at| row(Table::Waiting, at, None)))
             .chain(self.waiting.iter().map(|entry| row(Table::Waiting, &entry.at, Some(waiting(entry)))))
+            .chain(self.answered.iter().map(|at| row(Table::Asked, at, None)))
+            .chain(self.asked.iter().map(|entry| row(Table::Asked, &entry.at, Some(waiting(entry)))))
             .chain(self.provisional.map(|used| Row::number(PROVISIONAL_USED, used)))
             .collect()
     }
 }
 
-/// All values there are: those known, and those that wait.
+/// All values there are: those known, those that wait, and those that were asked for without a word on them.
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     pub(crate) known: BTreeMap<StoreKey, (Known, Bytes)>,
     pub(crate) waiting: BTreeMap<StoreKey, (Waiting, Bytes)>,
+    pub(crate) asked: BTreeMap<StoreKey, (Waiting, Bytes)>,
 }
 
 /// The file.
@@ -141,7 +151,8 @@ impl Snapshot {
         })?;
         let known = values.known.into_iter().map(|(at, (known, _))| (at, known)).collect();
         let waiting = values.waiting.into_iter().map(|(at, (waiting, _))| (at, waiting)).collect();
-        Ok(Index { marks, known, waiting, provisional })
+        let asked = values.asked.into_iter().map(|(at, (asked, _))| (at, asked)).collect();
+        Ok(Index { marks, known, waiting, asked, provisional })
     }
 
     /// All values.
@@ -162,9 +173,11 @@ pub(crate) fn values(held: &View<'_>) -> Result<Values, StoreFault> {
         let found = read_known(&stored).ok_or_else(|| held.damaged(&at))?;
         values.known.insert(at, found);
     }
-    for (at, stored) in held.rows(Table::Waiting)? {
-        let found = read_waiting(&stored).ok_or_else(|| held.damaged(&at))?;
-        values.waiting.insert(at, found);
+    for (table, found) in [(Table::Waiting, &mut values.waiting), (Table::Asked, &mut values.asked)] {
+        for (at, stored) in held.rows(table)? {
+            let entry = read_waiting(&stored).ok_or_else(|| held.damaged(&at))?;
+            found.insert(at, entry);
+        }
     }
     Ok(values)
 }

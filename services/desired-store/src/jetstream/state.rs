@@ -10,6 +10,7 @@ use mkube_model::neighbours::desired_store::{
     StoredValue,
 };
 
+use super::publish::Publication;
 use super::session::Session;
 use super::snapshot::{Batch, Entry, Index, Known, Mark, Values, Waiting};
 
@@ -24,6 +25,10 @@ pub(crate) struct State {
     known: BTreeMap<StoreKey, Known>,
     /// What waits to be told.
     pub(crate) waiting: BTreeMap<StoreKey, Waiting>,
+    /// What the store was asked for in an earlier life, which did not live to note its word.
+    pub(crate) asked: BTreeMap<StoreKey, Waiting>,
+    /// What the file says is asked for, and was answered since.
+    pub(crate) answered: BTreeSet<StoreKey>,
     /// The last provisional revision that was handed out, ever.
     provisional: Revision,
     /// Buckets to their highest revision.
@@ -55,6 +60,8 @@ impl State {
             marks: index.marks,
             known: BTreeMap::new(),
             waiting: index.waiting,
+            asked: index.asked,
+            answered: BTreeSet::new(),
             provisional: index.provisional.max(PROVISIONAL),
             highest: BTreeMap::new(),
             fresh: BTreeMap::new(),
@@ -261,6 +268,7 @@ impl State {
                 .map(swap)
                 .collect(),
             forgotten: std::mem::take(&mut self.forgotten).into_iter().collect(),
+            answered: std::mem::take(&mut self.answered).into_iter().collect(),
             ..Batch::default()
         }
     }
@@ -272,6 +280,7 @@ impl State {
         }
         self.marked.extend(batch.marks.into_iter().map(|(bucket, _)| bucket));
         self.forgotten.extend(batch.forgotten.into_iter().filter(|at| !self.known.contains_key(at)));
+        self.answered.extend(batch.answered);
     }
 
     /// What a reading answers, without the values; nothing that happened before it is news any more.
@@ -280,7 +289,7 @@ impl State {
         self.news.reload = false;
         self.has_news = !self.news.lost.is_empty();
         let mut buckets = self.highest.clone();
-        for (at, waiting) in &self.waiting {
+        for (at, waiting) in self.waiting.iter().chain(&self.asked) {
             let highest = buckets.entry(at.bucket.clone()).or_default();
             *highest = waiting.provisional.max(*highest);
         }
@@ -293,7 +302,7 @@ impl State {
     pub(crate) fn keep(&mut self, changes: Vec<StoreChange>) -> Vec<Result<Entry<Waiting>, Conflict>> {
         let keep = |change: StoreChange| {
             let before = self.waiting.get(&change.at).copied();
-            let found = match before {
+            let found = match before.or_else(|| self.asked.get(&change.at).copied()) {
                 Some(before) => before.live.then_some(before.provisional),
                 None => self.live(&change.at),
             };
@@ -307,6 +316,19 @@ impl State {
             Ok(Entry { at: change.at, is, value: change.value.unwrap_or_default() })
         };
         changes.into_iter().map(keep).collect()
+    }
+
+    /// What is written while the store is asked: what it is asked for, and everything that is not in the file yet.
+    pub(crate) fn ask(&mut self, publications: &[Publication]) -> Batch {
+        let asked = publications.iter().map(|one| {
+            self.provisional += 1;
+            let known = self.known(&one.at).map_or(0, |known| known.revision);
+            let based = one.expected.unwrap_or(known);
+            let is = Waiting { provisional: self.provisional, based, live: one.value.is_some(), went_back: false };
+            Entry { at: one.at.clone(), is, value: one.value.clone().unwrap_or_default() }
+        });
+        let asked = asked.collect();
+        Batch { asked, provisional: Some(self.provisional), ..self.take_batch() }
     }
 
     /// One more provisional revision.
@@ -337,7 +359,10 @@ pub(crate) fn check(change: &StoreChange, found: Option<Revision>) -> Result<(),
 
 /// Puts the values into what a reading answers.
 pub(crate) fn with_values(mut contents: StoreContents, values: Values) -> StoreContents {
-    let Values { known, mut waiting } = values;
+    let Values { known, mut waiting, asked } = values;
+    for (at, entry) in asked {
+        waiting.entry(at).or_insert(entry);
+    }
     for (at, (known, value)) in known {
         let (live, revision, value) = match waiting.remove(&at) {
             Some((waiting, value)) => (waiting.live, waiting.provisional, value),

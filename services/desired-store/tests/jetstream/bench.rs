@@ -46,7 +46,7 @@ pub fn behind(change: StoreChange) -> StoreChange {
 pub struct Bench {
     pub store: JetStreamStore,
     pub options: JetStreamOptions,
-    directory: TempDir,
+    pub directory: TempDir,
 }
 
 impl Bench {

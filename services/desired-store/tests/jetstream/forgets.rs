@@ -1,8 +1,16 @@
 //! A server that takes away the newer of two changes when it starts after a `kill -9`, as nats-server 2.9 does where they lie in
 //! block 9 and in block 10 of their stream.
 
+use std::sync::Arc;
+
 use async_nats::jetstream::kv::Store;
+use mkube_desired_store::{LeaseOptions, NatsLeases};
+use mkube_model::lease_record::LeaseRecord;
 use mkube_model::neighbours::desired_store::{DesiredStore, Expected};
+use mkube_model::neighbours::lease_book::{LeaseBook, LeaseEntry, LeaseFault};
+use mkube_model::neighbours::wall_clock::SystemClock;
+use mkube_model::secret::SecretUrl;
+use mkube_model::settings::NatsSettings;
 use mkube_nats_server_fixture::NatsServer;
 
 use crate::bench::{Bench, at, delete, foreign, pairs, put, until};
@@ -13,7 +21,7 @@ const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 /// Fills the stream up to this block. Of what fills a block that is to keep its keys something has to stay: a block that is nearly
 /// empty is written anew at once.
 async fn fill(server: &NatsServer, kv: &Store, block: u32, stays: bool) {
-    let file = server.data().join(format!("jetstream/$G/streams/KV_PODS/msgs/{block}.blk"));
+    let file = server.data().join(format!("jetstream/$G/streams/{}/msgs/{block}.blk", kv.stream_name));
     for number in 0.. {
         if file.exists() {
             return;
@@ -107,4 +115,64 @@ async fn a_key_that_the_server_holds_and_does_not_find_can_be_written_again() {
     others_find(&server, &all("ours")).await;
     assert_eq!(without_filler(&bench).await, pairs(&all("ours")));
     assert!(bench.store.take_news().lost.is_empty());
+}
+
+fn book(url: &str, node: &str) -> NatsLeases {
+    let nats = NatsSettings { url: SecretUrl::new(url), replicas: 1, ..NatsSettings::default() };
+    NatsLeases::open(LeaseOptions { nats, node: node.into(), name: "test".into() }, Arc::new(SystemClock))
+}
+
+fn held_by(holder: &str, token: u64) -> LeaseRecord {
+    LeaseRecord { holder: holder.into(), token, ..LeaseRecord::default() }
+}
+
+async fn entry(book: &NatsLeases) -> LeaseEntry {
+    until("the book says something", || async { book.read().await.ok() }).await
+}
+
+/// Takes the lease over what the book says, and tries again when it is not known whether that was written. None: somebody else was
+/// faster.
+async fn take(book: &NatsLeases, seen: &LeaseEntry, record: &LeaseRecord) -> Option<u64> {
+    let expected = seen.revision;
+    until("the book takes it", || async {
+        match book.write(record, expected).await {
+            Ok(revision) => Some(Some(revision)),
+            Err(LeaseFault::Conflict) => Some(None),
+            Err(_) => None,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_lease_that_the_server_holds_and_does_not_find_is_taken_by_one_and_no_other() {
+    let mut server = NatsServer::start();
+    let nodes: Vec<String> = KEYS.iter().map(|key| format!("rose-{key}")).collect();
+    let books: Vec<NatsLeases> = nodes.iter().map(|node| book(&server.url(), node)).collect();
+    for book in &books {
+        assert_eq!(entry(book).await, LeaseEntry::default());
+    }
+    let kv = foreign(&server.url(), "LEASES").await;
+    fill(&server, &kv, 9, false).await;
+    for book in &books {
+        book.write(&held_by("a", 1), 0).await.expect("written");
+    }
+    fill(&server, &kv, 10, true).await;
+    for book in &books {
+        let seen = entry(book).await;
+        book.write(&held_by("b", 2), seen.revision).await.expect("written");
+    }
+    server.kill();
+    server.start_again();
+    for node in &nodes {
+        let (one, other) = (book(&server.url(), node), book(&server.url(), node));
+        let (seen, also) = (entry(&one).await, entry(&other).await);
+        eprintln!("{node}: {seen:?} {also:?}");
+        let first = take(&one, &seen, &held_by("c", 3)).await;
+        let second = take(&other, &also, &held_by("d", 3)).await;
+        eprintln!("{node}: {first:?} {second:?} {:?}", entry(&one).await);
+        assert!(first.is_some() != second.is_some(), "{node}: {first:?} {second:?}");
+        let now = entry(&other).await;
+        assert_eq!(Some(now.revision), first.or(second), "{now:?}");
+    }
 }
