@@ -279,8 +279,8 @@ impl PodsActor {
             self.owners.remove(row);
         }
         let prefix = format!("{key}/");
-        self.row_names.release(|owner| owner.starts_with(&prefix));
-        self.veth_names.release(|owner| owner.starts_with(&prefix));
+        self.row_names.release(&prefix);
+        self.veth_names.release(&prefix);
         self.stop_actor(key, tree);
     }
 
