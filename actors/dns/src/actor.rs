@@ -1,7 +1,6 @@
 //! The actor: looks at what is published, asks the pure parts what is next, and carries it out, at each server by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +17,13 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::carry_out::{Hands, carry_out};
-use crate::desired::{Desired, Facts, Remark, ZoneWish, desired};
+use crate::desired::{Remark, ZoneWish};
 use crate::ledger::Ledger;
 use crate::server::{Server, Work};
 use crate::sights::Mode;
 use crate::sources::Sources;
 use crate::waiting::{Waiter, Withdrawn, answer};
+use crate::wishes::{Changes, Sights, Wishes};
 use crate::zone_state::Eyes;
 
 /// Longest pause between two looks; only so that nothing rests on one wake-up that got lost.
@@ -69,7 +69,7 @@ pub struct DnsActor {
     sources: Sources,
     networks: Option<Arc<NetworksView>>,
     ledger: Ledger,
-    pub(crate) desired: Desired,
+    pub(crate) wishes: Wishes,
     /// By endpoint.
     pub(crate) servers: BTreeMap<String, Server>,
     withdrawn: Withdrawn,
@@ -87,7 +87,7 @@ impl DnsActor {
             parts,
             networks: None,
             ledger: Ledger::default(),
-            desired: Desired::default(),
+            wishes: Wishes::default(),
             servers: BTreeMap::new(),
             withdrawn: Withdrawn::default(),
             waiters: Vec::new(),
@@ -106,15 +106,13 @@ impl DnsActor {
         }
         let now = Instant::now();
         self.ledger.read(&view.kind(&self.parts.entries));
-        let mut changed = self.sources.read(&view);
-        changed |= self.withdrawn.review(&self.sources, now);
+        let mut changes = self.sources.read(&view);
+        changes.pods.extend(self.withdrawn.review(&self.sources, now));
         if self.networks.as_ref() != Some(&networks) {
             self.networks = Some(networks);
-            changed = true;
+            changes.frame = true;
         }
-        if changed {
-            self.decide(now);
-        }
+        self.decide(&changes, now);
         self.work(now, ctx);
         answer(&mut self.waiters, &self.servers);
         self.publish();
@@ -122,19 +120,17 @@ impl DnsActor {
     }
 
     /// What is wanted now, told to each server.
-    fn decide(&mut self, now: Instant) {
-        let Some(networks) = &self.networks else { return };
-        let (pods, services, namespaces) = (self.sources.pods(), self.sources.services(), self.sources.namespaces());
-        let wanted = desired(&Facts {
-            networks,
-            pods: &pods,
-            services: &services,
-            namespaces: &namespaces,
-            mode: self.parts.mode,
-            withdrawn: &self.withdrawn.uids(),
-        });
-        if wanted != self.desired {
-            self.desired = wanted;
+    fn decide(&mut self, changes: &Changes, now: Instant) {
+        let Some(networks) = self.networks.as_ref().filter(|_| !changes.is_empty()) else { return };
+        let withdrawn = |uid: &str| self.withdrawn.has(uid);
+        let sights = Sights { pods: self.sources.pods(), services: self.sources.services(), withdrawn: &withdrawn };
+        if changes.frame {
+            self.wishes = Wishes::new(networks.clone(), &self.sources.namespaces(), self.parts.mode);
+            self.wishes.see_all(sights);
+        } else {
+            self.wishes.see(changes, sights);
+        }
+        if self.wishes.settle() {
             self.distribute(now);
             self.tell_remarks();
         }
@@ -142,12 +138,13 @@ impl DnsActor {
 
     fn distribute(&mut self, now: Instant) {
         let mut wishes: BTreeMap<String, BTreeMap<String, ZoneWish>> = BTreeMap::new();
-        for ((endpoint, zone), wish) in self.desired.zones.iter().filter(|((endpoint, _), _)| !endpoint.is_empty()) {
+        let desired = self.wishes.desired();
+        for ((endpoint, zone), wish) in desired.zones.iter().filter(|((endpoint, _), _)| !endpoint.is_empty()) {
             wishes.entry(endpoint.clone()).or_default().insert(zone.clone(), wish.clone());
         }
         let mut kept: BTreeMap<String, BTreeMap<String, ZoneWish>> = BTreeMap::new();
         for (endpoint, zone) in self.ledger.zones() {
-            if !self.desired.zones.contains_key(&(endpoint.to_owned(), zone.to_owned())) {
+            if !desired.zones.contains_key(&(endpoint.to_owned(), zone.to_owned())) {
                 kept.entry(endpoint.to_owned()).or_default().insert(zone.to_owned(), nobodys());
             }
         }
@@ -155,7 +152,7 @@ impl DnsActor {
             wishes.keys().chain(kept.keys()).chain(self.servers.keys()).cloned().collect();
         for endpoint in endpoints {
             let server = self.servers.entry(endpoint.clone()).or_insert_with(|| Server::new(&endpoint, now));
-            let forwarders = self.desired.forwarders.get(&endpoint).cloned().unwrap_or_default();
+            let forwarders = desired.forwarders.get(&endpoint).cloned().unwrap_or_default();
             let kept = kept.remove(&endpoint).unwrap_or_default();
             server.want(wishes.remove(&endpoint).unwrap_or_default(), forwarders, &kept, now);
         }
@@ -211,18 +208,7 @@ impl DnsActor {
 
 /// A zone that only has to lose what is ours.
 fn nobodys() -> ZoneWish {
-    ZoneWish {
-        network: String::new(),
-        server: None::<IpAddr>,
-        external: false,
-        parent: String::new(),
-        namespace: None,
-        reverse: false,
-        callings: BTreeSet::new(),
-        sets: BTreeMap::new(),
-        claimed: BTreeSet::new(),
-        awaited: BTreeSet::new(),
-    }
+    ZoneWish::default()
 }
 
 impl Actor for DnsActor {
@@ -247,7 +233,7 @@ impl Handler<WithdrawNames> for DnsActor {
         self.look(ctx);
         let patience = order.context.remaining();
         if self.withdrawn.add(&order.pod, &order.uid, &self.sources, now + patience) {
-            self.decide(now);
+            self.decide(&Changes { pods: [order.pod.clone()].into(), ..Changes::default() }, now);
         }
         if let Some(pod) = self.sources.pod(&order.pod).filter(|pod| pod.uid == order.uid) {
             let addresses = pod.addresses.values().map(ToString::to_string).collect();

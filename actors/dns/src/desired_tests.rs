@@ -11,8 +11,9 @@ use mkube_model::settings::{DnsSettings, Reservation, StaticRecord};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::desired::{Desired, Facts, WantedSet, desired};
+use crate::desired::{Desired, WantedSet};
 use crate::sights::{Alias, Mode, NamespaceSight, PodSight, ServiceSight};
+use crate::wishes::{Sights, Wishes};
 
 const GT: &str = "http://10.0.1.252:8080";
 const G10: &str = "http://10.0.2.252:8080";
@@ -93,14 +94,14 @@ impl Given {
     }
 
     fn desired(&self, networks: &NetworksView) -> Desired {
-        desired(&Facts {
-            networks,
-            pods: &self.pods.iter().collect::<Vec<_>>(),
-            services: &self.services.iter().collect::<Vec<_>>(),
-            namespaces: &self.namespaces.iter().map(|one| (one.name.as_str(), one)).collect(),
-            mode: self.mode,
-            withdrawn: &self.withdrawn,
-        })
+        let pods = self.pods.iter().map(|one| (one.key.clone(), one.clone())).collect();
+        let services = self.services.iter().map(|one| (one.key.clone(), one.clone())).collect();
+        let namespaces = self.namespaces.iter().map(|one| (one.name.as_str(), one)).collect();
+        let withdrawn = |uid: &str| self.withdrawn.contains(uid);
+        let mut wishes = Wishes::new(Arc::new(networks.clone()), &namespaces, self.mode);
+        wishes.see_all(Sights { pods: &pods, services: &services, withdrawn: &withdrawn });
+        wishes.settle();
+        wishes.desired().clone()
     }
 }
 

@@ -2,7 +2,7 @@
 //! before the thing is made, so that nothing of ours is ever without one; it stays when the thing is gone, marked with the time, so
 //! that a server which is put back to an old state is still understood, and an equal thing somebody makes later is theirs. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
@@ -144,6 +144,12 @@ pub struct Ledger {
     read_from: Arc<KindView>,
     entries: BTreeMap<EntryKey, Entry>,
     names: BTreeMap<ObjectKey, EntryKey>,
+    /// Endpoint and zone of the entries of zones.
+    zones: BTreeSet<(String, String)>,
+    /// Endpoint and zone of the entries of forwarders.
+    forwarders: BTreeSet<(String, String)>,
+    /// Counts readings that brought something.
+    version: u64,
 }
 
 impl Ledger {
@@ -153,6 +159,7 @@ impl Ledger {
             return false;
         }
         let before = std::mem::replace(&mut self.read_from, view.clone());
+        self.version += 1;
         for change in before.objects.diff(&view.objects) {
             match change {
                 DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => self.learn(key, object),
@@ -170,12 +177,23 @@ impl Ledger {
         let noted_at = value.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
         let noted_at = noted_at.and_then(|text| text.parse().ok());
         self.names.insert(name.clone(), key.clone());
+        let place = (key.endpoint.clone(), key.zone.clone());
+        match key.what {
+            What::Zone => drop(self.zones.insert(place)),
+            What::Forwarder => drop(self.forwarders.insert(place)),
+            What::Record(..) => {}
+        }
         self.entries.insert(key, Entry { revision: object.revision, noted_at, gone_at });
     }
 
     fn forget(&mut self, name: &ObjectKey) {
-        if let Some(key) = self.names.remove(name) {
-            self.entries.remove(&key);
+        let Some(key) = self.names.remove(name) else { return };
+        self.entries.remove(&key);
+        let place = (key.endpoint, key.zone);
+        match key.what {
+            What::Zone => drop(self.zones.remove(&place)),
+            What::Forwarder => drop(self.forwarders.remove(&place)),
+            What::Record(..) => {}
         }
     }
 
@@ -205,16 +223,20 @@ impl Ledger {
         created.zip(gone_at.parse().ok()).is_some_and(|(created, gone): (_, Timestamp)| created <= gone)
     }
 
+    /// Another number when something else is stored.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     /// Zones that mkube keeps, or kept, names in.
     pub fn zones(&self) -> impl Iterator<Item = (&str, &str)> {
-        let zones = self.entries.keys().filter(|key| key.what == What::Zone);
-        zones.map(|key| (key.endpoint.as_str(), key.zone.as_str()))
+        self.zones.iter().map(|(endpoint, zone)| (endpoint.as_str(), zone.as_str()))
     }
 
     /// Forwarders of ours at a server.
     pub fn forwarders<'a>(&'a self, endpoint: &'a str) -> impl Iterator<Item = &'a str> {
-        let at = self.entries.keys().filter(move |key| key.endpoint == endpoint && key.what == What::Forwarder);
-        at.map(|key| key.zone.as_str())
+        let from = (endpoint.to_owned(), String::new());
+        self.forwarders.range(from..).take_while(move |(at, _)| at == endpoint).map(|(_, zone)| zone.as_str())
     }
 
     fn of_zone<'a>(&'a self, endpoint: &'a str, zone: &'a str) -> impl Iterator<Item = (&'a EntryKey, &'a Entry)> {

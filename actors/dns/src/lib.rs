@@ -7,7 +7,7 @@
 //! Ticks    every 15 s asks each server how it is; compares everything every 10 min; else it wakes when objects or networks change.
 //! Rebuilds from the servers' records and the stored entries, before it takes anything away.
 //!
-//! `desired` says what is to be in every zone, `plan` what to do about one set of records, `server` which call is next at a
+//! `frame`, `pieces` and `wishes` say what is to be in every zone, `plan` what to do about one set of records, `server` which call is next at a
 //! server and `outcome` what is known after it. None of them does anything: the actor carries out.
 
 mod actor;
@@ -15,15 +15,21 @@ mod carry_out;
 mod desired;
 #[cfg(test)]
 mod desired_tests;
+mod frame;
 mod ledger;
 mod names;
 mod outcome;
+mod pieces;
 mod plan;
 mod server;
 mod sights;
 mod sources;
 mod telling;
 mod waiting;
+mod wishes;
+#[cfg(test)]
+mod wishes_tests;
+mod zone_sight;
 mod zone_state;
 
 pub use actor::{DnsActor, DnsParts};

@@ -321,13 +321,17 @@ impl Server {
             return Some(self.write_down(LedgerWrite::Forget(entry)));
         }
         let listed = self.listed.is_some();
-        for (zone, state) in &self.zones {
+        for (zone, state) in &mut self.zones {
             let gone = listed && state.id.is_none();
             let write = if state.leaving && (gone || state.is_empty_of_ours(eyes)) {
                 eyes.ledger.last_of(&self.endpoint, zone)
-            } else if state.is_settled() {
+            } else if state.is_settled() && !state.is_kept_up(eyes) {
                 let needed = |name: &str, kind: &str, data: &str| state.needs_entry(name, kind, data);
-                eyes.ledger.upkeep(&self.endpoint, zone, needed)
+                let write = eyes.ledger.upkeep(&self.endpoint, zone, needed);
+                if write.is_none() {
+                    state.kept_up(eyes);
+                }
+                write
             } else {
                 None
             };

@@ -1,7 +1,7 @@
 //! Pods, services and namespaces as they were last read. Only what changed is read again, and most of what changes about a pod
 //! is no matter to names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -10,6 +10,7 @@ use mkube_messages::objects::{KindView, ObjectKey, ObjectsView, StoredObject};
 use mkube_model::kinds::KindId;
 
 use crate::sights::{NamespaceSight, PodSight, ServiceSight};
+use crate::wishes::Changes;
 
 /// Objects of one kind.
 struct Source<Sight> {
@@ -23,14 +24,14 @@ impl<Sight: PartialEq> Source<Sight> {
         Self { kind, read_from: Arc::default(), sights: BTreeMap::new() }
     }
 
-    /// Whether something changed that matters.
-    fn read(&mut self, view: &ObjectsView, sight_of: impl Fn(&StoredObject) -> Option<Sight>) -> bool {
+    /// Those of which something changed that matters.
+    fn read(&mut self, view: &ObjectsView, sight_of: impl Fn(&StoredObject) -> Option<Sight>) -> BTreeSet<ObjectKey> {
         let kind = view.kind(&self.kind);
+        let mut changed = BTreeSet::new();
         if Arc::ptr_eq(&self.read_from, &kind) {
-            return false;
+            return changed;
         }
         let before: OrdMap<_, _> = std::mem::replace(&mut self.read_from, kind.clone()).objects.clone();
-        let mut changed = false;
         for change in before.diff(&kind.objects) {
             let (key, sight) = match change {
                 DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => (key, sight_of(object)),
@@ -39,7 +40,7 @@ impl<Sight: PartialEq> Source<Sight> {
             if self.sights.get(key) == sight.as_ref() {
                 continue;
             }
-            changed = true;
+            changed.insert(key.clone());
             match sight {
                 Some(sight) => drop(self.sights.insert(key.clone(), sight)),
                 None => drop(self.sights.remove(key)),
@@ -62,12 +63,12 @@ impl Sources {
         Self { pods: Source::new(pods), services: Source::new(services), namespaces: Source::new(namespaces) }
     }
 
-    /// Whether something changed that matters.
-    pub fn read(&mut self, view: &ObjectsView) -> bool {
+    /// What changed that matters.
+    pub fn read(&mut self, view: &ObjectsView) -> Changes {
         let pods = self.pods.read(view, |object| Some(PodSight::of(object)));
         let services = self.services.read(view, ServiceSight::of);
         let namespaces = self.namespaces.read(view, |object| Some(NamespaceSight::of(object)));
-        pods || services || namespaces
+        Changes { pods, services, frame: !namespaces.is_empty() }
     }
 
     /// One pod.
@@ -76,8 +77,8 @@ impl Sources {
     }
 
     /// All pods.
-    pub fn pods(&self) -> Vec<&PodSight> {
-        self.pods.sights.values().collect()
+    pub fn pods(&self) -> &BTreeMap<ObjectKey, PodSight> {
+        &self.pods.sights
     }
 
     /// Whether there are pods at all.
@@ -86,8 +87,8 @@ impl Sources {
     }
 
     /// All services.
-    pub fn services(&self) -> Vec<&ServiceSight> {
-        self.services.sights.values().collect()
+    pub fn services(&self) -> &BTreeMap<ObjectKey, ServiceSight> {
+        &self.services.sights
     }
 
     /// All namespaces, by name.

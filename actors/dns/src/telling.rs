@@ -14,7 +14,7 @@ use crate::zone_state::ZoneState;
 impl DnsActor {
     /// Tells what a person should know, once.
     pub(crate) fn tell_remarks(&mut self) {
-        let remarks = &self.desired.remarks;
+        let remarks = &self.wishes.desired().remarks;
         for remark in remarks.difference(&self.told) {
             tracing::info!(kind = remark.kind, key = %remark.key, message = remark.message, "names");
             self.event(remark);
@@ -56,7 +56,9 @@ impl DnsActor {
                 add(zone, sight_of(server, state));
             }
         }
-        for ((_, zone), wish) in self.desired.zones.iter().filter(|((at, _), wish)| at.is_empty() && !wish.reverse) {
+        for ((_, zone), wish) in
+            self.wishes.desired().zones.iter().filter(|((at, _), wish)| at.is_empty() && !wish.reverse)
+        {
             add(zone, sight_of_unserved(wish));
         }
         changed |= zones.iter().any(|(name, now)| published.zones.get(name).is_none_or(|before| !is_same(before, now)));
@@ -112,11 +114,8 @@ fn sight_of_unserved(wish: &ZoneWish) -> ZoneSight {
     }
 }
 
-/// Records are compared as a whole only when they are not the very same.
+/// What records share is not compared.
 fn is_same(before: &ZoneSight, now: &ZoneSight) -> bool {
-    if before.records.ptr_eq(&now.records) {
-        let bare = |sight: &ZoneSight| ZoneSight { records: OrdMap::new(), ..sight.clone() };
-        return bare(before) == bare(now);
-    }
-    before == now
+    let bare = |sight: &ZoneSight| ZoneSight { records: OrdMap::new(), ..sight.clone() };
+    before.records.diff(&now.records).next().is_none() && bare(before) == bare(now)
 }

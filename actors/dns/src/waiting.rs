@@ -46,16 +46,21 @@ impl Withdrawn {
         }
     }
 
-    /// Those that are over are forgotten; whether there were any.
-    pub fn review(&mut self, sources: &Sources, now: Instant) -> bool {
-        let before = self.0.len();
+    /// Those that are over are forgotten; the pods of which they were.
+    pub fn review(&mut self, sources: &Sources, now: Instant) -> Vec<ObjectKey> {
+        let mut over = Vec::new();
         self.0.retain(|uid, one| {
-            let Some(pod) = sources.pod(&one.pod).filter(|pod| pod.uid == *uid) else { return false };
-            let went = one.was_ready && !pod.ready;
-            let late = !one.was_ready && now >= one.since + LATE_NEWS && (pod.observed || !pod.ready);
-            !(went || late || now >= one.since + LAPSE)
+            let stays = sources.pod(&one.pod).filter(|pod| pod.uid == *uid).is_some_and(|pod| {
+                let went = one.was_ready && !pod.ready;
+                let late = !one.was_ready && now >= one.since + LATE_NEWS && (pod.observed || !pod.ready);
+                !(went || late || now >= one.since + LAPSE)
+            });
+            if !stays {
+                over.push(one.pod.clone());
+            }
+            stays
         });
-        self.0.len() != before
+        over
     }
 
     /// When to review them again.
@@ -67,9 +72,9 @@ impl Withdrawn {
         self.0.values().map(due).min()
     }
 
-    /// Their uids.
-    pub fn uids(&self) -> BTreeSet<String> {
-        self.0.keys().cloned().collect()
+    /// Whether a pod of this uid is one of them.
+    pub fn has(&self, uid: &str) -> bool {
+        self.0.contains_key(uid)
     }
 }
 

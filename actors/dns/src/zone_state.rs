@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use imbl::OrdMap;
-use mkube_messages::dns::{Purpose, RecordSight};
+use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, OrdSet};
+use mkube_messages::dns::RecordSight;
 use mkube_model::neighbours::name_servers::{Origin, RecordRow};
 use tokio::time::Instant;
 
-use crate::desired::{SetKey, WantedSet, ZoneWish};
+use crate::desired::{SetKey, ZoneWish};
 use crate::ledger::{EntryKey, Ledger};
 use crate::names::{folded, same_data, type_named, type_of};
-use crate::plan::{Change, Owner, plan, there};
+use crate::plan::{Change, Owner, plan};
 
 /// How long a record of ours is left of which nobody knows any more what it was for.
 pub const STRAY_AGE: Duration = Duration::from_secs(600);
@@ -39,12 +40,12 @@ pub struct Eyes<'a> {
 }
 
 /// A set the server did not take.
-struct Refusal {
+pub(crate) struct Refusal {
     /// It rests until then.
     until: Instant,
     /// How often in a row.
     times: u32,
-    why: String,
+    pub(crate) why: String,
 }
 
 /// See the module.
@@ -71,9 +72,9 @@ pub struct ZoneState {
     /// What keeps the zone as a whole from being as wanted.
     pub fault: Option<String>,
     /// Records of types we write, whosever.
-    rows: BTreeMap<SetKey, Vec<RecordRow>>,
+    pub(crate) rows: BTreeMap<SetKey, Vec<RecordRow>>,
     /// Records that are not ours, at the last reading.
-    foreign: usize,
+    pub(crate) foreign: usize,
     /// Sets to be looked at.
     queue: BTreeSet<SetKey>,
     /// Those of them from which something is to be taken: they come first.
@@ -81,7 +82,7 @@ pub struct ZoneState {
     /// Sets for which something is under way.
     pub busy: BTreeSet<SetKey>,
     /// Sets the server refused, until it takes them.
-    refused: BTreeMap<SetKey, Refusal>,
+    pub(crate) refused: BTreeMap<SetKey, Refusal>,
     /// Data that was wanted in this incarnation and is not any more: nobody has to guess what it was for, also when a server
     /// that was put back to an old state has it again.
     released: BTreeSet<(SetKey, String)>,
@@ -92,8 +93,10 @@ pub struct ZoneState {
     /// Records of ours of which nobody knows what they were for, and since when.
     strays: BTreeMap<(SetKey, String), Instant>,
     /// What is published of each set.
-    sights: OrdMap<SetKey, RecordSight>,
-    duplicates: BTreeSet<SetKey>,
+    pub(crate) sights: OrdMap<SetKey, RecordSight>,
+    pub(crate) duplicates: BTreeSet<SetKey>,
+    /// The version of the ledger that has what it is to have of this zone, unless something changed since.
+    kept_up: Option<u64>,
 }
 
 impl ZoneState {
@@ -102,7 +105,7 @@ impl ZoneState {
         let mut state = Self {
             endpoint: endpoint.to_owned(),
             zone: zone.to_owned(),
-            wish: ZoneWish { sets: BTreeMap::new(), ..wish.clone() },
+            wish: ZoneWish { sets: OrdMap::new(), ..wish.clone() },
             leaving: false,
             id: None,
             serial: 0,
@@ -124,6 +127,7 @@ impl ZoneState {
             strays: BTreeMap::new(),
             sights: OrdMap::new(),
             duplicates: BTreeSet::new(),
+            kept_up: None,
         };
         state.want(wish);
         state
@@ -132,26 +136,27 @@ impl ZoneState {
     /// Something else is wanted. Only sets that differ are looked at again.
     pub fn want(&mut self, wish: ZoneWish) {
         let before = std::mem::replace(&mut self.wish, wish);
-        let (old, new) = (&before.sets, &self.wish.sets);
-        let changed = old.iter().filter(|(key, set)| new.get(key) != Some(set)).map(|(key, _)| key);
-        let added = new.keys().filter(|key| !old.contains_key(key));
-        let keys: Vec<SetKey> = changed.chain(added).cloned().collect();
-        for key in keys {
-            let none = BTreeSet::new();
-            let data = |sets: &BTreeMap<SetKey, WantedSet>| {
-                sets.get(&key).map_or_else(|| none.clone(), |set| set.data.clone())
+        self.kept_up = None;
+        let new = self.wish.sets.clone();
+        for change in before.sets.diff(&new) {
+            let (key, old, new) = match change {
+                DiffItem::Add(key, new) => (key, None, Some(new)),
+                DiffItem::Update { old: (key, old), new: (_, new) } if old != new => (key, Some(old), Some(new)),
+                DiffItem::Update { .. } => continue,
+                DiffItem::Remove(key, old) => (key, Some(old), None),
             };
-            let (old, new) = (data(&before.sets), data(&self.wish.sets));
-            for data in &new {
+            for data in new.iter().flat_map(|set| &set.data) {
                 self.released.remove(&(key.clone(), data.clone()));
             }
-            if !old.is_subset(&new) {
-                self.released.extend(old.difference(&new).map(|data| (key.clone(), data.clone())));
+            let is_wanted = |data: &&String| new.is_some_and(|set| set.data.contains(*data));
+            let gone: Vec<&String> = old.iter().flat_map(|set| &set.data).filter(|data| !is_wanted(data)).collect();
+            if !gone.is_empty() {
+                self.released.extend(gone.into_iter().map(|data| (key.clone(), data.clone())));
                 self.urgent.insert(key.clone());
             }
-            self.refused.remove(&key);
+            self.refused.remove(key);
             self.queue.insert(key.clone());
-            self.tell(&key, None);
+            self.tell(key, None);
         }
         // An object came that has a right to a name: what stands there of ours is explained.
         let explained = self.strays.keys().map(|(key, _)| key).filter(|key| self.wish.claimed.contains(&key.0));
@@ -162,7 +167,7 @@ impl ZoneState {
     pub fn leave(&mut self) {
         self.leaving = true;
         let wish =
-            ZoneWish { sets: BTreeMap::new(), claimed: BTreeSet::new(), awaited: BTreeSet::new(), ..self.wish.clone() };
+            ZoneWish { sets: OrdMap::new(), claimed: OrdSet::new(), awaited: OrdSet::new(), ..self.wish.clone() };
         self.want(wish);
     }
 
@@ -176,6 +181,7 @@ impl ZoneState {
     pub fn found(&mut self, rows: Vec<RecordRow>, eyes: Eyes<'_>) {
         let (all, mut ours) = (rows.len(), 0);
         self.rows.clear();
+        self.kept_up = None;
         for row in rows {
             let Some(kind) = type_named(&row.kind) else { continue };
             let key = (folded(&row.name), kind);
@@ -226,7 +232,7 @@ impl ZoneState {
         self.released.contains(known) || self.wish.claimed.contains(&known.0.0)
     }
 
-    fn is_ours(&self, key: &SetKey, row: &RecordRow, eyes: Eyes<'_>) -> bool {
+    pub(crate) fn is_ours(&self, key: &SetKey, row: &RecordRow, eyes: Eyes<'_>) -> bool {
         match &row.origin {
             Origin::Named(origin) => origin == eyes.origin,
             // Also where the release keeps it now: it may have been another one when the record was made.
@@ -373,12 +379,14 @@ impl ZoneState {
     /// A pod is about to stop. What stands under names that lead to its addresses is looked at first, also where nobody has read yet
     /// what stands there.
     pub fn hurry(&mut self, addresses: &BTreeSet<String>) {
-        let leads = |(key, data): (&SetKey, &String)| addresses.contains(data) && !self.is_wanted(key, data);
-        let awaited = self.wish.awaited.iter().filter_map(|(name, data)| {
-            let key = (name.clone(), type_of(data.parse().ok()?));
-            leads((&key, data)).then_some(key)
-        });
-        let keys: Vec<SetKey> = awaited.collect();
+        let mut keys: Vec<SetKey> = Vec::new();
+        for data in addresses {
+            let from = (data.clone(), String::new());
+            let names = self.wish.awaited.range(from..).take_while(|(leads_to, _)| leads_to == data);
+            let Ok(kind) = data.parse().map(type_of) else { continue };
+            let keys_of = names.map(|(_, name)| (name.clone(), kind));
+            keys.extend(keys_of.filter(|key| !self.is_wanted(key, data)));
+        }
         self.urgent.extend(keys);
     }
 
@@ -395,6 +403,7 @@ impl ZoneState {
     /// A record was made or changed.
     pub fn put(&mut self, key: &SetKey, row: RecordRow, eyes: Eyes<'_>) {
         self.wrote = true;
+        self.kept_up = None;
         self.refused.remove(key);
         let rows = self.rows.entry(key.clone()).or_default();
         match rows.iter_mut().find(|one| one.id == row.id) {
@@ -407,6 +416,7 @@ impl ZoneState {
     /// A record is gone.
     pub fn removed(&mut self, key: &SetKey, id: &str, eyes: Eyes<'_>) {
         self.wrote = true;
+        self.kept_up = None;
         self.refused.remove(key);
         if let Some(rows) = self.rows.get_mut(key) {
             rows.retain(|row| row.id != id);
@@ -431,62 +441,23 @@ impl ZoneState {
     pub fn needs_entry(&self, name: &str, kind: &str, data: &str) -> bool {
         let Some(kind) = type_named(kind) else { return true };
         let key = (name.to_owned(), kind);
-        let awaited = self.wish.awaited.contains(&(name.to_owned(), data.to_owned()));
+        let awaited = self.wish.awaited.contains(&(data.to_owned(), name.to_owned()));
         let rows = self.rows.get(&key).into_iter().flatten();
         awaited || self.is_wanted(&key, data) || rows.into_iter().any(|row| same_data(&row.kind, &row.data) == data)
+    }
+
+    /// The ledger was looked through for what is to be written down of this zone, and neither changed since.
+    pub fn is_kept_up(&self, eyes: Eyes<'_>) -> bool {
+        self.kept_up == Some(eyes.ledger.version())
+    }
+
+    /// There is nothing to be written down of this zone.
+    pub fn kept_up(&mut self, eyes: Eyes<'_>) {
+        self.kept_up = Some(eyes.ledger.version());
     }
 
     /// The entry a record of this data needs.
     pub fn entry(&self, key: &SetKey, data: &str) -> EntryKey {
         EntryKey::record(&self.endpoint, &self.zone, key, data)
-    }
-
-    /// Brings up to date what is published of a set. Before the records were read nothing is found.
-    fn tell(&mut self, key: &SetKey, eyes: Option<Eyes<'_>>) {
-        let wanted = self.wish.sets.get(key);
-        let rows = self.rows.get(key).map(Vec::as_slice).unwrap_or_default();
-        let before = self.sights.get(key);
-        let (found, twice) = match eyes {
-            Some(eyes) => there(wanted, rows, |row| self.is_ours(key, row, eyes)),
-            None => (before.map(|sight| sight.found.clone()).unwrap_or_default(), self.duplicates.contains(key)),
-        };
-        let empty = wanted.is_none() && found.is_empty();
-        let (purpose, data) =
-            wanted.map_or((Purpose::Leftover, BTreeSet::new()), |set| (set.purpose.clone(), set.data.clone()));
-        let sight = RecordSight { wanted: data, found, purpose };
-        if twice {
-            self.duplicates.insert(key.clone());
-        } else {
-            self.duplicates.remove(key);
-        }
-        if empty {
-            self.sights.remove(key);
-        } else if before != Some(&sight) {
-            self.sights.insert(key.clone(), sight);
-        }
-    }
-
-    /// What is wanted and what is there.
-    pub fn sights(&self) -> &OrdMap<SetKey, RecordSight> {
-        &self.sights
-    }
-
-    /// Names of ours with the same data more than once.
-    pub fn duplicates(&self) -> BTreeSet<String> {
-        self.duplicates.iter().map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Records that are not ours, at the last reading.
-    pub fn foreign(&self) -> usize {
-        self.foreign
-    }
-
-    /// Why not all is as wanted.
-    pub fn trouble(&self) -> Option<String> {
-        let refused = || {
-            let ((name, kind), refusal) = self.refused.iter().next()?;
-            Some(format!("{name} {}: {}", kind.word(), refusal.why))
-        };
-        self.fault.clone().or_else(refused)
     }
 }

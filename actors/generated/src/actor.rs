@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use imbl::ordmap::DiffItem;
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::ipam::{NetworksReader, NetworksView};
 use mkube_messages::objects::{
@@ -54,7 +55,7 @@ pub struct GeneratedActor {
     wanted_from: Option<Arc<NetworksView>>,
     /// ConfigMaps of names that mkube writes, and the view they were read from.
     found: BTreeMap<ObjectKey, Found>,
-    found_from: Option<Arc<KindView>>,
+    found_from: Arc<KindView>,
     /// A write is under way.
     busy: bool,
     /// Objects that are not written before then.
@@ -71,7 +72,7 @@ impl GeneratedActor {
             wanted: BTreeMap::new(),
             wanted_from: None,
             found: BTreeMap::new(),
-            found_from: None,
+            found_from: Arc::default(),
             busy: false,
             not_before: BTreeMap::new(),
             timer: Alarm::default(),
@@ -114,22 +115,19 @@ impl GeneratedActor {
         self.arm(wake, ctx);
     }
 
+    /// Reads the ConfigMaps that changed.
     fn read_found(&mut self, now: Arc<KindView>) {
-        if self.found_from.as_ref().is_some_and(|before| Arc::ptr_eq(before, &now)) {
-            return;
-        }
-        let mut found = BTreeMap::new();
-        for (key, object) in &now.objects {
-            if mkube_model::generated::generated_key(&key.namespace, &key.name).is_none() {
-                continue;
-            }
-            let known = self.found.remove(key).filter(|one| one.revision == object.revision);
-            if let Some(one) = known.or_else(|| Found::of(object)) {
-                found.insert(key.clone(), one);
+        let before = std::mem::replace(&mut self.found_from, now.clone());
+        for change in before.objects.diff(&now.objects) {
+            let (key, found) = match change {
+                DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => (key, Found::of(object)),
+                DiffItem::Remove(key, _) => (key, None),
+            };
+            match found {
+                Some(found) => drop(self.found.insert(key.clone(), found)),
+                None => drop(self.found.remove(key)),
             }
         }
-        self.found = found;
-        self.found_from = Some(now);
     }
 
     fn carry_out(&mut self, action: Action, ctx: &mut Context<Self>) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::ipam::{
     AddressLease, IpamFault, LeaseAddress, LeasesPublisher, LeasesView, NetworksPublisher, ReleaseAddress,
@@ -80,7 +81,7 @@ pub struct IpamActor {
     pub(crate) parts: IpamParts,
     pub(crate) table: LeaseTable,
     /// The interfaces the table knows.
-    seen: Option<OrdMap<String, Arc<VethRow>>>,
+    seen: OrdMap<String, Arc<VethRow>>,
     /// The interfaces that were last looked at.
     followed: OrdMap<String, Arc<VethRow>>,
     /// Addresses in the pods' status were claimed.
@@ -134,7 +135,7 @@ impl IpamActor {
         Self {
             parts,
             table,
-            seen: None,
+            seen: OrdMap::new(),
             followed: OrdMap::new(),
             claimed: false,
             known,
@@ -169,9 +170,15 @@ impl IpamActor {
             let why = device.fault.clone().unwrap_or_else(|| "the device is being read".into());
             return Err(IpamFault::NotReady(why));
         }
-        if self.seen.as_ref().is_none_or(|seen| !seen.ptr_eq(&device.veths)) {
-            self.table.see_device(device.veths.values().map(|row| (row.name.as_str(), row.addresses.as_slice())));
-            self.seen = Some(device.veths.clone());
+        let before = std::mem::replace(&mut self.seen, device.veths.clone());
+        if !before.ptr_eq(&device.veths) {
+            let change = |change| match change {
+                DiffItem::Add(name, row) | DiffItem::Update { new: (name, row), .. } => {
+                    (name.as_str(), row.addresses.as_slice())
+                }
+                DiffItem::Remove(name, _) => (name.as_str(), [].as_slice()),
+            };
+            self.table.see_device(before.diff(&device.veths).map(change));
         }
         if !self.claimed {
             let view = self.parts.objects.view();
@@ -204,7 +211,7 @@ impl IpamActor {
     /// Tells the leases, if that is news. Only after both sides were read: what is missing before is not missing.
     fn publish(&self) {
         let told = self.table.told();
-        let is_news = |view: &Arc<LeasesView>| !view.loaded || !view.by_veth.ptr_eq(&told) && view.by_veth != told;
+        let is_news = |view: &Arc<LeasesView>| !view.loaded || view.by_veth.diff(&told).next().is_some();
         if is_news(&self.parts.publisher.borrow()) {
             self.parts.publisher.send_replace(Arc::new(LeasesView { loaded: true, by_veth: told }));
         }

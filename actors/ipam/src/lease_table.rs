@@ -50,7 +50,11 @@ pub struct LeaseTable {
     /// Last known addresses of pods that did not ask yet.
     claims: BTreeMap<Ipv4Addr, ObjectKey>,
     /// Interfaces as last seen on the device, ours or not; nobody keeps people from giving an address twice.
-    device: BTreeMap<Ipv4Addr, Vec<String>>,
+    device: BTreeMap<Ipv4Addr, BTreeSet<String>>,
+    /// The same, the other way.
+    on_veth: BTreeMap<String, Vec<Ipv4Addr>>,
+    /// Interfaces of the device that may have no lease of what they hold.
+    unleased: BTreeSet<String>,
     /// Addresses somebody was heard under, and behind which bridge.
     heard: BTreeMap<Ipv4Addr, String>,
     /// Addresses that were given out in this life: who is heard under one was perhaps only ours.
@@ -91,20 +95,42 @@ impl LeaseTable {
         })
     }
 
-    /// Replaces what is known of the device's interfaces, and leases what they hold to them.
-    pub fn see_device<'a>(&mut self, veths: impl Iterator<Item = (&'a str, &'a [IpNet])>) {
-        let before = std::mem::take(&mut self.device);
-        for (veth, addresses) in veths {
-            for address in addresses {
-                if let IpAddr::V4(address) = address.addr() {
-                    self.device.entry(address).or_default().push(veth.to_owned());
-                    if !self.by_veth.contains_key(veth) && !self.by_address.contains_key(&address) {
-                        self.insert(veth, address);
+    /// Interfaces of the device came, changed or went (then they have no addresses), in order of their names. What they hold is
+    /// leased to them. Costs as much as there are changes.
+    pub fn see_device<'a>(&mut self, changes: impl Iterator<Item = (&'a str, &'a [IpNet])>) {
+        for (veth, addresses) in changes {
+            for address in self.on_veth.remove(veth).unwrap_or_default() {
+                if let Some(veths) = self.device.get_mut(&address) {
+                    veths.remove(veth);
+                    if veths.is_empty() {
+                        self.device.remove(&address);
                     }
                 }
+                self.look_again(address);
+            }
+            let addresses = addresses.iter().filter_map(|address| match address.addr() {
+                IpAddr::V4(address) => Some(address),
+                IpAddr::V6(_) => None,
+            });
+            let addresses: Vec<Ipv4Addr> = addresses.collect();
+            for address in &addresses {
+                self.device.entry(*address).or_default().insert(veth.to_owned());
+            }
+            if !addresses.is_empty() {
+                self.on_veth.insert(veth.to_owned(), addresses);
+                self.unleased.insert(veth.to_owned());
             }
         }
-        before.keys().for_each(|address| self.look_again(*address));
+        for veth in std::mem::take(&mut self.unleased) {
+            let Some(addresses) = self.on_veth.get(&veth).filter(|_| !self.by_veth.contains_key(&veth)) else {
+                continue;
+            };
+            match addresses.iter().find(|address| !self.by_address.contains_key(*address)) {
+                Some(address) => self.insert(&veth, *address),
+                // It gets one when whoever has it gives it back.
+                None => drop(self.unleased.insert(veth)),
+            }
+        }
     }
 
     /// Replaces what is known of who is heard, and behind which bridge.
@@ -153,6 +179,8 @@ impl LeaseTable {
         self.told.remove(veth);
         if let Some(address) = self.by_veth.remove(veth) {
             self.by_address.remove(&address);
+            self.unleased.insert(veth.to_owned());
+            self.unleased.extend(self.device.get(&address).into_iter().flatten().cloned());
             self.look_again(address);
             self.remember(veth, address);
         }

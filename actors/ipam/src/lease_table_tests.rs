@@ -250,10 +250,22 @@ fn happening() -> impl Strategy<Value = Happening> {
     ]
 }
 
+type Rows = BTreeMap<String, Vec<IpNet>>;
+
+/// Rows that came, changed or went.
+fn changes<'a>(before: &'a Rows, now: &'a Rows) -> impl Iterator<Item = (&'a str, &'a [IpNet])> {
+    let there = now.iter().filter(|(veth, addresses)| before.get(*veth) != Some(addresses));
+    there.map(|(veth, addresses)| (veth.as_str(), addresses.as_slice())).chain(gone(before, now))
+}
+
+fn gone<'a>(before: &'a Rows, now: &'a Rows) -> impl Iterator<Item = (&'a str, &'a [IpNet])> {
+    before.keys().filter(|veth| !now.contains_key(*veth)).map(|veth| (veth.as_str(), [].as_slice()))
+}
+
 proptest! {
     #[test]
     fn whatever_happens_no_two_interfaces_share_an_address(steps in prop::collection::vec(happening(), 0..80)) {
-        let mut table = table();
+        let (mut table, mut all_again) = (table(), table());
         let pods: Vec<ObjectKey> = (0..12).map(|who| ObjectKey::new("default", format!("p{who}"))).collect();
         let mut model: BTreeMap<String, IpAddr> = BTreeMap::new();
         let mut device: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
@@ -269,7 +281,9 @@ proptest! {
                         wanted: wanted.map(at),
                         previous: previous.map(at),
                     };
-                    if let Ok(lease) = table.lease(wish) {
+                    let leased = table.lease(wish);
+                    prop_assert_eq!(&leased, &all_again.lease(wish));
+                    if let Ok(lease) = leased {
                         let address = lease.address.addr();
                         let elsewhere = device.iter().any(|(other, addresses)| {
                             *other != veth && addresses.iter().any(|one| one.addr() == address)
@@ -281,24 +295,34 @@ proptest! {
                 }
                 Happening::Release(who) => {
                     table.release(&format!("v{who}"));
+                    all_again.release(&format!("v{who}"));
                     model.remove(&format!("v{who}"));
                 }
-                Happening::Claim { who, host } => table.claim(&pods[usize::from(who)], at(host)),
+                Happening::Claim { who, host } => {
+                    table.claim(&pods[usize::from(who)], at(host));
+                    all_again.claim(&pods[usize::from(who)], at(host));
+                }
                 Happening::Device(rows) => {
                     let net = |host: u8| IpNet::new(IpAddr::V4(at(host)), 24).expect("a prefix");
-                    device = rows.iter().map(|(who, host)| (format!("v{who}"), vec![net(*host)])).collect();
-                    table.see_device(device.iter().map(|(veth, addresses)| (veth.as_str(), addresses.as_slice())));
+                    let now = rows.iter().map(|(who, host)| (format!("v{who}"), vec![net(*host)])).collect();
+                    let before = std::mem::replace(&mut device, now);
+                    table.see_device(changes(&before, &device));
+                    all_again.see_device(changes(&BTreeMap::new(), &device).chain(gone(&before, &device)));
                 }
                 Happening::Heard(hosts) => {
-                    table.hear(hosts.iter().map(|host| (at(*host), "bridge-gt".to_owned())));
+                    for one in [&mut table, &mut all_again] {
+                        one.hear(hosts.iter().map(|host| (at(*host), "bridge-gt".to_owned())));
+                    }
                 }
                 Happening::Crash => {
-                    table = self::table();
-                    table.see_device(device.iter().map(|(veth, addresses)| (veth.as_str(), addresses.as_slice())));
+                    (table, all_again) = (self::table(), self::table());
+                    table.see_device(changes(&BTreeMap::new(), &device));
+                    all_again.see_device(changes(&BTreeMap::new(), &device));
                     model.clear();
                 }
                 Happening::Forget(below) => {
                     let exists = |pod: &ObjectKey| pods[..usize::from(below)].contains(pod);
+                    all_again.forget_pods(exists, |veth| device.contains_key(veth));
                     for veth in table.forget_pods(exists, |veth| device.contains_key(veth)) {
                         model.remove(&veth);
                     }
@@ -308,6 +332,7 @@ proptest! {
             addresses.sort();
             addresses.dedup();
             prop_assert_eq!(addresses.len(), model.len());
+            prop_assert_eq!(table.told(), all_again.told(), "what changed says as much as everything");
         }
     }
 }

@@ -43,6 +43,9 @@ impl Router for GuardedRouter {
     async fn containers(&self) -> Result<Vec<ContainerRow>, RouterFault> {
         self.device.containers().await
     }
+    async fn container(&self, id: &RowId) -> Result<Option<ContainerRow>, RouterFault> {
+        self.device.container(id).await
+    }
     async fn veths(&self) -> Result<Vec<VethRow>, RouterFault> {
         self.device.veths().await
     }

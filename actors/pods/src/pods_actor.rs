@@ -219,15 +219,12 @@ impl PodsActor {
 
     /// A new spec may cure what killed the pod's actor: if it is held, it gets another chance.
     fn release(&self, key: &ObjectKey, tree: &Tree, ctx: &mut Context<Self>) {
-        let (_, held) = pods_in(tree, &self.parts.supervisor);
-        if !held.iter().any(|one| one.pod == *key) {
-            return;
-        }
         let (tree, path, pod) = (tree.clone(), self.path_of(key), key.clone());
         ctx.spawn(async move { tree.release(&path).await }.into_actor(self).map(
             move |released, _, _| match released {
                 Ok(()) => tracing::info!(%pod, "the pod changed: its held actor is started again"),
-                Err(fault) => tracing::debug!(%pod, %fault, "the pod's actor was not released"),
+                // The tree knows best: as a rule it is not held, and looks by itself.
+                Err(fault) => tracing::trace!(%pod, %fault, "the pod's actor was not released"),
             },
         ));
     }
@@ -282,8 +279,8 @@ impl PodsActor {
             self.owners.remove(row);
         }
         let prefix = format!("{key}/");
-        self.row_names.release(|owner| owner.starts_with(&prefix));
-        self.veth_names.release(|owner| owner.starts_with(&prefix));
+        self.row_names.release(&prefix);
+        self.veth_names.release(&prefix);
         self.stop_actor(key, tree);
     }
 

@@ -5,7 +5,7 @@
 //!          StartContainer, StopContainer, RemoveContainer, MarkContainer, SetStartOnBoot, DescribeContainerLog, DescribeFile,
 //!          DescribeRoom, FetchFile, RenameFile, RemoveFile, PlaceFile.  Tells  nobody.
 //! Ticks    every 10 s: containers and veths, and in turn bridge ports or figures; once a minute mount and environment lists
-//!          too; every 50 ms to 1 s while a row moves. Figures also after the device was away or a process ended by itself:
+//!          too; every 50 ms to 1 s while a row moves, of many containers those alone that move, and once a second all. Figures also after the device was away or a process ended by itself:
 //!          they tell whether it was booted.
 //! Rebuilds from the device, before it publishes a complete picture.
 //!
@@ -18,6 +18,7 @@ mod file_orders;
 mod hands;
 mod network_orders;
 mod picture;
+mod reading;
 mod router_actor;
 mod turns;
 

@@ -3,7 +3,7 @@
 //! A list that was asked for before a command finished may not show what the command did. So each reading carries the age it
 //! was started at, each command notes the rows it touched and when, and a touched row outlives an older reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -26,6 +26,8 @@ pub type Age = u64;
 pub enum Learned {
     /// All containers.
     Containers(Vec<ContainerRow>),
+    /// These containers, by name; none: that one is gone.
+    Rows(Vec<(String, Option<ContainerRow>)>),
     /// All veths.
     Veths(Vec<VethRow>),
     /// All bridge ports.
@@ -109,15 +111,14 @@ impl Picture {
 
     /// Whether any row is on its way from one state to another.
     pub fn moving(&self) -> bool {
-        self.snapshot.containers.values().any(|row| {
-            matches!(
-                row.state,
-                ContainerState::Extracting
-                    | ContainerState::Starting
-                    | ContainerState::Stopping
-                    | ContainerState::Deleting
-            )
-        })
+        self.movers().next().is_some()
+    }
+
+    /// Containers on their way from one state to another.
+    pub fn movers(&self) -> impl Iterator<Item = &Arc<ContainerRow>> {
+        use ContainerState::{Deleting, Extracting, Starting, Stopping};
+        let moves = |row: &&Arc<ContainerRow>| matches!(row.state, Extracting | Starting | Stopping | Deleting);
+        self.snapshot.containers.values().filter(moves)
     }
 
     /// The last reading failed.
@@ -129,6 +130,11 @@ impl Picture {
     /// The last reading worked; it was begun at that time.
     pub fn worked(&mut self, begun: Instant) {
         self.snapshot.read_at = Some(begun);
+        self.answered();
+    }
+
+    /// The device answers. Where not everything was read, nobody may take anything for seen since.
+    pub fn answered(&mut self) {
         self.snapshot.reachable = true;
         self.snapshot.fault = None;
     }
@@ -154,6 +160,12 @@ impl Picture {
                     let Self { snapshot, touched, .. } = self;
                     merge(&mut snapshot.containers, fresh, |name| newer(touched, Table::Containers, name, age));
                     self.forget(Table::Containers, age);
+                }
+            }
+            Learned::Rows(rows) => {
+                let listed_later = self.lists.get(&Table::Containers).is_some_and(|listed| *listed > age);
+                for (name, row) in rows.into_iter().filter(|_| !listed_later) {
+                    self.learn_row(age, name, row);
                 }
             }
             Learned::Veths(rows) => {
@@ -218,6 +230,19 @@ impl Picture {
         self.snapshot.complete = self.lists.len() == 3;
     }
 
+    /// One row, as it was asked for at `age`.
+    fn learn_row(&mut self, age: Age, name: String, row: Option<ContainerRow>) {
+        if newer(&self.touched, Table::Containers, &name, age) {
+            return;
+        }
+        match row {
+            Some(row) if self.snapshot.containers.get(&name).is_some_and(|same| **same == row) => {}
+            Some(row) => drop(self.snapshot.containers.insert(name.clone(), Arc::new(row))),
+            None => drop(self.snapshot.containers.remove(&name)),
+        }
+        self.touched.insert((Table::Containers, name), age);
+    }
+
     /// Numbers the picture for publication, at this time of the clock on the wall.
     pub fn number(&mut self, now: Timestamp) -> DeviceSnapshot {
         boots::date(&mut self.snapshot, now);
@@ -240,10 +265,10 @@ impl Picture {
         let veths = reading.iter().find_map(|one| if let Learned::Veths(rows) = one { Some(rows) } else { None });
         let (Some(containers), Some(veths)) = (containers, veths) else { return BTreeMap::new() };
         let was_there = |name: &str| !self.lists.contains_key(&Table::Veths) || self.snapshot.veths.contains_key(name);
-        let is_there = |name: &str| veths.iter().any(|veth| veth.name == name);
+        let there: BTreeSet<&str> = veths.iter().map(|veth| veth.name.as_str()).collect();
         let of_container = |container: &ContainerRow| {
             let names = container.interfaces.iter().filter(|name| !name.starts_with('*'));
-            let missing = names.filter(|name| !is_there(name) && was_there(name));
+            let missing = names.filter(|name| !there.contains(name.as_str()) && was_there(name));
             let told = |name: &String| {
                 format!("the device shows no interface {name}, and a container {} that has it", container.name)
             };
@@ -286,10 +311,13 @@ impl Picture {
 
 /// Whether a list of containers shows one ended that ran by the last look, without a command of ours: the device may have been
 /// rebooted in between.
-pub fn shows_an_end(before: &OrdMap<String, Arc<ContainerRow>>, rows: &[ContainerRow]) -> bool {
-    let ended = rows.iter().filter(|row| row.state == ContainerState::Stopped);
+pub fn shows_an_end<'a>(
+    before: &OrdMap<String, Arc<ContainerRow>>,
+    rows: impl IntoIterator<Item = &'a ContainerRow>,
+) -> bool {
+    let mut ended = rows.into_iter().filter(|row| row.state == ContainerState::Stopped);
     let ran = |row: &ContainerRow| before.get(&row.name).is_some_and(|before| before.state == ContainerState::Running);
-    ended.into_iter().any(ran)
+    ended.any(ran)
 }
 
 fn newer(touched: &BTreeMap<(Table, String), Age>, table: Table, name: &str, age: Age) -> bool {

@@ -14,13 +14,14 @@ use mkube_messages::router::{
     StopContainer,
 };
 use mkube_messages::watch;
-use mkube_model::neighbours::router::{EnvRow, LogRow, MountRow, Router, RouterFault};
+use mkube_model::neighbours::router::{ContainerRow, EnvRow, LogRow, MountRow, Router, RouterFault};
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::ChildSpecBuilder;
 use tokio::time::Instant;
 
 use crate::hands::{self, Done, Move};
-use crate::picture::{Age, Doubt, Learned, Picture, shows_an_end};
+use crate::picture::{Age, Doubt, Learned, Picture};
+use crate::reading::Reading;
 use crate::turns::Turns;
 
 /// Pause between readings while a row moves: the first one.
@@ -32,6 +33,11 @@ const LONGEST_LOOK: Duration = Duration::from_secs(1);
 const ALERT: Duration = Duration::from_secs(5);
 /// Pause after a reading that failed: the first one; doubles up to a tick.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
+
+/// While something moves, all containers are read at least this often.
+const ALL_AGAIN: Duration = Duration::from_secs(1);
+/// Asking for one container costs about as much as this many rows of a list.
+const MANY: usize = 32;
 
 /// What is strange is believed when so many readings in a row show it.
 const BELIEVED_AT: u32 = 3;
@@ -105,6 +111,10 @@ pub struct RouterActor {
     look_pause: Duration,
     /// Readings stay frequent until then.
     alert_until: Instant,
+    /// Containers a command was accepted about, each for so long.
+    commanded: BTreeMap<String, Instant>,
+    /// When all containers were read last.
+    listed: Option<Instant>,
     /// Pause before the next try while the device is away.
     retry_pause: Duration,
     /// The timer of the next reading, when none is in flight.
@@ -133,6 +143,8 @@ impl RouterActor {
             next_tick: now,
             look_pause: FIRST_LOOK,
             alert_until: now,
+            commanded: BTreeMap::new(),
+            listed: None,
             retry_pause: FIRST_RETRY,
             timer: None,
             reading: false,
@@ -158,15 +170,30 @@ impl RouterActor {
         self.timer = Some((timer, Instant::now() + pause));
     }
 
-    /// A command was accepted: look soon. A look that is due sooner stays, or a stream of commands would put it off for ever.
-    fn look_soon(&mut self, ctx: &mut Context<Self>) {
+    /// A command about a container was accepted: look soon. A look that is due sooner stays, or a stream of commands would put it off
+    /// for ever.
+    fn look_soon(&mut self, name: String, ctx: &mut Context<Self>) {
         let now = Instant::now();
+        self.commanded.insert(name, now + ALERT);
         self.look_pause = FIRST_LOOK;
         self.alert_until = now + ALERT;
         let sooner = self.timer.as_ref().is_some_and(|(_, due)| *due <= now + FIRST_LOOK);
         if !self.reading && !sooner {
             self.schedule(ctx, FIRST_LOOK);
         }
+    }
+
+    /// The containers something is expected of, where asking for each of them costs less than reading all there are.
+    fn worth_asking(&mut self, now: Instant) -> Option<Vec<ContainerRow>> {
+        self.commanded.retain(|_, until| *until > now);
+        let all = &self.picture.snapshot().containers;
+        let fresh = self.listed.is_some_and(|listed| now.duration_since(listed) < ALL_AGAIN);
+        if !fresh || all.len() < MANY {
+            return None;
+        }
+        let commanded = self.commanded.keys().filter_map(|name| all.get(name));
+        let concerned: BTreeMap<_, _> = self.picture.movers().chain(commanded).map(|row| (&row.name, row)).collect();
+        (concerned.len() * MANY <= all.len()).then(|| concerned.into_values().map(|row| (**row).clone()).collect())
     }
 
     fn read(&mut self, ctx: &mut Context<Self>) {
@@ -185,30 +212,10 @@ impl RouterActor {
         let begun = Instant::now();
         let router = self.parts.router.clone();
         let before = self.picture.snapshot().containers.clone();
-        let reading = async move {
-            let mut learned = Vec::new();
-            let result = async {
-                if figures {
-                    learned.push(Learned::Resource(router.resource().await?, begun));
-                }
-                let containers = router.containers().await?;
-                if !figures && shows_an_end(&before, &containers) {
-                    let asked = Instant::now();
-                    learned.push(Learned::Resource(router.resource().await?, asked));
-                }
-                learned.push(Learned::Containers(containers));
-                if full {
-                    learned.push(Learned::Veths(router.veths().await?));
-                }
-                if ports {
-                    learned.push(Learned::Ports(router.bridge_ports().await?));
-                }
-                Ok::<(), RouterFault>(())
-            }
-            .await;
-            let lists = if lists && result.is_ok() { read_lists(&*router).await } else { None };
-            (learned, result, lists)
-        };
+        let rows = if full || back { None } else { self.worth_asking(begun) };
+        let reading = Reading { figures, rows, veths: full, ports, lists, before };
+        let all = reading.is_of_all();
+        let reading = reading.take(router, begun);
         let folded = reading.into_actor(self).map(move |(learned, result, lists), actor, ctx| {
             actor.reading = false;
             let pause = match actor.believe(result, &learned) {
@@ -222,7 +229,12 @@ impl RouterActor {
                     if let Some((mounts, envs)) = lists {
                         actor.picture.lists(begun, mounts, envs);
                     }
-                    actor.picture.worked(begun);
+                    if all {
+                        actor.listed = Some(begun);
+                        actor.picture.worked(begun);
+                    } else {
+                        actor.picture.answered();
+                    }
                     actor.retry_pause = FIRST_RETRY;
                     actor.pause_after_success(full)
                 }
@@ -313,7 +325,7 @@ impl RouterActor {
                     actor.publish();
                 }
                 if moves && done.result.is_ok() {
-                    actor.look_soon(ctx);
+                    actor.look_soon(name, ctx);
                 }
                 drop(turn);
                 done.result
@@ -334,12 +346,6 @@ impl RouterActor {
         };
         self.carry_out(context, |actor| &mut actor.containers, about, step, true)
     }
-}
-
-/// Both lists, or none. Containers are more urgent: that the lists cannot be read is no fault of the reading.
-async fn read_lists(router: &dyn Router) -> Option<(Vec<MountRow>, Vec<EnvRow>)> {
-    let read = async { Ok::<_, RouterFault>((router.all_mounts().await?, router.all_envs().await?)) };
-    read.await.inspect_err(|fault| tracing::debug!(%fault, "mount and environment lists could not be read")).ok()
 }
 
 impl Actor for RouterActor {

@@ -8,8 +8,8 @@ use mkube_fakes::{Cue, FakeClock, FakeRouter, Timings};
 use mkube_messages::door::{CallError, Door, Doorway};
 use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::router::{
-    DeviceReader, EnsureBridge, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, RemoveContainer, RemoveVeth,
-    StartContainer, StopContainer,
+    DeviceReader, DeviceSnapshot, EnsureBridge, EnsureContainer, EnsureEnvs, EnsureMounts, EnsureVeth, RemoveContainer,
+    RemoveVeth, StartContainer, StopContainer,
 };
 use mkube_model::neighbours::router::{ContainerState, NewContainer, NewMount, NewVeth, RouterFault};
 use mkube_router::{RouterActor, RouterParts, answers, device_picture};
@@ -338,6 +338,89 @@ async fn while_a_row_moves_the_looks_come_every_50_ms_to_1_s_one_in_flight() {
     assert!(pauses.iter().filter(|pause| **pause >= 990).count() >= 5, "they grow to a second: {pauses:?}");
     assert!(looks.len() < 30, "{} looks in 15 s", looks.len());
     assert_eq!(bench.device.most_in_flight(), 1);
+}
+
+/// A device with so many containers, read once.
+async fn with_many(pods: usize) -> Bench {
+    tokio::time::pause();
+    let device = a_device();
+    for number in 0..pods {
+        let veth = format!("veth_default_p{number}_0");
+        let address = format!("10.90.{}.{}/16", number / 250 + 1, number % 250 + 2);
+        device.operate(DeviceVerb::Put, "interface/veth", json!({"name": veth, "address": address}));
+        let row = json!({"name": format!("default_p{number}_c"), "file": "/cache/web.tar", "interface": veth,
+            "root-dir": format!("/images/default_p{number}_c")});
+        device.operate(DeviceVerb::Put, "container", row);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let bench = Bench::over(device);
+    bench.read().await;
+    sleep(Duration::from_secs(5)).await;
+    bench.ask(bridge()).await.expect("made");
+    bench.ask(veth(VETH, "10.90.0.2/16")).await.expect("made");
+    bench
+}
+
+/// Readings of single containers so far.
+fn single_rows(bench: &Bench) -> usize {
+    bench.device.calls().iter().filter(|call| call.operation.starts_with("GET /container/*")).count()
+}
+
+#[actix::test]
+async fn of_many_containers_those_are_read_that_move_and_once_a_second_all() {
+    let bench = with_many(100).await;
+    bench.device.set_timings(Timings { extract: Duration::from_secs(8), ..Timings::default() });
+    bench.ask(container(NAME, VETH)).await.expect("made");
+    sleep(Duration::from_millis(1500)).await;
+    bench.device.forget_calls();
+    let mut picture = bench.picture.clone();
+    let first = picture.borrow().read_at;
+    picture.wait_for(|picture| picture.read_at != first).await.expect("alive");
+    let read_at = picture.borrow().read_at;
+    // Somebody else's row changes meanwhile: a look at the one that moves says nothing of it, and does not pretend to.
+    bench.ask(StartContainer { context: within(), name: "default_p7_c".into() }).await.expect("accepted");
+    bench.device.forget_calls();
+    let started = |picture: &DeviceSnapshot| picture.containers["default_p7_c"].state == ContainerState::Running;
+    picture.wait_for(|picture| started(picture)).await.expect("alive");
+    assert_eq!(bench.device.count("GET /container"), 0, "{:?}", bench.device.calls());
+    assert!(single_rows(&bench) > 0, "{:?}", bench.device.calls());
+    assert_eq!(picture.borrow().read_at, read_at, "not everything was seen since");
+    bench.until(Some(ContainerState::Stopped)).await;
+    let took = read_at.expect("read").elapsed();
+    let lists = u128::try_from(bench.device.count("GET /container")).expect("few");
+    assert!(lists <= took.as_millis() / 1000 + 1, "{lists} lists in {took:?}");
+    assert!(lists + 2 >= took.as_millis() / 2000, "{lists} lists in {took:?}");
+}
+
+#[actix::test]
+async fn a_container_that_is_gone_and_was_not_going_is_looked_for_in_a_list_of_all() {
+    let bench = with_many(100).await;
+    bench.ask(container(NAME, VETH)).await.expect("made");
+    bench.until(Some(ContainerState::Stopped)).await;
+    let mut picture = bench.picture.clone();
+    let read_at = picture.borrow().read_at;
+    picture.wait_for(|picture| picture.read_at != read_at).await.expect("alive");
+    let id = picture.borrow().containers[NAME].id.clone();
+    bench.device.operate(DeviceVerb::Delete, &format!("container/{id}"), Value::Null);
+    bench.device.forget_calls();
+    bench.until(None).await;
+    assert!(bench.device.count(&format!("GET /container/{id}")) > 0, "{:?}", bench.device.calls());
+    assert!(bench.device.count("GET /container") > 0, "one row that is missing is not believed");
+}
+
+#[actix::test]
+async fn many_containers_live_as_few_do() {
+    let bench = with_many(100).await;
+    bench.ask(container(NAME, VETH)).await.expect("made");
+    bench.until(Some(ContainerState::Stopped)).await;
+    bench.ask(StartContainer { context: within(), name: NAME.into() }).await.expect("accepted");
+    bench.until(Some(ContainerState::Running)).await;
+    bench.ask(StopContainer { context: within(), name: NAME.into() }).await.expect("accepted");
+    bench.until(Some(ContainerState::Stopped)).await;
+    bench.ask(RemoveContainer { context: within(), name: NAME.into() }).await.expect("accepted");
+    bench.until(None).await;
+    assert!(single_rows(&bench) > 4, "{:?}", bench.device.calls());
+    assert_eq!(bench.picture.borrow().containers.len(), 100);
 }
 
 #[actix::test]

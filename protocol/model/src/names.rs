@@ -1,6 +1,6 @@
 //! Names of things on the device. They decide whether a running fleet is adopted or rebuilt, so they never change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// RouterOS accepts longer names; the rule of 64 bytes is kept for the fleets that run by it.
 const CONTAINER_NAME_BYTES: usize = 64;
@@ -80,6 +80,8 @@ pub fn root_dir_generation(base: &str, container: &str, path: &str) -> Option<u3
 #[derive(Debug, Default, Clone)]
 pub struct NameBook {
     owners: BTreeMap<String, String>,
+    /// The same, the other way.
+    names: BTreeSet<(String, String)>,
 }
 
 impl NameBook {
@@ -90,10 +92,7 @@ impl NameBook {
             return suffixed;
         }
         match self.owners.get(plain) {
-            None => {
-                self.owners.insert(plain.to_owned(), owner.to_owned());
-                plain.to_owned()
-            }
+            None => self.hold(plain.to_owned(), owner),
             Some(holder) if holder == owner => plain.to_owned(),
             Some(_) => self.hold(suffixed, owner),
         }
@@ -101,13 +100,21 @@ impl NameBook {
 
     /// `owner` uses this name, and no other from now on.
     pub fn hold(&mut self, name: String, owner: &str) -> String {
-        self.owners.entry(name.clone()).or_insert_with(|| owner.to_owned());
+        if !self.owners.contains_key(&name) {
+            self.owners.insert(name.clone(), owner.to_owned());
+            self.names.insert((owner.to_owned(), name.clone()));
+        }
         name
     }
 
-    /// Frees every name of owners for which `gone` holds.
-    pub fn release(&mut self, gone: impl Fn(&str) -> bool) {
-        self.owners.retain(|_, owner| !gone(owner));
+    /// Frees every name of owners that begin like this, without looking at the others.
+    pub fn release(&mut self, prefix: &str) {
+        let from = (prefix.to_owned(), String::new());
+        let gone = self.names.range(from..).take_while(|(owner, _)| owner.starts_with(prefix));
+        for held in gone.cloned().collect::<Vec<_>>() {
+            self.owners.remove(&held.1);
+            self.names.remove(&held);
+        }
     }
 }
 
@@ -164,16 +171,15 @@ mod tests {
         assert_ne!(second, plain);
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-2/0", None), second);
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-1/0", None), plain);
-        book.release(|owner| owner.contains("name-1"));
+        book.release("default/a-very-long-pod-name-1/");
         assert_eq!(
             book.claim(plain, "default/a-very-long-pod-name-2/0", None),
             second,
             "a name is kept once it is used"
         );
         assert_eq!(book.claim(plain, "default/a-very-long-pod-name-3/0", None), plain);
-        assert!(
-            NameBook { owners: [("x".repeat(64), "o".into())].into() }.claim(&"x".repeat(64), "p", Some(64)).len()
-                <= 64
-        );
+        let mut book = NameBook::default();
+        book.claim(&"x".repeat(64), "o", Some(64));
+        assert!(book.claim(&"x".repeat(64), "p", Some(64)).len() <= 64);
     }
 }

@@ -111,6 +111,9 @@ fn container_body(new: &NewContainer, shape: &Shape) -> Map<String, Value> {
     fields
 }
 
+/// A row of a container has one of these.
+const CONTAINER_MARKS: [&str; 4] = ["root-dir", "status", "stopped", "running"];
+
 #[async_trait]
 impl Router for RestRouter {
     async fn resource(&self) -> Result<SystemResource, RouterFault> {
@@ -127,8 +130,22 @@ impl Router for RestRouter {
     }
 
     async fn containers(&self) -> Result<Vec<ContainerRow>, RouterFault> {
-        let marks = ["root-dir", "status", "stopped", "running"];
-        self.client.list("/container", &[], &marks, rows::container).await
+        self.client.list("/container", &[], &CONTAINER_MARKS, rows::container).await
+    }
+
+    async fn container(&self, id: &RowId) -> Result<Option<ContainerRow>, RouterFault> {
+        let path = format!("/container/{id}");
+        let row = match self.client.settings(&path).await {
+            Err(RouterFault::NotFound { .. }) => return Ok(None),
+            answer => answer?,
+        };
+        // As in a list: right after boot a device may answer with something else.
+        let is_it = row[".id"] == id.0.as_str() && CONTAINER_MARKS.iter().any(|mark| row.get(mark).is_some());
+        if !is_it {
+            let detail = "the answer is no such container".to_owned();
+            return Err(RouterFault::Gibberish { operation: format!("GET {path}"), detail });
+        }
+        Ok(Some(rows::container(&row)))
     }
 
     async fn veths(&self) -> Result<Vec<VethRow>, RouterFault> {

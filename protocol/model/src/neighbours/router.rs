@@ -404,6 +404,8 @@ pub trait Router: Send + Sync {
     async fn resource(&self) -> Result<SystemResource, RouterFault>;
     /// All containers.
     async fn containers(&self) -> Result<Vec<ContainerRow>, RouterFault>;
+    /// One container; none: the device has no row of that id.
+    async fn container(&self, id: &RowId) -> Result<Option<ContainerRow>, RouterFault>;
     /// All veths.
     async fn veths(&self) -> Result<Vec<VethRow>, RouterFault>;
     /// All bridge ports whose interface is not a hardware port we never touch (server-side filter where possible).
