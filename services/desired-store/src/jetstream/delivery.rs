@@ -14,6 +14,8 @@ const OPERATION: &str = "KV-Operation";
 const MARKER: &str = "Nats-Marker-Reason";
 /// In a sign of life: how many messages were sent before it.
 const LAST_CONSUMER: &str = "Nats-Last-Consumer";
+/// In a sign of life: the place in its stream up to which everything was sent.
+const LAST_STREAM: &str = "Nats-Last-Stream";
 /// In a sign of life: it waits for an answer to this subject before it goes on.
 const STALLED: &str = "Nats-Consumer-Stalled";
 /// Status of signs of life.
@@ -25,6 +27,17 @@ pub(crate) struct Delivered {
     pub(crate) at: StoreKey,
     pub(crate) known: Known,
     pub(crate) value: Bytes,
+}
+
+/// Places in a stream that a consumer passed over: of whatever stands there it said nothing. Mostly nothing does, as a newer change of
+/// the same key came after it. But a server that takes messages away passes over others too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) bucket: String,
+    /// The first place.
+    pub(crate) from: Revision,
+    /// The one behind the last place.
+    pub(crate) to: Revision,
 }
 
 /// What a message means.
@@ -42,6 +55,8 @@ struct Heard {
     messages: u64,
     /// Messages of the first reading that are still to come.
     pending: u64,
+    /// The last place in its stream.
+    revision: Revision,
     when: Instant,
 }
 
@@ -63,7 +78,7 @@ impl Deliveries {
 
     /// A consumer begins, with so many messages to come.
     pub(crate) fn begin(&mut self, bucket: &str, pending: u64) {
-        self.heard.insert(bucket.to_owned(), Heard { messages: 0, pending, when: Instant::now() });
+        self.heard.insert(bucket.to_owned(), Heard { messages: 0, pending, revision: 0, when: Instant::now() });
     }
 
     /// Nothing is outstanding of the first reading.
@@ -83,8 +98,8 @@ impl Deliveries {
         self.heard.iter().find(|(_, heard)| heard.when < since).map(|(bucket, _)| bucket.as_str())
     }
 
-    /// What a message means; why nothing can be made of it, or what is missing before it.
-    pub(crate) fn read(&mut self, message: Message) -> Result<Meaning, String> {
+    /// What a message means, and what was passed over before it; why nothing can be made of it, or what is missing before it.
+    pub(crate) fn read(&mut self, message: Message) -> Result<(Meaning, Option<Gap>), String> {
         if message.status.is_some_and(|status| status.as_u16() == LIFE) {
             return self.life(&message);
         }
@@ -94,23 +109,39 @@ impl Deliveries {
         if place.message != heard.messages + 1 {
             return Err(format!("changes of bucket {} were lost on the way", at.bucket));
         }
-        *heard = Heard { messages: place.message, pending: heard.pending.min(place.pending), when: Instant::now() };
+        let gap = heard.up_to(&at.bucket, place.revision);
+        let pending = heard.pending.min(place.pending);
+        *heard = Heard { messages: place.message, pending, revision: place.revision, when: Instant::now() };
         let live = !message.headers.as_ref().is_some_and(is_deletion);
         let value = if live { message.payload } else { Bytes::new() };
-        Ok(Meaning::Change(Delivered { at, known: Known { revision: place.revision, live }, value }))
+        Ok((Meaning::Change(Delivered { at, known: Known { revision: place.revision, live }, value }), gap))
     }
 
-    fn life(&mut self, message: &Message) -> Result<Meaning, String> {
+    fn life(&mut self, message: &Message) -> Result<(Meaning, Option<Gap>), String> {
         let bucket = message.subject.strip_prefix(&format!("{}.", self.inbox)).unwrap_or_default();
-        let Some(heard) = self.heard.get_mut(bucket) else { return Ok(Meaning::Life(None)) };
+        let Some(heard) = self.heard.get_mut(bucket) else { return Ok((Meaning::Life(None), None)) };
         heard.when = Instant::now();
         let number = |name| message.headers.as_ref()?.get(name)?.as_str().parse::<u64>().ok();
         if number(LAST_CONSUMER).is_some_and(|sent| sent > heard.messages) {
             return Err(format!("changes of bucket {bucket} were lost on the way"));
         }
+        // One that waits for an answer has more to send.
+        let gap = number(LAST_STREAM).and_then(|last| {
+            let gap = heard.up_to(bucket, last + 1);
+            heard.revision = heard.revision.max(last);
+            gap
+        });
         let stalled = message.headers.as_ref().and_then(|headers| headers.get(STALLED));
         let stalled = stalled.map(|subject| Subject::from(subject.as_str()));
-        Ok(Meaning::Life(message.reply.clone().or(stalled)))
+        Ok((Meaning::Life(message.reply.clone().or(stalled)), gap))
+    }
+}
+
+impl Heard {
+    /// What lies between the last place and this one. While everything is read for the first time that says nothing.
+    fn up_to(&self, bucket: &str, to: Revision) -> Option<Gap> {
+        let from = self.revision + 1;
+        (self.pending == 0 && from < to).then(|| Gap { bucket: bucket.to_owned(), from, to })
     }
 }
 
@@ -188,7 +219,7 @@ mod tests {
         let mut deliveries = begun();
         for nth in 1..=3 {
             assert!(!deliveries.is_complete());
-            let Ok(Meaning::Change(delivered)) = deliveries.read(change(nth)) else { panic!("a change") };
+            let Ok((Meaning::Change(delivered), None)) = deliveries.read(change(nth)) else { panic!("a change") };
             assert_eq!((delivered.at.key.as_str(), delivered.known.revision), ("d.a", 40 + nth));
         }
         assert!(deliveries.is_complete());
@@ -204,5 +235,25 @@ mod tests {
         let mut deliveries = begun();
         assert!(deliveries.read(change(1)).is_ok() && deliveries.read(life("1")).is_ok());
         assert!(deliveries.read(life("2")).is_err());
+    }
+
+    #[tokio::test]
+    async fn places_that_are_passed_over_are_told_once_the_first_reading_is_over() {
+        let mut deliveries = Deliveries::new("_INBOX.a".to_owned());
+        deliveries.begin("PODS", 2);
+        let mut change = |nth: u64, revision: u64, pending: u64| {
+            let reply = format!("$JS.ACK.KV_PODS.c.1.{revision}.{nth}.1.{pending}");
+            deliveries.read(message("$KV.PODS.d.a", &reply, None, HeaderMap::new())).expect("fine").1
+        };
+        let gap = |from, to| Some(Gap { bucket: "PODS".to_owned(), from, to });
+        assert_eq!([change(1, 5, 1), change(2, 9, 0), change(3, 10, 0)], [None, None, None]);
+        assert_eq!([change(4, 14, 0), change(5, 15, 0)], [gap(11, 14), None]);
+        let mut life = |last: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LAST_CONSUMER, "5");
+            headers.insert(LAST_STREAM, last);
+            deliveries.read(message("_INBOX.a.PODS", "", Some(LIFE), headers)).expect("fine").1
+        };
+        assert_eq!([life("15"), life("20"), life("20"), life("21")], [None, gap(16, 21), None, gap(21, 22)]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
 use async_nats::jetstream::context::{GetStreamErrorKind, RequestError, RequestErrorKind};
-use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Message, Subscriber};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::JetStreamOptions;
 use super::compare::{Found, Stream};
-use super::delivery::{Delivered, Deliveries, Meaning};
+use super::delivery::{Delivered, Deliveries, Gap, Meaning};
 
 /// How long reading everything may take, as long as something comes in.
 const READING: Duration = Duration::from_secs(30);
@@ -69,17 +69,21 @@ impl Session {
 pub(crate) struct Incoming {
     subscribers: SelectAll<Subscriber>,
     pub(crate) deliveries: Deliveries,
+    /// What came in and was not handed on yet.
+    held: Option<(Meaning, Option<Gap>)>,
 }
 
 impl Incoming {
-    /// The next change; answers what wants an answer.
+    /// The next change; answers what wants an answer. Whoever gives up waiting for it gets it the next time.
     pub(crate) async fn next(&mut self, session: &Session) -> Result<Option<Delivered>, String> {
-        let message = self.subscribers.next().await.ok_or("the connection to NATS was lost")?;
-        self.read(session, message).await
-    }
-
-    async fn read(&mut self, session: &Session, message: Message) -> Result<Option<Delivered>, String> {
-        match self.deliveries.read(message)? {
+        if self.held.is_none() {
+            let message = self.subscribers.next().await.ok_or("the connection to NATS was lost")?;
+            self.held = Some(self.deliveries.read(message)?);
+        }
+        if let Some((_, Some(gap))) = &self.held {
+            is_empty(session, gap).await?;
+        }
+        match self.held.take().map_or(Meaning::Life(None), |(meaning, _)| meaning) {
             Meaning::Change(delivered) => Ok(Some(delivered)),
             Meaning::Life(None) => Ok(None),
             Meaning::Life(Some(answer)) => {
@@ -87,6 +91,22 @@ impl Incoming {
                 answered.map(|()| None).map_err(|error| error.to_string())
             }
         }
+    }
+}
+
+/// Makes sure that a consumer passed over nothing. nats-server 2.9 lets one that is behind go on at the end of the stream as soon as
+/// somebody takes away the last message of a key, such as what marks its deletion.
+async fn is_empty(session: &Session, gap: &Gap) -> Result<(), String> {
+    let context = jetstream::new(session.connection.client.clone());
+    let unknown = |error: &dyn std::fmt::Display| {
+        format!("JetStream does not say what it passed over in bucket {}: {error}", gap.bucket)
+    };
+    let stream = context.get_stream_no_info(format!("KV_{}", gap.bucket)).await.map_err(|error| unknown(&error))?;
+    match stream.get_first_raw_message_by_subject(format!("$KV.{}.>", gap.bucket), gap.from).await {
+        Ok(next) if next.sequence < gap.to => Err(format!("changes of bucket {} were passed over", gap.bucket)),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
+        Err(error) => Err(unknown(&error)),
     }
 }
 
@@ -215,7 +235,7 @@ pub(crate) async fn read_all(
     for (bucket, pending) in try_join_all(consumers).await? {
         deliveries.begin(bucket, pending);
     }
-    let mut incoming = Incoming { subscribers, deliveries };
+    let mut incoming = Incoming { subscribers, deliveries, held: None };
     let mut found: BTreeMap<String, Found> = buckets.iter().map(|bucket| (bucket.clone(), Found::new())).collect();
     while !incoming.deliveries.is_complete() {
         let next = tokio::time::timeout(READING, incoming.next(session)).await;

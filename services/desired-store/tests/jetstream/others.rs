@@ -1,5 +1,6 @@
 //! What others do.
 
+use futures_util::TryStreamExt;
 use mkube_model::neighbours::desired_store::{DesiredStore, Expected};
 use mkube_nats_server_fixture::NatsServer;
 
@@ -150,4 +151,53 @@ async fn what_marks_old_deletions_goes_and_nothing_else() {
     let bench = bench.reopened().await;
     bench.complete().await;
     assert_eq!(bench.values().await, pairs(&[("again", "2"), ("kept", "1"), ("old", "2")]));
+}
+
+/// Runs in a thread of its own, so that it hears nothing while somebody else works: how many it knows in the end.
+fn is_deaf_between(url: String, deaf: &std::sync::Barrier) -> usize {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let bench = runtime.block_on(async {
+        let bench = Bench::new(&url).await;
+        bench.complete().await;
+        bench
+    });
+    deaf.wait();
+    deaf.wait();
+    let heard = bench.loaded("everything is heard", |contents| contents.values.len() == BURST);
+    runtime.block_on(heard).values.len()
+}
+
+/// So many values of this size are more than is on its way to one who does not listen.
+const BURST: usize = 200;
+const SIZE: usize = 50_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_behind_misses_nothing_when_somebody_else_cleans_up() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    bench.made(put("gone", "1", Expected::Absent)).await;
+    bench.made(delete("gone", Expected::Any)).await;
+    bench.store.compact().await.expect("there");
+    let deaf = std::sync::Arc::new(std::sync::Barrier::new(2));
+    let (url, until_then) = (server.url(), deaf.clone());
+    let other = std::thread::spawn(move || is_deaf_between(url, &until_then));
+    let meet = || {
+        let deaf = deaf.clone();
+        tokio::task::spawn_blocking(move || drop(deaf.wait()))
+    };
+    meet().await.expect("it is there");
+    let kv = foreign(&server.url(), "PODS").await;
+    for number in 0..BURST {
+        kv.put(format!("k{number}"), vec![b'x'; SIZE].into()).await.expect("there");
+    }
+    bench.store.compact().await.expect("there");
+    assert!(kv.entry("gone").await.expect("there").is_none(), "it is cleaned up");
+    let sent = kv.stream.consumers().map_ok(|consumer| consumer.delivered.consumer_sequence);
+    let sent: Vec<u64> = sent.try_collect().await.expect("described");
+    assert!(sent.iter().any(|sent| *sent < BURST as u64), "somebody is behind: {sent:?}");
+    meet().await.expect("it is there");
+    let heard = tokio::task::spawn_blocking(move || other.join().expect("it heard everything"));
+    assert_eq!(heard.await.expect("it ended"), BURST);
+    bench.loaded("everything is heard", |contents| contents.values.len() == BURST).await;
 }
