@@ -25,7 +25,7 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
         (sub("exec"), "GET, POST"),
         (sub("eviction"), "POST"),
         ("/apis/apps/v1/namespaces/default/replicasets".into(), "GET, HEAD"),
-        ("/apis/apps/v1/namespaces/default/replicasets/x/scale".into(), "GET, HEAD"),
+        ("/apis/apps/v1/namespaces/default/deployments/x/scale".into(), "GET, HEAD, PATCH, PUT"),
         ("/apis/authentication.k8s.io/v1/selfsubjectreviews".into(), "POST"),
         ("/api/v1/consistency".into(), "GET, HEAD"),
         ("/api/v1/consistency/repair".into(), "POST"),
