@@ -12,6 +12,7 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
     let world = quiet().await?;
     let api = world.api();
     api.post(PODS, &pod("there")).await?.expect(201);
+    world.until_pod("there", "Running").await?;
     let one = format!("{PODS}/there");
     let sub = |name: &str| format!("{one}/{name}");
     let rows: &[(String, &str)] = &[
