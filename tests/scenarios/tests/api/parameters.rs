@@ -12,6 +12,7 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
     let world = quiet().await?;
     let api = world.api();
     api.post(PODS, &pod("there")).await?.expect(201);
+    world.until_pod("there", "Running").await?;
     let one = format!("{PODS}/there");
     let sub = |name: &str| format!("{one}/{name}");
     let rows: &[(String, &str)] = &[
@@ -25,7 +26,7 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
         (sub("exec"), "GET, POST"),
         (sub("eviction"), "POST"),
         ("/apis/apps/v1/namespaces/default/replicasets".into(), "GET, HEAD"),
-        ("/apis/apps/v1/namespaces/default/replicasets/x/scale".into(), "GET, HEAD"),
+        ("/apis/apps/v1/namespaces/default/deployments/x/scale".into(), "GET, HEAD, PATCH, PUT"),
         ("/apis/authentication.k8s.io/v1/selfsubjectreviews".into(), "POST"),
         ("/api/v1/consistency".into(), "GET, HEAD"),
         ("/api/v1/consistency/repair".into(), "POST"),
