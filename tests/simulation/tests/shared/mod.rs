@@ -76,8 +76,8 @@ fn a_write_while_the_store_is_away_is_refused_or_kept_as_it_was_set_up() {
 #[test]
 fn a_store_that_is_older_than_it_was_takes_no_write_and_costs_nobody_anything() {
     let older = Step::StoreOlder(Duration::from_secs(60));
-    let steps =
-        [Step::Create("alpha", a_pod()), seconds(20), older, Step::Annotate("alpha"), Step::Restart, seconds(90)];
+    let (create, annotate) = (Step::Create("alpha", a_pod()), Step::Annotate("alpha"));
+    let steps = [create, seconds(20), older, annotate, seconds(2), Step::Restart, seconds(90)];
     for keeps in [false, true] {
         let trace = held(keeps, &steps);
         assert!(trace.contains("answer 2: 503"), "{trace}");
