@@ -172,13 +172,7 @@ impl IpamActor {
         }
         let before = std::mem::replace(&mut self.seen, device.veths.clone());
         if !before.ptr_eq(&device.veths) {
-            let change = |change| match change {
-                DiffItem::Add(name, row) | DiffItem::Update { new: (name, row), .. } => {
-                    (name.as_str(), row.addresses.as_slice())
-                }
-                DiffItem::Remove(name, _) => (name.as_str(), [].as_slice()),
-            };
-            self.table.see_device(before.diff(&device.veths).map(change));
+            self.table.see_device(before.diff(&device.veths).map(seen));
         }
         if !self.claimed {
             let view = self.parts.objects.view();
@@ -356,6 +350,14 @@ impl IpamActor {
             actor.care_again(ctx);
             actor.sweep_later(ctx);
         });
+    }
+}
+
+/// An interface that came, changed or went, and what it has now.
+fn seen<'a>(change: DiffItem<'a, 'a, String, Arc<VethRow>>) -> (&'a str, &'a [IpNet]) {
+    match change {
+        DiffItem::Add(name, row) | DiffItem::Update { new: (name, row), .. } => (name, &row.addresses),
+        DiffItem::Remove(name, _) => (name, &[]),
     }
 }
 
