@@ -2,7 +2,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::body::{self, BodySize, MessageBody};
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::web::Bytes;
 
 /// Bytes of an answer that is indented. What is longer nobody reads.
@@ -14,11 +14,12 @@ pub fn is_asked_for(query: &str) -> bool {
     word.is_some_and(|word| matches!(word, "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
-/// The same answer, indented if it is JSON and has an end.
+/// The same answer, indented if it is JSON that has an end and is not compressed.
 pub async fn answer(response: HttpResponse) -> HttpResponse {
     let json =
         response.headers().get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"application/json"));
-    if !json || !matches!(response.body().size(), BodySize::Sized(bytes) if bytes <= LONGEST) {
+    let packed = response.headers().contains_key(CONTENT_ENCODING);
+    if !json || packed || !matches!(response.body().size(), BodySize::Sized(bytes) if bytes <= LONGEST) {
         return response;
     }
     let (head, text) = response.into_parts();

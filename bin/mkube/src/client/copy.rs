@@ -121,8 +121,13 @@ async fn send(api: &Api, place: &Container<'_>, from: &Path, to: &str) -> Result
     let socket = exec::begin(api, place, &command, true, false).await?;
     let ended = exec::serve(socket, Some(input), false, &mut |_| Ok(())).await?;
     let packed = packing.join().map_err(|_| Failure::text(FAILED, "packing stopped in the middle"))?;
-    failed(to, ended)?;
-    packed.map_err(|error| Failure::new(FAILED, error).at(&from.display().to_string()))
+    match packed {
+        // What could not be read here is why the rest did not come.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(FAILED, error).at(&from.display().to_string()))
+        }
+        _ => failed(to, ended),
+    }
 }
 
 fn packed(from: &Path, name: &str, out: Pieces) -> io::Result<()> {

@@ -46,14 +46,16 @@ async fn one(api: &Api, path: &str, name: &str) -> Result<(), Failure> {
     }
     let shown = mkube_manifests::to_yaml(&object);
     let mut paper = Paper::new(&shown)?;
-    let mut before = paper.read()?;
+    let mut refused_before = None;
     loop {
         paper.open()?;
         let after = paper.read()?;
+        if after.is_empty() {
+            return print(format_args!("{name} not edited: nothing is left of it\n"));
+        }
         // Whoever leaves what was refused as it is has given up.
-        let untouched = after == before;
+        let untouched = refused_before.as_ref() == Some(&after);
         let edited = match mkube_manifests::parse_one(&after) {
-            Ok(Value::Null) => return print(format_args!("{name} not edited: nothing is left of it\n")),
             Ok(edited) => changed(&object, &edited),
             Err(fault) => Err(fault.to_string()),
         };
@@ -69,7 +71,8 @@ async fn one(api: &Api, path: &str, name: &str) -> Result<(), Failure> {
             },
             Err(why) => why,
         };
-        before = paper.refused(&refused, &after)?;
+        paper.refused(&refused, &after)?;
+        refused_before = Some(after);
     }
 }
 
@@ -125,9 +128,11 @@ impl Paper {
         Ok(paper)
     }
 
+    /// What stands there, without the words above it.
     fn read(&self) -> Result<String, Failure> {
         let failed = |error| Failure::new(FAILED, error).at(&self.path.display().to_string());
-        std::fs::read_to_string(&self.path).map_err(failed)
+        let text = std::fs::read_to_string(&self.path).map_err(failed)?;
+        Ok(text.lines().skip_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect())
     }
 
     /// Opens it in the editor, and waits until that is left.
@@ -146,13 +151,10 @@ impl Paper {
         Err(failure.hint("EDITOR names another one"))
     }
 
-    /// Writes down why a text was refused, above it; what stands there then.
-    fn refused(&self, why: &str, text: &str) -> Result<String, Failure> {
-        let text = text.lines().skip_while(|line| line.starts_with('#')).map(|line| format!("{line}\n"));
+    /// Writes down why a text was refused, above it.
+    fn refused(&self, why: &str, text: &str) -> Result<(), Failure> {
         let why: String = why.lines().map(|line| format!("# error: {line}\n")).collect();
-        let whole = format!("{HEAD}{why}{}", text.collect::<String>());
-        std::fs::write(&self.path, &whole).map_err(|error| Failure::new(FAILED, error))?;
-        Ok(whole)
+        std::fs::write(&self.path, format!("{HEAD}{why}{text}")).map_err(|error| Failure::new(FAILED, error))
     }
 
     fn keep(&mut self) -> &Path {
