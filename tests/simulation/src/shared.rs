@@ -6,6 +6,7 @@ use std::time::Duration;
 use mkube_fakes::{LoadCue, Meanwhile};
 use mkube_model::kinds::KindTable;
 use mkube_model::metadata;
+use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::CrashHow;
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ pub enum Other {
     Annotate(&'static str),
     /// Changes what a pod runs with.
     SetEnv(&'static str),
-    /// Takes a pod away, without a word.
+    /// Deletes a pod, as a controller elsewhere does when a user asks it: whoever runs the pod finishes.
     Delete(&'static str),
     /// Writes a ConfigMap.
     WriteMap(&'static str),
@@ -37,7 +38,7 @@ impl fmt::Display for Other {
         match self {
             Self::Annotate(pod) => write!(out, "annotates pod {pod}"),
             Self::SetEnv(pod) => write!(out, "changes the environment of pod {pod}"),
-            Self::Delete(pod) => write!(out, "takes pod {pod} away"),
+            Self::Delete(pod) => write!(out, "deletes pod {pod}"),
             Self::WriteMap(map) => write!(out, "writes ConfigMap {map}"),
             Self::DeleteMap(map) => write!(out, "takes ConfigMap {map} away"),
         }
@@ -115,7 +116,13 @@ impl World {
         }
         let edit = self.ledger().next_number();
         let (value, found) = match (other, stored) {
-            (Other::Delete(_) | Other::DeleteMap(_), Some(_)) => (None, Found::Absent),
+            (Other::DeleteMap(_), Some(_)) => (None, Found::Absent),
+            (Other::Delete(_), Some(mut value)) => {
+                let now = self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+                value["metadata"]["deletionTimestamp"] = json!(now);
+                value["metadata"]["deletionGracePeriodSeconds"] = json!(1);
+                (Some(value), Found::Going)
+            }
             (Other::WriteMap(_), None) => (
                 Some(
                     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default",
