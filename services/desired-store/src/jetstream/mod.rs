@@ -30,15 +30,21 @@ mod snapshot;
 mod state;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use mkube_model::neighbours::desired_store::{
     DesiredStore, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreNews,
 };
 use mkube_model::settings::NatsSettings;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -219,12 +225,31 @@ impl Drop for JetStreamStore {
     }
 }
 
-/// Work that goes on when its caller leaves: it holds the turn until it is done.
-async fn owned<T: Send + 'static>(
-    work: impl Future<Output = Result<T, StoreFault>> + Send + 'static,
-) -> Result<T, StoreFault> {
-    let done = tokio::spawn(work).await;
-    done.unwrap_or_else(|error| Err(StoreFault::Away(format!("the store's worker died: {error}"))))
+/// Work that goes on when its caller leaves: it holds the turn until it is done. While the caller waits it is done in its place, as
+/// two hand-overs from thread to thread take as long as a change takes otherwise.
+struct Owned<W: Future + Send + 'static>(Option<Pin<Box<CatchUnwind<AssertUnwindSafe<W>>>>>);
+
+fn owned<T, W: Future<Output = Result<T, StoreFault>> + Send + 'static>(work: W) -> Owned<W> {
+    Owned(Some(Box::pin(AssertUnwindSafe(work).catch_unwind())))
+}
+
+impl<T, W: Future<Output = Result<T, StoreFault>> + Send + 'static> Future for Owned<W> {
+    type Output = Result<T, StoreFault>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(work) = &mut self.0 else { return Poll::Pending };
+        let done = ready!(work.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(done.unwrap_or_else(|_| Err(StoreFault::Away("the store's worker died".to_owned()))))
+    }
+}
+
+impl<W: Future + Send + 'static> Drop for Owned<W> {
+    fn drop(&mut self) {
+        if let (Some(work), Ok(here)) = (self.0.take(), Handle::try_current()) {
+            here.spawn(async { drop(work.await) });
+        }
+    }
 }
 
 #[async_trait]

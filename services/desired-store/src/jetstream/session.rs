@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_nats::Subscriber;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, push};
 use async_nats::jetstream::context::{GetStreamErrorKind, RequestError, RequestErrorKind};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessageErrorKind, StorageType};
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};

@@ -184,7 +184,9 @@ async fn who_is_behind_misses_nothing_when_somebody_else_cleans_up() {
     let other = std::thread::spawn(move || is_deaf_between(url, &until_then));
     let meet = || {
         let deaf = deaf.clone();
-        tokio::task::spawn_blocking(move || drop(deaf.wait()))
+        tokio::task::spawn_blocking(move || {
+            deaf.wait();
+        })
     };
     meet().await.expect("it is there");
     let kv = foreign(&server.url(), "PODS").await;
