@@ -9,6 +9,7 @@ use mkube_model::metadata;
 use mkube_model::neighbours::wall_clock::WallClock;
 use mkube_supervision::CrashHow;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::dice::Dice;
 use crate::ledger::{EDIT, Found};
@@ -17,6 +18,9 @@ use crate::world::World;
 
 /// Sets the dice of these histories apart from those of the others: what a seed was, it stays.
 const SALT: u64 = 0x7368_6172_6564;
+
+/// What somebody else wrote is surely heard of after this time.
+const HEARD: Duration = Duration::from_secs(10);
 
 /// What somebody else does to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +92,10 @@ fn trouble(dice: &mut Dice, steps: &mut Vec<Step>) {
 impl World {
     /// The store goes out of sight for a while.
     pub fn lose_store(&mut self, time: Duration, is_older: bool) {
+        // What is acknowledged and waits is to be told, and only what nobody else wrote surely fits then.
+        if self.keeps() && self.elsewhere_at.is_some_and(|at| at.elapsed() < HEARD) {
+            return;
+        }
         let (why, meanwhile) = match (is_older, self.keeps()) {
             (true, _) => ("what is there is older than what was acknowledged", Meanwhile::Refuses),
             (false, true) => ("nobody answers", Meanwhile::KeepsAll),
@@ -99,7 +107,7 @@ impl World {
 
     /// Somebody else writes the store.
     pub fn write_elsewhere(&mut self, other: Other) {
-        // What is acknowledged and waits is to be told: only what nobody else wrote meanwhile surely fits.
+        // As above.
         if self.is_store_lost() && self.keeps() {
             return;
         }
@@ -147,6 +155,7 @@ impl World {
             }
         };
         let text = value.map(|value| value.to_string());
+        self.elsewhere_at = Some(Instant::now());
         let revision = self.store.put_behind(bucket, &key, text.as_deref());
         self.ledger().done_elsewhere(&(kind, name.to_owned()), edit, found, revision);
         self.tell(format!("write {edit} to {kind} {name}, elsewhere"));

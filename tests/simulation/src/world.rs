@@ -70,6 +70,8 @@ pub struct World {
     process: Option<Process>,
     /// Others write the store too; and whether it keeps what is written while it is away.
     shared: Option<bool>,
+    /// When somebody else wrote it last.
+    pub(crate) elsewhere_at: Option<Instant>,
     /// When the store is back in sight, if it is not.
     store_back: Option<Instant>,
     born: Instant,
@@ -148,6 +150,7 @@ impl World {
             randomness: Arc::new(SeededRandomness::new(seed)),
             process: None,
             shared: None,
+            elsewhere_at: None,
             store_back: None,
             born: Instant::now(),
             told: String::new(),
