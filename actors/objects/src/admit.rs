@@ -113,7 +113,11 @@ impl ObjectsActor {
         let current = view.get(&kind, &key).filter(|object| object.owners().iter().any(|one| *one.uid == *owner));
         let current = current.ok_or_else(gone)?;
         let policy = self.dependents.going(owner).and_then(|(kind, key)| view.get(kind, key));
-        let policy = policy.and_then(|owner| Policy::of(&owner.value())).ok_or_else(gone)?;
+        let policy = match policy {
+            Some(owner) => Policy::of(&owner.value()),
+            None => self.dependents.departed(owner, &key.namespace),
+        };
+        let policy = policy.ok_or_else(gone)?;
         let tree = current.value();
         let others = metadata::owners(&tree).filter(|one| metadata::owner_uid(one) != owner);
         let lives = others.into_iter().any(|one| self.lives(view, &key.namespace, one));

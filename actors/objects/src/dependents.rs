@@ -6,6 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
 use mkube_model::kinds::KindId;
 
+use crate::collecting::Policy;
+use crate::departed::Departed;
+
 /// Where an object is.
 pub type Place = (KindId, ObjectKey);
 
@@ -27,16 +30,38 @@ pub struct Dependents {
     going: BTreeMap<Box<str>, Place>,
     /// Uids of owners of which something changed since the last look.
     touched: BTreeSet<Box<str>>,
+    /// Owners that were deleted; a dependent may come after that.
+    departed: Departed,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Owners that are being deleted.
+    pub going: Vec<Place>,
+    /// Dependents of owners that are gone, and the owner's uid.
+    pub left_behind: Vec<(Place, Box<str>)>,
 }
 
 impl Dependents {
-    /// From everything there is.
-    pub fn of_all(view: &ObjectsView) -> Self {
-        let mut all = Self::default();
+    /// From everything there is; who departed is still known.
+    pub fn read_all(&mut self, view: &ObjectsView) {
+        let mut all = Self { departed: std::mem::take(&mut self.departed), ..Self::default() };
         for object in view.kinds.values().flat_map(|kind| kind.objects.values()) {
             all.replace(None, Some(object));
         }
-        all
+        *self = all;
+    }
+
+    /// An object was deleted, by whomever: that was heard, and not concluded from its absence.
+    pub fn note_departed(&mut self, object: &StoredObject) {
+        self.departed.note(object);
+        self.touched.insert(object.uid().into());
+    }
+
+    /// What an owner that was deleted wanted of its dependents in this namespace.
+    pub fn departed(&self, owner: &str, namespace: &str) -> Option<Policy> {
+        self.departed.policy(owner, namespace)
     }
 
     /// An object changed, came or went.
@@ -85,10 +110,19 @@ impl Dependents {
         self.going.get(uid)
     }
 
-    /// Owners that are being deleted and of which something changed since this was asked last.
-    pub fn take_due(&mut self) -> Vec<Place> {
-        let touched = std::mem::take(&mut self.touched);
-        touched.iter().filter_map(|uid| self.going.get(uid).cloned()).collect()
+    /// What is due of the owners of which something changed since this was asked last.
+    pub fn take_due(&mut self) -> Due {
+        let mut due = Due::default();
+        for uid in std::mem::take(&mut self.touched) {
+            if let Some(place) = self.going.get(&uid) {
+                due.going.push(place.clone());
+                continue;
+            }
+            let unmarked = self.of.get(&uid).into_iter().flatten().filter(|(_, dependent)| !dependent.marked);
+            let late = unmarked.filter(|((_, key), _)| self.departed.policy(&uid, &key.namespace).is_some());
+            due.left_behind.extend(late.map(|(place, _)| (place.clone(), uid.clone())));
+        }
+        due
     }
 }
 
@@ -138,13 +172,33 @@ mod tests {
         let (owner, going) = (object("d", "o", "", false), object("d", "o", "", true));
         all.replace(None, Some(&owner));
         all.replace(None, Some(&object("d", "a", "uid-o", false)));
-        assert_eq!(all.take_due(), []);
+        assert_eq!(all.take_due(), Due::default());
         all.replace(Some(&owner), Some(&going));
         let place = (MAPS, ObjectKey::new("d", "o"));
-        assert_eq!((all.take_due(), all.take_due()), (vec![place.clone()], vec![]));
+        assert_eq!((all.take_due().going, all.take_due()), (vec![place.clone()], Due::default()));
         all.replace(Some(&object("d", "a", "uid-o", false)), None);
-        assert_eq!(all.take_due(), [place]);
+        assert_eq!(all.take_due().going, [place]);
         all.replace(Some(&going), None);
-        assert_eq!((all.take_due(), all.going("uid-o")), (vec![], None));
+        assert_eq!((all.take_due(), all.going("uid-o")), (Due::default(), None));
+    }
+
+    #[test]
+    fn who_comes_after_its_owner_was_deleted_is_due_also_when_everything_was_read_anew() {
+        let mut all = Dependents::default();
+        let (late, other) = (object("d", "late", "uid-o", false), object("d", "other", "uid-p", false));
+        all.replace(None, Some(&other));
+        all.note_departed(&object("d", "o", "", false));
+        assert_eq!(all.take_due(), Due::default(), "of an owner that nobody says is deleted, nothing is due");
+        all.replace(None, Some(&late));
+        let due = Due { going: vec![], left_behind: vec![((MAPS, late.key.clone()), "uid-o".into())] };
+        assert_eq!((all.take_due(), all.take_due()), (Due { ..due }, Due::default()));
+        let mut view = ObjectsView::default();
+        view.kinds.entry(MAPS).or_default();
+        let kind = std::sync::Arc::make_mut(view.kinds.get_mut(&MAPS).expect("it is there"));
+        kind.objects.insert(late.key.clone(), std::sync::Arc::new(object("d", "late", "uid-o", false)));
+        all.read_all(&view);
+        assert_eq!(all.take_due().left_behind, [((MAPS, late.key.clone()), "uid-o".into())]);
+        all.replace(Some(&late), Some(&object("d", "late", "uid-o", true)));
+        assert_eq!(all.take_due(), Due::default(), "it is being deleted already");
     }
 }

@@ -11,7 +11,6 @@ use mkube_model::kinds::EventFacts;
 use mkube_model::neighbours::desired_store::{StoreKey, StoreNews};
 
 use crate::contents::{Missed, by_others};
-use crate::dependents::Dependents;
 use crate::objects_actor::ObjectsActor;
 use crate::stored_form;
 
@@ -33,14 +32,19 @@ impl ObjectsActor {
         }
         for object in &published {
             let after = view.get(&object.kind, &object.key);
-            self.dependents.replace(before.get(&object.kind, &object.key).as_deref(), after.as_deref());
+            let before = before.get(&object.kind, &object.key);
+            self.dependents.replace(before.as_deref(), after.as_deref());
+            let is_gone = |one: &StoredObject| after.as_ref().is_none_or(|after| after.uid() != one.uid());
+            for gone in [before.as_deref(), Some(object)].into_iter().flatten().filter(|one| is_gone(one)) {
+                self.dependents.note_departed(gone);
+            }
         }
         if stale.is_none() {
             self.refused_meanwhile.over();
         }
         if is_back {
             // What was to be deleted meanwhile may have been refused.
-            self.dependents = Dependents::of_all(&view);
+            self.dependents.read_all(&view);
         }
         self.parts.publisher.publish_both(view, here);
         self.note_events(&published);

@@ -12,7 +12,8 @@
 //! One commit is in flight at a time; writes that arrive meanwhile form the next one, so a burst costs few syncs.
 //!
 //! An owner that is deleted is marked, its dependents are deleted or released, then it goes; each step is a write of its own. What
-//! an index of uids says is looked at again when the write is admitted, and nothing is deleted for an owner that is not there.
+//! an index of uids says is looked at again when the write is admitted, and nothing is deleted for an owner that is not there, unless it
+//! was heard to be deleted: then whoever comes late, made by a controller that had not heard it yet, goes like the others.
 
 mod admission;
 mod admit;
@@ -21,6 +22,7 @@ mod batch;
 mod collecting;
 mod committing;
 mod contents;
+mod departed;
 mod dependents;
 mod doubt;
 mod event_book;

@@ -239,7 +239,7 @@ impl ObjectsActor {
             None => Vec::new(),
         };
         self.parts.deletions.settle_by(&next);
-        self.dependents = Dependents::of_all(&next);
+        self.dependents.read_all(&next);
         self.homes.look(&next);
         self.parts.publisher.publish_both(next, here);
         self.forget_old_events();

@@ -11,7 +11,7 @@ use mkube_model::metadata;
 use serde_json::Value;
 
 use crate::collecting::Policy;
-use crate::dependents::Place;
+use crate::dependents::{Due, Place};
 use crate::objects_actor::ObjectsActor;
 use crate::queue::Task;
 
@@ -42,12 +42,18 @@ impl ObjectsActor {
     /// Deletes or releases what depends on owners that are being deleted, then lets the owners go.
     fn sweep_dependents(&mut self) {
         let due = self.dependents.take_due();
-        if due.is_empty() {
+        if due == Due::default() {
             return;
         }
         let view = self.view();
         let waiting: BTreeSet<(Place, String)> = self.queue.iter().filter_map(|(task, _)| about_owner(task)).collect();
-        for (kind, key) in due {
+        for ((kind, key), owner) in due.left_behind {
+            let task = Task::Collect { kind, key, owner: owner.into() };
+            if about_owner(&task).is_none_or(|about| !waiting.contains(&about)) {
+                self.queue.push_back((task, None));
+            }
+        }
+        for (kind, key) in due.going {
             let (Some(owner), Some(row)) = (view.get(&kind, &key), self.parts.kinds.get(&kind)) else { continue };
             let Some(policy) = Policy::of(&owner.value()) else { continue };
             let uid = owner.uid().to_owned();

@@ -356,3 +356,31 @@ async fn what_is_missing_in_what_was_last_known_is_not_taken_for_deleted() {
     }
     assert!(bench.get("Pod", "a").is_some());
 }
+
+#[actix::test]
+async fn who_comes_after_its_owner_was_deleted_goes_too_and_nobody_goes_for_an_owner_that_is_only_missing() {
+    let bench = followed().await;
+    let of = |name: &str, owner: &str, uid: &str| {
+        let owner = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": uid}]);
+        json!({"metadata": {"name": name, "namespace": "default", "uid": name, "ownerReferences": owner}}).to_string()
+    };
+    let put = |name: &str, value: &str| bench.store.put_behind("CONFIGMAPS", &format!("default.{name}"), Some(value));
+    let owner = bench.create("ConfigMap", json!({"metadata": {"name": "ours"}})).await.expect("made");
+    let uid = owner.object.uid().to_owned();
+    bench.delete("ConfigMap", "ours").await.expect("deleted");
+    // Another controller made them when it had not heard of that; one owner was never here.
+    put("late", &of("late", "ours", &uid));
+    put("stays", &of("stays", "never-here", "never-here"));
+    sleep(A_MOMENT).await;
+    assert_eq!(bench.get("ConfigMap", "late"), None);
+    assert!(bench.get("ConfigMap", "stays").is_some());
+    // And the other way round: it was here before its owner was deleted there.
+    put("theirs", &map("theirs", "1").to_string());
+    put("early", &of("early", "theirs", "theirs"));
+    sleep(A_MOMENT).await;
+    assert!(bench.get("ConfigMap", "early").is_some());
+    bench.store.put_behind("CONFIGMAPS", "default.theirs", None);
+    sleep(A_MOMENT).await;
+    assert_eq!((bench.get("ConfigMap", "early"), bench.get("ConfigMap", "theirs")), (None, None));
+    assert!(bench.get("ConfigMap", "stays").is_some());
+}
