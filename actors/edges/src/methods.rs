@@ -31,11 +31,13 @@ pub fn allows(target: &Target, method: &str) -> bool {
 /// Whether something of the server itself lies there, which is read and never written. Versions of groups are for
 /// [`crate::route`] to know.
 pub fn only_reads(segments: &[&str]) -> bool {
-    match segments {
-        [] | ["livez" | "readyz" | "healthz" | "metrics" | "version" | "api" | "apis"] => true,
-        ["openapi", "v2" | "v3"] | ["openapi", "v3", "api", _] | ["openapi", "v3", "apis", _, _] => true,
-        ["api", "v1", "boot-plan" | "volumes" | "allocations" | "export" | "supervisor"] => true,
-        ["api", "v1", "dns", "validate"] => true,
-        _ => false,
-    }
+    matches!(
+        segments,
+        [] | ["livez" | "readyz" | "healthz" | "metrics" | "version" | "api" | "apis"]
+            | ["openapi", "v2" | "v3"]
+            | ["openapi", "v3", "api", _]
+            | ["openapi", "v3", "apis", _, _]
+            | ["api", "v1", "boot-plan" | "volumes" | "allocations" | "export" | "supervisor"]
+            | ["api", "v1", "dns", "validate"]
+    )
 }
