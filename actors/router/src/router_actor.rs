@@ -170,8 +170,7 @@ impl RouterActor {
         self.timer = Some((timer, Instant::now() + pause));
     }
 
-    /// A command about a container was accepted: look soon. A look that is due sooner stays, or a stream of commands would put it off
-    /// for ever.
+    /// A command was accepted: look soon. A look that is due sooner stays, or a stream of commands would put it off for ever.
     fn look_soon(&mut self, name: String, ctx: &mut Context<Self>) {
         let now = Instant::now();
         self.commanded.insert(name, now + ALERT);
@@ -215,8 +214,7 @@ impl RouterActor {
         let rows = if full || back { None } else { self.worth_asking(begun) };
         let reading = Reading { figures, rows, veths: full, ports, lists, before };
         let all = reading.is_of_all();
-        let reading = reading.take(router, begun);
-        let folded = reading.into_actor(self).map(move |(learned, result, lists), actor, ctx| {
+        let folded = reading.take(router, begun).into_actor(self).map(move |(learned, result, lists), actor, ctx| {
             actor.reading = false;
             let pause = match actor.believe(result, &learned) {
                 Ok(()) => {
