@@ -18,7 +18,7 @@ pub fn main(args: &StatusArgs, look: Look) -> Result<(), Failure> {
     let api = Api::new(&args.server)?;
     block_on(async {
         if !args.watch {
-            return print(&format!("{}\n", screen(&api, args.output, look).await?));
+            return print(format!("{}\n", screen(&api, args.output, look).await?));
         }
         let terminal = std::io::stdout().is_terminal();
         // What was never there is not waited for.

@@ -131,7 +131,7 @@ fn told(
 
 fn say(kind: &str, name: &str, action: &str, args: &ApplyArgs, look: Look) -> Result<(), Failure> {
     let dry = if args.dry_run.is_on() { " (server dry run)" } else { "" };
-    print(&format!("{kind}/{name} {}{dry}\n", look.paint(tone_of("ACTION", action), action)))
+    print(format!("{kind}/{name} {}{dry}\n", look.paint(tone_of("ACTION", action), action)))
 }
 
 /// Each document as a server-side apply of its own, namespaces and networks first.

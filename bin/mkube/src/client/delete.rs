@@ -51,7 +51,7 @@ pub fn delete(args: &DeleteArgs, look: Look) -> Result<(), Failure> {
                 };
                 let dry = if args.dry_run.is_on() { " (server dry run)" } else { "" };
                 let word = look.paint(tone_of("ACTION", "deleted"), "deleted");
-                print(&format!("{}/{name} {word}{dry}\n", resource.singular))?;
+                print(format!("{}/{name} {word}{dry}\n", resource.singular))?;
                 let uid = [&body["metadata"]["uid"], &body["details"]["uid"]].into_iter().find_map(Value::as_str);
                 going.push(Going {
                     name: format!("{}/{name}", resource.singular),

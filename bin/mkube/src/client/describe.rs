@@ -44,7 +44,7 @@ pub fn describe(args: &DescribeArgs, look: Look) -> Result<(), Failure> {
                 object["kind"] = target.resource.kind.clone().into();
                 hide(&mut object);
                 let events = events(&api, &object).await?;
-                print(&text(object, &events, look, SystemClock.now()))?;
+                print(text(object, &events, look, SystemClock.now()))?;
             }
         }
         Ok(())

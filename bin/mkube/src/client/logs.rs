@@ -120,7 +120,7 @@ async fn copy(api: &Api, path: String, prefix: Option<String>) -> Result<(), Fai
         }
     }
     match (prefix, line.is_empty()) {
-        (Some(prefix), false) => print(&format!("{prefix}{}\n", String::from_utf8_lossy(&line))),
+        (Some(prefix), false) => print(format!("{prefix}{}\n", String::from_utf8_lossy(&line))),
         _ => Ok(()),
     }
 }

@@ -69,7 +69,7 @@ pub fn port_forward(args: &PortForwardArgs, _: Look) -> Result<(), Failure> {
                 failure.hint("LOCAL:REMOTE names another port here, :REMOTE takes any that is free")
             })?;
             let here = listener.local_addr().map_err(|error| Failure::new(FAILED, error))?;
-            print(&format!("Forwarding from {here} -> {}\n", pair.remote))?;
+            print(format!("Forwarding from {here} -> {}\n", pair.remote))?;
             listening.push((listener, format!("{path}?ports={}", pair.remote), pair.remote));
         }
         let api = &api;

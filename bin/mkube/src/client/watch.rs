@@ -162,9 +162,9 @@ impl Watching<'_> {
         match &self.asked.args.output {
             Output::Name => {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                print(&format!("{}/{name}\n", self.target.resource.singular))
+                print(format!("{}/{name}\n", self.target.resource.singular))
             }
-            Output::Yaml => print(&format!("---\n{}", mkube_manifests::to_yaml(object))),
+            Output::Yaml => print(format!("---\n{}", mkube_manifests::to_yaml(object))),
             output => output.text(object).map_or(Ok(()), |text| print(&text)),
         }
     }
