@@ -9,8 +9,9 @@ use mkube_messages::door::{CallError, NotAnswered};
 use mkube_model::status::Status;
 use serde_json::Value;
 
-/// Bytes of a body that are passed on at once.
-const PIECE: usize = 32 << 10;
+/// Bytes of a body that are passed on at once. Each piece wakes its reader; more than 128 KiB, and the framework keeps no buffer for
+/// the connection afterwards.
+const PIECE: usize = 160 << 10;
 
 /// A JSON body.
 pub fn json(code: u16, body: &Value) -> HttpResponse {

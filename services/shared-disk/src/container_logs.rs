@@ -145,7 +145,7 @@ impl PodLogs for ContainerLogs {
                 if !empty && sender.send(Bytes::from(chunk)).await.is_err() {
                     return;
                 }
-                if reader.full || (empty && !alive) {
+                if reader.is_done() || (empty && !alive) {
                     return;
                 }
                 if empty {
@@ -193,9 +193,16 @@ impl Reader {
         (self, chunk)
     }
 
+    /// Whether nothing more is asked for: what a container writes while its log is read belongs to those who follow.
+    fn is_done(&self) -> bool {
+        self.full || (!self.first && !self.options.follow)
+    }
+
+    /// What stands there now, and no more: a container may write faster than anybody reads.
     fn lines(&mut self) -> std::io::Result<Vec<Vec<u8>>> {
         let file = std::fs::File::open(&self.path)?;
-        if file.metadata()?.len() < self.offset {
+        let end = file.metadata()?.len();
+        if end < self.offset {
             self.offset = 0;
         }
         let mut reader = BufReader::new(file);
@@ -203,7 +210,7 @@ impl Reader {
         let mut lines: Vec<Vec<u8>> = Vec::new();
         let mut line = Vec::new();
         let keep = if self.first { self.options.tail_lines } else { None };
-        loop {
+        while self.offset < end {
             line.clear();
             let read = reader.read_until(b'\n', &mut line)?;
             if read == 0 || line.last() != Some(&b'\n') {
@@ -288,6 +295,18 @@ mod tests {
             "2026-01-01T00:00:02.5Z three\n"
         );
         assert_eq!(read(LogOptions { limit_bytes: Some(5), ..LogOptions::default() }), "one\nt");
+    }
+
+    #[test]
+    fn what_is_written_while_a_log_is_read_belongs_to_those_who_follow() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join(file_name("*1A", false));
+        for follow in [false, true] {
+            write_log(directory.path(), &["2026-01-01T00:00:00Z stdout F one", "2026-01-01T00:00:01Z stdout F two"]);
+            let options = LogOptions { tail_lines: Some(1), follow, ..LogOptions::default() };
+            let (reader, chunk) = Reader::new(path.clone(), options).read();
+            assert_eq!((chunk.as_slice(), reader.is_done()), (b"two\n".as_slice(), !follow));
+        }
     }
 
     #[test]
