@@ -82,10 +82,11 @@ impl Mutant {
             line.strip_prefix("async ").unwrap_or(line).starts_with(&format!("fn {function}("))
         };
         // With the attribute of a test somewhere right above.
+        let marks = |line: &str| line.trim().ends_with("test]") || line.contains("::test(");
         let is_test = |source: &Source| {
             let lines: Vec<&str> = source.text.lines().collect();
             let at = lines.iter().position(|line| declares(line));
-            at.is_some_and(|at| lines[..at].iter().rev().take(3).any(|line| line.trim().ends_with("test]")))
+            at.is_some_and(|at| lines[..at].iter().rev().take(3).any(|line| marks(line)))
         };
         all.iter().filter(here).any(is_test)
     }
