@@ -153,7 +153,7 @@ impl World {
         Wishes::new(networks(), &namespaces, Some(Mode::Open).filter(|_| self.namespaces.len() > 1))
     }
 
-    fn from_nothing(&self) -> Desired {
+    fn all_anew(&self) -> Desired {
         let withdrawn = |uid: &str| self.withdrawn.contains(uid);
         let mut wishes = self.new_wishes();
         wishes.see_all(Sights { pods: &self.pods, services: &self.services, withdrawn: &withdrawn });
@@ -184,7 +184,7 @@ proptest! {
                 wishes.see(&changes, sights);
             }
             let told = wishes.settle();
-            let now = world.from_nothing();
+            let now = world.all_anew();
             prop_assert_eq!(wishes.desired(), &now);
             prop_assert!(told || before == now, "what changed is told");
         }
