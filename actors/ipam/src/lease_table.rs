@@ -230,7 +230,9 @@ impl LeaseTable {
     /// What the pod or the interface had before, if it can have that again. Who is heard under it may be the one who had it.
     fn kept(&self, network: &Network, wish: Wish<'_>) -> Option<Ipv4Addr> {
         let last = self.last.0.get(wish.veth).copied();
-        wish.previous.into_iter().chain(last).find(|address| self.is_free(network, wish, *address))
+        // A life that ended before the interface was made may have told the address already.
+        let claimed = self.claims.iter().filter(|(_, pod)| *pod == wish.pod).map(|(address, _)| *address);
+        wish.previous.into_iter().chain(last).chain(claimed).find(|address| self.is_free(network, wish, *address))
     }
 
     fn remember(&mut self, veth: &str, address: Ipv4Addr) {

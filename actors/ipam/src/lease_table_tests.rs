@@ -51,6 +51,16 @@ fn reserved_addresses_are_skipped_and_exhaustion_names_the_network() {
 }
 
 #[test]
+fn a_pod_whose_interface_was_not_made_yet_gets_again_what_the_store_says_it_has() {
+    let mut table = table();
+    table.claim(nobody(), ip("10.90.0.4"));
+    let other = ObjectKey::new("default", "other");
+    assert_eq!(table.lease(Wish { pod: &other, ..wish("o") }).expect("free").address.addr(), ip("10.90.0.2"));
+    assert_eq!(table.lease(wish("a")).expect("its own").address.addr(), ip("10.90.0.4"));
+    assert_eq!(table.lease(wish("b")).expect("free").address.addr(), ip("10.90.0.5"));
+}
+
+#[test]
 fn an_address_given_back_rests_until_the_others_were_used() {
     let mut table = table();
     table.lease(wish("a")).expect("free");
