@@ -40,6 +40,11 @@ impl Departed {
         }
     }
 
+    /// It is there after all: a deletion that was kept for the store was dropped, since somebody else had changed the object.
+    pub fn forget(&mut self, uid: &str) {
+        self.by_uid.remove(uid);
+    }
+
     /// What an owner wanted of its dependents in this namespace, if it is one of them.
     pub fn policy(&self, uid: &str, namespace: &str) -> Option<Policy> {
         let found = self.by_uid.get(uid)?;
@@ -70,6 +75,8 @@ mod tests {
         }
         assert_eq!(all.policy("a", "d"), Some(Policy::Background));
         assert_eq!((all.policy("a", "e"), all.policy("nobody", "d")), (None, None));
+        all.forget("a");
+        assert_eq!(all.policy("a", "d"), None);
         assert_eq!((all.policy("b", "d"), all.policy("c", "e")), (Some(Policy::Orphan), Some(Policy::Background)));
     }
 

@@ -80,6 +80,7 @@ impl Dependents {
             }
         }
         let Some(after) = after else { return };
+        self.departed.forget(after.uid());
         let place = (after.kind, after.key.clone());
         for owner in after.owners() {
             let dependent = Dependent { blocks: owner.blocks, marked: after.is_deleting() };
@@ -198,6 +199,10 @@ mod tests {
         kind.objects.insert(late.key.clone(), std::sync::Arc::new(object("d", "late", "uid-o", false)));
         all.read_all(&view);
         assert_eq!(all.take_due().left_behind, [((MAPS, late.key.clone()), "uid-o".into())]);
+        all.replace(None, Some(&object("d", "o", "", false)));
+        all.replace(Some(&late), Some(&late));
+        assert_eq!(all.take_due(), Due::default(), "its owner is back");
+        all.note_departed(&object("d", "o", "", false));
         all.replace(Some(&late), Some(&object("d", "late", "uid-o", true)));
         assert_eq!(all.take_due().left_behind, [], "it is being deleted already");
     }
