@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dev::process::Running;
-use dev::{Machine, SOON, binary, eventually};
+use dev::{Machine, SOON, binary, eventually, free_address};
 use serde_json::{Value, json};
 
 const PASSWORD: &str = "hunter2-password";
@@ -269,8 +269,8 @@ fn from_flags_alone_it_keeps_what_was_pushed_and_tells_after_a_kill() {
     }
     let machine = Machine::new("registry-flags");
     let data = machine.dir.join("store").display().to_string();
-    // Nobody there yet: the port is taken again below.
-    let away = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address");
+    // Nobody is there.
+    let away = free_address();
     let hook = format!("http://{away}/hook");
     let one = registry(&["--listen", "127.0.0.1:0", "--data-dir", &data, "--notify", &hook]);
     let layout = oci_layout(&machine.dir.join("image"), "flags");

@@ -119,7 +119,7 @@ async fn the_request_is_what_the_spec_says_and_no_connection_serves_twice() {
 
 #[tokio::test]
 async fn nobody_there_is_a_bad_answer_with_its_cause() {
-    let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port();
+    let port = mkube_free_ports::free_port();
     for question in [
         get(port, "/"),
         Question::Tcp { host: "127.0.0.1".into(), port },

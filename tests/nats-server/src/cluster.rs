@@ -1,8 +1,9 @@
 //! Servers that know one another.
 
+use mkube_free_ports::free_port;
 use tempfile::TempDir;
 
-use crate::server::{NatsServer, free_port};
+use crate::server::NatsServer;
 
 /// Servers that form one cluster. Streams with as many copies survive the loss of fewer than half of them.
 pub struct NatsCluster {

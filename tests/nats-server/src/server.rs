@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mkube_free_ports::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long a server may take to be ready. Three of them elect a leader meanwhile.
 const READY: Duration = Duration::from_secs(30);
-/// How often another port is tried when somebody else took it in between.
-const TRIES: usize = 5;
 
 /// A server as a child process.
 pub struct NatsServer {
@@ -52,14 +51,9 @@ impl NatsServer {
     }
 
     fn begin(directory: PathBuf, own: Option<TempDir>, name: &str, config: &str) -> Self {
-        for _ in 0..TRIES {
-            let mut server = Self::prepared(directory.clone(), None, name, config, [free_port(), free_port()]);
-            if server.try_start() {
-                server._own = own;
-                return server;
-            }
-        }
-        panic!("nats-server does not start:\n{}", log_of(&directory));
+        let mut server = Self::prepared(directory, own, name, config, [free_port(), free_port()]);
+        assert!(server.try_start(), "nats-server does not start:\n{}", server.log());
+        server
     }
 
     /// One that is not started yet.
@@ -217,12 +211,6 @@ impl Drop for NatsServer {
         self.thaw();
         self.kill();
     }
-}
-
-/// A port nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
 }
 
 fn program() -> PathBuf {

@@ -8,8 +8,9 @@ use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 use crate::floor::Floor;
-use crate::machine::{free_port, median, millis, pod, quantile, runs, scratch_on_disk};
+use crate::machine::{median, millis, pod, quantile, runs, scratch_on_disk};
 use crate::scale::{IMAGE, Site};
+use mkube_free_ports::free_address;
 
 /// Pods of the long list.
 const PODS: usize = 1000;
@@ -35,7 +36,7 @@ pub async fn run() -> anyhow::Result<()> {
     let all =
         |list: &Value| list["items"].as_array().is_some_and(|items| items.len() == PODS && items.iter().all(runs));
     site.http.until(&pods, Duration::from_secs(600), all).await?;
-    let listen = format!("127.0.0.1:{}", free_port()?);
+    let listen = free_address();
     let floor = Floor::start(&listen).await?;
     let ours = site.api.trim_start_matches("http://").to_owned();
     println!(

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::machine::{BINARY, Http, Running, free_port, is_root, millis, pod, quantile, runs, scratch, text};
+use crate::machine::{BINARY, Http, Running, is_root, millis, pod, quantile, runs, scratch, text};
+use mkube_free_ports::free_address;
 
 const PODS: usize = 30;
 /// Pause between two questions for a name.
@@ -23,7 +24,7 @@ pub async fn run() -> anyhow::Result<()> {
     }
     let directory = scratch()?;
     let data = text(directory.path().join("dev"));
-    let listen = format!("127.0.0.1:{}", free_port()?);
+    let listen = free_address();
     let words = ["dev", "--host", "linux", "--data-dir", &data, "--listen", &listen, "--cidr", "10.96.3.0/24"];
     let words = [words.as_slice(), &["--registry", "127.0.0.1:0", "--dns", "127.0.0.1:0"]].concat();
     let measured = measure(&words, &listen, &directory.path().join("dev/host/engine/persist")).await;

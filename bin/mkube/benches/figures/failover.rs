@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use mkube_nats_server_fixture::NatsServer;
 use serde_json::{Value, json};
 
-use crate::machine::{Http, Running, free_port, median, scratch_on_disk, text};
+use crate::machine::{Http, Running, median, scratch_on_disk, text};
 use crate::scale::serve_config;
+use mkube_free_ports::free_address;
 
 const TIMES: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -16,13 +17,13 @@ pub async fn run() -> anyhow::Result<()> {
     println!("## The standby takes over\n");
     let directory = scratch_on_disk()?;
     let nats = NatsServer::start_in(directory.path().join("nats"));
-    let host_listen = format!("127.0.0.1:{}", free_port()?);
+    let host_listen = free_address();
     let host_data = text(directory.path().join("host"));
     let host = Running::start(&["host", "--engine", "simulated", "--data-dir", &host_data, "--listen", &host_listen])?;
     let http = Http::new()?;
     let mut sides = Vec::new();
     for name in ["a", "b"] {
-        let listen = format!("127.0.0.1:{}", free_port()?);
+        let listen = free_address();
         let config = directory.path().join(format!("{name}.yaml"));
         std::fs::write(&config, configuration(&nats.url(), &host_listen, &listen, directory.path(), name).to_string())?;
         sides.push((config, listen));

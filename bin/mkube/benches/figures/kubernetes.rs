@@ -8,8 +8,9 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::machine::{Running, free_port, median, millis, quantile, scratch_on_disk, text};
+use crate::machine::{Running, median, millis, quantile, scratch_on_disk, text};
 use crate::scale::Site;
+use mkube_free_ports::free_port;
 
 /// ConfigMaps in the long list, and bytes of text in each.
 const MAPS: (usize, usize) = (1000, 1200);
@@ -87,7 +88,7 @@ impl Theirs {
     async fn start(folder: &Path) -> anyhow::Result<Self> {
         let directory = scratch_on_disk()?;
         let place = |name: &str| text(directory.path().join(name));
-        let [client, peer, port] = [free_port()?, free_port()?, free_port()?];
+        let [client, peer, port] = [free_port(), free_port(), free_port()];
         let [store, peers] = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
         let cluster = format!("default={peers}");
         let etcd = Running::other(

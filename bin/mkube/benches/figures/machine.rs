@@ -211,11 +211,6 @@ pub fn text(path: impl AsRef<Path>) -> String {
     path.as_ref().display().to_string()
 }
 
-/// A free port on loopback.
-pub fn free_port() -> anyhow::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// The value that `share` of the values are not above.
 pub fn quantile(values: &mut [Duration], share: f64) -> Duration {
     values.sort();

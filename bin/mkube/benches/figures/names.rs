@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::json;
 
-use crate::machine::{Http, Running, free_port, median, scratch_on_disk, text};
+use crate::machine::{Http, Running, median, scratch_on_disk, text};
+use mkube_free_ports::free_port;
 
 /// Addresses in the zone; with its NS record and the address of that, a hundred thousand records.
 const NAMES: usize = 99_998;
@@ -86,7 +87,7 @@ fn bind(directory: &Path) -> anyhow::Result<Bind> {
     }
     let (zone_file, config) = (directory.join("zone"), directory.join("named.conf"));
     std::fs::write(&zone_file, zone)?;
-    let (port, here) = (free_port()?, text(directory));
+    let (port, here) = (free_port(), text(directory));
     std::fs::write(
         &config,
         format!(
@@ -126,7 +127,7 @@ impl Ours {
     }
 
     fn start(directory: &Path) -> anyhow::Result<Self> {
-        let (dns, data) = (free_port()?, text(directory.join("ours")));
+        let (dns, data) = (free_port(), text(directory.join("ours")));
         let listen = format!("127.0.0.1:{dns}");
         let words = ["dns", "--listen-dns", &listen, "--listen-http", "127.0.0.1:0", "--data-dir", &data];
         Ok(Self { process: Running::on_core(0, &words)?, dns })

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::machine::{BINARY, Http, Running, free_port, is_root, millis, pod, quantile, runs, scratch, text};
+use crate::machine::{BINARY, Http, Running, is_root, millis, pod, quantile, runs, scratch, text};
+use mkube_free_ports::free_address;
 
 const RUNS: usize = 20;
 
@@ -14,7 +15,7 @@ pub async fn run() -> anyhow::Result<()> {
     }
     let directory = scratch()?;
     let data = text(directory.path().join("dev"));
-    let listen = format!("127.0.0.1:{}", free_port()?);
+    let listen = free_address();
     let words = [
         "dev",
         "--host",

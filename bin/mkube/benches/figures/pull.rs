@@ -9,8 +9,9 @@ use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::images::{Content, Image, Packing};
-use crate::machine::{Http, Running, free_port, mebibytes_per_second, median, pod, scratch_on_disk, settle_disk, text};
+use crate::machine::{Http, Running, mebibytes_per_second, median, pod, scratch_on_disk, settle_disk, text};
 use crate::registry_peers::Peer;
+use mkube_free_ports::free_address;
 
 const GIB: usize = 1 << 30;
 const ROUNDS: usize = 3;
@@ -149,8 +150,8 @@ struct Pulled {
 
 /// `mkube serve` against a simulated host, and one pod that names the image.
 async fn pull(registry: &str, tag: &str, directory: &Path) -> anyhow::Result<Pulled> {
-    let host_listen = format!("127.0.0.1:{}", free_port()?);
-    let listen = format!("127.0.0.1:{}", free_port()?);
+    let host_listen = free_address();
+    let listen = free_address();
     let host_data = directory.join("host");
     let host_words = ["host", "--engine", "simulated", "--data-dir", &text(&host_data), "--listen", &host_listen];
     let host = Running::start(&host_words)?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::machine::{Running, free_port, is_root, millis, quantile, scratch, text};
+use crate::machine::{Running, is_root, millis, quantile, scratch, text};
+use mkube_free_ports::free_address;
 
 const RUNS: usize = 10;
 
@@ -13,7 +14,7 @@ pub async fn run() -> anyhow::Result<()> {
     for host in hosts {
         let directory = scratch()?;
         let data = text(directory.path().join("dev"));
-        let listen = format!("127.0.0.1:{}", free_port()?);
+        let listen = free_address();
         let words = [
             "dev",
             "--host",

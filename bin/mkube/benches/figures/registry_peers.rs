@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::machine::{BINARY, Running, free_port, scratch_on_disk, text};
+use crate::machine::{BINARY, Running, scratch_on_disk, text};
 use crate::registry_client::RegistryClient;
+use mkube_free_ports::free_address;
 
 /// Which registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Peer {
     /// Starts it on a free port and waits until it answers.
     pub async fn start(self) -> anyhow::Result<RunningRegistry> {
         let directory = scratch_on_disk()?;
-        let address = format!("127.0.0.1:{}", free_port()?);
+        let address = free_address();
         let data = directory.path().join("data");
         let mut process = match self {
             Self::Ours => {

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::images::config;
-use crate::machine::{BINARY, Http, Running, free_port, is_root, millis, pod, quantile, runs, scratch_on_disk, text};
+use crate::machine::{BINARY, Http, Running, is_root, millis, pod, quantile, runs, scratch_on_disk, text};
 use crate::registry_client::{Blob, RegistryClient, Way, random_blobs, sha256};
+use mkube_free_ports::free_address;
 
 const RUNS: usize = 5;
 const SIZE: usize = 10 << 20;
@@ -45,8 +46,8 @@ pub async fn run() -> anyhow::Result<()> {
     }
     let directory = scratch_on_disk()?;
     let data = text(directory.path().join("dev"));
-    let listen = format!("127.0.0.1:{}", free_port()?);
-    let registry = format!("127.0.0.1:{}", free_port()?);
+    let listen = free_address();
+    let registry = free_address();
     let words = [
         "dev",
         "--host",

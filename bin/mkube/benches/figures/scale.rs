@@ -9,8 +9,9 @@ use mkube_image_pull::convert::{BlobSource, BlobTrust, LayerBlob, Limits, Progre
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::machine::{Http, Running, archive, free_port, millis, pod, quantile, runs, scratch, text};
+use crate::machine::{Http, Running, archive, millis, pod, quantile, runs, scratch, text};
 use crate::registry_client::sha256;
+use mkube_free_ports::free_address;
 
 pub const IMAGE: &str = "load:1";
 /// Length of the quiet watch.
@@ -131,8 +132,8 @@ impl Site {
     /// Starts both; returns when pods can be created.
     pub async fn start() -> anyhow::Result<Self> {
         let directory = scratch()?;
-        let host_listen = format!("127.0.0.1:{}", free_port()?);
-        let listen = format!("127.0.0.1:{}", free_port()?);
+        let host_listen = free_address();
+        let listen = free_address();
         let host_data = directory.path().join("host");
         let host_words = ["host", "--engine", "simulated", "--data-dir", &text(&host_data), "--listen", &host_listen];
         let host = Running::start(&host_words)?;

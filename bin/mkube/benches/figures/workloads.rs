@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::machine::{BINARY, Http, Running, free_port, is_root, millis, pod, quantile, runs, scratch, text};
+use crate::machine::{BINARY, Http, Running, is_root, millis, pod, quantile, runs, scratch, text};
 use crate::scale::{IMAGE, Site, TICK};
+use mkube_free_ports::free_address;
 
 const RUNS: usize = 20;
 /// Deployments of one pod each.
@@ -27,7 +28,7 @@ async fn replaced() -> anyhow::Result<()> {
     }
     let directory = scratch()?;
     let data = text(directory.path().join("dev"));
-    let listen = format!("127.0.0.1:{}", free_port()?);
+    let listen = free_address();
     let words = ["--host", "linux", "--data-dir", &data, "--listen", &listen, "--cidr", "10.96.3.0/24"];
     let words = [&["dev"], words.as_slice(), &["--registry", "127.0.0.1:0", "--dns", "127.0.0.1:0"]].concat();
     let measured = measure(&words, &format!("http://{listen}")).await;

@@ -32,10 +32,9 @@ impl Server {
             let archive = cache.join(format!("{}.tar", mkube_model::names::archive_name(image)));
             assemble::write(&assemble::busybox(image, Path::new("/bin/true"), &["true"])?, &archive)?;
         }
-        // Free a moment ago; the server says so if somebody else took it since.
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let address = mkube_free_ports::free_address();
         let mut child = Command::new(env!("CARGO_BIN_EXE_mkube"))
-            .args(["dev", "--log-level", "warn", "--host", "simulated", "--listen", &address.to_string(), "--data-dir"])
+            .args(["dev", "--log-level", "warn", "--host", "simulated", "--listen", &address, "--data-dir"])
             .arg(&data)
             .args(["--registry", "127.0.0.1:0", "--dns", "127.0.0.1:0"])
             .stdin(Stdio::null())

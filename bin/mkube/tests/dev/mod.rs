@@ -12,7 +12,7 @@ pub mod site;
 pub mod wire;
 
 use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
+use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use serde_json::{Value, json};
 
 use http::Http;
+pub use mkube_free_ports::free_address;
 use process::Running;
 
 /// Longest wait for something that takes a moment.
@@ -283,12 +284,6 @@ pub fn names_in(directory: &Path) -> Vec<String> {
 
 pub fn text_of(output: std::io::Result<Output>) -> String {
     String::from_utf8_lossy(&output.expect("the program runs").stdout).into_owned()
-}
-
-/// An address nobody listens on at the moment.
-pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").to_string()
 }
 
 /// A network of 10.97.0.0/16 that no other story and no route has; kept for as long as the socket is open.

@@ -37,8 +37,7 @@ struct DockerRegistry {
 
 impl DockerRegistry {
     async fn start(directory: &Path, password: Option<&str>) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
-        let host = format!("127.0.0.1:{port}");
+        let host = mkube_free_ports::free_address();
         let mut config = json!({
             "version": 0.1, "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": directory.join("store")}, "delete": {"enabled": true}},

@@ -327,8 +327,7 @@ async fn a_body_that_is_cut_off_is_gone_on_with_or_leaves_nothing() {
 async fn the_next_upstream_is_asked_where_one_does_not_have_it_or_is_away() {
     let (first, second, image) = (Fake::start(), Fake::start(), Image::new("a"));
     second.image("app", "edge", &image);
-    let gone =
-        std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").to_string();
+    let gone = mkube_free_ports::free_address();
     let file = json!({"pullThrough": true, "upstreamRegistries": [gone, first.host, second.host]});
     let cache = Cache::with(file, Duration::ZERO).await;
     assert!(cache.manifest("app", "edge").await.expect("fetched"));
