@@ -1,7 +1,6 @@
 //! A real registry, fed by a real client: Debian's docker-registry and skopeo.
 
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
