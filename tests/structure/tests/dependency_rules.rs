@@ -35,6 +35,7 @@ const OURS: &[(&str, &[&str])] = &[
     ("actors/", &["protocol/model", "protocol/messages", "actors/supervision"]),
     ("actors/edges", &["protocol/manifests", "protocol/openapi"]),
     ("bin/", &["protocol/", "services/", "actors/"]),
+    ("tests/nats-server", &["tests/ports"]),
     // The fake router is the machine behind the real client.
     ("tests/fakes", &["protocol/model", "protocol/messages", "services/router-machine", "services/routeros"]),
     ("tests/scenarios", &["protocol/", "services/", "actors/", "tests/fakes", "bin/"]),
@@ -88,8 +89,8 @@ const DEV_ONLY: &[(&str, &str)] = &[
 /// What rooms may use of ours in tests only.
 const OURS_IN_TESTS: &[(&str, &[&str])] = &[
     ("actors/", &["tests/fakes"]),
-    ("services/", &["tests/nats-server"]),
-    ("bin/", &["tests/nats-server"]),
+    ("services/", &["tests/nats-server", "tests/ports"]),
+    ("bin/", &["tests/nats-server", "tests/ports"]),
     ("tests/", &["tests/nats-server"]),
 ];
 
