@@ -208,7 +208,7 @@ impl Server {
             if state.id != id || state.serial != serial || state.wrote {
                 state.listed = false;
             }
-            (state.id, state.serial) = (id, serial);
+            (state.id, state.serial, state.wrote) = (id, serial, false);
         }
         self.listed = Some(listed);
         self.list_failures = 0;
@@ -274,6 +274,7 @@ impl Server {
                 match (fault, set) {
                     (NameFault::Refused(why) | NameFault::Exists(why), Some(key)) => state.was_refused(&key, why, now),
                     (fault, set) => {
+                        state.wrote |= set.is_some();
                         state.doubted.extend(set);
                         state.doubt(now + pause(state.list_failures));
                         state.list_failures += 1;

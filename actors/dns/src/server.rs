@@ -206,6 +206,10 @@ impl Server {
             return None;
         }
         if self.listed.is_none() {
+            // Records that are on their way may be older than the serial that is read now.
+            if self.zones.values().any(|state| state.listing) {
+                return None;
+            }
             self.at_work = true;
             return Some(Work::ListZones);
         }
@@ -232,7 +236,7 @@ impl Server {
             }
             if !state.listed {
                 if !state.listing && state.busy.is_empty() && state.list_due <= eyes.now {
-                    (state.listing, state.wrote) = (true, false);
+                    state.listing = true;
                     return Some(Work::ListRecords(state.zone.clone(), id));
                 }
                 continue;

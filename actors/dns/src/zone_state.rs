@@ -67,7 +67,8 @@ pub struct ZoneState {
     /// Not to be read before.
     pub list_due: Instant,
     pub list_failures: u32,
-    /// Something was written since they were read.
+    /// Something was written since the serial was read, or may have been. So the serial is not that of the records, also where they
+    /// were read since: a server that is put back may have it again.
     pub wrote: bool,
     /// What keeps the zone as a whole from being as wanted.
     pub fault: Option<String>,

@@ -146,3 +146,19 @@ fn a_record_of_others_that_comes_back_where_an_equal_one_of_ours_was_is_theirs()
     die_quietly();
     assert_eq!(run(26_226, &steps, false).violation, None);
 }
+
+#[test]
+fn a_server_that_is_put_back_right_after_a_record_of_which_nobody_knows_has_it_again_in_the_end() {
+    // Seed 649: what was put back had the serial that was read before the record was made.
+    let steps = [
+        Step::Wait(Duration::from_millis(2_306)),
+        Step::Names(Trouble::Call("create_record", 1, Cue::LoseReply)),
+        Step::Wait(Duration::from_millis(2_981)),
+        Step::Wait(Duration::from_millis(3_885)),
+        Step::Names(Trouble::PutBack),
+        Step::Wait(Duration::from_millis(2_428)),
+        Step::Names(Trouble::PutBack),
+    ];
+    die_quietly();
+    assert_eq!(run(649, &steps, false).violation, None);
+}
