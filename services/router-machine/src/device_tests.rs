@@ -87,6 +87,7 @@ fn here() -> Circumstances<'static> {
         local: &|path| PathBuf::from(format!("/data/{}", path.trim_start_matches('/'))),
         sizes: [1, 2, 3, 4],
         cpus: 2,
+        cpu_load: 7,
     }
 }
 

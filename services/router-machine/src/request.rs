@@ -43,4 +43,6 @@ pub struct Circumstances<'a> {
     pub sizes: [u64; 4],
     /// Number of CPUs.
     pub cpus: usize,
+    /// How busy they are, in percent of all.
+    pub cpu_load: u8,
 }

@@ -113,7 +113,7 @@ impl Device {
             "version": self.release.version, "uptime": format_duration(Duration::from_secs(now.uptime.as_secs())),
             "build-time": "2026-01-01 00:00:00", "factory-software": "7.1", "architecture-name": architecture,
             "board-name": "mkube host", "platform": "MikroTik", "cpu": "host", "cpu-count": now.cpus.to_string(),
-            "cpu-frequency": "1000", "cpu-load": "0", "free-memory": memory_free, "total-memory": memory_total,
+            "cpu-frequency": "1000", "cpu-load": now.cpu_load.to_string(), "free-memory": memory_free, "total-memory": memory_total,
             "free-hdd-space": disk_free, "total-hdd-space": disk_total,
         }))
     }

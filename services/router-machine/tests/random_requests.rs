@@ -16,6 +16,7 @@ fn here() -> Circumstances<'static> {
         local: &|path| PathBuf::from(path),
         sizes: [1, 2, 3, 4],
         cpus: 1,
+        cpu_load: 0,
     }
 }
 

@@ -211,6 +211,7 @@ mod tests {
             local: &|path| PathBuf::from(path),
             sizes: [0; 4],
             cpus: 1,
+            cpu_load: 0,
         };
         let segments = path.split('/').map(str::to_owned).collect();
         let (answer, _) =

@@ -2,6 +2,7 @@
 //!
 //! The decisions are in `mkube-router-machine`; here are the socket, the disk, the clock and the engines.
 
+mod cpu_load;
 mod disks;
 mod exec;
 mod faults;

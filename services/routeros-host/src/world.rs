@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::cpu_load::CpuLoad;
 use crate::disks::Disks;
 use crate::faults::Faults;
 use crate::keep::Keeper;
@@ -26,6 +27,7 @@ pub struct World {
     engine: Arc<dyn Engine>,
     disks: Disks,
     booted: Mutex<Instant>,
+    cpu_load: Mutex<CpuLoad>,
     keeper: Mutex<Option<Keeper>>,
     work: Mutex<HashMap<RowNumber, JoinHandle<()>>>,
     /// The last network command; the next one waits for it.
@@ -44,6 +46,7 @@ impl World {
             engine,
             disks,
             booted: Mutex::new(booted),
+            cpu_load: Mutex::new(CpuLoad::new()),
             keeper: Mutex::new(None),
             work: Mutex::new(HashMap::new()),
             network: Mutex::new(None),
@@ -80,6 +83,7 @@ impl World {
             local: &local,
             sizes: sizes(self.disks.data_dir()),
             cpus: cpus(),
+            cpu_load: lock(&self.cpu_load).percent(),
         };
         look(&mut self.device(), &here)
     }

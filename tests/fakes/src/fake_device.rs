@@ -210,6 +210,7 @@ impl FakeDevice {
             local: &|text| path(text),
             sizes: [1 << 30, 1 << 31, 1 << 35, 1 << 36],
             cpus: 4,
+            cpu_load: 0,
         };
         what(&mut self.device, &circumstances)
     }

@@ -1,5 +1,8 @@
 //! B. Settings menus.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::router::{Router, until};
@@ -31,6 +34,27 @@ async fn s014_the_resource_is_an_object_with_its_figures() {
             "{name}"
         );
     }
+}
+
+#[tokio::test]
+async fn s014_the_load_of_the_processors_is_that_of_this_machine() {
+    let router = Router::new().await;
+    let working = Arc::new(AtomicBool::new(true));
+    let still = working.clone();
+    let worker = std::thread::spawn(move || {
+        while still.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    });
+    let load = || async {
+        let resource = router.get("/system/resource").await.ok(200);
+        let load = resource["cpu-load"].as_str().and_then(|text| text.parse::<u8>().ok()).expect("percent");
+        assert!(load <= 100, "{load}");
+        (load > 0).then_some(())
+    };
+    until("somebody is seen to work", load).await;
+    working.store(false, Ordering::Relaxed);
+    worker.join().expect("it ended");
 }
 
 #[tokio::test]
