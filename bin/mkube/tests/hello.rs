@@ -4,6 +4,7 @@ mod dev;
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
 
 use dev::http::Http;
@@ -44,6 +45,16 @@ fn a_manifest_given_to_dev_becomes_a_page_at_the_pods_address() {
     let web = Http::new(&format!("http://{address}"), None);
     assert_eq!(eventually("the page", SOON, || web.page("/")), "hello from a story\n");
     assert_eq!(container_status(&pod, "web")["restartCount"], 0);
+
+    // As `kubectl run` makes it: a pod that names the image and nothing else.
+    let bare =
+        json!({"metadata": {"name": "bare"}, "spec": {"containers": [{"name": "bare", "image": "hello:latest"}]}});
+    machine.api().create(&bare);
+    let address = machine.api().wait_running("bare")["status"]["podIP"].as_str().expect("an address").to_owned();
+    let own = Http::new(&format!("http://{address}"), None);
+    assert!(eventually("the page of the image", SOON, || own.page("/")).contains("came with the image"));
+    machine.api().delete("bare");
+    machine.api().wait_gone("bare");
 
     // Gone means gone, also from the kernel and the disk.
     machine.api().delete("hello");
