@@ -9,6 +9,9 @@ use mkube_supervision::{Child, ChildSpec, Intensity, OnLimit, SupervisorSpec, Tr
 use super::wires::Wires;
 use super::{ControllerSettings, Neighbours, deciders, edges, keepers, supervisor, under};
 
+/// The device's own actor, among the gates.
+const ROUTER: &str = "mkube/gates/router";
+
 /// What they are made from, any number of times one after the other.
 pub struct Driving {
     pub wires: Wires,
@@ -77,30 +80,31 @@ impl Driving {
     /// Starts them.
     pub async fn begin(&self, tree: &Tree, budget: Duration) {
         // Somebody else changed the device meanwhile. What was read of it may be old by now, and what it was told is not known.
-        self.begin_router_anew(tree, budget).await;
+        tree.stop_branch(ROUTER, budget).await;
+        self.begin_router_anew(tree);
         let branches = self.branches().map(|branch| ("mkube", Child::Supervisor(branch), Some("edges")));
         let bus = self.bus().map(|bus| ("mkube/edges", Child::Actor(bus), None));
         for (parent, child, before) in branches.into_iter().chain(bus) {
-            if let Err(fault) = tree.start_branch(parent, child, before) {
-                tracing::error!(%fault, "nothing is started any more");
-            }
+            start(tree, parent, child, before);
         }
     }
 
-    /// Stops them, and what they had begun to do on the device.
+    /// Stops them, and what they had begun to do on the device: whoever commands before whoever carries it out, all within `budget`.
     pub async fn end(&self, tree: &Tree, budget: Duration) {
-        for path in ["mkube/edges/bus", "mkube/deciders", "mkube/pods", "mkube/keepers"] {
-            tree.stop_branch(path, budget).await;
-        }
-        self.begin_router_anew(tree, budget).await;
+        let all = ["mkube/edges/bus", "mkube/deciders", "mkube/pods", "mkube/keepers", ROUTER];
+        tree.stop_branches(&all, budget).await;
+        self.begin_router_anew(tree);
         self.wires.forget_who_drove(&self.settings.networks);
     }
 
-    async fn begin_router_anew(&self, tree: &Tree, budget: Duration) {
-        tree.stop_branch("mkube/gates/router", budget).await;
+    fn begin_router_anew(&self, tree: &Tree) {
         mkube_router::outdate(&self.wires.views.device.0);
-        if let Err(fault) = tree.start_branch("mkube/gates", Child::Actor(self.router()), Some("lease")) {
-            tracing::error!(%fault, "nothing is started any more");
-        }
+        start(tree, "mkube/gates", Child::Actor(self.router()), Some("lease"));
+    }
+}
+
+fn start(tree: &Tree, parent: &str, child: Child, before: Option<&str>) {
+    if let Err(fault) = tree.start_branch(parent, child, before) {
+        tracing::error!(%fault, "nothing is started any more");
     }
 }
