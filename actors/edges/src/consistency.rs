@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Query {
-        crate::route::query_of(text).expect("a query")
+        crate::parameters::query_of(text).expect("a query")
     }
 
     #[test]

@@ -13,8 +13,7 @@ use crate::documents::{Document, documents, in_order};
 use crate::parts::{HttpParts, Query};
 use crate::prune::{Plan, Prune};
 use crate::read::loaded_view;
-use crate::request_body::{self, Bounds};
-use crate::route::content_type;
+use crate::request_body::{self, Bounds, content_type};
 use crate::taking_in::{Action, How, Taking};
 use crate::{respond, write, writing};
 

@@ -10,7 +10,6 @@ use serde_json::json;
 use crate::methods::{POST, READ, Table};
 use crate::negotiate::Form;
 use crate::parts::{HttpParts, Query};
-use crate::route::body;
 use crate::taking_in::How;
 use crate::{
     boot_plan, consistency, export, images, import, metrics, names, networks, openapi, request_body, respond, volumes,
@@ -152,7 +151,9 @@ pub async fn answer(
         Own::Repair => consistency::repair(payload, parts, query).await,
         Own::ValidateNames => names::validate(parts),
         Own::Zones => names::zones(parts),
-        Own::MakeZone => names::create(parts, query, &body(request, payload, parts, &[]).await?.value).await,
+        Own::MakeZone => {
+            names::create(parts, query, &request_body::of(request, payload, parts, &[]).await?.value).await
+        }
         Own::Zone => names::zone(parts, last),
         Own::RemoveZone => names::remove(parts, query, last).await,
         Own::Instances => names::instances(parts),
@@ -165,7 +166,7 @@ pub async fn answer(
         }
         Own::Crash => crash(payload, parts, &path_of(segments)).await,
         Own::Images => Ok(images::list(parts)),
-        Own::Redeploy => images::redeploy(parts, &body(request, payload, parts, &[]).await?.value).await,
+        Own::Redeploy => images::redeploy(parts, &request_body::of(request, payload, parts, &[]).await?.value).await,
         Own::Pushed => pushed(request, payload, parts).await,
         Own::Export => export::answer(parts, query),
         Own::Import => import::answer(request, payload, parts, query, How::Import).await,

@@ -4,6 +4,42 @@ use mkube_model::status::Status;
 
 use crate::parts::Query;
 
+/// Query parameters; empty names are skipped. One that cannot be decoded is refused: without a selector, a deletion would
+/// mean everything.
+pub fn query_of(text: &str) -> Result<Query, Status> {
+    let mut query = Query::new();
+    let parts = text.split('&').map(|part| part.trim_start_matches('?')).filter(|part| !part.is_empty());
+    for (name, value) in parts.map(|part| part.split_once('=').unwrap_or((part, ""))) {
+        let decode = |text: &str| percent_decoded(&text.replace('+', " "));
+        query.entry(decode(name)?).or_insert(decode(value)?);
+    }
+    Ok(query)
+}
+
+/// Every value of a parameter that may be there several times, in order.
+pub fn values_of(text: &str, name: &str) -> Result<Vec<String>, Status> {
+    let parts = text.split('&').map(|part| part.trim_start_matches('?'));
+    let pairs = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decoded(&value.replace('+', " "))).collect()
+}
+
+/// Text as it was before it was put into an address.
+pub fn percent_decoded(text: &str) -> Result<String, Status> {
+    let bad = || Status::bad_request("the path or query is not percent-encoded UTF-8");
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(bad);
+        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes).map_err(|_| bad())
+}
+
 /// Whether a parameter says yes. As in Kubernetes, whatever is there does, and only `false` and `0` do not; libraries of some
 /// languages write them with a capital letter.
 pub fn says_yes(query: &Query, name: &str) -> bool {
@@ -42,6 +78,22 @@ pub fn version(query: &Query) -> Result<Option<u64>, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queries_are_decoded_and_odd_ones_survive() {
+        let query = query_of("?&labelSelector=app%3Dweb&limit=500&watch&x=a+b&limit=1").expect("good");
+        assert_eq!(query.get("labelSelector").map(String::as_str), Some("app=web"));
+        assert_eq!(query.get("limit").map(String::as_str), Some("500"));
+        assert_eq!(query.get("watch").map(String::as_str), Some(""));
+        assert_eq!(query.get("x").map(String::as_str), Some("a b"));
+        assert_eq!(
+            values_of("command=a+b&x=1&?&command=%26&command", "command"),
+            Ok(vec!["a b".into(), "&".into(), "".into()])
+        );
+        assert!(query_of("labelSelector=%zz").is_err());
+        assert!(percent_decoded("%zz").is_err());
+        assert!(percent_decoded("%ff").is_err());
+    }
 
     #[test]
     fn only_false_and_zero_say_no_however_they_are_written() {

@@ -8,13 +8,13 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use mkube_messages::offers::OFFERS_PATH;
 use mkube_model::discovery;
 use mkube_model::kinds::{Kind, View, review_at, view_at, why_absent};
-use mkube_model::protobuf::{DELETE_OPTIONS, EVICTION, Field};
+use mkube_model::protobuf::{DELETE_OPTIONS, EVICTION};
 use mkube_model::status::Status;
 use tracing::Instrument;
 
 use crate::methods::Verb;
 use crate::negotiate::{Form, form};
-use crate::parameters::says_yes;
+use crate::parameters::{percent_decoded, query_of, says_yes};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
     eviction, exec, logs, methods, networks, offered, own, port_forward, pretty, read, request_body, respond, reviews,
@@ -116,7 +116,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         if request.method() != Method::POST {
             return Err(Status::method_not_allowed(methods::POST));
         }
-        let body = body(request, payload, parts, review.protobuf).await?;
+        let body = request_body::of(request, payload, parts, review.protobuf).await?;
         return reviews::answer(review, &query, body);
     }
     let target = match segments.as_slice() {
@@ -174,18 +174,18 @@ async fn work_on(
         Verb::Attach => exec::attach(request, payload, parts, &target, &query).await,
         Verb::PortForward => port_forward::answer(request, payload, parts, &target),
         Verb::Evict => {
-            let body = body(request, payload, parts, EVICTION).await?;
+            let body = request_body::of(request, payload, parts, EVICTION).await?;
             eviction::create(parts, &target, &query, body).await
         }
         Verb::GetScale => scale::get(parts, &target, &query, wants),
         Verb::UpdateScale => {
-            let body = body(request, payload, parts, &[]).await?;
+            let body = request_body::of(request, payload, parts, &[]).await?;
             scale::update(parts, &target, &query, body, wants).await
         }
         Verb::PatchScale => {
             let mut counted = request_body::Counted::new(parts.figures.clone());
             let bytes = request_body::read(payload, &mut counted).await?;
-            scale::patch(parts, &target, &query, content_type(request), &bytes, wants).await
+            scale::patch(parts, &target, &query, request_body::content_type(request), &bytes, wants).await
         }
         // One object is not watched: clients watch its collection with a field selector.
         Verb::Get => read::get(parts, &target, &query, wants),
@@ -195,43 +195,27 @@ async fn work_on(
         }
         Verb::List => read::list(parts, &target, &query, wants),
         Verb::Create => {
-            let body = body(request, payload, parts, target.called().protobuf).await?;
+            let body = request_body::of(request, payload, parts, target.called().protobuf).await?;
             write::create(parts, &target, &query, body, wants).await
         }
         Verb::Update => {
-            let body = body(request, payload, parts, target.called().protobuf).await?;
+            let body = request_body::of(request, payload, parts, target.called().protobuf).await?;
             write::update(parts, &target, &query, body, wants).await
         }
         Verb::Patch => {
             let mut counted = request_body::Counted::new(parts.figures.clone());
             let bytes = request_body::read(payload, &mut counted).await?;
-            write::patch(parts, &target, &query, content_type(request), &bytes, wants).await
+            write::patch(parts, &target, &query, request_body::content_type(request), &bytes, wants).await
         }
         Verb::Delete => {
-            let body = body(request, payload, parts, DELETE_OPTIONS).await?;
+            let body = request_body::of(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete(parts, &target, &query, body.value).await
         }
         Verb::DeleteCollection => {
-            let body = body(request, payload, parts, DELETE_OPTIONS).await?;
+            let body = request_body::of(request, payload, parts, DELETE_OPTIONS).await?;
             write::delete_collection(parts, &target, &query, body.value).await
         }
     }
-}
-
-pub fn content_type(request: &HttpRequest) -> &str {
-    request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-pub async fn body(
-    request: &HttpRequest,
-    payload: web::Payload,
-    parts: &HttpParts,
-    protobuf: &[Field],
-) -> Result<request_body::Body, Status> {
-    let mut counted = request_body::Counted::new(parts.figures.clone());
-    let bytes = request_body::read(payload, &mut counted).await?;
-    let body = request_body::parse(content_type(request), &bytes, protobuf)?;
-    Ok(request_body::Body { counted: Some(counted), ..body })
 }
 
 /// What whoever asks for something that is not there is told.
@@ -310,61 +294,4 @@ fn check_origin(request: &HttpRequest, parts: &HttpParts) -> Result<(), Status> 
         return Ok(());
     }
     Err(Status::new(403, "Forbidden", format!("requests for host {host:?} are refused")))
-}
-
-/// Query parameters; empty names are skipped. One that cannot be decoded is refused: without a selector, a deletion would
-/// mean everything.
-pub fn query_of(text: &str) -> Result<Query, Status> {
-    let mut query = Query::new();
-    let parts = text.split('&').map(|part| part.trim_start_matches('?')).filter(|part| !part.is_empty());
-    for (name, value) in parts.map(|part| part.split_once('=').unwrap_or((part, ""))) {
-        let decode = |text: &str| percent_decoded(&text.replace('+', " "));
-        query.entry(decode(name)?).or_insert(decode(value)?);
-    }
-    Ok(query)
-}
-
-/// Every value of a parameter that may be there several times, in order.
-pub fn values_of(text: &str, name: &str) -> Result<Vec<String>, Status> {
-    let parts = text.split('&').map(|part| part.trim_start_matches('?'));
-    let pairs = parts.map(|part| part.split_once('=').unwrap_or((part, "")));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| percent_decoded(&value.replace('+', " "))).collect()
-}
-
-/// Text as it was before it was put into an address.
-pub fn percent_decoded(text: &str) -> Result<String, Status> {
-    let bad = || Status::bad_request("the path or query is not percent-encoded UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(bad);
-        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries_are_decoded_and_odd_ones_survive() {
-        let query = query_of("?&labelSelector=app%3Dweb&limit=500&watch&x=a+b&limit=1").expect("good");
-        assert_eq!(query.get("labelSelector").map(String::as_str), Some("app=web"));
-        assert_eq!(query.get("limit").map(String::as_str), Some("500"));
-        assert_eq!(query.get("watch").map(String::as_str), Some(""));
-        assert_eq!(query.get("x").map(String::as_str), Some("a b"));
-        assert_eq!(
-            values_of("command=a+b&x=1&?&command=%26&command", "command"),
-            Ok(vec!["a b".into(), "&".into(), "".into()])
-        );
-        assert!(query_of("labelSelector=%zz").is_err());
-        assert!(percent_decoded("%zz").is_err());
-        assert!(percent_decoded("%ff").is_err());
-    }
 }
