@@ -1,5 +1,6 @@
 //! Parameters of a query, read as Kubernetes reads them.
 
+use mkube_model::percent;
 use mkube_model::status::Status;
 
 use crate::parts::Query;
@@ -25,19 +26,7 @@ pub fn values_of(text: &str, name: &str) -> Result<Vec<String>, Status> {
 
 /// Text as it was before it was put into an address.
 pub fn percent_decoded(text: &str) -> Result<String, Status> {
-    let bad = || Status::bad_request("the path or query is not percent-encoded UTF-8");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16)).ok_or_else(bad);
-        let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-        bytes.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(bytes).map_err(|_| bad())
+    percent::decoded(text).ok_or_else(|| Status::bad_request("the path or query is not percent-encoded UTF-8"))
 }
 
 /// Whether a parameter says yes. As in Kubernetes, whatever is there does, and only `false` and `0` do not; libraries of some
