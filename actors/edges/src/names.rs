@@ -9,9 +9,7 @@ use std::sync::Arc;
 use actix_web::HttpResponse;
 use mkube_messages::dns::{NamesReader, NamesView, ZoneSight};
 use mkube_messages::forwards::ForwardsReader;
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{ObjectKey, PatchType, Verb, WriteObject};
 use mkube_model::kinds::Kind;
 use mkube_model::metadata;
 use mkube_model::problem::Problem;
@@ -273,17 +271,7 @@ pub async fn remove(parts: &HttpParts, query: &Query, name: &str) -> Result<Http
 }
 
 async fn ask(parts: &HttpParts, kind: Kind, key: ObjectKey, verb: Verb, dry_run: bool) -> Result<(), Status> {
-    let order = WriteObject {
-        context: RequestContext::new("http zone", patience::WRITE),
-        kind: kind.id(),
-        key,
-        verb,
-        subresource: "",
-        dry_run,
-        field_validation: FieldValidation::Ignore,
-        writer: Writer::own(),
-        behind: false,
-    };
+    let order = WriteObject { dry_run, ..WriteObject::own("http zone", kind.id(), key, verb) };
     parts.write.ask(order).await.map(drop).map_err(respond::status_of)
 }
 
