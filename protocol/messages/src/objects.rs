@@ -19,7 +19,7 @@ use mkube_model::status::Status;
 use serde_json::Value;
 
 use crate::request::{Floor, Request, RequestContext};
-use crate::{patience, watch};
+use crate::watch;
 
 /// Namespace and name of an object. Cluster-scoped objects have an empty namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -404,7 +404,7 @@ impl WriteObject {
     /// What a controller writes by itself: `what` is what it is about.
     pub fn own(what: &'static str, kind: KindId, key: ObjectKey, verb: Verb) -> Self {
         Self {
-            context: RequestContext::new(what, patience::WRITE),
+            context: RequestContext::new(what, crate::patience::WRITE),
             kind,
             key,
             verb,
