@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::{CallError, Door};
-use mkube_messages::objects::{
-    FieldValidation, ObjectKey, ObjectsReader, PatchType, StoredObject, Verb, WriteObject, Writer,
-};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsReader, PatchType, StoredObject, Verb, WriteObject};
 use mkube_model::kinds::{KindId, KindTable};
 use mkube_model::marks::BOOT_RECORD;
 use mkube_model::metadata;
@@ -253,16 +249,10 @@ async fn keep_record(parts: &BootParts, maps: KindId, record: &BTreeSet<String>)
 
 async fn write(parts: &BootParts, kind: KindId, key: ObjectKey, verb: Verb) -> Result<(), Refusal> {
     let order = WriteObject {
-        context: RequestContext::new("boot manifest", patience::WRITE),
-        kind,
-        key,
-        verb,
-        subresource: "",
-        dry_run: false,
         field_validation: FieldValidation::Warn,
-        writer: Writer::own(),
         // The store itself may be among what is brought in.
         behind: true,
+        ..WriteObject::own("boot manifest", kind, key, verb)
     };
     parts.write.ask(order).await.map(|written| {
         for warning in &written.warnings {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mkube_messages::consistency::RepairAction;
 use mkube_messages::ipam::ReleaseAddress;
-use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer};
+use mkube_messages::objects::{ObjectKey, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DeviceSnapshot, EnsureEnvs, EnsureMounts, RemoveContainer, RemoveVeth, StopContainer};
@@ -175,16 +175,11 @@ async fn delete_pod(parts: &ConsistencyParts, orphan: &Orphan) -> Result<(), Str
     if !view.is_complete() || unread || owner.is_some_and(|owner| owner.uid() == controller.uid) {
         return Err("its deployment is there now".to_owned());
     }
-    let order = WriteObject {
-        context: RequestContext::new("repair", patience::WRITE),
-        kind: pods,
+    let order = WriteObject::own(
+        "repair",
+        pods,
         key,
-        verb: Verb::Delete { options: json!({"preconditions": {"uid": orphan.identity}}) },
-        subresource: "",
-        dry_run: false,
-        field_validation: FieldValidation::Ignore,
-        writer: Writer::own(),
-        behind: false,
-    };
+        Verb::Delete { options: json!({"preconditions": {"uid": orphan.identity}}) },
+    );
     parts.doors.write.ask(order).await.map(|_| ()).map_err(|error| format!("it could not be deleted: {error}"))
 }

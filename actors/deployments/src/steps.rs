@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::CallError;
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{ObjectKey, PatchType, Verb, WriteObject};
 use mkube_model::kinds::KindId;
 use mkube_model::status::Status;
 use serde_json::{Value, json};
@@ -63,17 +61,7 @@ impl DeploymentsActor {
         }
         tracing::debug!(deployment = %key, ?action, "a step");
         self.writing.insert(key.clone(), step.pod.clone());
-        let order = WriteObject {
-            context: RequestContext::new("deployment", patience::WRITE),
-            kind: step.kind,
-            key: step.key.clone(),
-            verb: step.verb,
-            subresource: "",
-            dry_run: false,
-            field_validation: FieldValidation::Ignore,
-            writer: Writer::own(),
-            behind: false,
-        };
+        let order = WriteObject::own("deployment", step.kind, step.key.clone(), step.verb);
         let door = self.parts.write.clone();
         let (telling, makes, uid) = (step.telling, step.makes, case.deployment.uid.clone());
         ctx.spawn(async move { door.ask(order).await }.into_actor(self).map(move |result, actor, ctx| {

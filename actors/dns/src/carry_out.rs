@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use mkube_messages::door::{CallError, Door};
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
+use mkube_messages::objects::{ObjectKey, PatchType, Verb, WriteObject};
 use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::name_servers::{CALL, HEALTH, NameFault, NameServers};
 use serde_json::{Value, json};
@@ -91,16 +90,9 @@ async fn patch(hands: &Hands, name: &str, body: Value) -> Result<(), u16> {
 /// Fails with the code of the refusal, or 503 when nobody answered.
 async fn one_write(hands: &Hands, name: &str, verb: Verb) -> Result<(), u16> {
     let order = WriteObject {
-        context: RequestContext::new("names", patience::WRITE),
-        kind: hands.entries,
-        key: ObjectKey::new("", name),
-        verb,
-        subresource: "",
-        dry_run: false,
-        field_validation: FieldValidation::Ignore,
-        writer: Writer::own(),
         // What stands on servers as ours has to be known, also while the store is away.
         behind: true,
+        ..WriteObject::own("names", hands.entries, ObjectKey::new("", name), verb)
     };
     match hands.write.ask(order).await {
         Ok(_) => Ok(()),

@@ -1,8 +1,7 @@
 //! `/api/v1/consistency` and its `repair`: the paths and shapes of the Go controller, with more in them. Served from the last
 //! report; no device is asked.
 
-use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpResponse, web};
 use mkube_messages::consistency::{
     ActionReport, Check, CheckStatus, ConsistencyReader, ConsistencyReport, RepairFault, RepairNow, Repaired, Section,
 };
@@ -15,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::parameters::says_yes;
 use crate::parts::{HttpParts, Query};
-use crate::{methods, request_body, respond};
+use crate::{request_body, respond};
 
 /// What the edge needs to know and tell about consistency.
 #[derive(Clone)]
@@ -26,36 +25,21 @@ pub struct HttpConsistency {
     pub repair: Door<RepairNow>,
 }
 
-/// Whatever lies under `/api/v1/consistency`.
-pub async fn of(
-    request: &HttpRequest,
-    payload: web::Payload,
-    parts: &HttpParts,
-    rest: &[&str],
-    query: &Query,
-) -> Result<HttpResponse, Status> {
-    match (request.method(), rest) {
-        (&Method::GET | &Method::HEAD, []) => {
-            if says_yes(query, "refresh") {
-                ask(parts, true).await?;
-            }
-            show(parts)
-        }
-        (&Method::POST, ["repair"]) => {
-            let mut counted = request_body::Counted::new(parts.figures.clone());
-            let bytes = request_body::read(payload, &mut counted).await?;
-            let body = if bytes.is_empty() {
-                Value::Null
-            } else {
-                request_body::parse("application/json", &bytes, &[])?.value
-            };
-            let repaired = ask(parts, is_dry(query, &body)?).await?;
-            Ok(respond::json(200, &repair_body(&repaired)))
-        }
-        (_, []) => Err(Status::method_not_allowed(methods::READ)),
-        (_, ["repair"]) => Err(Status::method_not_allowed(methods::POST)),
-        _ => Err(Status::no_such_path()),
+/// `GET /api/v1/consistency`.
+pub async fn look(parts: &HttpParts, query: &Query) -> Result<HttpResponse, Status> {
+    if says_yes(query, "refresh") {
+        ask(parts, true).await?;
     }
+    show(parts)
+}
+
+/// `POST /api/v1/consistency/repair`.
+pub async fn repair(payload: web::Payload, parts: &HttpParts, query: &Query) -> Result<HttpResponse, Status> {
+    let mut counted = request_body::Counted::new(parts.figures.clone());
+    let bytes = request_body::read(payload, &mut counted).await?;
+    let body = if bytes.is_empty() { Value::Null } else { request_body::parse("application/json", &bytes, &[])?.value };
+    let repaired = ask(parts, is_dry(query, &body)?).await?;
+    Ok(respond::json(200, &repair_body(&repaired)))
 }
 
 /// A dry run that is not understood must not become a wet one.
@@ -157,7 +141,7 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Query {
-        crate::route::query_of(text).expect("a query")
+        crate::parameters::query_of(text).expect("a query")
     }
 
     #[test]

@@ -11,9 +11,8 @@ use mkube_model::status::Status;
 use tokio::sync::mpsc;
 
 use crate::containers;
-use crate::parameters::says_yes;
+use crate::parameters::{says_yes, values_of};
 use crate::parts::{HttpParts, Query, Target};
-use crate::route::values_of;
 use crate::spdy_upgrade;
 use crate::streams::{self, Upgrade};
 

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::StreamExt;
 use mkube_model::status::Status;
@@ -14,10 +13,9 @@ use crate::documents::{Document, documents, in_order};
 use crate::parts::{HttpParts, Query};
 use crate::prune::{Plan, Prune};
 use crate::read::loaded_view;
-use crate::request_body::{self, Bounds};
-use crate::route::content_type;
+use crate::request_body::{self, Bounds, content_type};
 use crate::taking_in::{Action, How, Taking};
-use crate::{methods, respond, write, writing};
+use crate::{respond, write, writing};
 
 /// A whole site in one text.
 const BOUNDS: Bounds = Bounds { limit: 32 << 20, patience: Duration::from_secs(120) };
@@ -35,9 +33,6 @@ pub async fn answer(
     query: &Query,
     how: How,
 ) -> Result<HttpResponse, Status> {
-    if request.method() != Method::POST {
-        return Err(Status::method_not_allowed(methods::POST));
-    }
     // The type of the body is what it looks like, as it was with the Go controller; so web pages are kept out here.
     let media = content_type(request).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if SIMPLE.contains(&media.as_str()) && request.headers().contains_key("origin") {

@@ -29,6 +29,7 @@ mod negotiate;
 mod networks;
 mod offered;
 mod openapi;
+mod own;
 mod parameters;
 mod parts;
 mod port_forward;

@@ -6,13 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use actix_web::http::Method;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::HttpResponse;
 use mkube_messages::dns::{NamesReader, NamesView, ZoneSight};
 use mkube_messages::forwards::ForwardsReader;
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{ObjectKey, PatchType, Verb, WriteObject};
 use mkube_model::kinds::Kind;
 use mkube_model::metadata;
 use mkube_model::problem::Problem;
@@ -22,7 +19,7 @@ use serde_json::{Value, json};
 use crate::dns_report::{is_base, is_reverse, report};
 use crate::parts::{HttpParts, Query};
 use crate::read::loaded_view;
-use crate::{methods, respond, route, write};
+use crate::{respond, write};
 
 /// Zone of a namespace.
 const DOMAIN: &str = "vkube.io/domain";
@@ -48,54 +45,36 @@ pub fn validate(parts: &HttpParts) -> Result<HttpResponse, Status> {
     Ok(respond::json_text(200, text))
 }
 
-/// Whatever lies under `/api/v1/zones`.
-pub async fn zones(
-    request: &HttpRequest,
-    payload: web::Payload,
-    parts: &HttpParts,
-    rest: &[&str],
-    query: &Query,
-) -> Result<HttpResponse, Status> {
-    match (request.method(), rest) {
-        (&Method::GET | &Method::HEAD, []) => {
-            let view = loaded(parts)?;
-            let zones: Vec<Value> = all(&view, &asked_for(parts)?)
-                .into_iter()
-                .filter(|(name, _)| !is_reverse(name))
-                .map(|(name, zone)| zone_body(&name, &zone))
-                .collect();
-            Ok(respond::json(200, &json!(zones)))
-        }
-        (&Method::GET | &Method::HEAD, [name]) => {
-            let name = folded(name);
-            let view = loaded(parts)?;
-            let zone = all(&view, &asked_for(parts)?).remove(&name).ok_or_else(|| no_zone(&name))?;
-            Ok(respond::json(200, &zone_body(&name, &zone)))
-        }
-        (&Method::POST, []) => {
-            let body = route::body(request, payload, parts, &[]).await?;
-            create(parts, query, &body.value).await
-        }
-        (&Method::DELETE, [name]) => remove(parts, query, &folded(name)).await,
-        (_, []) => Err(Status::method_not_allowed("GET, HEAD, POST")),
-        (_, [_]) => Err(Status::method_not_allowed("DELETE, GET, HEAD")),
-        _ => Err(Status::no_such_path()),
-    }
+/// `GET /api/v1/zones`.
+pub fn zones(parts: &HttpParts) -> Result<HttpResponse, Status> {
+    let view = loaded(parts)?;
+    let zones: Vec<Value> = all(&view, &asked_for(parts)?)
+        .into_iter()
+        .filter(|(name, _)| !is_reverse(name))
+        .map(|(name, zone)| zone_body(&name, &zone))
+        .collect();
+    Ok(respond::json(200, &json!(zones)))
 }
 
-/// Whatever lies under `/api/v1/instances`: the name servers, one for each network that has one.
-pub fn instances(request: &HttpRequest, parts: &HttpParts, rest: &[&str]) -> Result<HttpResponse, Status> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(Status::method_not_allowed(methods::READ));
-    }
-    let mut found = instances_of(&*loaded(parts)?);
-    match rest {
-        [] => Ok(respond::json(200, &json!(found.into_values().collect::<Vec<_>>()))),
-        [name] => match found.remove(*name) {
-            Some(instance) => Ok(respond::json(200, &instance)),
-            None => Err(Status::new(404, "NotFound", format!("instance {name:?} not found"))),
-        },
-        _ => Err(Status::no_such_path()),
+/// `GET /api/v1/zones/<name>`.
+pub fn zone(parts: &HttpParts, name: &str) -> Result<HttpResponse, Status> {
+    let name = folded(name);
+    let view = loaded(parts)?;
+    let zone = all(&view, &asked_for(parts)?).remove(&name).ok_or_else(|| no_zone(&name))?;
+    Ok(respond::json(200, &zone_body(&name, &zone)))
+}
+
+/// `GET /api/v1/instances`: the name servers, one for each network that has one.
+pub fn instances(parts: &HttpParts) -> Result<HttpResponse, Status> {
+    let found = instances_of(&*loaded(parts)?);
+    Ok(respond::json(200, &json!(found.into_values().collect::<Vec<_>>())))
+}
+
+/// `GET /api/v1/instances/<name>`.
+pub fn instance(parts: &HttpParts, name: &str) -> Result<HttpResponse, Status> {
+    match instances_of(&*loaded(parts)?).remove(name) {
+        Some(instance) => Ok(respond::json(200, &instance)),
+        None => Err(Status::new(404, "NotFound", format!("instance {name:?} not found"))),
     }
 }
 
@@ -232,7 +211,8 @@ fn wanted(body: &Value, view: &NamesView) -> Result<(String, String, String), St
     Ok((name, label, network))
 }
 
-async fn create(parts: &HttpParts, query: &Query, body: &Value) -> Result<HttpResponse, Status> {
+/// `POST /api/v1/zones`.
+pub async fn create(parts: &HttpParts, query: &Query, body: &Value) -> Result<HttpResponse, Status> {
     let dry_run = write::dry_run(query, "CreateOptions", false)?;
     let view = loaded(parts)?;
     let (name, label, network) = wanted(body, &view)?;
@@ -266,7 +246,9 @@ async fn create(parts: &HttpParts, query: &Query, body: &Value) -> Result<HttpRe
     Ok(respond::json(201, &zone_body(&name, &zone)))
 }
 
-async fn remove(parts: &HttpParts, query: &Query, name: &str) -> Result<HttpResponse, Status> {
+/// `DELETE /api/v1/zones/<name>`.
+pub async fn remove(parts: &HttpParts, query: &Query, name: &str) -> Result<HttpResponse, Status> {
+    let name = &*folded(name);
     let dry_run = write::dry_run(query, "DeleteOptions", false)?;
     let view = loaded(parts)?;
     let asked = asked_for(parts)?;
@@ -289,17 +271,7 @@ async fn remove(parts: &HttpParts, query: &Query, name: &str) -> Result<HttpResp
 }
 
 async fn ask(parts: &HttpParts, kind: Kind, key: ObjectKey, verb: Verb, dry_run: bool) -> Result<(), Status> {
-    let order = WriteObject {
-        context: RequestContext::new("http zone", patience::WRITE),
-        kind: kind.id(),
-        key,
-        verb,
-        subresource: "",
-        dry_run,
-        field_validation: FieldValidation::Ignore,
-        writer: Writer::own(),
-        behind: false,
-    };
+    let order = WriteObject { dry_run, ..WriteObject::own("http zone", kind.id(), key, verb) };
     parts.write.ask(order).await.map(drop).map_err(respond::status_of)
 }
 

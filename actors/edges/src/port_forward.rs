@@ -5,8 +5,8 @@ use mkube_model::neighbours::pod_ports::{PodAddress, PortFraming};
 use mkube_model::status::Status;
 
 use crate::containers;
+use crate::parameters::values_of;
 use crate::parts::{HttpParts, Target};
-use crate::route::values_of;
 use crate::spdy_upgrade;
 use crate::streams::{self, Upgrade};
 

@@ -6,8 +6,6 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use mkube_messages::objects::{FieldValidation, ObjectKey, ObjectsView, StoredObject, Verb, WriteObject};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
 use mkube_model::applied::LAST_APPLIED;
 use mkube_model::kinds::{CONFIGURED_IN, Kind, KindId, KindTable};
 use mkube_model::metadata;
@@ -235,15 +233,10 @@ impl Prune {
                 "uid": current.uid(), "resourceVersion": metadata::resource_version(&tree),
             }});
             let order = WriteObject {
-                context: RequestContext::new("prune", patience::WRITE),
-                kind: kind.id(),
-                key: object.key.clone(),
-                verb: Verb::Delete { options },
-                subresource: "",
                 dry_run: taking.dry_run,
                 field_validation: FieldValidation::Warn,
                 writer: taking.writer.clone(),
-                behind: false,
+                ..WriteObject::own("prune", kind.id(), object.key.clone(), Verb::Delete { options })
             };
             match taking.parts.write.ask(order).await.map_err(respond::status_of) {
                 Ok(_) => return Ok(true),

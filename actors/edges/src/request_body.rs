@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use actix_web::HttpRequest;
 use actix_web::web::{Bytes, BytesMut, Payload};
 use futures_util::StreamExt;
 use mkube_model::protobuf::{self, Field};
@@ -11,7 +12,7 @@ use mkube_model::status::Status;
 use serde_json::Value;
 
 use crate::json_body;
-use crate::parts::Figures;
+use crate::parts::{Figures, HttpParts};
 
 /// Bytes of a body.
 pub const LIMIT: usize = 3 << 20;
@@ -84,6 +85,24 @@ impl Drop for Coming {
     fn drop(&mut self) {
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// What a request calls its body.
+pub fn content_type(request: &HttpRequest) -> &str {
+    request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Reads and parses the body of a request. Its bytes are counted for as long as it is worked on.
+pub async fn of(
+    request: &HttpRequest,
+    payload: Payload,
+    parts: &HttpParts,
+    protobuf: &[Field],
+) -> Result<Body, Status> {
+    let mut counted = Counted::new(parts.figures.clone());
+    let bytes = read(payload, &mut counted).await?;
+    let body = parse(content_type(request), &bytes, protobuf)?;
+    Ok(Body { counted: Some(counted), ..body })
 }
 
 /// Reads a body, refusing one that is too large.

@@ -48,7 +48,7 @@ pub fn refusal(status: &Status) -> HttpResponse {
         set(&mut response, "retry-after", &seconds.to_string());
     }
     if !status.allow.is_empty() {
-        set(&mut response, "allow", status.allow);
+        set(&mut response, "allow", &status.allow);
     }
     response
 }

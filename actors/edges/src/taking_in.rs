@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer, Written};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
 use mkube_model::applied::{applied, first_applied};
 use mkube_model::kinds::Kind;
 use mkube_model::metadata;
@@ -143,15 +141,10 @@ impl Taking<'_> {
 
     async fn ask(&self, kind: &Kind, key: &ObjectKey, verb: Verb) -> Result<Written, Status> {
         let order = WriteObject {
-            context: RequestContext::new("import", patience::WRITE),
-            kind: kind.id(),
-            key: key.clone(),
-            verb,
-            subresource: "",
             dry_run: self.dry_run,
             field_validation: FieldValidation::Warn,
             writer: self.writer.clone(),
-            behind: false,
+            ..WriteObject::own("import", kind.id(), key.clone(), verb)
         };
         self.parts.write.ask(order).await.map_err(respond::status_of)
     }

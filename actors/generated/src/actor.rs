@@ -8,11 +8,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use imbl::ordmap::DiffItem;
 use mkube_messages::door::{CallError, Door};
 use mkube_messages::ipam::{NetworksReader, NetworksView};
-use mkube_messages::objects::{
-    FieldValidation, KindView, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject, Writer,
-};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{KindView, ObjectKey, ObjectsReader, PatchType, Verb, WriteObject};
 use mkube_model::kinds::KindId;
 use mkube_model::status::Status;
 use mkube_supervision::{Alarm, follow};
@@ -149,17 +145,7 @@ impl GeneratedActor {
                 (self.parts.config_maps, Verb::Delete { options }, "removed")
             }
         };
-        let order = WriteObject {
-            context: RequestContext::new("generated", patience::WRITE),
-            kind,
-            key: subject.clone(),
-            verb,
-            subresource: "",
-            dry_run: false,
-            field_validation: FieldValidation::Ignore,
-            writer: Writer::own(),
-            behind: true,
-        };
+        let order = WriteObject { behind: true, ..WriteObject::own("generated", kind, subject.clone(), verb) };
         self.busy = true;
         let door = self.parts.write.clone();
         ctx.spawn(async move { door.ask(order).await.map(drop) }.into_actor(self).map(move |result, actor, ctx| {

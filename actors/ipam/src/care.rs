@@ -6,9 +6,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::Door;
 use mkube_messages::ipam::NetworksView;
-use mkube_messages::objects::{
-    CONFIGURATION, FieldValidation, FinishDeletion, ObjectKey, ObjectsView, ReportStatus, Verb, WriteObject, Writer,
-};
+use mkube_messages::objects::{CONFIGURATION, FinishDeletion, ObjectKey, ObjectsView, ReportStatus, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::router::ReleaseBridge;
@@ -106,15 +104,8 @@ impl IpamActor {
         self.caring = true;
         let context = RequestContext::new("network", patience::LEASE);
         let write = |name: &str, verb| WriteObject {
-            context: RequestContext::new("network object", patience::WRITE),
-            kind: NETWORKS,
-            key: ObjectKey::new("", name),
-            verb,
             subresource: CONFIGURATION,
-            dry_run: false,
-            field_validation: FieldValidation::Ignore,
-            writer: Writer::own(),
-            behind: false,
+            ..WriteObject::own("network object", NETWORKS, ObjectKey::new("", name), verb)
         };
         match care {
             Care::Show(object, verb) => {

@@ -5,9 +5,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use jiff::Timestamp;
 use mkube_messages::door::CallError;
-use mkube_messages::objects::{FieldValidation, ObjectKey, RecordEvent, Verb, WriteObject, Writer};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{ObjectKey, RecordEvent, Verb, WriteObject};
 use mkube_model::kinds::KindId;
 use mkube_model::neighbours::desired_store::Revision;
 use mkube_model::status::Status;
@@ -91,17 +89,7 @@ impl JobsActor {
 
     fn carry_out(&mut self, whom: For, deed: Deed, ctx: &mut Context<Self>) {
         let Some((kind, key, verb, subresource)) = self.order(&whom, &deed) else { return };
-        let order = WriteObject {
-            context: RequestContext::new("job", patience::WRITE),
-            kind,
-            key,
-            verb,
-            subresource,
-            dry_run: false,
-            field_validation: FieldValidation::Ignore,
-            writer: Writer::own(),
-            behind: false,
-        };
+        let order = WriteObject { subresource, ..WriteObject::own("job", kind, key, verb) };
         self.busy.insert(whom.subject.clone());
         let door = self.parts.write.clone();
         ctx.spawn(async move { door.ask(order).await.map(drop) }.into_actor(self).map(move |result, actor, ctx| {

@@ -3,9 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mkube_messages::objects::{FieldValidation, ObjectKey, Verb, WriteObject, Writer};
-use mkube_messages::patience;
-use mkube_messages::request::RequestContext;
+use mkube_messages::objects::{ObjectKey, Verb, WriteObject};
 use mkube_model::kinds::Kind;
 use mkube_model::metadata;
 use serde_json::Value;
@@ -101,17 +99,12 @@ impl ObjectsActor {
                     if object.is_deleting() || waiting.contains(&(kind.id(), key.clone())) {
                         continue;
                     }
-                    let write = WriteObject {
-                        context: RequestContext::new("delete namespace content", patience::WRITE),
-                        kind: kind.id(),
-                        key: key.clone(),
-                        verb: Verb::Delete { options: Value::Null },
-                        subresource: "",
-                        dry_run: false,
-                        field_validation: FieldValidation::Ignore,
-                        writer: Writer::own(),
-                        behind: false,
-                    };
+                    let write = WriteObject::own(
+                        "delete namespace content",
+                        kind.id(),
+                        key.clone(),
+                        Verb::Delete { options: Value::Null },
+                    );
                     self.queue.push_back((Task::Write(Box::new(write)), None));
                 }
             }

@@ -11,9 +11,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use jiff::{SignedDuration, Timestamp};
 use mkube_messages::door::Door;
 use mkube_messages::gates::{Drain, GatesReader};
-use mkube_messages::objects::{
-    FieldValidation, ObjectKey, ObjectsReader, RecordEvent, ReportStatus, Verb, WriteObject, Writer,
-};
+use mkube_messages::objects::{ObjectKey, ObjectsReader, RecordEvent, ReportStatus, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
@@ -142,17 +140,8 @@ impl NodeActor {
             }},
             "spec": {"taints": [{"key": "virtual-kubelet.io/provider", "value": "mkube", "effect": "NoSchedule"}]},
         });
-        let order = WriteObject {
-            context: RequestContext::new("node", patience::WRITE),
-            kind: self.parts.kind,
-            key,
-            verb: Verb::Create { body },
-            subresource: "",
-            dry_run: false,
-            field_validation: FieldValidation::Ignore,
-            writer: Writer::own(),
-            behind: true,
-        };
+        let order =
+            WriteObject { behind: true, ..WriteObject::own("node", self.parts.kind, key, Verb::Create { body }) };
         let door = self.parts.write.clone();
         ctx.spawn(async move { door.ask(order).await }.into_actor(self).map(|result, _, _| {
             if let Err(error) = result {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use mkube_messages::objects::{
-    FieldValidation, ObjectKey, PatchType, RecordEvent, ReportStatus, Verb, WriteObject, Writer,
-};
+use mkube_messages::objects::{ObjectKey, PatchType, RecordEvent, ReportStatus, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
@@ -210,15 +208,13 @@ impl PodActor {
         self.stamped = Some((digest, Instant::now()));
         let door = self.parts.doors.write.clone();
         let order = WriteObject {
-            context: RequestContext::new("image digest", patience::WRITE),
-            kind: self.parts.kind,
-            key: ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
-            verb: Verb::Patch { patch: PatchType::Merge, body },
-            subresource: "",
-            dry_run: false,
-            field_validation: FieldValidation::Ignore,
-            writer: Writer::own(),
             behind: true,
+            ..WriteObject::own(
+                "image digest",
+                self.parts.kind,
+                ObjectKey::new(plan.namespace.clone(), plan.name.clone()),
+                Verb::Patch { patch: PatchType::Merge, body },
+            )
         };
         let writing = async move { door.ask(order).await };
         ctx.spawn(writing.into_actor(self).map(|result, _, _| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use mkube_messages::door::CallError;
 use mkube_messages::images::{EnsureTarball, ResolveImage};
-use mkube_messages::objects::{FieldValidation, ObjectKey, PatchType, Verb, WriteObject, Writer};
+use mkube_messages::objects::{ObjectKey, PatchType, Verb, WriteObject};
 use mkube_messages::patience;
 use mkube_messages::request::RequestContext;
 use mkube_messages::router::DeviceSnapshot;
@@ -357,17 +357,7 @@ fn patch(
     key: &ObjectKey,
     body: Value,
 ) -> impl Future<Output = Result<(), CallError<mkube_model::status::Status>>> + use<> {
-    let order = WriteObject {
-        context: RequestContext::new("rollout", patience::WRITE),
-        kind: parts.pods,
-        key: key.clone(),
-        verb: Verb::Patch { patch: PatchType::Merge, body },
-        subresource: "",
-        dry_run: false,
-        field_validation: FieldValidation::Ignore,
-        writer: Writer::own(),
-        behind: false,
-    };
+    let order = WriteObject::own("rollout", parts.pods, key.clone(), Verb::Patch { patch: PatchType::Merge, body });
     let door = parts.write.clone();
     async move { door.ask(order).await.map(drop) }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use mkube_messages::watch;
 use mkube_model::neighbours::wall_clock::WallClock;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::child::ChildSpec;
 use crate::spec::{Child, SupervisorSpec};
@@ -97,6 +98,14 @@ impl Tree {
         if self.tell(Command::StopBranch(path.to_owned(), budget, done)).is_ok() {
             // An error means that the whole tree stops, or has ended.
             drop(stopped.await);
+        }
+    }
+
+    /// Stops branches one after the other, within `budget` for all of them. Once that is over, those whose turn comes are cut off.
+    pub async fn stop_branches(&self, paths: &[&str], budget: Duration) {
+        let end = Instant::now() + budget;
+        for path in paths {
+            self.stop_branch(path, end.saturating_duration_since(Instant::now())).await;
         }
     }
 

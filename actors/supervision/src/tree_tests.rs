@@ -811,6 +811,32 @@ async fn what_of_a_branch_does_not_stop_in_time_is_cut_off() {
 }
 
 #[actix::test]
+async fn branches_that_end_one_after_the_other_have_one_bound_and_their_order() {
+    tokio::time::pause();
+    let journal = Journal::default();
+    let kids = ["a", "b", "c"].map(|name| journalled(name, RestartRule::Permanent, &journal));
+    let tree = tree_of(Strategy::OneForOne, OnLimit::Escalate, &[]);
+    let paths = ["root/of c", "root/of b", "root/nobody", "root/of a"];
+    // Each may take two seconds to stop, and nobody does.
+    for (stubborn, seconds) in [(true, 3), (false, 0)] {
+        for (name, kid) in ["of a", "of b", "of c"].into_iter().zip(&kids) {
+            tree.start_branch("root", branch(name, &[kid]), None).expect("the task is there");
+        }
+        settle().await;
+        for kid in kids.iter().filter(|_| stubborn) {
+            kid.door.tell(Tell::Hang).expect("open");
+        }
+        settle().await;
+        journal.take();
+        let before = Instant::now();
+        tree.stop_branches(&paths, Duration::from_secs(3)).await;
+        assert_eq!(before.elapsed().as_secs(), seconds);
+        assert_eq!(journal.take(), ["c down", "b down", "a down"]);
+        assert!(names(&tree).is_empty());
+    }
+}
+
+#[actix::test]
 async fn a_branch_that_is_to_go_while_its_group_goes_down_is_not_started_with_it() {
     tokio::time::pause();
     let [a, b, c] = ["a", "b", "c"].map(|name| child(name, RestartRule::Permanent));

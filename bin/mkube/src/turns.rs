@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::run::{Signals, until_stopped};
 use crate::serve::Prepared;
 
-/// Time each part of those who decide may take to stop.
+/// Time all those who decide may take to stop, together.
 const CHANGE: Duration = Duration::from_secs(5);
 
 /// Runs the whole tree while this controller drives, and without those who decide while it stands by, until a signal.

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::watch;
 use actix::Message;
 use arc_swap::ArcSwap;
 use imbl::{OrdMap, Vector};
@@ -20,6 +19,7 @@ use mkube_model::status::Status;
 use serde_json::Value;
 
 use crate::request::{Floor, Request, RequestContext};
+use crate::watch;
 
 /// Namespace and name of an object. Cluster-scoped objects have an empty namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -398,6 +398,23 @@ pub struct Written {
     pub gone: bool,
     /// Texts for `Warning:` headers.
     pub warnings: Vec<String>,
+}
+
+impl WriteObject {
+    /// What a controller writes by itself: `what` is what it is about.
+    pub fn own(what: &'static str, kind: KindId, key: ObjectKey, verb: Verb) -> Self {
+        Self {
+            context: RequestContext::new(what, crate::patience::WRITE),
+            kind,
+            key,
+            verb,
+            subresource: "",
+            dry_run: false,
+            field_validation: FieldValidation::Ignore,
+            writer: Writer::own(),
+            behind: false,
+        }
+    }
 }
 
 impl Request for WriteObject {

@@ -21,6 +21,7 @@ pub mod names;
 pub mod neighbours;
 pub mod network;
 pub mod patch;
+pub mod percent;
 pub mod portable;
 pub mod probes;
 pub mod problem;

@@ -1,5 +1,7 @@
 //! Kubernetes' `Status`: the one shape of every refusal.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::kinds::Kind;
@@ -18,13 +20,13 @@ pub struct Status {
     /// `details`, or null.
     pub details: Value,
     /// Methods that are allowed instead, as the header `Allow` has them; empty where the method was not what is wrong.
-    pub allow: &'static str,
+    pub allow: Cow<'static, str>,
 }
 
 impl Status {
     /// A refusal without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null, allow: "" }
+        Self { code, reason, message: message.into(), details: Value::Null, allow: Cow::Borrowed("") }
     }
 
     /// 404 for an object.
@@ -124,9 +126,9 @@ impl Status {
     }
 
     /// 405 where these methods are allowed.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub fn method_not_allowed(allow: impl Into<Cow<'static, str>>) -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self { allow, ..Self::new(405, "MethodNotAllowed", message) }
+        Self { allow: allow.into(), ..Self::new(405, "MethodNotAllowed", message) }
     }
 
     /// 429: repeat after so many seconds.

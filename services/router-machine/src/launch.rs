@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use mkube_model::command_line::split;
+
 use crate::engine::{Bind, EngineVeth, ImageConfig, Launch};
 use crate::tables::Row;
-use crate::values::{path, words};
+use crate::values::path;
 
 /// What a launch is made of.
 pub struct Given<'a> {
@@ -32,11 +34,11 @@ pub fn launch(given: &Given<'_>) -> Result<Launch, String> {
     let Given { row, image, .. } = given;
     let entrypoint = match row.get("entrypoint") {
         "" => image.entrypoint.clone(),
-        line => words(line),
+        line => split(line),
     };
     let cmd = match row.get("cmd") {
         "" => image.cmd.clone(),
-        line => words(line),
+        line => split(line),
     };
     let argv: Vec<String> = entrypoint.into_iter().chain(cmd).collect();
     if argv.is_empty() {

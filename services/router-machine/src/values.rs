@@ -105,23 +105,6 @@ pub fn path(text: &str) -> String {
     if text.is_empty() || text.starts_with('/') { text.to_owned() } else { format!("/{text}") }
 }
 
-/// Words of a command line: white space separates, double quotes group.
-pub fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), None::<String>, false);
-    for c in line.chars() {
-        match c {
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            c if c.is_whitespace() && !quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use actix_web::web::{Bytes, Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use futures_util::StreamExt;
+use mkube_model::percent;
 use mkube_router_machine::{Answer, Device, FetchOrder, Refusal, Request, Verb};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -105,7 +106,7 @@ pub async fn dispatch(request: HttpRequest, payload: Payload, site: Data<Site>) 
     let Some(rest) = path.strip_prefix("/rest") else {
         return respond(&Refusal::not_found().to_answer());
     };
-    let segments: Vec<String> = match rest.split('/').filter(|part| !part.is_empty()).map(decoded).collect() {
+    let segments: Vec<String> = match rest.split('/').filter(|part| !part.is_empty()).map(percent::decoded).collect() {
         Some(segments) => segments,
         None => return respond(&Refusal::bad("bad path encoding").to_answer()),
     };
@@ -397,22 +398,7 @@ pub fn query_of(text: &str) -> Vec<(String, String)> {
         .filter(|part| !part.is_empty())
         .filter_map(|part| {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            Some((decoded(name)?, decoded(&value.replace('+', " "))?))
+            Some((percent::decoded(name)?, percent::decoded(&value.replace('+', " "))?))
         })
         .collect()
-}
-
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-            let (high, low) = (digit(rest.next())?, digit(rest.next())?);
-            bytes.push((high * 16 + low) as u8);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::wire;
 use crate::parts::Query;
-use crate::{json_body, negotiate, read, route, write};
+use crate::{json_body, negotiate, parameters, read, write};
 
 /// What came of an input, or the promise it broke.
 pub type Outcome = Result<String, String>;
@@ -205,17 +205,19 @@ fn manifest(input: &[u8]) -> Outcome {
 fn query(input: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(input);
     let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    holds(route::percent_decoded(&encoded).as_deref() == Ok(&*text), || "encoded it reads as something else".into())?;
-    let one = route::query_of(&format!("?&x={encoded}&x=y")).map_err(|status| status.message)?;
+    holds(parameters::percent_decoded(&encoded).as_deref() == Ok(&*text), || {
+        "encoded it reads as something else".into()
+    })?;
+    let one = parameters::query_of(&format!("?&x={encoded}&x=y")).map_err(|status| status.message)?;
     holds(one.get("x").map(String::as_str) == Some(&*text), || format!("as a parameter it reads as {one:?}"))?;
     let key = ObjectKey::new(text.clone(), "name");
     let token = read::parse_token(&read::token(7, &key));
     holds(token == Ok((7, key)), || format!("the token reads as {token:?}"))?;
     let _ = negotiate::form(Some(&text));
     let all = [
-        told(route::percent_decoded(&text)),
-        told(route::query_of(&text)),
-        told(route::values_of(&text, "command")),
+        told(parameters::percent_decoded(&text)),
+        told(parameters::query_of(&text)),
+        told(parameters::values_of(&text, "command")),
         told(read::parse_token(&text)),
     ];
     Ok(all.concat())
@@ -223,7 +225,7 @@ fn query(input: &[u8]) -> Outcome {
 
 fn options(input: &[u8]) -> Outcome {
     let Some([query, body]) = parts(input, ["query", "body"]) else { return Ok("no JSON".into()) };
-    let query = match route::query_of(query.as_str().unwrap_or_default()) {
+    let query = match parameters::query_of(query.as_str().unwrap_or_default()) {
         Ok(query) => query,
         Err(status) => return Ok(status.message),
     };

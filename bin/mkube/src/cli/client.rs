@@ -78,6 +78,17 @@ impl DryRun {
     }
 }
 
+/// Whether a command waits for what comes of it.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WaitArgs {
+    /// Wait until pods are ready, deployments rolled out and jobs complete.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as 90s.
+    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
+    pub timeout: Duration,
+}
+
 /// `mkube apply`.
 #[derive(Debug, Args)]
 pub struct ApplyArgs {
@@ -99,12 +110,9 @@ pub struct ApplyArgs {
     /// Take fields that others own.
     #[arg(long, requires = "server_side")]
     pub force_conflicts: bool,
-    /// Wait until pods are ready, deployments rolled out and jobs complete.
-    #[arg(long)]
-    pub wait: bool,
-    /// How long to wait, such as 90s.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
-    pub timeout: Duration,
+    /// Whether it waits.
+    #[command(flatten)]
+    pub waiting: WaitArgs,
     /// Delete what was applied with these labels and is in the manifests no more.
     #[arg(long, requires = "selector")]
     pub prune: bool,
@@ -264,12 +272,9 @@ pub enum RolloutCommand {
 pub struct RolloutOf {
     /// Name, or deploy/NAME.
     pub name: String,
-    /// Wait after a restart or a return, too.
-    #[arg(long)]
-    pub wait: bool,
-    /// How long to wait, such as 90s.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
-    pub timeout: Duration,
+    /// Whether it waits.
+    #[command(flatten)]
+    pub waiting: WaitArgs,
     /// Namespace and server.
     #[command(flatten)]
     pub reach: ReachArgs,
@@ -287,12 +292,9 @@ pub struct ScaleArgs {
     /// Only if there are to be so many now.
     #[arg(long, value_name = "NUMBER")]
     pub current_replicas: Option<u32>,
-    /// Wait until they are ready.
-    #[arg(long)]
-    pub wait: bool,
-    /// How long to wait, such as 90s.
-    #[arg(long, value_name = "DUR", value_parser = duration, default_value = "5m")]
-    pub timeout: Duration,
+    /// Whether it waits.
+    #[command(flatten)]
+    pub waiting: WaitArgs,
     /// Namespace and server.
     #[command(flatten)]
     pub reach: ReachArgs,

@@ -53,7 +53,11 @@ pub fn apply(args: &ApplyArgs, look: Look) -> Result<(), Failure> {
         } else {
             together(&api, args, look, &planned).await?;
         }
-        if args.wait && !args.dry_run.is_on() { wait(&api, &planned, args.timeout, look).await } else { Ok(()) }
+        if args.waiting.wait && !args.dry_run.is_on() {
+            wait(&api, &planned, args.waiting.timeout, look).await
+        } else {
+            Ok(())
+        }
     })
 }
 

@@ -56,7 +56,7 @@ fn status(of: &RolloutOf, look: Look) -> Result<(), Failure> {
     let api = Api::new(&of.reach.server)?;
     block_on(async {
         let found = meant(&api, of).await?;
-        until_ready(&api, found.clone(), of.timeout, look).await?;
+        until_ready(&api, found.clone(), of.waiting.timeout, look).await?;
         found.iter().try_for_each(|(name, _)| print(format_args!("{name} successfully rolled out\n")))
     })
 }
@@ -71,7 +71,7 @@ fn restart(of: &RolloutOf, look: Look) -> Result<(), Failure> {
             api.merge_patch(path, &patch).await?;
             print(format_args!("{name} restarted\n"))?;
         }
-        if of.wait { until_ready(&api, found, of.timeout, look).await } else { Ok(()) }
+        if of.waiting.wait { until_ready(&api, found, of.waiting.timeout, look).await } else { Ok(()) }
     })
 }
 
@@ -133,7 +133,7 @@ fn undo(of: &RolloutOf, to: Option<u64>, look: Look) -> Result<(), Failure> {
             api.json_patch(path, &patch).await?;
             print(format_args!("{name} rolled back to revision {revision}\n"))?;
         }
-        if of.wait { until_ready(&api, found, of.timeout, look).await } else { Ok(()) }
+        if of.waiting.wait { until_ready(&api, found, of.waiting.timeout, look).await } else { Ok(()) }
     })
 }
 

@@ -32,7 +32,7 @@ pub fn scale(args: &ScaleArgs, look: Look) -> Result<(), Failure> {
                 scaled.push((name, path));
             }
         }
-        if args.wait { until_ready(&api, scaled, args.timeout, look).await } else { Ok(()) }
+        if args.waiting.wait { until_ready(&api, scaled, args.waiting.timeout, look).await } else { Ok(()) }
     })
 }
 

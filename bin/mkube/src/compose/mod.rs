@@ -56,6 +56,7 @@ use wires::{Wires, door};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Pause between two readings of a device on which nothing moves.
 pub const TICK: Duration = Duration::from_secs(10);
+
 /// Everything outside the controller.
 #[derive(Clone)]
 pub struct Neighbours {
@@ -196,67 +197,41 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
 }
 
 /// Starts the controller on this thread's actix system, perhaps as one of several.
-pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: Option<Seat>) -> Controller {
-    let Neighbours { router, store, disk, tarballs, disk_map, logs, exec, ports, prober, resolver, names, .. } =
-        neighbours;
-    let (bus, clock, randomness) = (neighbours.bus, neighbours.clock, neighbours.randomness);
-    let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
+pub fn start_among(mut neighbours: Neighbours, mut settings: ControllerSettings, seat: Option<Seat>) -> Controller {
+    let clock = neighbours.clock.clone();
+    let wires = Wires::new(settings.kinds.clone(), &settings.networks, settings.plan.clone(), clock.clone());
     // A device that shares no disk gets files one by one.
-    let disk: Arc<dyn SharedDisk> = match &settings.delivery {
-        DeliveryWay::Fetch { files: Some(base), .. } => Arc::new(PlacedFiles {
+    if let DeliveryWay::Fetch { files: Some(base), .. } = &settings.delivery {
+        neighbours.disk = Arc::new(PlacedFiles {
             base: base.clone(),
             place: door(Floor::Pod, &wires.ways.router),
             remove: door(Floor::Pod, &wires.ways.router),
-        }),
-        _ => disk,
-    };
-    let router: Arc<dyn Router> = match &seat {
-        Some(seat) => Arc::new(GuardedRouter::new(router, Permit::new(seat.desk.clone()))),
-        None => router,
-    };
+        });
+    }
+    if let Some(seat) = &seat {
+        neighbours.router = Arc::new(GuardedRouter::new(neighbours.router, Permit::new(seat.desk.clone())));
+    }
     let api = settings.listener.as_ref().and_then(|listener| listener.local_addr().ok());
-    let http = settings.listener.map(|listener| HttpSettings {
+    let http = settings.listener.take().map(|listener| HttpSettings {
         listener,
-        logs: logs(wires.device()),
-        streams: HttpStreams { exec: exec(wires.device()), ports, spdy: neighbours.spdy },
+        logs: (neighbours.logs)(wires.device()),
+        streams: HttpStreams {
+            exec: (neighbours.exec)(wires.device()),
+            ports: neighbours.ports.clone(),
+            spdy: neighbours.spdy.clone(),
+        },
         notify_secret: settings.notify_secret.clone(),
         allow_chaos: settings.allow_chaos,
-        allowed_hosts: settings.allowed_hosts,
+        allowed_hosts: settings.allowed_hosts.take(),
         lease: seat.as_ref().map(|seat| seat.desk.reader()),
         limits: settings.http_limits,
     });
-    let driving = Driving {
-        router,
-        disk,
-        tarballs,
-        disk_map,
-        exec: exec(wires.device()),
-        prober,
-        resolver,
-        names,
-        bus,
-        shared_store: settings.shared_store,
-        delivery: settings.delivery,
-        networks: settings.networks,
-        config_file: settings.config_file,
-        namespace_mode: settings.namespace_mode,
-        boot_manifest: settings.boot_manifest,
-        manifests: settings.manifests,
-        api,
-        tick: settings.tick,
-        gc_interval: settings.gc_interval,
-        rollouts: settings.rollouts,
-        order: settings.order,
-        restarts: settings.restarts,
-        watchdog_interval: settings.watchdog_interval,
-        notify_secret: settings.notify_secret,
-        consistency: settings.consistency,
-        wires,
-    };
-    let wires = &driving.wires;
+    let driving = Driving { wires, neighbours, settings, api };
+    let Driving { wires, neighbours, settings, .. } = &driving;
     let drives = seat.as_ref().is_none_or(|seat| seat.drives);
-    let mut gates = vec![keepers::store(wires, store), driving.router()];
+    let mut gates = vec![keepers::store(wires, neighbours.store.clone()), driving.router()];
     gates.extend(seat.map(|seat| keepers::lease(wires, seat.desk)));
+    let randomness = neighbours.randomness.clone();
     let objects = keepers::objects(wires, randomness, settings.shared_store, settings.event_ring);
     let mut branches = vec![under("gates", gates), under("object-layer", vec![objects])];
     if drives {

@@ -1,5 +1,7 @@
 //! The table of routes: which paths there are, and what may be done with them.
 
+use mkube_model::percent;
+
 /// Where everything is.
 const BASE: &str = "/api/v1/";
 
@@ -76,7 +78,7 @@ pub enum Absent {
 impl Route {
     /// The route of a path; none when there is no such route.
     pub fn of(path: &str) -> Option<Self> {
-        let parts: Vec<String> = path.strip_prefix(BASE)?.split('/').map(decoded).collect::<Option<_>>()?;
+        let parts: Vec<String> = path.strip_prefix(BASE)?.split('/').map(percent::decoded).collect::<Option<_>>()?;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let own = |text: &str| text.to_owned();
         Some(match parts.as_slice() {
@@ -148,22 +150,6 @@ impl Absent {
             _ => return None,
         })
     }
-}
-
-/// A part of a path without its escapes.
-fn decoded(part: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(rest.next()?).to_digit(16);
-            let (high, low) = (digit()?, digit()?);
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which of the specification's requests a path is.
 
 use actix_web::http;
+use mkube_model::percent;
 use uuid::Uuid;
 
 use crate::digest::Digest;
@@ -51,7 +52,7 @@ impl Route {
     /// Reads a path as it stands in the request. Nothing that is not a valid name gets past here.
     pub fn read(path: &str) -> Result<Self, Fault> {
         let nothing = || Fault::NameInvalid(path.to_owned());
-        let decoded = decode(path).ok_or_else(nothing)?;
+        let decoded = percent::decoded(path).ok_or_else(nothing)?;
         let rest = decoded.strip_prefix("/v2").ok_or_else(nothing)?;
         let rest = match rest.strip_prefix('/') {
             None if rest.is_empty() => return Ok(Self::Base),
@@ -120,22 +121,6 @@ impl Route {
             _ => Err(Fault::Unsupported("this method means nothing on this path".to_owned())),
         }
     }
-}
-
-/// Undoes `%41`; none where that is not UTF-8 or not complete.
-fn decode(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            bytes.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

@@ -33,10 +33,13 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
         ("/api/v1/images".into(), "GET, HEAD"),
         ("/api/v1/images/redeploy".into(), "POST"),
         ("/api/v1/zones".into(), "GET, HEAD, POST"),
+        ("/api/v1/zones/nosuch".into(), "DELETE, GET, HEAD"),
         ("/api/v1/instances".into(), "GET, HEAD"),
+        ("/api/v1/instances/nosuch".into(), "GET, HEAD"),
         ("/api/v1/apply".into(), "POST"),
         ("/api/v1/export".into(), "GET, HEAD"),
         ("/api/v1/supervisor".into(), "GET, HEAD"),
+        ("/api/v1/supervisor/mkube/release".into(), "POST"),
         ("/version".into(), "GET, HEAD"),
         ("/api/v1".into(), "GET, HEAD"),
         ("/apis".into(), "GET, HEAD"),
@@ -49,11 +52,6 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
         {
             let answer = api.send(method, path, &[("content-type", JSON)], "{}").await?;
             assert_eq!((answer.code, answer.header("allow")), (405, *allowed), "{method} {path}: {}", answer.text);
-        }
-        // And the other way round: what is named is not refused for its method.
-        for method in allowed.split(", ").filter(|method| ["GET", "HEAD"].contains(method)) {
-            let answer = api.send(method, path, &[], "").await?;
-            assert_ne!(answer.code, 405, "{method} {path}");
         }
     }
     assert_eq!(world.stored(), before);
