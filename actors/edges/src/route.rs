@@ -19,9 +19,8 @@ use crate::parameters::says_yes;
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, eviction, exec, export, images, import, logs, methods, metrics, names, networks, offered,
-    openapi, port_forward, pretty, read, request_body, respond, reviews, scale, usage, volumes, watching, write,
-    writing,
+    boot_plan, consistency, containers, eviction, export, images, import, methods, metrics, names, networks, offered,
+    openapi, passing_on, pretty, read, request_body, respond, reviews, scale, usage, volumes, watching, write, writing,
 };
 
 /// Requests worked on at the same time. Watches, followed logs, and requests whose bodies are still on their way are none of them.
@@ -38,7 +37,7 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
     let span = tracing::info_span!("http", method = %request.method(), path = request.path());
     let answering =
         async { if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await } };
-    let response = answering.instrument(span.clone()).await.unwrap_or_else(|status| {
+    let mut response = answering.instrument(span.clone()).await.unwrap_or_else(|status| {
         parts.figures.errors.fetch_add(1, Ordering::Relaxed);
         let _entered = span.entered();
         // While the store is away that is said once, and not with each write.
@@ -55,6 +54,7 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
         }
         response
     });
+    passing_on::sign(&request, &mut response, &parts);
     if pretty::is_asked_for(request.query_string()) { pretty::answer(response).await } else { response }
 }
 
@@ -213,10 +213,9 @@ async fn work_on(
         && sub != "status"
     {
         return match (sub, request.method()) {
-            ("log", &Method::GET) => logs::answer(parts, &target, &query).await,
-            ("exec", &Method::GET | &Method::POST) => exec::answer(request, payload, parts, &target, &query).await,
-            ("attach", &Method::GET | &Method::POST) => exec::attach(request, payload, parts, &target, &query).await,
-            ("portforward", &Method::GET | &Method::POST) => port_forward::answer(request, payload, parts, &target),
+            ("log", &Method::GET) | ("exec" | "attach" | "portforward", &Method::GET | &Method::POST) => {
+                containers::answer(request, payload, parts, &target, &query).await
+            }
             ("scale", _) => scale::answer(request, payload, parts, &target, &query, wants).await,
             ("eviction", &Method::POST) => {
                 let body = body(request, payload, parts, EVICTION).await?;

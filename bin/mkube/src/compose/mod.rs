@@ -13,7 +13,7 @@ use std::time::Duration;
 use mkube_boot::Document;
 use mkube_dns::Mode;
 pub use mkube_edges::HttpLimits;
-use mkube_edges::{ContainerUsage, FindUsage, HttpStreams};
+use mkube_edges::{ContainerUsage, FindUsage, HttpPassingOn, HttpStreams};
 use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
@@ -31,6 +31,7 @@ use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::container_exec::ContainerExec;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::name_servers::NameServers;
+use mkube_model::neighbours::node_apis::NodeApis;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
 use mkube_model::neighbours::pod_ports::PodPorts;
 use mkube_model::neighbours::prober::Prober;
@@ -77,6 +78,8 @@ pub struct Neighbours {
     pub ports: Arc<dyn PodPorts>,
     /// Standard streams of clients that speak SPDY.
     pub spdy: Arc<dyn SpdyStreams>,
+    /// The APIs of other nodes.
+    pub nodes: Arc<dyn NodeApis>,
     /// Who asks containers how they are.
     pub prober: Arc<dyn Prober>,
     /// Who asks name servers for names.
@@ -200,6 +203,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
     let Neighbours { router, store, disk, tarballs, disk_map, logs, exec, ports, prober, resolver, names, .. } =
         neighbours;
     let (bus, clock, randomness) = (neighbours.bus, neighbours.clock, neighbours.randomness);
+    let passing_on = HttpPassingOn { node: settings.plan.node_name.clone(), apis: neighbours.nodes };
     let wires = Wires::new(settings.kinds, &settings.networks, settings.plan, clock.clone());
     // A device that shares no disk gets files one by one.
     let disk: Arc<dyn SharedDisk> = match &settings.delivery {
@@ -219,6 +223,7 @@ pub fn start_among(neighbours: Neighbours, settings: ControllerSettings, seat: O
         listener,
         logs: logs(wires.device()),
         streams: HttpStreams { exec: exec(wires.device()), ports, spdy: neighbours.spdy },
+        passing_on,
         notify_secret: settings.notify_secret.clone(),
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts,
