@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{ConnectionType, StatusCode};
@@ -42,6 +43,8 @@ const BEARER: &str = "base64url.bearer.authorization.k8s.io.";
 /// What comes back of an answer's headers.
 const ANSWERED: [&str; 7] =
     ["content-type", "warning", "retry-after", "allow", "sec-websocket-accept", SOCKET_PROTOCOLS, PROTOCOLS];
+/// Bytes of a refusal to upgrade a connection, and how long they may take after its head.
+const REFUSAL: (usize, Duration) = (64 << 10, Duration::from_secs(5));
 /// Bytes read at a time of a connection that is HTTP no more.
 const PIECE: usize = 16 << 10;
 
@@ -192,12 +195,13 @@ pub async fn pass_on(
     match (answer.body, wanted) {
         (NodeBody::Upgraded(stream), Some(protocol)) => Ok(spliced(response, &protocol, payload, stream, place)),
         (NodeBody::Upgraded(_), None) => Err(there.not_it(address, None)),
-        (NodeBody::Pieces(pieces), wanted) => {
-            let mut response = streamed(response, pieces, place);
-            if wanted.is_some() {
-                // What was to be no HTTP any more is not gone on with as HTTP.
-                response.head_mut().set_connection_type(ConnectionType::Close);
-            }
+        (NodeBody::Pieces(pieces), None) => Ok(streamed(response, pieces, place)),
+        (NodeBody::Pieces(pieces), Some(_)) => {
+            let lost = || there.unanswered(address, &Unanswered::Away("its refusal did not come to an end".to_owned()));
+            let refusal = whole(pieces).await.ok_or_else(lost)?;
+            let mut response = response.body(refusal);
+            // What was to be no HTTP any more is not gone on with as HTTP.
+            response.head_mut().set_connection_type(ConnectionType::Close);
             Ok(response)
         }
     }
@@ -228,6 +232,21 @@ fn come_back(answer: &NodeAnswer, response: &mut HttpResponseBuilder) {
     for (name, value) in answer.headers.iter().filter(|(name, _)| ANSWERED.contains(&name.as_str())) {
         response.append_header((name.as_str(), value.as_str()));
     }
+}
+
+/// A refusal as a whole: to a request for an upgrade the framework writes no body that comes in pieces as HTTP has it.
+async fn whole(mut pieces: Box<dyn Pieces>) -> Option<Vec<u8>> {
+    let reading = async {
+        let mut all = Vec::new();
+        while let Some(piece) = pieces.next().await {
+            all.extend_from_slice(&piece.ok()?);
+            if all.len() > REFUSAL.0 {
+                return None;
+            }
+        }
+        Some(all)
+    };
+    tokio::time::timeout(REFUSAL.1, reading).await.ok().flatten()
 }
 
 /// A body as it comes. Where the rest is lost the client is told by an end that is none.
