@@ -13,7 +13,7 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{ConnectionType, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt, stream};
+use futures_util::{Stream, StreamExt, stream};
 use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
 use mkube_model::metadata;
 use mkube_model::neighbours::node_apis::{BothWays, NodeAnswer, NodeApis, NodeBody, NodeRequest, Pieces, Unanswered};
@@ -25,7 +25,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::parts::{HttpParts, Target};
 use crate::respond;
 use crate::spdy_upgrade::PROTOCOLS;
-use crate::streams::{FAREWELL, Place};
+use crate::streams::{FAREWELL, Place, SIGN};
 
 /// Names the node that a request was passed on to. It goes no further.
 const PASSED_ON: &str = "x-mkube-passed-on";
@@ -45,6 +45,8 @@ const ANSWERED: [&str; 7] =
     ["content-type", "warning", "retry-after", "allow", "sec-websocket-accept", SOCKET_PROTOCOLS, PROTOCOLS];
 /// Bytes of a refusal to upgrade a connection, and how long they may take after its head.
 const REFUSAL: (usize, Duration) = (64 << 10, Duration::from_secs(5));
+/// How long the other API may say nothing on an upgraded connection. It gives signs of life, more often than that.
+const SILENCE: Duration = SIGN.saturating_mul(4);
 /// Bytes read at a time of a connection that is HTTP no more.
 const PIECE: usize = 16 << 10;
 
@@ -276,8 +278,8 @@ fn spliced(
 }
 
 /// Passes bytes on until one side has gone; then the other's connection ends, too.
-async fn splice(
-    mut payload: web::Payload,
+async fn splice<E>(
+    mut payload: impl Stream<Item = Result<Bytes, E>> + Unpin,
     to_client: mpsc::Sender<Result<Bytes, Infallible>>,
     there: Box<dyn BothWays>,
 ) {
@@ -294,10 +296,10 @@ async fn splice(
         let mut buffer = BytesMut::new();
         loop {
             buffer.reserve(PIECE);
-            match from_there.read_buf(&mut buffer).await {
-                Ok(0) | Err(_) => return true,
-                Ok(_) if to_client.send(Ok(buffer.split().freeze())).await.is_ok() => {}
-                Ok(_) => return false,
+            match tokio::time::timeout(SILENCE, from_there.read_buf(&mut buffer)).await {
+                Err(_) | Ok(Ok(0) | Err(_)) => return true,
+                Ok(Ok(_)) if to_client.send(Ok(buffer.split().freeze())).await.is_ok() => {}
+                Ok(Ok(_)) => return false,
             }
         }
     };
@@ -318,7 +320,50 @@ async fn splice(
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::DuplexStream;
+
     use super::*;
+
+    /// What a client sends that never goes by itself.
+    fn typed(bytes: &'static [u8]) -> impl Stream<Item = Result<Bytes, Infallible>> + Unpin {
+        let all = stream::iter([Ok(Bytes::from_static(bytes))]);
+        Box::pin(all.chain(stream::pending()))
+    }
+
+    fn between(
+        bytes: &'static [u8],
+    ) -> (DuplexStream, mpsc::Receiver<Result<Bytes, Infallible>>, impl Future<Output = ()>) {
+        let (there, here) = tokio::io::duplex(16);
+        let (to_client, client) = mpsc::channel(1);
+        (there, client, splice(typed(bytes), to_client, Box::new(here)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_api_that_is_silent_is_given_up_and_one_that_gives_signs_is_not() {
+        let (mut there, mut client, splicing) = between(b"typed");
+        let talking = async {
+            for _ in 0..20 {
+                tokio::time::sleep(SIGN).await;
+                there.write_all(b"sign").await.expect("it is taken");
+                assert_eq!(client.recv().await, Some(Ok(Bytes::from_static(b"sign"))));
+            }
+            assert_eq!(client.recv().await, None, "the end is told");
+        };
+        tokio::join!(splicing, talking);
+        let mut left = Vec::new();
+        there.read_to_end(&mut left).await.expect("its end");
+        assert_eq!(left, b"typed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_goes_is_noticed_also_while_nobody_takes_what_it_sent() {
+        let (mut there, client, splicing) = between(b"more than there is room for");
+        drop(client);
+        tokio::time::timeout(SIGN, splicing).await.expect("it ends at once");
+        let mut taken = Vec::new();
+        there.read_to_end(&mut taken).await.expect("its end");
+        assert!(taken.len() <= 16, "{taken:?}");
+    }
 
     #[test]
     fn an_address_that_means_this_machine_is_another_node_only_where_this_one_listens_there() {

@@ -237,6 +237,15 @@ async fn what_is_passed_on_is_bounded_and_ends_with_its_client() -> anyhow::Resu
         eventually("the end of a command whose client went", async || Ok(streams(world).await? == "0")).await?;
     }
 
+    // Also where nothing comes that could not be sent to it.
+    let upgraded = "HTTP/1.1 101 Switching Protocols\r\nx-mkube-node: three\r\nconnection: upgrade\r\nupgrade: \
+                    websocket\r\nsec-websocket-accept: x\r\n\r\n";
+    let node = Somebody::answering(upgraded).await?;
+    third(&one, Some(node.address)).await?;
+    let (_, socket) = self::upgraded(&one, "far/exec?command=hang&stdout=true", V5).await?;
+    drop(socket);
+    tokio::time::timeout(PATIENCE, node.gone.notified()).await?;
+
     // A log that somebody follows ends there when nobody follows it any more here, and what is lost on the way is no end.
     let begun = "HTTP/1.1 200 OK\r\nx-mkube-node: three\r\ncontent-type: text/plain\r\ntransfer-encoding: \
                  chunked\r\n\r\n5\r\nfirst\r\n";
