@@ -1,40 +1,52 @@
-//! Which pod and which of its containers a request about one is for.
+//! What is asked of a pod's containers: by which pod and container a request is answered, and by which node.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mkube_messages::objects::{ObjectKey, ObjectsView, StoredObject};
+use actix_web::{HttpRequest, HttpResponse, web};
+use mkube_messages::objects::{ObjectsView, StoredObject};
 use mkube_model::neighbours::pod_logs::ContainerRef;
 use mkube_model::status::Status;
 use serde_json::Value;
 
+use crate::methods::Verb;
 use crate::parts::{HttpParts, Query, Target};
+use crate::passing_on::{self, Elsewhere};
 use crate::read::{key_of, loaded_view};
+use crate::{exec, logs, port_forward};
+
+/// Answers what is asked of them: here, or by the API of the node that has them.
+pub async fn answer(
+    request: &HttpRequest,
+    payload: web::Payload,
+    parts: &HttpParts,
+    target: &Target,
+    query: &Query,
+    verb: Verb,
+) -> Result<HttpResponse, Status> {
+    let view = loaded_view(parts)?;
+    let pod = found(&view, target)?;
+    if let Some(there) = Elsewhere::of(parts, &view, target, &pod) {
+        return passing_on::pass_on(request, payload, parts, &there).await;
+    }
+    passing_on::check(request, target, &pod)?;
+    match verb {
+        Verb::Exec => exec::answer(request, payload, parts, target, query).await,
+        Verb::Attach => exec::attach(request, payload, parts, target, query).await,
+        Verb::PortForward => port_forward::answer(request, payload, parts, target),
+        _ => logs::answer(parts, target, query).await,
+    }
+}
+
+fn found(view: &ObjectsView, target: &Target) -> Result<Arc<StoredObject>, Status> {
+    let key = key_of(target);
+    view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))
+}
 
 /// The pod of a request, if it runs on this node.
 pub fn pod(parts: &HttpParts, target: &Target) -> Result<Arc<StoredObject>, Status> {
     let view = loaded_view(parts)?;
-    let key = key_of(target);
-    let object = view.get(&target.kind.id(), &key).ok_or_else(|| Status::not_found(&target.kind, &key.name))?;
-    if !parts.objects.is_here(&target.kind.id(), &key) {
-        let pod = object.value();
-        let node = target.kind.home.of(&pod).unwrap_or("that is not known yet");
-        let its = api_of(parts, &view, node).map_or_else(String::new, |address| format!(", http://{address}"));
-        let why = format!("pod {} runs on node {node}: ask the API of that node for its containers{its}", key.name);
-        return Err(Status::bad_request(why));
-    }
-    Ok(object.clone())
-}
-
-/// Where the API of a node listens, as its Node says.
-fn api_of(parts: &HttpParts, view: &ObjectsView, node: &str) -> Option<String> {
-    let nodes = parts.objects.kinds().named("Node")?.id();
-    let node = view.get(&nodes, &ObjectKey::new("", node))?.value();
-    let port = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port")?.as_u64().filter(|port| *port > 0)?;
-    let addresses = node.pointer("/status/addresses")?.as_array()?;
-    let of = |kind: &str| addresses.iter().find(|one| one["type"] == kind)?["address"].as_str();
-    let ip: IpAddr = of("ExternalIP").or_else(|| of("InternalIP"))?.parse().ok()?;
-    Some(SocketAddr::new(ip, u16::try_from(port).ok()?).to_string())
+    let pod = found(&view, target)?;
+    Elsewhere::of(parts, &view, target, &pod).map_or(Ok(pod), |there| Err(there.refusal()))
 }
 
 /// The container of a request: the one it names, or the only one.

@@ -4,7 +4,8 @@
 //! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
 //!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
-//!          Upgraded connections (exec, port-forward) are served by neighbours.
+//!          Upgraded connections (exec, port-forward) are served by neighbours; what asks a pod of another node is passed on to
+//!          the API of that node.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
 
 mod boot_plan;
@@ -32,6 +33,7 @@ mod openapi;
 mod own;
 mod parameters;
 mod parts;
+mod passing_on;
 mod port_forward;
 mod pretty;
 mod prune;
@@ -63,6 +65,7 @@ pub use limits::HttpLimits;
 pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
+pub use passing_on::HttpPassingOn;
 pub use streams::HttpStreams;
 pub use usage::{ContainerUsage, FindUsage, HttpUsage};
 pub use written_lists::WrittenLists;

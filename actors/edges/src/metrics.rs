@@ -28,7 +28,11 @@ pub fn answer(parts: &HttpParts) -> HttpResponse {
     let watches = i64::try_from(figures.watches.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
     registry.register("http_watches", "Open watches", ConstGauge::new(watches));
     let streams = i64::try_from(figures.streams.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
-    registry.register("http_streams", "Open connections of exec and port-forward", ConstGauge::new(streams));
+    registry.register(
+        "http_streams",
+        "Open connections of exec and port-forward, and what is passed on",
+        ConstGauge::new(streams),
+    );
     let objects = Family::<Labels, Gauge<i64, AtomicI64>>::default();
     let view = parts.objects.view();
     let revisions = Family::<Labels, Gauge<i64, AtomicI64>>::default();

@@ -27,6 +27,7 @@ use crate::images::HttpImages;
 use crate::limits::HttpLimits;
 use crate::names::HttpNames;
 use crate::networks::HttpNetworks;
+use crate::passing_on::HttpPassingOn;
 use crate::streams::HttpStreams;
 use crate::usage::HttpUsage;
 use crate::written_lists::WrittenLists;
@@ -50,6 +51,8 @@ pub struct HttpParts {
     pub logs: Arc<dyn PodLogs>,
     /// Commands in containers, and ports of pods.
     pub streams: HttpStreams,
+    /// The same of pods that other nodes have.
+    pub passing_on: HttpPassingOn,
     /// What containers and the node use.
     pub usage: HttpUsage,
     /// Images.

@@ -17,7 +17,7 @@ use crate::negotiate::{Form, form};
 use crate::parameters::{percent_decoded, query_of, says_yes};
 use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::{
-    eviction, exec, logs, methods, networks, offered, own, port_forward, pretty, read, request_body, respond, reviews,
+    containers, eviction, methods, networks, offered, own, passing_on, pretty, read, request_body, respond, reviews,
     scale, usage, watching, write, writing,
 };
 
@@ -35,7 +35,7 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
     let span = tracing::info_span!("http", method = %request.method(), path = request.path());
     let answering =
         async { if before >= IN_FLIGHT { Err(Status::busy(1)) } else { answer(&request, payload, &parts).await } };
-    let response = answering.instrument(span.clone()).await.unwrap_or_else(|status| {
+    let mut response = answering.instrument(span.clone()).await.unwrap_or_else(|status| {
         parts.figures.errors.fetch_add(1, Ordering::Relaxed);
         let _entered = span.entered();
         // While the store is away that is said once, and not with each write.
@@ -52,6 +52,7 @@ pub async fn dispatch(request: HttpRequest, payload: web::Payload, parts: web::D
         }
         response
     });
+    passing_on::sign(&request, &mut response, &parts);
     if pretty::is_asked_for(request.query_string()) { pretty::answer(response).await } else { response }
 }
 
@@ -169,10 +170,9 @@ async fn work_on(
 ) -> Result<HttpResponse, Status> {
     let verb = methods::of(methods::of_resource(&target), request.method())?;
     match verb {
-        Verb::ReadLog => logs::answer(parts, &target, &query).await,
-        Verb::Exec => exec::answer(request, payload, parts, &target, &query).await,
-        Verb::Attach => exec::attach(request, payload, parts, &target, &query).await,
-        Verb::PortForward => port_forward::answer(request, payload, parts, &target),
+        Verb::ReadLog | Verb::Exec | Verb::Attach | Verb::PortForward => {
+            containers::answer(request, payload, parts, &target, &query, verb).await
+        }
         Verb::Evict => {
             let body = request_body::of(request, payload, parts, EVICTION).await?;
             eviction::create(parts, &target, &query, body).await

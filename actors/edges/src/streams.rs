@@ -27,7 +27,7 @@ const MESSAGE: usize = 1 << 20;
 /// Messages that wait in either direction.
 pub const WAITING: usize = 16;
 /// Pause between two signs of life. kubectl gives up after a minute without one.
-const SIGN: Duration = Duration::from_secs(15);
+pub const SIGN: Duration = Duration::from_secs(15);
 /// How long nothing may be said in either direction, as with a kubelet.
 const IDLE: Duration = Duration::from_secs(4 * 3600);
 /// How long a client may take to say farewell.

@@ -9,9 +9,9 @@ use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
 use mkube_edges::{
     Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts,
-    HttpStreams, HttpUsage, WrittenLists,
+    HttpPassingOn, HttpStreams, HttpUsage, WrittenLists,
 };
-use mkube_fakes::{FakeClock, FakeStreams};
+use mkube_fakes::{FakeClock, FakeStreams, NoNodeApis};
 use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::deployments::EvictPod;
@@ -106,6 +106,7 @@ impl Bench {
                 ports: Arc::new(FakeStreams),
                 spdy: Arc::new(FakeStreams),
             },
+            passing_on: HttpPassingOn { node: "mkube".to_owned(), apis: Arc::new(NoNodeApis) },
             usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,

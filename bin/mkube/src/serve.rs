@@ -22,6 +22,7 @@ use mkube_model::settings::{
     RepairMode, RolloutSettings, Settings, StoreKind,
 };
 use mkube_nats_bus::NatsBus;
+use mkube_node_apis::{HttpNodeApis, Patience};
 use mkube_pod_ports::{CommandStreams, NetworkPorts};
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::{NetworkProber, NetworkResolver};
@@ -148,6 +149,7 @@ impl Prepared {
             exec: Arc::new(exec),
             ports: Arc::new(NetworkPorts),
             spdy: Arc::new(CommandStreams),
+            nodes: Arc::new(HttpNodeApis::new(Patience::default()).map_err(|why| Failure::text(INTERNAL, why))?),
             prober: Arc::new(NetworkProber::new().map_err(|why| Failure::text(INTERNAL, why))?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(|why| Failure::text(INTERNAL, why))?),

@@ -26,6 +26,7 @@ use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::network::Network;
 use mkube_model::secret::Secret;
 use mkube_model::settings::{self, Architecture, DnsSettings, ImageRegistry, Overrides};
+use mkube_node_apis::{HttpNodeApis, Patience};
 use mkube_pods::{PlanSettings, RestartRules};
 use mkube_probing::{NetworkProber, NetworkResolver};
 use mkube_rollouts::Rules;
@@ -71,6 +72,8 @@ pub struct Setup {
     pub boot_manifest: Vec<serde_json::Value>,
     /// Where objects are kept, if not in a file.
     pub store: Option<Arc<dyn DesiredStore>>,
+    /// Name of its node among those that share its store; none: it has its store for itself.
+    pub node: Option<&'static str>,
     /// REST address of the server of the names of its network, zone `gt.lo`; none: it has no names.
     pub name_server: Option<String>,
     /// The message bus, if there is one.
@@ -97,6 +100,7 @@ impl Default for Setup {
             manifests: Vec::new(),
             boot_manifest: Vec::new(),
             store: None,
+            node: None,
             name_server: None,
             bus: None,
             event_ring: 256,
@@ -179,6 +183,7 @@ impl World {
             exec: Arc::new(|_| Arc::new(FakeStreams)),
             ports: Arc::new(FakeStreams),
             spdy: Arc::new(FakeStreams),
+            nodes: Arc::new(HttpNodeApis::new(Patience::default()).map_err(anyhow::Error::msg)?),
             prober: Arc::new(NetworkProber::new().map_err(anyhow::Error::msg)?),
             resolver: Arc::new(NetworkResolver::default()),
             names: Arc::new(MicrodnsClient::new().map_err(anyhow::Error::msg)?),
@@ -192,7 +197,7 @@ impl World {
         let controller = start(
             neighbours,
             ControllerSettings {
-                shared_store: false,
+                shared_store: setup.node.is_some(),
                 delivery: DeliveryWay::Shared,
                 kinds: setup.kinds,
                 networks: vec![network(setup.name_server)?],
@@ -201,7 +206,7 @@ impl World {
                 plan: PlanSettings {
                     volumes_base: "/disk1/volumes".to_owned(),
                     host_ip: "10.90.0.1".to_owned(),
-                    node_name: "mkube".to_owned(),
+                    node_name: setup.node.unwrap_or("mkube").to_owned(),
                     images_base: "/disk1/images".to_owned(),
                 },
                 boot_manifest,

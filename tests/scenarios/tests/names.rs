@@ -9,9 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mkube_edges::{
     Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts,
-    HttpStreams, HttpUsage, WrittenLists,
+    HttpPassingOn, HttpStreams, HttpUsage, WrittenLists,
 };
-use mkube_fakes::{FakeClock, FakeStreams, MemoryStore};
+use mkube_fakes::{FakeClock, FakeStreams, MemoryStore, NoNodeApis};
 use mkube_messages::bus::bus_view;
 use mkube_messages::consistency::consistency_view;
 use mkube_messages::dns::{NamesPublisher, NamesView, Purpose, RecordSight, RecordType, ZoneSight, names_view};
@@ -82,6 +82,7 @@ impl Bench {
                 ports: Arc::new(FakeStreams),
                 spdy: Arc::new(FakeStreams),
             },
+            passing_on: HttpPassingOn { node: "mkube".to_owned(), apis: Arc::new(NoNodeApis) },
             usage: HttpUsage { device: watch::channel(Arc::default()).1, find: Arc::new(|_| None) },
             images: HttpImages {
                 cache: images_view().1,

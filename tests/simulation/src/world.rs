@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use mkube::compose::{Controller, ControllerSettings, DeliveryWay, HttpLimits, Neighbours, TICK, start};
 use mkube_fakes::{
-    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeStreams, FakeTarballs, MemoryStore, Reading,
-    Verb,
+    Answer, FakeClock, FakeDisk, FakeProber, FakeResolver, FakeRouter, FakeStreams, FakeTarballs, MemoryStore,
+    NoNodeApis, Reading, Verb,
 };
 use mkube_model::disk_map::DiskMap;
 use mkube_model::kinds::KindTable;
@@ -218,6 +218,7 @@ impl World {
             exec: Arc::new(|_| Arc::new(FakeStreams)),
             ports: Arc::new(FakeStreams),
             spdy: Arc::new(FakeStreams),
+            nodes: Arc::new(NoNodeApis),
             prober: self.prober.clone(),
             resolver: Arc::new(FakeResolver::default()),
             names: self.names.servers.clone(),

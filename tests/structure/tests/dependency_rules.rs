@@ -66,6 +66,7 @@ const OUTSIDE: &[(&str, &[&str], &str)] = &[
             "services/oci-registry",
             "services/probing",
             "services/microdns-client",
+            "services/node-apis",
             "bin/",
             "tests/scenarios",
         ],

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mkube_bus::{BusParts, NatsEdge};
 use mkube_edges::{
-    Figures, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts, HttpStreams,
-    HttpUsage, WrittenLists,
+    Figures, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts, HttpPassingOn,
+    HttpStreams, HttpUsage, WrittenLists,
 };
 use mkube_messages::door::Doorway;
 use mkube_messages::lease::LeaseReader;
@@ -26,6 +26,7 @@ pub struct HttpSettings {
     pub listener: TcpListener,
     pub logs: Arc<dyn PodLogs>,
     pub streams: HttpStreams,
+    pub passing_on: HttpPassingOn,
     pub notify_secret: Option<Secret>,
     pub allow_chaos: bool,
     pub allowed_hosts: Option<Vec<String>>,
@@ -43,6 +44,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
         lease: settings.lease.clone(),
         logs: settings.logs,
         streams: settings.streams,
+        passing_on: settings.passing_on,
         usage: HttpUsage { device: wires.device(), find: super::usage_finder(wires.device()) },
         images: HttpImages {
             cache: wires.views.images.1.clone(),

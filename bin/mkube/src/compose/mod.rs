@@ -13,7 +13,7 @@ use std::time::Duration;
 use mkube_boot::Document;
 use mkube_dns::Mode;
 pub use mkube_edges::HttpLimits;
-use mkube_edges::{ContainerUsage, FindUsage, HttpStreams};
+use mkube_edges::{ContainerUsage, FindUsage, HttpPassingOn, HttpStreams};
 use mkube_lease::{GuardedRouter, LeaseDesk, Permit};
 use mkube_messages::dns::NamesReader;
 use mkube_messages::door::Door;
@@ -31,6 +31,7 @@ use mkube_model::neighbours::bus::Bus;
 use mkube_model::neighbours::container_exec::ContainerExec;
 use mkube_model::neighbours::desired_store::DesiredStore;
 use mkube_model::neighbours::name_servers::NameServers;
+use mkube_model::neighbours::node_apis::NodeApis;
 use mkube_model::neighbours::pod_logs::{ContainerRef, PodLogs};
 use mkube_model::neighbours::pod_ports::PodPorts;
 use mkube_model::neighbours::prober::Prober;
@@ -78,6 +79,8 @@ pub struct Neighbours {
     pub ports: Arc<dyn PodPorts>,
     /// Standard streams of clients that speak SPDY.
     pub spdy: Arc<dyn SpdyStreams>,
+    /// The APIs of other nodes.
+    pub nodes: Arc<dyn NodeApis>,
     /// Who asks containers how they are.
     pub prober: Arc<dyn Prober>,
     /// Who asks name servers for names.
@@ -199,6 +202,7 @@ pub fn start(neighbours: Neighbours, settings: ControllerSettings) -> Controller
 /// Starts the controller on this thread's actix system, perhaps as one of several.
 pub fn start_among(mut neighbours: Neighbours, mut settings: ControllerSettings, seat: Option<Seat>) -> Controller {
     let clock = neighbours.clock.clone();
+    let passing_on = HttpPassingOn { node: settings.plan.node_name.clone(), apis: neighbours.nodes.clone() };
     let wires = Wires::new(settings.kinds.clone(), &settings.networks, settings.plan.clone(), clock.clone());
     // A device that shares no disk gets files one by one.
     if let DeliveryWay::Fetch { files: Some(base), .. } = &settings.delivery {
@@ -220,6 +224,7 @@ pub fn start_among(mut neighbours: Neighbours, mut settings: ControllerSettings,
             ports: neighbours.ports.clone(),
             spdy: neighbours.spdy.clone(),
         },
+        passing_on,
         notify_secret: settings.notify_secret.clone(),
         allow_chaos: settings.allow_chaos,
         allowed_hosts: settings.allowed_hosts.take(),

@@ -8,6 +8,7 @@
 pub mod http;
 pub mod process;
 pub mod proxy;
+pub mod sharing;
 pub mod site;
 pub mod wire;
 

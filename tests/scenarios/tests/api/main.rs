@@ -18,6 +18,7 @@ mod offers;
 mod openapi;
 mod owners;
 mod parameters;
+mod passing_on;
 mod patches;
 mod protobuf;
 mod prune;

@@ -10,10 +10,10 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::{PODS, pod};
 
-type Socket = WebSocketStream<reqwest::Upgraded>;
+pub type Socket = WebSocketStream<reqwest::Upgraded>;
 
-const V5: &str = "v5.channel.k8s.io";
-const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
+pub const V5: &str = "v5.channel.k8s.io";
+pub const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
 
 async fn world(setup: Setup) -> anyhow::Result<World> {
     let world = World::with(setup).await?;
@@ -23,7 +23,7 @@ async fn world(setup: Setup) -> anyhow::Result<World> {
 }
 
 /// Asks for an upgrade; the protocol that was chosen and the socket, or the refusal.
-async fn open(
+pub async fn open(
     world: &World,
     path: &str,
     offered: &str,
@@ -51,12 +51,12 @@ async fn open(
     Ok(Ok((chosen, WebSocketStream::from_raw_socket(answer.upgrade().await?, Role::Client, None).await)))
 }
 
-async fn upgraded(world: &World, path: &str, offered: &str) -> anyhow::Result<(String, Socket)> {
+pub async fn upgraded(world: &World, path: &str, offered: &str) -> anyhow::Result<(String, Socket)> {
     open(world, path, offered, &[]).await?.map_err(|refused| anyhow::anyhow!("{refused:?}"))
 }
 
 /// Everything up to the end, by channel.
-async fn all(socket: &mut Socket) -> Vec<(u8, String)> {
+pub async fn all(socket: &mut Socket) -> Vec<(u8, String)> {
     let mut all: Vec<(u8, String)> = Vec::new();
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Binary(bytes) = message {
@@ -227,7 +227,7 @@ async fn a_guarded_api_takes_sockets_of_its_own_origin_only() -> anyhow::Result<
 }
 
 /// Asks for SPDY, as kubectl before 1.30 does; the protocol that was chosen and the connection.
-async fn spdy(world: &World, path: &str, offered: &[&str]) -> anyhow::Result<(String, reqwest::Upgraded)> {
+pub async fn spdy(world: &World, path: &str, offered: &[&str]) -> anyhow::Result<(String, reqwest::Upgraded)> {
     let mut request = reqwest::Client::builder()
         .no_proxy()
         .build()?
@@ -245,7 +245,7 @@ async fn spdy(world: &World, path: &str, offered: &[&str]) -> anyhow::Result<(St
 }
 
 /// What comes next, in one piece.
-async fn piece(connection: &mut reqwest::Upgraded) -> anyhow::Result<String> {
+pub async fn piece(connection: &mut reqwest::Upgraded) -> anyhow::Result<String> {
     let mut buffer = [0; 1024];
     let read = connection.read(&mut buffer).await?;
     Ok(String::from_utf8_lossy(&buffer[..read]).into_owned())
