@@ -2,7 +2,8 @@
 //!
 //! HttpEdge
 //! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
-//!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair).
+//!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair),
+//!                                                                  StoreActor (to accept an older store).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //!          Upgraded connections (exec, port-forward) are served by neighbours.
 //! Ticks    none.                                            Rebuilds  the server, on the same socket.
@@ -41,6 +42,7 @@ mod reviews;
 mod route;
 mod scale;
 mod spdy_upgrade;
+mod store;
 mod streams;
 mod taking_in;
 mod usage;
@@ -62,6 +64,7 @@ pub use limits::HttpLimits;
 pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
+pub use store::HttpStore;
 pub use streams::HttpStreams;
 pub use usage::{ContainerUsage, FindUsage, HttpUsage};
 pub use written_lists::WrittenLists;

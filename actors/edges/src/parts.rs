@@ -27,6 +27,7 @@ use crate::images::HttpImages;
 use crate::limits::HttpLimits;
 use crate::names::HttpNames;
 use crate::networks::HttpNetworks;
+use crate::store::HttpStore;
 use crate::streams::HttpStreams;
 use crate::usage::HttpUsage;
 use crate::written_lists::WrittenLists;
@@ -62,6 +63,8 @@ pub struct HttpParts {
     pub boot_plan: BootPlanReader,
     /// What differs, and repairs of it.
     pub consistency: HttpConsistency,
+    /// The store as a whole.
+    pub store: HttpStore,
     /// Zones and records.
     pub names: HttpNames,
     /// The message bus.

@@ -20,7 +20,7 @@ use crate::parts::{Figures, HttpParts, Query, Target};
 use crate::taking_in::How;
 use crate::{
     boot_plan, consistency, eviction, exec, export, images, import, logs, methods, metrics, names, networks, offered,
-    openapi, port_forward, pretty, read, request_body, respond, reviews, scale, usage, volumes, watching, write,
+    openapi, port_forward, pretty, read, request_body, respond, reviews, scale, store, usage, volumes, watching, write,
     writing,
 };
 
@@ -100,7 +100,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
                 200,
                 &json!({"paths": [
                     "/api", "/api/v1", "/api/v1/allocations", "/api/v1/boot-plan", "/api/v1/consistency", "/api/v1/dns/validate", "/api/v1/export",
-                    "/api/v1/images", "/api/v1/instances", "/api/v1/networks", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
+                    "/api/v1/images", "/api/v1/instances", "/api/v1/networks", "/api/v1/store", "/api/v1/supervisor", "/api/v1/volumes", "/api/v1/zones", "/apis", "/healthz", "/livez",
                     "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version",
                 ]}),
             ));
@@ -127,6 +127,7 @@ async fn answer(request: &HttpRequest, payload: web::Payload, parts: &HttpParts)
         ["api", "v1", "volumes"] => return volumes::list(parts),
         ["api", "v1", "allocations"] => return networks::allocations(parts),
         ["api", "v1", "consistency", rest @ ..] => return consistency::of(request, payload, parts, rest, &query).await,
+        ["api", "v1", "store", rest @ ..] => return store::of(request, parts, rest, &query).await,
         ["api", "v1", "dns", "validate"] => return names::validate(parts),
         ["api", "v1", "zones", rest @ ..] => return names::zones(request, payload, parts, rest, &query).await,
         ["api", "v1", "instances", rest @ ..] => return names::instances(request, parts, rest),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mkube_bus::{BusParts, NatsEdge};
 use mkube_edges::{
-    Figures, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts, HttpStreams,
-    HttpUsage, WrittenLists,
+    Figures, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts, HttpStore,
+    HttpStreams, HttpUsage, WrittenLists,
 };
 use mkube_messages::door::Doorway;
 use mkube_messages::lease::LeaseReader;
@@ -58,6 +58,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
             report: wires.views.consistency.1.clone(),
             repair: door(Floor::Edge, &wires.ways.consistency),
         },
+        store: HttpStore { older: wires.views.older.1.clone(), accept: door(Floor::Edge, &wires.ways.store) },
         bus: wires.views.bus.1.clone(),
         names: HttpNames { names: wires.views.names.1.clone(), forwards: wires.views.forwards.1.clone() },
         openapi: Arc::new(OpenApi::new(wires.objects().kinds().clone())),

@@ -5,6 +5,7 @@ pub mod container_exec;
 pub mod desired_store;
 pub mod lease_book;
 pub mod name_servers;
+pub mod older_store;
 pub mod pod_logs;
 pub mod pod_ports;
 pub mod prober;

@@ -9,7 +9,10 @@ use mkube_model::neighbours::desired_store::{
     Conflict, Expected, ForeignChange, PROVISIONAL, Revision, StoreChange, StoreContents, StoreKey, StoreNews,
     StoredValue,
 };
+use mkube_model::neighbours::older_store::{AcceptFault, OlderStore};
 
+use super::accepting::Order;
+use super::compare::Found;
 use super::publish::Publication;
 use super::session::Session;
 use super::snapshot::{Batch, Entry, Index, Known, Mark, Values, Waiting};
@@ -47,7 +50,9 @@ pub(crate) struct State {
     pub(crate) committing: bool,
     stale: Option<String>,
     /// The store came back older than what was acknowledged: nothing is written to it or kept for it by clients.
-    pub(crate) older: bool,
+    older: Option<Arc<OlderStore>>,
+    /// Somebody accepts that.
+    order: Option<Order>,
     /// Where changes are told, while the store is there and its contents are known.
     pub(crate) session: Option<Arc<Session>>,
     /// It was tried to get there since it was there last, in vain.
@@ -73,7 +78,8 @@ impl State {
             has_news: false,
             committing: false,
             stale: Some(stale.to_owned()),
-            older: false,
+            older: None,
+            order: None,
             session: None,
             tried: false,
         };
@@ -235,6 +241,55 @@ impl State {
 
     pub(crate) fn stale(&self) -> Option<String> {
         self.stale.clone()
+    }
+
+    // Whether the store is older than what it acknowledged, and whether that is accepted.
+
+    pub(crate) fn older(&self) -> Option<Arc<OlderStore>> {
+        self.older.clone()
+    }
+
+    pub(crate) fn set_older(&mut self, older: Option<Arc<OlderStore>>) {
+        if self.older != older {
+            self.older = older;
+            self.has_news = true;
+        }
+    }
+
+    /// Somebody accepts it: to be looked at with the next reading.
+    pub(crate) fn order(&mut self, order: Order) -> Result<(), AcceptFault> {
+        match (&self.older, &self.stale) {
+            (None, None) => {
+                let why = "the store is there, and has everything it acknowledged";
+                return Err(AcceptFault::Nothing(why.to_owned()));
+            }
+            (None, Some(why)) => return Err(AcceptFault::Away(why.clone())),
+            (Some(older), _) if older.token != order.token => return Err(AcceptFault::MovedOn),
+            (Some(_), _) => self.order = Some(order),
+        }
+        Ok(())
+    }
+
+    /// The order to accept what has this token, if whoever gave it still waits for what comes of it.
+    pub(crate) fn take_order(&mut self, token: &str) -> Option<Order> {
+        self.order.take_if(|order| order.token == token).filter(|order| !order.answer.is_closed())
+    }
+
+    /// An order is not carried out, unless it is of this token.
+    pub(crate) fn refuse_order(&mut self, but: Option<&str>, fault: AcceptFault) {
+        if let Some(order) = self.order.take_if(|order| but != Some(&order.token)) {
+            // Who asked may have left.
+            let _ = order.answer.send(Err(fault));
+        }
+    }
+
+    /// Of a bucket this is known from now on and nothing else, as it is in the file already.
+    pub(crate) fn replace(&mut self, bucket: &str, mark: Mark, found: &Found) {
+        let before: Vec<StoreKey> = self.keys_of(bucket).map(|(at, _)| at.clone()).collect();
+        before.iter().for_each(|at| self.forget(at));
+        self.known.extend(found.iter().map(|(at, (known, _))| (at.clone(), *known)));
+        self.raise(bucket, mark.last);
+        self.marks.insert(bucket.to_owned(), mark);
     }
 
     pub(crate) fn has_news(&self) -> bool {
