@@ -42,11 +42,13 @@ pub async fn of(
             Ok(respond::json(200, &body))
         }
         (&Method::POST, ["accept"]) => {
-            let token = query.get("token").filter(|token| !token.is_empty()).ok_or_else(|| {
-                Status::bad_request("token: name what you accept; GET /api/v1/store says what there is, and its token")
+            let digest = query.get("digest").filter(|digest| !digest.is_empty()).ok_or_else(|| {
+                Status::bad_request(
+                    "digest: name what you accept; GET /api/v1/store says what there is, and its digest",
+                )
             })?;
             let context = RequestContext::new("accept", patience::ACCEPT);
-            let order = AcceptStore { context, token: token.clone() };
+            let order = AcceptStore { context, digest: digest.clone() };
             let accepted = parts.store.accept.ask(order).await.map_err(refused)?;
             Ok(respond::json(200, &accepted_body(&accepted)))
         }
@@ -96,7 +98,7 @@ fn counts(older: &OlderStore) -> Value {
 fn older_body(older: &OlderStore, kinds: &KindTable) -> Value {
     let named: Vec<Value> = older.losses.iter().take(NAMED).map(|loss| loss_body(loss, kinds)).collect();
     json!({
-        "why": older.why, "token": older.token, "buckets": older.buckets, "counts": counts(older),
+        "why": older.why, "digest": older.digest, "buckets": older.buckets, "counts": counts(older),
         "unnamed": older.losses.len() - named.len(), "objects": named,
     })
 }
@@ -112,7 +114,7 @@ fn loss_body(loss: &Loss, kinds: &KindTable) -> Value {
 
 fn accepted_body(accepted: &Accepted) -> Value {
     json!({
-        "copy": accepted.copy.display().to_string(), "token": accepted.older.token, "buckets": accepted.older.buckets,
+        "copy": accepted.copy.display().to_string(), "digest": accepted.older.digest, "buckets": accepted.older.buckets,
         "counts": counts(&accepted.older),
     })
 }
@@ -135,12 +137,12 @@ mod tests {
         ];
         losses.extend((0..NAMED).map(|number| loss("PODS", &format!("shop.web-{number}"), LossKind::Missing, None)));
         let buckets = vec!["PODS".to_owned()];
-        let older = OlderStore { why: "gone".into(), token: "t".into(), buckets, losses };
+        let older = OlderStore { why: "gone".into(), digest: "t".into(), buckets, losses };
         let stale = ObjectsView { loaded: true, stale: Some("it is older".into()), ..ObjectsView::default() };
         let body = state(&stale, Some(&older), &KindTable::builtin());
         assert_eq!((&body["state"], &body["message"]), (&json!("older"), &json!("it is older")));
         assert_eq!(body["older"]["counts"], json!({"missing": NAMED, "older": 1, "returned": 1}));
-        assert_eq!((&body["older"]["unnamed"], &body["older"]["token"]), (&json!(2), &json!("t")));
+        assert_eq!((&body["older"]["unnamed"], &body["older"]["digest"]), (&json!(2), &json!("t")));
         let objects = body["older"]["objects"].as_array().expect("a list");
         assert_eq!(objects.len(), NAMED);
         let namespace = json!({"kind": "Namespace", "namespace": "", "name": "shop.old", "state": "returned", "known": 7, "found": 3});

@@ -129,7 +129,7 @@ impl Handler<AcceptStore> for StoreActor {
         // Without the turn: readings of what was last known go on meanwhile.
         let store = self.store.clone();
         let context = order.context.clone();
-        let accepting = async move { store.accept(&order.token).await };
+        let accepting = async move { store.accept(&order.digest).await };
         Box::pin(context.answered_by("store", accepting).into_actor(self).map(|accepted, actor, _| {
             actor.publish();
             accepted

@@ -30,7 +30,7 @@ fn status(args: &StoreStatusArgs) -> Result<(), Failure> {
 
 fn accept(args: &StoreAcceptArgs) -> Result<(), Failure> {
     let api = Api::new(&args.server)?;
-    let path = format!("{PATH}/accept?token={}", encoded(&args.token));
+    let path = format!("{PATH}/accept?digest={}", encoded(&args.digest));
     let accepted = block_on(api.post_json(&path, mkube_messages::patience::ACCEPT))?;
     say::print(say::formatted(&accepted, args.output, || {
         format!(
@@ -76,7 +76,7 @@ fn table(store: &Value) -> String {
     lines += &format!(
         "\n\n{}. To take the store as it is: mkube store accept {}",
         counted(&older["counts"]),
-        text(&older["token"])
+        text(&older["digest"])
     );
     lines
 }
@@ -92,7 +92,7 @@ mod tests {
         let object =
             json!({"kind": "Pod", "namespace": "shop", "name": "web", "state": "missing", "known": 7, "found": null});
         let store = json!({"state": "older", "message": "it is", "older": {
-            "token": "abc", "counts": {"missing": 5, "older": 1, "returned": 0}, "unnamed": 4, "objects": [object],
+            "digest": "abc", "counts": {"missing": 5, "older": 1, "returned": 0}, "unnamed": 4, "objects": [object],
         }});
         let shown = table(&store);
         for words in

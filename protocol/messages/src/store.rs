@@ -73,7 +73,7 @@ impl Request for LoadNews {
     }
 }
 
-/// Takes an older store as it is, if it still lacks exactly what the token stands for; what was known is copied first. Sent by
+/// Takes an older store as it is, if it still lacks exactly what the digest stands for; what was known is copied first. Sent by
 /// HttpEdge. Safe to repeat: what was accepted is not there to be accepted again.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Accepted, AcceptFault>")]
@@ -81,7 +81,7 @@ pub struct AcceptStore {
     /// Id, deadline, span.
     pub context: RequestContext,
     /// That of the published [`OlderStore`].
-    pub token: String,
+    pub digest: String,
 }
 
 impl Request for AcceptStore {

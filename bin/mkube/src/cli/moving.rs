@@ -100,8 +100,8 @@ pub struct StoreStatusArgs {
 #[derive(Debug, Args)]
 pub struct StoreAcceptArgs {
     /// Stands for exactly what is lost by it; `mkube store status` says it.
-    #[arg(value_name = "TOKEN")]
-    pub token: String,
+    #[arg(value_name = "DIGEST")]
+    pub digest: String,
     /// How the result is printed.
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: OutputFormat,

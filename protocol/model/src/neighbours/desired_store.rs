@@ -168,7 +168,7 @@ pub trait DesiredStore: Send + Sync {
         None
     }
 
-    /// Takes what it holds as what it is to hold, if it still lacks exactly what this token stands for. What was known before is
+    /// Takes what it holds as what it is to hold, if it still lacks exactly what this digest stands for. What was known before is
     /// copied first.
     async fn accept(&self, _token: &str) -> Result<Accepted, AcceptFault> {
         Err(AcceptFault::Nothing("this store is never older than what it acknowledged".to_owned()))

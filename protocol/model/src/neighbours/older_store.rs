@@ -46,7 +46,7 @@ pub struct OlderStore {
     /// In a sentence.
     pub why: String,
     /// Stands for everything below: whoever accepts it names it, and what has moved on since has another one.
-    pub token: String,
+    pub digest: String,
     /// Buckets that are not as they were, in order.
     pub buckets: Vec<String>,
     /// Every value, in the order of their places. There may be none: then only the buckets' history was lost.

@@ -20,9 +20,9 @@ use super::state::with_values;
 use crate::copy;
 use crate::file::blocking;
 
-/// Somebody accepts what this token stands for.
+/// Somebody accepts what this digest stands for.
 pub(crate) struct Order {
-    pub(crate) token: String,
+    pub(crate) digest: String,
     pub(crate) answer: oneshot::Sender<Result<Accepted, AcceptFault>>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn decide(
     reading: Reading,
     older: OlderStore,
 ) -> Result<(), Failure> {
-    let Some(order) = inner.with(|state| state.take_order(&older.token)) else { return Err(Failure::Older(older)) };
+    let Some(order) = inner.with(|state| state.take_order(&older.digest)) else { return Err(Failure::Older(older)) };
     let copy = match keep_copy(inner, &older).await {
         Ok(copy) => copy,
         Err(fault) => {
@@ -124,7 +124,7 @@ async fn take(inner: &Arc<Inner>, session: &Session, reading: Reading, older: &O
 }
 
 /// No revision is given twice: the bucket goes on after the last one that was known, and what it holds of before is written once more
-/// as it is. So whoever follows it sees what went back as a change. Answers the last revision.
+/// as it is. So whoever follows it sees what went back as a change, and then, with the last revision, what is missing go. Answers that.
 async fn begin_after(
     inner: &Inner,
     session: &Session,
@@ -134,11 +134,8 @@ async fn begin_after(
     keys: &mut Found,
 ) -> Result<Revision, String> {
     let highest = inner.peek(|state| state.highest(bucket));
-    if last <= highest {
-        // One more: what is missing went after everything that is known.
-        use_up(session, bucket, highest + 1 - last).await?;
-        last = highest + 1;
-    }
+    use_up(session, bucket, highest.saturating_sub(last)).await?;
+    last = last.max(highest);
     let is_same = |at, found| is_known && inner.peek(|state| state.known(at)) == Some(found);
     let again: Vec<_> = keys
         .iter()
@@ -162,5 +159,6 @@ async fn begin_after(
             }
         }
     }
-    Ok(last)
+    use_up(session, bucket, 1).await?;
+    Ok(last + 1)
 }

@@ -93,12 +93,7 @@ async fn begin(inner: &Arc<Inner>) -> Result<Option<(Arc<Session>, Incoming)>, F
     if session.is_over() {
         return Err(Failure::Away("the connection to NATS was lost".to_owned()));
     }
-    inner.with(|state| {
-        state.session = Some(session.clone());
-        state.tried = false;
-        state.set_older(None);
-        state.set_stale(None);
-    });
+    inner.with(|state| state.begin(session.clone()));
     Ok(Some((session, incoming)))
 }
 

@@ -56,7 +56,7 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
                     match older {
                         // One that came while this was found out is of the next reading.
                         Some(older) => {
-                            state.refuse_order(Some(&older.token), AcceptFault::MovedOn);
+                            state.refuse_order(Some(&older.digest), AcceptFault::MovedOn);
                             state.set_older(Some(older));
                         }
                         // It is not forgotten while nobody is there to say otherwise.

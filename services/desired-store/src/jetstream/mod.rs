@@ -302,9 +302,9 @@ impl DesiredStore for JetStreamStore {
         self.inner.peek(State::older)
     }
 
-    async fn accept(&self, token: &str) -> Result<Accepted, AcceptFault> {
+    async fn accept(&self, digest: &str) -> Result<Accepted, AcceptFault> {
         let (answer, answered) = oneshot::channel();
-        self.inner.with(|state| state.order(Order { token: token.to_owned(), answer }))?;
+        self.inner.with(|state| state.order(Order { digest: digest.to_owned(), answer }))?;
         self.inner.ordered.notify_one();
         answered
             .await

@@ -61,7 +61,7 @@ pub(crate) fn older_store(
     losses.hash(&mut hasher);
     OlderStore {
         why,
-        token: format!("{:016x}", hasher.finish()),
+        digest: format!("{:016x}", hasher.finish()),
         buckets: buckets.iter().map(|bucket| bucket.name.to_owned()).collect(),
         losses,
     }
@@ -131,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn the_token_stands_for_what_is_lost_and_for_nothing_that_others_add() {
-        let token = |found: &Keys, created| report(KNOWN, found, created).token;
-        let base = token(&[("b", 90, "2")], Some(2));
-        assert_eq!(token(&[("b", 90, "2")], Some(2)), base, "it is the same each time");
-        assert_eq!(token(&[("b", 90, "2"), ("new", 95, "x")], Some(2)), base);
-        assert_ne!(token(&[("b", 91, "other")], Some(2)), base);
-        assert_ne!(token(&[], Some(2)), base);
-        assert_ne!(token(&[("b", 90, "2")], Some(3)), base, "it was made anew once more");
+    fn the_digest_stands_for_what_is_lost_and_for_nothing_that_others_add() {
+        let digest = |found: &Keys, created| report(KNOWN, found, created).digest;
+        let base = digest(&[("b", 90, "2")], Some(2));
+        assert_eq!(digest(&[("b", 90, "2")], Some(2)), base, "it is the same each time");
+        assert_eq!(digest(&[("b", 90, "2"), ("new", 95, "x")], Some(2)), base);
+        assert_ne!(digest(&[("b", 91, "other")], Some(2)), base);
+        assert_ne!(digest(&[], Some(2)), base);
+        assert_ne!(digest(&[("b", 90, "2")], Some(3)), base, "it was made anew once more");
     }
 }

@@ -42,6 +42,9 @@ pub(crate) struct State {
     /// Deletions that were known when it was cleaned up last.
     deletions: BTreeMap<StoreKey, Revision>,
     marked: BTreeSet<String>,
+    /// Buckets that were taken as they are and not read since. Their last revision is the one of what went by it, of which nobody is to
+    /// hear before all of it is known.
+    taken: BTreeSet<String>,
     /// Keys that the store holds and says it does not, when it is told of a change of them.
     doubted: BTreeSet<StoreKey>,
     news: StoreNews,
@@ -73,6 +76,7 @@ impl State {
             forgotten: BTreeSet::new(),
             deletions: BTreeMap::new(),
             marked: BTreeSet::new(),
+            taken: BTreeSet::new(),
             doubted: BTreeSet::new(),
             news: StoreNews::default(),
             has_news: false,
@@ -264,20 +268,20 @@ impl State {
                 return Err(AcceptFault::Nothing(why.to_owned()));
             }
             (None, Some(why)) => return Err(AcceptFault::Away(why.clone())),
-            (Some(older), _) if older.token != order.token => return Err(AcceptFault::MovedOn),
+            (Some(older), _) if older.digest != order.digest => return Err(AcceptFault::MovedOn),
             (Some(_), _) => self.order = Some(order),
         }
         Ok(())
     }
 
-    /// The order to accept what has this token, if whoever gave it still waits for what comes of it.
-    pub(crate) fn take_order(&mut self, token: &str) -> Option<Order> {
-        self.order.take_if(|order| order.token == token).filter(|order| !order.answer.is_closed())
+    /// The order to accept what has this digest, if whoever gave it still waits for what comes of it.
+    pub(crate) fn take_order(&mut self, digest: &str) -> Option<Order> {
+        self.order.take_if(|order| order.digest == digest).filter(|order| !order.answer.is_closed())
     }
 
-    /// An order is not carried out, unless it is of this token.
+    /// An order is not carried out, unless it is of this digest.
     pub(crate) fn refuse_order(&mut self, but: Option<&str>, fault: AcceptFault) {
-        if let Some(order) = self.order.take_if(|order| but != Some(&order.token)) {
+        if let Some(order) = self.order.take_if(|order| but != Some(&order.digest)) {
             // Who asked may have left.
             let _ = order.answer.send(Err(fault));
         }
@@ -290,6 +294,16 @@ impl State {
         self.known.extend(found.iter().map(|(at, (known, _))| (at.clone(), *known)));
         self.raise(bucket, mark.last);
         self.marks.insert(bucket.to_owned(), mark);
+        self.taken.insert(bucket.to_owned());
+    }
+
+    /// The store is there, and all of it is known.
+    pub(crate) fn begin(&mut self, session: Arc<Session>) {
+        self.session = Some(session);
+        self.tried = false;
+        self.taken.clear();
+        self.set_older(None);
+        self.set_stale(None);
     }
 
     pub(crate) fn has_news(&self) -> bool {
@@ -344,6 +358,9 @@ impl State {
         self.news.reload = false;
         self.has_news = !self.news.lost.is_empty();
         let mut buckets = self.highest.clone();
+        for bucket in &self.taken {
+            buckets.entry(bucket.clone()).and_modify(|highest| *highest -= 1);
+        }
         for (at, waiting) in self.waiting.iter().chain(&self.asked) {
             let highest = buckets.entry(at.bucket.clone()).or_default();
             *highest = waiting.provisional.max(*highest);

@@ -20,8 +20,8 @@ fn named(older: &OlderStore) -> Vec<(&str, LossKind, bool)> {
 }
 
 async fn accept(bench: &Bench) -> Accepted {
-    let token = lacking(bench).await.token;
-    bench.store.accept(&token).await.expect("it is taken")
+    let digest = lacking(bench).await.digest;
+    bench.store.accept(&digest).await.expect("it is taken")
 }
 
 fn copied(accepted: &Accepted) -> String {
@@ -69,7 +69,7 @@ async fn a_server_that_lost_everything_is_taken_as_it_is_by_whoever_names_what_i
     assert_eq!(bench.store.accept("else").await, Err(AcceptFault::MovedOn));
     assert_eq!(bench.values().await, pairs(&[("a", "1"), ("b", "2")]));
 
-    let accepted = bench.store.accept(&older.token).await.expect("it is taken");
+    let accepted = bench.store.accept(&older.digest).await.expect("it is taken");
     assert_eq!(accepted.older, older);
     assert!(copied(&accepted).ends_with("\na=1\nb=2\n"), "{}", copied(&accepted));
     assert_eq!(std::fs::metadata(&accepted.copy).expect("there").permissions().mode() & 0o777, 0o600);
@@ -79,7 +79,7 @@ async fn a_server_that_lost_everything_is_taken_as_it_is_by_whoever_names_what_i
         next > last + 1,
         "no revision is given twice, and what went did so after everything that is known: {next}, {last}"
     );
-    let again = bench.store.accept(&older.token).await;
+    let again = bench.store.accept(&older.digest).await;
     assert!(matches!(&again, Err(AcceptFault::Nothing(_))), "{again:?}");
     let bench = bench.reopened().await;
     assert_eq!(texts(&bench.complete().await), pairs(&[("a", "again")]));
@@ -106,7 +106,7 @@ async fn a_bucket_that_somebody_brought_back_from_a_backup_is_taken_with_what_is
     bench.made(behind(put("b", "first with a status", Expected::Any))).await;
     foreign(&server.url(), "PODS").await.put("since", "u".into()).await.expect("there");
 
-    let accepted = bench.store.accept(&older.token).await.expect("what others add changes nothing");
+    let accepted = bench.store.accept(&older.digest).await.expect("what others add changes nothing");
     let copy = copied(&accepted);
     assert!(copy.ends_with("\na=first\nb=first with a status\nlater=x with a status\nsame=s\n"), "{copy}");
     let taken = bench.complete().await;
@@ -174,7 +174,7 @@ async fn what_moved_on_since_it_was_looked_at_is_not_accepted() {
     bench.made(put("a", "1", Expected::Absent)).await;
     context(&server).await.delete_stream("KV_PODS").await.expect("there");
     let bench = bench.reopened().await;
-    let seen = lacking(&bench).await.token;
+    let seen = lacking(&bench).await.digest;
     let config = Config { name: "KV_PODS".into(), subjects: vec!["$KV.PODS.>".into()], ..Config::default() };
     context(&server).await.create_stream(config).await.expect("made");
     assert_eq!(
@@ -206,14 +206,14 @@ async fn without_a_reason_or_a_reading_or_a_copy_nothing_is_accepted_and_nothing
 
     server.replace_data(None);
     server.start_again();
-    let token = lacking(&bench).await.token;
-    let full = bench.store.accept(&token).await;
+    let digest = lacking(&bench).await.digest;
+    let full = bench.store.accept(&digest).await;
     assert!(matches!(&full, Err(AcceptFault::NotCopied(why)) if why.contains("no more room")), "{full:?}");
-    assert_eq!(lacking(&bench).await.token, token);
+    assert_eq!(lacking(&bench).await.digest, digest);
     assert!(context(&server).await.get_stream("KV_PODS").await.is_err(), "nothing is made");
 
     server.stop();
-    let gone = bench.store.accept(&token).await;
+    let gone = bench.store.accept(&digest).await;
     assert!(matches!(&gone, Err(AcceptFault::Away(_))), "{gone:?}");
     assert_eq!(bench.values().await, pairs(&[("a", "1")]));
 }
