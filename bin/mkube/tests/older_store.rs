@@ -210,8 +210,11 @@ fn a_store_from_a_backup_is_accepted_by_whoever_names_what_is_lost_and_the_copy_
         let now = site.contents();
         if now == Contents::of_the_backup() { Ok(()) } else { Err(format!("{now:?}")) }
     });
-    watch.until("\"type\":\"DELETED\"", SOON);
-    assert!(watch.read.lines().any(|line| line.contains("DELETED") && line.contains("late")), "{}", watch.read);
+    // Whoever saw a version that the store never had, such as that of a status that waits for it, lists anew.
+    watch.until_any(&["\"type\":\"DELETED\"", "\"type\":\"ERROR\""], SOON);
+    let told =
+        |line: &str| line.contains("DELETED") && line.contains("late") || line.contains("too large resource version");
+    assert!(watch.read.lines().any(told), "{}", watch.read);
     let again = site.run(&["store", "accept", digest]);
     assert!(text(&again).contains("there is nothing to accept") && again.status.code() == Some(1), "{again:?}");
     assert_eq!(rows, ["early", "late"].map(|name| site.row(name)[".id"].clone()), "no container goes at once");

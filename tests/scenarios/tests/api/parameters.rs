@@ -36,6 +36,8 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
         ("/api/v1/instances".into(), "GET, HEAD"),
         ("/api/v1/apply".into(), "POST"),
         ("/api/v1/export".into(), "GET, HEAD"),
+        ("/api/v1/store".into(), "GET, HEAD"),
+        ("/api/v1/store/accept".into(), "POST"),
         ("/api/v1/supervisor".into(), "GET, HEAD"),
         ("/version".into(), "GET, HEAD"),
         ("/api/v1".into(), "GET, HEAD"),
