@@ -69,7 +69,7 @@ impl BootActor {
             actor.done = done;
             match result {
                 Ok(()) if away => actor.look_when_back(None, ctx),
-                Ok(()) => {}
+                Ok(()) => actor.look_when_forgotten(ctx),
                 Err(why) => {
                     tracing::info!(%why, "the boot manifest is not in yet, trying again");
                     if away {
@@ -92,6 +92,23 @@ impl BootActor {
             }
         };
         ctx.spawn(back.into_actor(self).map(|(), actor, ctx| actor.look(ctx)));
+    }
+
+    /// Looks again when a store that is there has no record any more: it was accepted as it is, and never lived before.
+    fn look_when_forgotten(&self, ctx: &mut Context<Self>) {
+        let parts = self.parts.clone();
+        let Some(maps) = kind(parts.objects.kinds(), "ConfigMap") else { return };
+        let is_recorded = move |parts: &BootParts| !recorded(parts, maps).0.is_empty();
+        // Without documents there is none.
+        if !is_recorded(&parts) {
+            return;
+        }
+        let mut notices = parts.objects.notices();
+        let forgotten = async move {
+            let is_gone = |_: &u64| parts.objects.view().is_complete() && !is_recorded(&parts);
+            drop(notices.wait_for(is_gone).await);
+        };
+        ctx.spawn(forgotten.into_actor(self).map(|(), actor, ctx| actor.look(ctx)));
     }
 }
 

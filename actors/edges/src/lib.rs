@@ -2,7 +2,8 @@
 //!
 //! HttpEdge
 //! Owns     the listening socket and its server.            Asks   ObjectsActor (writes only), RolloutActor (to redeploy),
-//!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair).
+//!                                                                  DeploymentsActor (to evict), ConsistencyActor (to repair),
+//!                                                                  StoreActor (to accept an older store).
 //! Answers  nothing; HTTP clients are served from published views.      Tells  ImagePushed.
 //!          Upgraded connections (exec, port-forward) are served by neighbours; what asks a pod of another node is passed on to
 //!          the API of that node.
@@ -44,6 +45,7 @@ mod reviews;
 mod route;
 mod scale;
 mod spdy_upgrade;
+mod store;
 mod streams;
 mod taking_in;
 mod usage;
@@ -66,6 +68,7 @@ pub use names::HttpNames;
 pub use networks::HttpNetworks;
 pub use parts::{Figures, HttpParts};
 pub use passing_on::HttpPassingOn;
+pub use store::HttpStore;
 pub use streams::HttpStreams;
 pub use usage::{ContainerUsage, FindUsage, HttpUsage};
 pub use written_lists::WrittenLists;

@@ -12,11 +12,12 @@ use crate::negotiate::Form;
 use crate::parts::{HttpParts, Query};
 use crate::taking_in::How;
 use crate::{
-    boot_plan, consistency, export, images, import, metrics, names, networks, openapi, request_body, respond, volumes,
+    boot_plan, consistency, export, images, import, metrics, names, networks, openapi, request_body, respond, store,
+    volumes,
 };
 
 /// The paths that a client may begin with.
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 22] = [
     "/api",
     "/api/v1",
     "/api/v1/allocations",
@@ -27,6 +28,7 @@ const PATHS: [&str; 21] = [
     "/api/v1/images",
     "/api/v1/instances",
     "/api/v1/networks",
+    "/api/v1/store",
     "/api/v1/supervisor",
     "/api/v1/volumes",
     "/api/v1/zones",
@@ -66,6 +68,8 @@ pub enum Own {
     RemoveZone,
     Instances,
     Instance,
+    Store,
+    AcceptStore,
     Supervisor,
     Release,
     Crash,
@@ -103,6 +107,8 @@ pub fn at(segments: &[&str]) -> Option<Table<Own>> {
             ["zones", _] => &[("DELETE", RemoveZone), (READ, Zone)],
             ["instances"] => &[(READ, Instances)],
             ["instances", _] => &[(READ, Instance)],
+            ["store"] => &[(READ, Store)],
+            ["store", "accept"] => &[(POST, AcceptStore)],
             ["supervisor"] => &[(READ, Supervisor)],
             ["supervisor", .., "release"] => &[(POST, Release)],
             ["supervisor", .., "crash"] => &[(POST, Crash)],
@@ -147,6 +153,8 @@ pub async fn answer(
         Own::BootPlan => boot_plan::show(parts),
         Own::Volumes => volumes::list(parts),
         Own::Allocations => networks::allocations(parts),
+        Own::Store => Ok(store::show(parts)),
+        Own::AcceptStore => store::accept(parts, query).await,
         Own::Consistency => consistency::look(parts, query).await,
         Own::Repair => consistency::repair(payload, parts, query).await,
         Own::ValidateNames => names::validate(parts),

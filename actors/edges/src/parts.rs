@@ -28,6 +28,7 @@ use crate::limits::HttpLimits;
 use crate::names::HttpNames;
 use crate::networks::HttpNetworks;
 use crate::passing_on::HttpPassingOn;
+use crate::store::HttpStore;
 use crate::streams::HttpStreams;
 use crate::usage::HttpUsage;
 use crate::written_lists::WrittenLists;
@@ -65,6 +66,8 @@ pub struct HttpParts {
     pub boot_plan: BootPlanReader,
     /// What differs, and repairs of it.
     pub consistency: HttpConsistency,
+    /// The store as a whole.
+    pub store: HttpStore,
     /// Zones and records.
     pub names: HttpNames,
     /// The message bus.

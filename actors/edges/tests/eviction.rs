@@ -9,7 +9,7 @@ use actix::{Actor, Context, Handler};
 use async_trait::async_trait;
 use mkube_edges::{
     Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts,
-    HttpPassingOn, HttpStreams, HttpUsage, WrittenLists,
+    HttpPassingOn, HttpStore, HttpStreams, HttpUsage, WrittenLists,
 };
 use mkube_fakes::{FakeClock, FakeStreams, NoNodeApis};
 use mkube_messages::bus::bus_view;
@@ -24,6 +24,7 @@ use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{ObjectKey, StoredObject, Written, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::rollouts::rollouts_view;
+use mkube_messages::store::older_view;
 use mkube_messages::volumes::volumes_view;
 use mkube_messages::watch;
 use mkube_model::kinds::{KindId, KindTable};
@@ -119,6 +120,7 @@ impl Bench {
             consistency: HttpConsistency { report: consistency_view().1, repair: rollouts_way.door() },
             networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
             volumes: volumes_view().1,
+            store: HttpStore { older: older_view().1, accept: rollouts_way.door() },
             bus: bus_view().1,
             names: HttpNames { names: names_view().1, forwards: forwards_view().1 },
             openapi: Arc::new(OpenApi::new(KindTable::builtin())),

@@ -43,3 +43,4 @@ mod sweeping;
 pub use doubt::Deletions;
 pub use objects_actor::{ObjectsActor, ObjectsParts, answers};
 pub use publish::HISTORY;
+pub use stored_form::read as read_stored;

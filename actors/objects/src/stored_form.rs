@@ -17,12 +17,9 @@ pub fn store_key(kind: &Kind, key: &ObjectKey) -> StoreKey {
     StoreKey { bucket: kind.bucket.to_owned(), key: name }
 }
 
-/// Which object lies there: a namespace has no dot in its name.
+/// Which object lies there.
 pub fn object_key(kind: &Kind, at: &StoreKey) -> ObjectKey {
-    match at.key.split_once('.').filter(|_| kind.namespaced) {
-        Some((namespace, name)) => ObjectKey::new(namespace, name),
-        None => ObjectKey::new("", at.key.clone()),
-    }
+    ObjectKey::stored(kind.namespaced, &at.key)
 }
 
 /// The object, or why it is none.

@@ -14,6 +14,7 @@ mod failure;
 mod hello_image;
 mod host;
 mod images;
+mod kept_copy;
 mod kubeconfig;
 mod logging;
 mod manifests;
@@ -29,6 +30,7 @@ mod serve;
 mod server_thread;
 mod settings_file;
 mod status;
+mod store;
 mod stores;
 mod turns;
 mod volumes;
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Some(Command::Export(args)) => moving::export(&args),
         Some(Command::Import(args)) => moving::import(&args),
         Some(Command::Migrate(args)) => migrate::main(&args),
+        Some(Command::Store(args)) => store::main(&args),
         Some(Command::Consistency(args)) => consistency::main(&args),
         Some(Command::Status(args)) => status::main(&args, look),
         Some(Command::Cordon(args)) => drain::cordon(&args),

@@ -249,6 +249,7 @@ async fn to_nats(
         path: directory.0.join("known.redb"),
         write_behind: false,
         name: NAME.to_owned(),
+        copy: |_, _, _| Ok(()),
     };
     let store = JetStreamStore::open(options).await.map_err(target)?;
     let now = store.load().await.map_err(target)?;

@@ -12,6 +12,7 @@ use mkube_model::neighbours::wall_clock::SystemClock;
 use mkube_model::settings::{Settings, StoreKind};
 
 use crate::failure::{Failure, UNAVAILABLE};
+use crate::kept_copy;
 
 /// Opens what the settings name.
 pub async fn open(
@@ -32,6 +33,7 @@ pub async fn open(
                 path: settings.store.path.clone(),
                 write_behind: settings.store.write_behind,
                 name: format!("mkube {}", settings.node_name),
+                copy: kept_copy::write,
             };
             // The file is opened first: it belongs to one process, and so does who that process is.
             let store = JetStreamStore::open(options).await.map_err(store_failure)?;

@@ -35,6 +35,14 @@ impl ObjectKey {
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { namespace: namespace.into(), name: name.into() }
     }
+
+    /// What lies under a key of the store, `<namespace>.<name>` where the kind has namespaces: there is no dot in their names.
+    pub fn stored(namespaced: bool, key: &str) -> Self {
+        match key.split_once('.').filter(|_| namespaced) {
+            Some((namespace, name)) => Self::new(namespace, name),
+            None => Self::new("", key),
+        }
+    }
 }
 
 impl std::fmt::Display for ObjectKey {

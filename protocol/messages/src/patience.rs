@@ -22,5 +22,7 @@ pub const REDEPLOY: Duration = Duration::from_secs(60);
 pub const FETCH: Duration = Duration::from_secs(150);
 /// A repair of what nobody owns: a few removals, one after the other, with a pause between them.
 pub const REPAIR: Duration = Duration::from_secs(120);
+/// Taking an older store as it is: everything is read once more, copied, and revisions that were given out are used up.
+pub const ACCEPT: Duration = Duration::from_secs(300);
 /// Reading the whole store at start.
 pub const LOAD: Duration = Duration::from_secs(60);

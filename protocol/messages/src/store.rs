@@ -1,9 +1,10 @@
-//! What StoreActor answers; only ObjectsActor asks.
+//! What StoreActor answers. Only ObjectsActor reads and writes through it; HttpEdge passes on what a person decides of the whole store.
 
 use std::sync::Arc;
 
 use actix::Message;
 use mkube_model::neighbours::desired_store::{Outcome, StoreChange, StoreContents, StoreFault, StoreNews};
+use mkube_model::neighbours::older_store::{AcceptFault, Accepted, OlderStore};
 
 use crate::request::{Floor, Request, RequestContext};
 use crate::watch;
@@ -70,6 +71,37 @@ impl Request for LoadNews {
     fn context(&self) -> &RequestContext {
         &self.context
     }
+}
+
+/// Takes an older store as it is, if it still lacks exactly what the digest stands for; what was known is copied first. Sent by
+/// HttpEdge. Safe to repeat: what was accepted is not there to be accepted again.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Accepted, AcceptFault>")]
+pub struct AcceptStore {
+    /// Id, deadline, span.
+    pub context: RequestContext,
+    /// That of the published [`OlderStore`].
+    pub digest: String,
+}
+
+impl Request for AcceptStore {
+    type Reply = Accepted;
+    type Fault = AcceptFault;
+    const FLOOR: Floor = Floor::Gate;
+    fn context(&self) -> &RequestContext {
+        &self.context
+    }
+}
+
+/// Reads what the store lacks of what it acknowledged; none: nothing, as far as is known.
+pub type OlderReader = watch::Receiver<Option<Arc<OlderStore>>>;
+/// Its other end, kept outside the actor so that readers survive its restarts.
+pub type OlderPublisher = Arc<watch::Sender<Option<Arc<OlderStore>>>>;
+
+/// A connected pair.
+pub fn older_view() -> (OlderPublisher, OlderReader) {
+    let (sender, reader) = watch::channel(None);
+    (Arc::new(sender), reader)
 }
 
 /// That there is something to take with [`LoadNews`]: a number that grows.

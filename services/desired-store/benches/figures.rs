@@ -106,6 +106,7 @@ async fn jetstream(server: &NatsServer, path: &Path) -> Done<JetStreamStore> {
         path: path.to_owned(),
         write_behind: false,
         name: "mkube".into(),
+        copy: |_, _, _| Ok(()),
     })
     .await?;
     match store.load().await?.stale {

@@ -4,6 +4,7 @@
 //!
 //! [`DesiredStore`]: mkube_model::neighbours::desired_store::DesiredStore
 
+mod copy;
 mod embedded;
 mod file;
 mod jetstream;
@@ -14,6 +15,7 @@ mod own_note;
 mod reading;
 mod rows;
 
+pub use copy::CopyText;
 pub use embedded::EmbeddedStore;
 pub use jetstream::{JetStreamOptions, JetStreamStore, read_buckets};
 pub use journal::journal_of;

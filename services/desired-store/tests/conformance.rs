@@ -122,6 +122,7 @@ async fn the_store_in_jetstream_conforms() {
         path: directory.path().join("deep/state.redb"),
         write_behind: false,
         name: "mkube".into(),
+        copy: |_, _, _| Ok(()),
     };
     let store = JetStreamStore::open(options.clone()).await.expect("new");
     assert_eq!(store.load().await.expect("there").stale, None);

@@ -121,6 +121,7 @@ async fn a_store_goes_to_nats_and_back_byte_for_byte_and_its_snapshot_tells_the_
         path: file("known.redb"),
         write_behind: false,
         name: "test".into(),
+        copy: |_, _, _| Ok(()),
     };
     let store = JetStreamStore::open(options).await.expect("a file");
     let now = store.load().await.expect("readable");

@@ -179,3 +179,30 @@ async fn a_value_that_is_no_object_is_told_of_and_everything_else_is_served() ->
     world.stop().await;
     Ok(())
 }
+
+#[actix_rt::test]
+async fn a_store_that_was_accepted_empty_gets_the_boot_manifest_as_a_new_one_does() -> anyhow::Result<()> {
+    let store = Arc::new(MemoryStore::default());
+    store.tell_what_others_do();
+    let world = world(&store, &["nats"]).await?;
+    world.until("it runs", |view| runs(view, "nats")).await?;
+    let container = container_of(&world, "nats").await?;
+    world.api().send("DELETE", "/api/v1/namespaces/infra/pods/nats", &[], "").await?.expect(200);
+    world.until("it is gone", |view| get(view, PODS, "infra", "nats").is_none()).await?;
+    world.api().post("/api/v1/namespaces/infra/pods", &pod("nats")).await?.expect(201);
+    world.until("it runs again", |view| runs(view, "nats")).await?;
+    let uid = |view: &ObjectsView| get(view, PODS, "infra", "nats").map(|pod| pod["metadata"]["uid"].clone());
+    let (before, again) = (uid(&world.view()), container_of(&world, "nats").await?);
+    assert_ne!(again, container, "what was deleted was made by a person, and not by the manifest");
+
+    store.put_behind("PODS", "infra.nats", None);
+    store.put_behind("CONFIGMAPS", "kube-system.mkube-boot-manifest", None);
+    world
+        .until("it is brought in", |view| {
+            runs(view, "nats") && uid(view) != before && record(view) == "pods/infra/nats\n"
+        })
+        .await?;
+    assert_eq!(container_of(&world, "nats").await?, again, "nothing restarted");
+    world.stop().await;
+    Ok(())
+}

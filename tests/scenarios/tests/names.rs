@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mkube_edges::{
     Figures, HealthChecks, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts,
-    HttpPassingOn, HttpStreams, HttpUsage, WrittenLists,
+    HttpPassingOn, HttpStore, HttpStreams, HttpUsage, WrittenLists,
 };
 use mkube_fakes::{FakeClock, FakeStreams, MemoryStore, NoNodeApis};
 use mkube_messages::bus::bus_view;
@@ -23,7 +23,7 @@ use mkube_messages::ipam::{leases_view, networks_view};
 use mkube_messages::objects::{ObjectKey, ObjectsReader, objects_view};
 use mkube_messages::offers::Offers;
 use mkube_messages::rollouts::rollouts_view;
-use mkube_messages::store::news_bell;
+use mkube_messages::store::{news_bell, older_view};
 use mkube_messages::volumes::volumes_view;
 use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
@@ -94,6 +94,7 @@ impl Bench {
             boot_plan: boot_plan().1,
             consistency: HttpConsistency { report: consistency_view().1, repair: others.door() },
             volumes: volumes_view().1,
+            store: HttpStore { older: older_view().1, accept: others.door() },
             networks: HttpNetworks { networks: networks_view(&[]).1, leases: leases_view().1 },
             bus: bus_view().1,
             names: HttpNames { names: names_reader, forwards: forwards_view().1 },
@@ -125,8 +126,9 @@ impl Bench {
         };
         let permanent = RestartRule::Permanent;
         let kept = Arc::new(MemoryStore::default());
-        let store_spec =
-            ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone(), bell.clone()));
+        let store_spec = ChildSpec::actor("store", permanent, store, move |_| {
+            StoreActor::new(kept.clone(), bell.clone(), older_view().0)
+        });
         let objects_spec = ChildSpec::actor("objects", permanent, way, move |_| ObjectsActor::new(layer.clone()));
         let edge_spec = ChildSpec::actor("http", permanent, Doorway::new("http", 1), move |incarnation| {
             HttpEdge::new(edge.clone(), incarnation)

@@ -20,7 +20,7 @@ pub use client::{
     RolloutArgs, RolloutCommand, RolloutOf, ScaleArgs, ServerArgs, StatusArgs,
 };
 pub use looks::{ColorChoice, LogFormat, OutputFormat};
-pub use moving::{ExportArgs, ImportArgs, MigrateArgs};
+pub use moving::{ExportArgs, ImportArgs, MigrateArgs, StoreAcceptArgs, StoreArgs, StoreCommand, StoreStatusArgs};
 pub use pods::{AttachArgs, CopyArgs, ExecArgs, LogsArgs, PortForwardArgs, TopArgs, TopKind};
 
 /// Kubernetes-shaped pods for MikroTik RouterOS.
@@ -161,6 +161,11 @@ pub enum Command {
         after_help = "Example:\n  mkube migrate --from embedded:/srv/mkube/state.redb --to nats://192.168.200.10:4222 --dry-run\n  mkube migrate --from embedded:/srv/mkube/state.redb --to config:/etc/mkube/config.yaml\n  mkube migrate --from snapshot:/srv/mkube/state.redb --to embedded:/srv/mkube/rescued.redb\n\nThe source is never changed. A run that was interrupted is finished by the same command. With config:FILE, passwords stay out of process lists."
     )]
     Migrate(MigrateArgs),
+    /// How the store is, and what an older one lacks; or take it as it is
+    #[command(
+        after_help = "Example:\n  mkube store status\n  mkube store accept 5b1f0c2e9d3a4867\n\nA NATS that came back older than what it acknowledged is not obeyed. Once accepted, what it holds is what is wanted; all\nthat was known before is copied to a file beside that of the store first, and its name is printed."
+    )]
+    Store(StoreArgs),
     /// What differs between what is wanted and what is there
     #[command(
         after_help = "Example:\n  mkube consistency\n  mkube consistency --repair --dry-run\n  mkube consistency --repair\n\nEnds with 1 when a check fails."

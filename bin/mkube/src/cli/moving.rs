@@ -1,8 +1,8 @@
-//! The words of the subcommands that move objects: as text, and from store to store.
+//! The words of the subcommands that move objects as text and from store to store, and of those about a whole store.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{OutputFormat, ServerArgs};
 
@@ -64,4 +64,48 @@ pub struct MigrateArgs {
     /// How the counts are printed.
     #[arg(short, long, value_enum, default_value = "table")]
     pub output: OutputFormat,
+}
+
+/// `mkube store`.
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What there is to do with a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// How it is, and what it lacks of what it acknowledged; ends with 1 unless it is well
+    #[command(after_help = "Example:\n  mkube store status\n  mkube store status -o json")]
+    Status(StoreStatusArgs),
+    /// Take what it holds as it is, after a copy of what was known
+    #[command(after_help = "Example:\n  mkube store accept 5b1f0c2e9d3a4867")]
+    Accept(StoreAcceptArgs),
+}
+
+/// `mkube store status`.
+#[derive(Debug, Args)]
+pub struct StoreStatusArgs {
+    /// How it is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+/// `mkube store accept`.
+#[derive(Debug, Args)]
+pub struct StoreAcceptArgs {
+    /// Stands for exactly what is lost by it; `mkube store status` says it.
+    #[arg(value_name = "DIGEST")]
+    pub digest: String,
+    /// How the result is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// Server.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }

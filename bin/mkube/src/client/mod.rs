@@ -34,7 +34,7 @@ mod watch;
 
 #[cfg(test)]
 pub use access::Access;
-pub use api::{Api, block_on};
+pub use api::{Api, block_on, encoded};
 pub use apply::apply;
 pub use columns::Columns;
 pub use copy::{Place as CopyPlace, copy};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mkube_bus::{BusParts, NatsEdge};
 use mkube_edges::{
     Figures, HttpConsistency, HttpEdge, HttpImages, HttpLimits, HttpNames, HttpNetworks, HttpParts, HttpPassingOn,
-    HttpStreams, HttpUsage, WrittenLists,
+    HttpStore, HttpStreams, HttpUsage, WrittenLists,
 };
 use mkube_messages::door::Doorway;
 use mkube_messages::lease::LeaseReader;
@@ -60,6 +60,7 @@ pub fn http(wires: &Wires, settings: HttpSettings) -> ChildSpec {
             report: wires.views.consistency.1.clone(),
             repair: door(Floor::Edge, &wires.ways.consistency),
         },
+        store: HttpStore { older: wires.views.older.1.clone(), accept: door(Floor::Edge, &wires.ways.store) },
         bus: wires.views.bus.1.clone(),
         names: HttpNames { names: wires.views.names.1.clone(), forwards: wires.views.forwards.1.clone() },
         openapi: Arc::new(OpenApi::new(wires.objects().kinds().clone())),

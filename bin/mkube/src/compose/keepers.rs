@@ -25,9 +25,9 @@ use super::DeliveryWay;
 use super::wires::{Wires, bell, bounds, door};
 
 pub fn store(wires: &Wires, store: Arc<dyn DesiredStore>) -> ChildSpec {
-    let bell = wires.views.news.0.clone();
+    let (bell, older) = (wires.views.news.0.clone(), wires.views.older.0.clone());
     let spec = ChildSpec::actor("store", RestartRule::Permanent, wires.ways.store.clone(), move |_| {
-        StoreActor::new(store.clone(), bell.clone())
+        StoreActor::new(store.clone(), bell.clone(), older.clone())
     });
     mkube_store::answers(spec).done()
 }

@@ -18,7 +18,7 @@ use mkube_messages::offers::Offers;
 use mkube_messages::request::{Event, Floor, Request};
 use mkube_messages::rollouts::{RolloutsPublisher, RolloutsReader, rollouts_view};
 use mkube_messages::router::{DeviceReader, DeviceSnapshot};
-use mkube_messages::store::{NewsBell, NewsNotices, news_bell};
+use mkube_messages::store::{NewsBell, NewsNotices, OlderPublisher, OlderReader, news_bell, older_view};
 use mkube_messages::volumes::{VolumesPublisher, VolumesReader, volumes_view};
 use mkube_messages::watch;
 use mkube_model::kinds::{Kind, KindId, KindTable};
@@ -62,6 +62,7 @@ pub struct Ways {
 /// What is published: each the end that writes, which outlives its actor, and one that reads.
 pub struct Views {
     pub news: (NewsBell, NewsNotices),
+    pub older: (OlderPublisher, OlderReader),
     pub objects: (ObjectsPublisher, ObjectsReader),
     pub device: (Arc<watch::Sender<Arc<DeviceSnapshot>>>, DeviceReader),
     pub images: (ImagesPublisher, ImagesReader),
@@ -105,6 +106,7 @@ impl Wires {
             },
             views: Views {
                 news: news_bell(),
+                older: older_view(),
                 objects: objects_view(kinds.clone()),
                 device: mkube_router::device_picture(),
                 images: images_view(),

@@ -210,10 +210,16 @@ impl Stream {
     /// Reads on until `text` was seen.
     #[track_caller]
     pub fn until(&mut self, text: &str, longest: Duration) {
+        self.until_any(&[text], longest);
+    }
+
+    /// Reads on until one of these was seen.
+    #[track_caller]
+    pub fn until_any(&mut self, texts: &[&str], longest: Duration) {
         let started = Instant::now();
-        while !self.read.contains(text) {
+        while !texts.iter().any(|text| self.read.contains(text)) {
             let left = longest.saturating_sub(started.elapsed());
-            assert!(self.next(left), "the stream ended before {text:?}: {:?}", self.read);
+            assert!(self.next(left), "the stream ended before {texts:?}: {:?}", self.read);
         }
     }
 

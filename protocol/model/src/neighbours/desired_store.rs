@@ -1,9 +1,12 @@
 //! The durable key-value store behind the object layer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+use super::older_store::{AcceptFault, Accepted, OlderStore};
 
 /// Position of a change in the history of its bucket. Grows with every change, never repeats, survives restarts; a bucket in which nothing
 /// was ever written is at 1. A store may count all its buckets together.
@@ -158,5 +161,16 @@ pub trait DesiredStore: Send + Sync {
     /// What happened without us since it was taken last.
     fn take_news(&self) -> StoreNews {
         StoreNews::default()
+    }
+
+    /// What it lacks of what it acknowledged, as long as it is not obeyed for that. There is news when this changes.
+    fn older(&self) -> Option<Arc<OlderStore>> {
+        None
+    }
+
+    /// Takes what it holds as what it is to hold, if it still lacks exactly what this digest stands for. What was known before is
+    /// copied first.
+    async fn accept(&self, _token: &str) -> Result<Accepted, AcceptFault> {
+        Err(AcceptFault::Nothing("this store is never older than what it acknowledged".to_owned()))
     }
 }

@@ -6,6 +6,7 @@ pub mod desired_store;
 pub mod lease_book;
 pub mod name_servers;
 pub mod node_apis;
+pub mod older_store;
 pub mod pod_logs;
 pub mod pod_ports;
 pub mod prober;

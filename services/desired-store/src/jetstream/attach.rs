@@ -6,17 +6,20 @@ use std::sync::Arc;
 use async_nats::jetstream;
 use bytes::Bytes;
 use mkube_model::neighbours::desired_store::{Revision, StoreKey};
+use mkube_model::neighbours::older_store::OlderStore;
 
 use super::Inner;
+use super::accepting::{Reading, decide};
 use super::asked::resolve;
-use super::compare::{Found, Stream, Verdict, compare_keys, compare_streams};
+use super::compare::{Found, Strange, Stream, Verdict, compare_keys, compare_streams};
+use super::older::{OlderBucket, older_store};
 use super::publish::{Publication, Word, publish};
 use super::session::{self, Incoming, Session};
 use super::snapshot::{Batch, Entry, Known, Mark, Waiting};
 use super::state::State;
 
 /// Changes that are told before the word on them is awaited.
-const TOGETHER: usize = 256;
+pub(crate) const TOGETHER: usize = 256;
 /// How often it begins anew because a server has to be rid of something first.
 const BEGINNINGS: usize = 3;
 /// A key nobody uses: deletions of it use up revisions.
@@ -27,7 +30,7 @@ pub(crate) enum Failure {
     /// The store is not there, or does not say everything.
     Away(String),
     /// The store is there and is older than what it acknowledged.
-    Older(String),
+    Older(OlderStore),
 }
 
 impl From<String> for Failure {
@@ -58,17 +61,27 @@ async fn begin(inner: &Arc<Inner>) -> Result<Option<(Arc<Session>, Incoming)>, F
         let held = buckets.iter().filter(|bucket| state.keys_of(bucket).any(|(at, _)| at.key != USED_UP));
         held.filter_map(|bucket| Some((bucket.clone(), state.mark(bucket)?))).collect::<BTreeMap<_, _>>()
     });
-    compare_streams(&marks, &streams).map_err(Failure::Older)?;
-    session::make(&session, &inner.options, &mut streams).await?;
-    clear_the_way(inner, &session).await?;
-    let (incoming, found) = session::read_all(&session, buckets).await?;
+    let is_strange = !compare_streams(&marks, &streams).is_empty();
+    // Nothing is made or mended in a store that is not obeyed.
+    if !is_strange {
+        session::make(&session, &inner.options, &mut streams).await?;
+        clear_the_way(inner, &session).await?;
+    }
+    let there: Vec<String> = buckets.iter().filter(|bucket| streams[*bucket].is_some()).cloned().collect();
+    let (incoming, found) = session::read_all(&session, &there).await?;
 
     let _turn = inner.turn.clone().lock_owned().await;
     // What is behind is compared by its values as well, so all of them have to be in the file.
     inner.flush().await.map_err(|fault| fault.to_string())?;
+    let strange = compare_streams(&marks, &streams);
+    let verdicts = verdicts(inner, &streams, &found);
+    if let Some(older) = older(inner, (&streams, &strange), &verdicts, &found).await? {
+        decide(inner, &session, Reading { streams, found }, older).await?;
+        return Ok(None);
+    }
     let streams = streams.into_iter().filter_map(|(bucket, stream)| Some((bucket, stream?))).collect();
     let before = inner.peek(|state| buckets.iter().map(|bucket| (bucket.clone(), state.highest(bucket))).collect());
-    if take_over(inner, &session, &streams, found).await? == Next::Anew {
+    if take_over(inner, &session, &streams, (verdicts, found)).await? == Next::Anew {
         return Ok(None);
     }
     if resolve(inner, &before).await? {
@@ -80,12 +93,7 @@ async fn begin(inner: &Arc<Inner>) -> Result<Option<(Arc<Session>, Incoming)>, F
     if session.is_over() {
         return Err(Failure::Away("the connection to NATS was lost".to_owned()));
     }
-    inner.with(|state| {
-        state.session = Some(session.clone());
-        state.tried = false;
-        state.older = false;
-        state.set_stale(None);
-    });
+    inner.with(|state| state.begin(session.clone()));
     Ok(Some((session, incoming)))
 }
 
@@ -117,33 +125,86 @@ async fn clear_the_way(inner: &Inner, session: &Session) -> Result<(), Failure> 
     Ok(())
 }
 
+/// What is known of a bucket, as far as it would be missed.
+fn missed<'s>(state: &'s State, bucket: &str, keys: &'s Found) -> impl Iterator<Item = (&'s StoreKey, Known)> {
+    // One that may have been deleted is not missed.
+    let deletes = |at| state.asked.get(at).is_some_and(|asked| !asked.live);
+    state.keys_of(bucket).filter(move |(at, _)| keys.contains_key(*at) || !deletes(*at))
+}
+
+/// What comes of comparing each bucket that is there with what was known of it.
+fn verdicts(
+    inner: &Inner,
+    streams: &BTreeMap<String, Option<Stream>>,
+    found: &BTreeMap<String, Found>,
+) -> BTreeMap<String, Verdict> {
+    let verdict = |(bucket, stream): (&String, &Option<Stream>)| {
+        let (stream, keys) = ((*stream)?, found.get(bucket)?);
+        let verdict = inner.peek(|state| match state.mark(bucket) {
+            Some(_) => compare_keys(state.highest(bucket), missed(state, bucket, keys), stream, keys),
+            None => Verdict::Same,
+        });
+        Some((bucket.clone(), verdict))
+    };
+    streams.iter().filter_map(verdict).collect()
+}
+
+/// Whether the store is older than what it acknowledged, in a way that is not made good, and what it lacks then.
+async fn older(
+    inner: &Inner,
+    (streams, strange): (&BTreeMap<String, Option<Stream>>, &Strange<'_>),
+    verdicts: &BTreeMap<String, Verdict>,
+    found: &BTreeMap<String, Found>,
+) -> Result<Option<OlderStore>, Failure> {
+    let why_of = |bucket: &String| match verdicts.get(bucket) {
+        Some(Verdict::Older(why)) => Some(why.clone()),
+        _ => None,
+    };
+    let is_older = |bucket: &String| strange.has(bucket) || why_of(bucket).is_some();
+    if !streams.keys().any(is_older) {
+        return Ok(None);
+    }
+    let values = inner.values().await.map_err(|fault| fault.to_string())?;
+    let nothing = Found::new();
+    let mut why = strange.sentences();
+    why.extend(streams.keys().filter(|bucket| !strange.has(bucket)).filter_map(why_of));
+    let bucket = |(name, stream): (&'_ String, &Option<Stream>)| {
+        let keys = found.get(name).unwrap_or(&nothing);
+        let known = inner.peek(|state| missed(state, name, keys).map(|(at, known)| (at.clone(), known)).collect());
+        (name.clone(), *stream, known)
+    };
+    let buckets: Vec<(String, Option<Stream>, Vec<(StoreKey, Known)>)> =
+        streams.iter().filter(|(name, _)| is_older(name)).map(bucket).collect();
+    let buckets: Vec<OlderBucket<'_>> = buckets
+        .iter()
+        .map(|(name, stream, known)| OlderBucket {
+            name,
+            stream: *stream,
+            is_known: !strange.has(name),
+            known: known.clone(),
+            found: found.get(name).unwrap_or(&nothing),
+        })
+        .collect();
+    Ok(Some(older_store(why.join("; "), &buckets, &values.known)))
+}
+
 /// What the store holds is what is known from now on. What it has lost waits to be told again.
 async fn take_over(
     inner: &Arc<Inner>,
     session: &Session,
     streams: &BTreeMap<String, Stream>,
-    found: BTreeMap<String, Found>,
+    (mut verdicts, found): (BTreeMap<String, Verdict>, BTreeMap<String, Found>),
 ) -> Result<Next, Failure> {
     // With them whether something older is there in their place.
     let mut lost: Vec<(StoreKey, bool)> = Vec::new();
     let mut to_use_up: Vec<(String, Revision)> = Vec::new();
     for (bucket, stream) in streams {
-        let nothing = Found::new();
-        let keys = found.get(bucket).unwrap_or(&nothing);
-        let verdict = inner.with(|state| match state.mark(bucket) {
-            Some(_) => {
-                // One that may have been deleted is not missed.
-                let deletes = |at| state.asked.get(at).is_some_and(|asked| !asked.live);
-                let known = state.keys_of(bucket).filter(|(at, _)| keys.contains_key(*at) || !deletes(*at));
-                compare_keys(state.highest(bucket), known, *stream, keys)
-            }
-            None => Verdict::Same,
-        });
-        match verdict {
+        match verdicts.remove(bucket).unwrap_or(Verdict::Same) {
             // Whoever lists what is empty continues from a revision that nothing had: none would mean any.
             Verdict::Same if stream.last == 0 => to_use_up.push((bucket.clone(), 1)),
             Verdict::Same => {}
-            Verdict::Older(why) => return Err(Failure::Older(why)),
+            // It was decided before whether that is accepted.
+            Verdict::Older(why) => return Err(Failure::Away(why)),
             Verdict::Lost { missing, keys } => {
                 tracing::warn!(%bucket, missing, keys = keys.len(), "NATS lost changes it had acknowledged; they are put back");
                 if missing > 0 {
@@ -239,7 +300,7 @@ async fn wait_again(
     Ok(())
 }
 
-async fn use_up(session: &Session, bucket: &str, mut missing: Revision) -> Result<(), String> {
+pub(crate) async fn use_up(session: &Session, bucket: &str, mut missing: Revision) -> Result<(), String> {
     let at = StoreKey { bucket: bucket.to_owned(), key: USED_UP.to_owned() };
     while missing > 0 {
         let together = missing.min(TOGETHER as Revision);

@@ -201,7 +201,7 @@ fn fault(words: &[Word], made: bool) -> Option<StoreFault> {
 
 /// Keeps a batch in the file until the store is back, where that is allowed.
 async fn keep(inner: &Arc<Inner>, changes: Vec<StoreChange>) -> Result<Vec<Outcome>, StoreFault> {
-    let (why, older) = inner.peek(|state| (state.stale(), state.older));
+    let (why, older) = inner.peek(|state| (state.stale(), state.older().is_some()));
     let may_wait = inner.options.write_behind && !older || changes.iter().all(|change| change.behind);
     if !may_wait {
         return Err(StoreFault::Absent(why.unwrap_or_else(|| "the connection to NATS was lost".to_owned())));

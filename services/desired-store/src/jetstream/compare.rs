@@ -34,29 +34,44 @@ pub(crate) enum Verdict {
     Older(String),
 }
 
+/// Buckets whose streams are not those that were known, and what to say of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Strange<'f> {
+    pub(crate) gone: Vec<&'f str>,
+    pub(crate) made_anew: Vec<&'f str>,
+}
+
+impl Strange<'_> {
+    pub(crate) fn has(&self, bucket: &str) -> bool {
+        self.gone.contains(&bucket) || self.made_anew.contains(&bucket)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gone.is_empty() && self.made_anew.is_empty()
+    }
+
+    pub(crate) fn sentences(&self) -> Vec<String> {
+        let of =
+            |buckets: &[&str], what: &str| (!buckets.is_empty()).then(|| format!("{what}: {}", buckets.join(", ")));
+        let made_anew = "these buckets are not those that were known, somebody made them anew";
+        of(&self.gone, "these buckets are gone").into_iter().chain(of(&self.made_anew, made_anew)).collect()
+    }
+}
+
 /// Compares which streams there are with those that were known.
-pub(crate) fn compare_streams(
+pub(crate) fn compare_streams<'f>(
     known: &BTreeMap<String, Mark>,
-    found: &BTreeMap<String, Option<Stream>>,
-) -> Result<(), String> {
-    let gone: Vec<&str> = found
-        .iter()
-        .filter(|(bucket, stream)| stream.is_none() && known.contains_key(*bucket))
-        .map(|(bucket, _)| bucket.as_str())
-        .collect();
-    if !gone.is_empty() {
-        return Err(format!("these buckets are gone: {}", gone.join(", ")));
+    found: &'f BTreeMap<String, Option<Stream>>,
+) -> Strange<'f> {
+    let mut strange = Strange::default();
+    for (bucket, stream) in found {
+        match (known.get(bucket), stream) {
+            (Some(_), None) => strange.gone.push(bucket),
+            (Some(mark), Some(stream)) if mark.created != stream.created => strange.made_anew.push(bucket),
+            _ => {}
+        }
     }
-    let is_other = |(bucket, stream): &(&String, &Option<Stream>)| match (known.get(*bucket), stream) {
-        (Some(mark), Some(stream)) => mark.created != stream.created,
-        _ => false,
-    };
-    let made_anew: Vec<&str> = found.iter().filter(is_other).map(|(bucket, _)| bucket.as_str()).collect();
-    if made_anew.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("these buckets are not those that were known, somebody made them anew: {}", made_anew.join(", ")))
-    }
+    strange
 }
 
 /// Compares the keys of one bucket, whose stream is the one that was known, with those that were known.
@@ -163,8 +178,12 @@ mod tests {
             let pods = created.map(|created| Stream { created, last: 5 });
             BTreeMap::from([("PODS".to_owned(), pods), ("JOBS".to_owned(), None)])
         };
-        assert_eq!(compare_streams(&known, &found(Some(1))), Ok(()));
-        assert!(compare_streams(&known, &found(None)).is_err_and(|why| why.contains("PODS") && !why.contains("JOBS")));
-        assert!(compare_streams(&known, &found(Some(2))).is_err_and(|why| why.contains("PODS")));
+        let strange = |created| compare_streams(&known, &found(created)).sentences();
+        assert_eq!(strange(Some(1)), Vec::<String>::new());
+        assert!(
+            compare_streams(&known, &found(None)).has("PODS") && !compare_streams(&known, &found(None)).has("JOBS")
+        );
+        assert_eq!(strange(None), ["these buckets are gone: PODS"]);
+        assert!(strange(Some(2)).concat().ends_with("made them anew: PODS"));
     }
 }

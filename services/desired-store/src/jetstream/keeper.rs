@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mkube_model::neighbours::older_store::{AcceptFault, OlderStore};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Inner;
@@ -29,6 +30,8 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
     loop {
         match attach(&inner).await {
             Ok((session, incoming)) => {
+                let has_all = AcceptFault::Nothing("the store has everything it acknowledged".to_owned());
+                inner.with(|state| state.refuse_order(None, has_all));
                 tracing::info!("NATS is there, and everything it holds is known");
                 let since = Instant::now();
                 let why = follow(&inner, &session, incoming).await;
@@ -43,30 +46,38 @@ pub(crate) async fn keep_there(inner: Arc<Inner>) {
             }
             Err(failure) => {
                 let (why, older) = match failure {
-                    Failure::Away(why) => (why, false),
-                    Failure::Older(why) => (older(&inner, &why), true),
+                    Failure::Away(why) => (why, None),
+                    Failure::Older(older) => (sentence(&older), Some(Arc::new(older))),
                 };
                 if inner.peek(|state| state.stale().as_ref() != Some(&why)) {
                     tracing::warn!(%why, "NATS is not there");
                 }
                 inner.with(|state| {
-                    // It is not forgotten while nobody is there to say otherwise.
-                    state.older |= older;
+                    match older {
+                        // One that came while this was found out is of the next reading.
+                        Some(older) => {
+                            state.refuse_order(Some(&older.digest), AcceptFault::MovedOn);
+                            state.set_older(Some(older));
+                        }
+                        // It is not forgotten while nobody is there to say otherwise.
+                        None => state.refuse_order(None, AcceptFault::Away(why.clone())),
+                    }
                     state.tried = true;
                     state.set_stale(Some(why));
                 });
             }
         }
-        tokio::time::sleep(pause).await;
+        // Whoever decides is not kept waiting.
+        let _ = tokio::time::timeout(pause, inner.ordered.notified()).await;
         pause = (pause * 2).min(LONGEST);
     }
 }
 
-fn older(inner: &Inner, why: &str) -> String {
+fn sentence(older: &OlderStore) -> String {
     format!(
-        "what NATS holds is older than what was acknowledged: {why}. Nothing is written until it has that again; removing {0} \
-         (and {0}.journal, where it was killed) while mkube is stopped makes mkube forget what was acknowledged, and take what NATS holds",
-        inner.options.path.display()
+        "what NATS holds is older than what was acknowledged: {}. Nothing is written until it has that again; `mkube store status` \
+         says what is lost, and `mkube store accept` takes it as it is",
+        older.why
     )
 }
 

@@ -6,6 +6,7 @@
 //! | what survives here | `snapshot` |
 //! | how everything is read, and each change heard of | `session`, `delivery` |
 //! | whether the store is older than what it acknowledged | `compare` |
+//! | what it lacks then, and how it is taken as it is | `older`, `accepting` |
 //! | how the store comes back, and what waits is told | `keeper`, `attach` |
 //! | what becomes of a batch | `committing`, `publish` |
 //! | what became of it, where somebody died in between | `asked` |
@@ -16,6 +17,7 @@
 //! change is acknowledged when JetStream has it and the local file was synced, which happens at the same time: JetStream syncs only
 //! now and then, and what it loses by that is put back from the file.
 
+mod accepting;
 mod asked;
 mod attach;
 mod cleaning;
@@ -23,6 +25,7 @@ mod committing;
 mod compare;
 mod delivery;
 mod keeper;
+mod older;
 pub(crate) mod publish;
 mod reading;
 pub(crate) mod session;
@@ -43,12 +46,15 @@ use futures_util::future::CatchUnwind;
 use mkube_model::neighbours::desired_store::{
     DesiredStore, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreNews,
 };
+use mkube_model::neighbours::older_store::{AcceptFault, Accepted, OlderStore};
 use mkube_model::settings::NatsSettings;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::copy::CopyText;
 use crate::file::blocking;
+use accepting::Order;
 pub use reading::read_buckets;
 use snapshot::{Batch, Snapshot};
 pub(crate) use snapshot::{Values, values};
@@ -71,6 +77,8 @@ pub struct JetStreamOptions {
     pub write_behind: bool,
     /// What NATS lists us as.
     pub name: String,
+    /// How what is known is copied before an older store is taken as it is.
+    pub copy: CopyText,
 }
 
 /// A store in NATS, with a file of what is known of it. It is there at once, also while NATS is not.
@@ -89,6 +97,8 @@ pub(crate) struct Inner {
     turn: Arc<tokio::sync::Mutex<()>>,
     /// Too much is not in the file yet.
     full: Notify,
+    /// Somebody accepts the store as it is.
+    ordered: Notify,
 }
 
 impl Inner {
@@ -197,6 +207,7 @@ impl JetStreamStore {
             moved: watch::Sender::new(0),
             turn: Arc::default(),
             full: Notify::new(),
+            ordered: Notify::new(),
         });
         let tasks =
             vec![tokio::spawn(keeper::keep_there(inner.clone())), tokio::spawn(keeper::keep_written(inner.clone()))];
@@ -285,5 +296,18 @@ impl DesiredStore for JetStreamStore {
 
     fn take_news(&self) -> StoreNews {
         self.inner.with(State::take_news)
+    }
+
+    fn older(&self) -> Option<Arc<OlderStore>> {
+        self.inner.peek(State::older)
+    }
+
+    async fn accept(&self, digest: &str) -> Result<Accepted, AcceptFault> {
+        let (answer, answered) = oneshot::channel();
+        self.inner.with(|state| state.order(Order { digest: digest.to_owned(), answer }))?;
+        self.inner.ordered.notify_one();
+        answered
+            .await
+            .unwrap_or_else(|_| Err(AcceptFault::Away("the store is closed, or was asked once more".to_owned())))
     }
 }

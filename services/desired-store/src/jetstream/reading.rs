@@ -19,6 +19,7 @@ pub async fn read_buckets(
         path: PathBuf::new(),
         write_behind: false,
         name: name.to_owned(),
+        copy: |_, _, _| Ok(()),
     };
     let session = session::open(&options).await.map_err(StoreFault::Absent)?;
     let streams = session::look(&session, buckets).await.map_err(StoreFault::Absent)?;

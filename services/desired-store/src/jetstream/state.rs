@@ -9,7 +9,10 @@ use mkube_model::neighbours::desired_store::{
     Conflict, Expected, ForeignChange, PROVISIONAL, Revision, StoreChange, StoreContents, StoreKey, StoreNews,
     StoredValue,
 };
+use mkube_model::neighbours::older_store::{AcceptFault, OlderStore};
 
+use super::accepting::Order;
+use super::compare::Found;
 use super::publish::Publication;
 use super::session::Session;
 use super::snapshot::{Batch, Entry, Index, Known, Mark, Values, Waiting};
@@ -39,6 +42,9 @@ pub(crate) struct State {
     /// Deletions that were known when it was cleaned up last.
     deletions: BTreeMap<StoreKey, Revision>,
     marked: BTreeSet<String>,
+    /// Buckets that were taken as they are and not read since. Their last revision is the one of what went by it, of which nobody is to
+    /// hear before all of it is known.
+    taken: BTreeSet<String>,
     /// Keys that the store holds and says it does not, when it is told of a change of them.
     doubted: BTreeSet<StoreKey>,
     news: StoreNews,
@@ -47,7 +53,9 @@ pub(crate) struct State {
     pub(crate) committing: bool,
     stale: Option<String>,
     /// The store came back older than what was acknowledged: nothing is written to it or kept for it by clients.
-    pub(crate) older: bool,
+    older: Option<Arc<OlderStore>>,
+    /// Somebody accepts that.
+    order: Option<Order>,
     /// Where changes are told, while the store is there and its contents are known.
     pub(crate) session: Option<Arc<Session>>,
     /// It was tried to get there since it was there last, in vain.
@@ -68,12 +76,14 @@ impl State {
             forgotten: BTreeSet::new(),
             deletions: BTreeMap::new(),
             marked: BTreeSet::new(),
+            taken: BTreeSet::new(),
             doubted: BTreeSet::new(),
             news: StoreNews::default(),
             has_news: false,
             committing: false,
             stale: Some(stale.to_owned()),
-            older: false,
+            older: None,
+            order: None,
             session: None,
             tried: false,
         };
@@ -237,6 +247,65 @@ impl State {
         self.stale.clone()
     }
 
+    // Whether the store is older than what it acknowledged, and whether that is accepted.
+
+    pub(crate) fn older(&self) -> Option<Arc<OlderStore>> {
+        self.older.clone()
+    }
+
+    pub(crate) fn set_older(&mut self, older: Option<Arc<OlderStore>>) {
+        if self.older != older {
+            self.older = older;
+            self.has_news = true;
+        }
+    }
+
+    /// Somebody accepts it: to be looked at with the next reading.
+    pub(crate) fn order(&mut self, order: Order) -> Result<(), AcceptFault> {
+        match (&self.older, &self.stale) {
+            (None, None) => {
+                let why = "the store is there, and has everything it acknowledged";
+                return Err(AcceptFault::Nothing(why.to_owned()));
+            }
+            (None, Some(why)) => return Err(AcceptFault::Away(why.clone())),
+            (Some(older), _) if older.digest != order.digest => return Err(AcceptFault::MovedOn),
+            (Some(_), _) => self.order = Some(order),
+        }
+        Ok(())
+    }
+
+    /// The order to accept what has this digest, if whoever gave it still waits for what comes of it.
+    pub(crate) fn take_order(&mut self, digest: &str) -> Option<Order> {
+        self.order.take_if(|order| order.digest == digest).filter(|order| !order.answer.is_closed())
+    }
+
+    /// An order is not carried out, unless it is of this digest.
+    pub(crate) fn refuse_order(&mut self, but: Option<&str>, fault: AcceptFault) {
+        if let Some(order) = self.order.take_if(|order| but != Some(&order.digest)) {
+            // Who asked may have left.
+            let _ = order.answer.send(Err(fault));
+        }
+    }
+
+    /// Of a bucket this is known from now on and nothing else, as it is in the file already.
+    pub(crate) fn replace(&mut self, bucket: &str, mark: Mark, found: &Found) {
+        let before: Vec<StoreKey> = self.keys_of(bucket).map(|(at, _)| at.clone()).collect();
+        before.iter().for_each(|at| self.forget(at));
+        self.known.extend(found.iter().map(|(at, (known, _))| (at.clone(), *known)));
+        self.raise(bucket, mark.last);
+        self.marks.insert(bucket.to_owned(), mark);
+        self.taken.insert(bucket.to_owned());
+    }
+
+    /// The store is there, and all of it is known.
+    pub(crate) fn begin(&mut self, session: Arc<Session>) {
+        self.session = Some(session);
+        self.tried = false;
+        self.taken.clear();
+        self.set_older(None);
+        self.set_stale(None);
+    }
+
     pub(crate) fn has_news(&self) -> bool {
         self.has_news && !self.committing
     }
@@ -289,6 +358,9 @@ impl State {
         self.news.reload = false;
         self.has_news = !self.news.lost.is_empty();
         let mut buckets = self.highest.clone();
+        for bucket in &self.taken {
+            buckets.entry(bucket.clone()).and_modify(|highest| *highest -= 1);
+        }
         for (at, waiting) in self.waiting.iter().chain(&self.asked) {
             let highest = buckets.entry(at.bucket.clone()).or_default();
             *highest = waiting.provisional.max(*highest);

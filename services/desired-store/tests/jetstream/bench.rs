@@ -1,13 +1,14 @@
 //! A server, a store over it, and the words the tests speak.
 
 use std::future::Future;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
 use mkube_desired_store::{JetStreamOptions, JetStreamStore};
 use mkube_model::neighbours::desired_store::{
-    DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey,
+    DesiredStore, Expected, Outcome, Revision, StoreChange, StoreContents, StoreFault, StoreKey, StoredValue,
 };
 use mkube_model::secret::SecretUrl;
 use mkube_model::settings::NatsSettings;
@@ -23,7 +24,14 @@ pub fn options(url: &str, path: &Path) -> JetStreamOptions {
         path: path.to_owned(),
         write_behind: false,
         name: "mkube".into(),
+        copy: copied,
     }
+}
+
+/// A copy as the tests read it.
+fn copied(why: &str, values: &[StoredValue], out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "# {why}")?;
+    values.iter().try_for_each(|one| writeln!(out, "{}={}", one.at.key, text(&one.value)))
 }
 
 pub fn at(key: &str) -> StoreKey {

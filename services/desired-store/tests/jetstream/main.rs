@@ -1,5 +1,6 @@
 //! The store in JetStream over real servers: what happens when they stop, die, come back older, or are written by others.
 
+mod accepted;
 mod asked;
 mod away;
 mod bench;

@@ -24,7 +24,7 @@ async fn a_server_that_lost_everything_is_reported_and_not_obeyed_until_it_has_i
     for _ in 0..2 {
         let contents = bench.loaded("it is reported", |contents| is_older(&contents.stale)).await;
         let why = contents.stale.clone().unwrap_or_default();
-        assert!(why.contains("PODS") && why.contains("state.redb"), "{why}");
+        assert!(why.contains("PODS") && why.contains("mkube store accept"), "{why}");
         assert_eq!(crate::bench::texts(&contents), pairs(&[("a", "1"), ("b", "2")]));
         let refused = bench.commit(put("c", "3", Expected::Absent)).await;
         assert!(matches!(refused, Err(StoreFault::Absent(_))), "{refused:?}");

@@ -26,6 +26,7 @@ mod reviews;
 mod rust_client;
 mod scale;
 mod statements;
+mod store;
 mod streams;
 mod turns;
 mod watching;

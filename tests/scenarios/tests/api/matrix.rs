@@ -577,6 +577,7 @@ const ORIGINAL: &[(&str, &[Written])] = &[
     ("/api/v1/instances", &[]),
     ("/api/v1/networks", &[]),
     ("/api/v1/registry", &[("POST", "/api/v1/registry/push-notify", "{\"events\": []}")]),
+    ("/api/v1/store", &[]),
     ("/api/v1/supervisor", &[("POST", "/api/v1/supervisor/mkube/edges/http/crash", "{\"how\": \"error\"}")]),
     ("/api/v1/volumes", &[]),
     ("/api/v1/zones", &[("POST", "/api/v1/zones", "{\"name\": \"team.gt.lo\"}")]),

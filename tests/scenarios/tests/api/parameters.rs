@@ -38,6 +38,8 @@ async fn a_method_that_is_not_allowed_is_answered_with_those_that_are() -> anyho
         ("/api/v1/instances/nosuch".into(), "GET, HEAD"),
         ("/api/v1/apply".into(), "POST"),
         ("/api/v1/export".into(), "GET, HEAD"),
+        ("/api/v1/store".into(), "GET, HEAD"),
+        ("/api/v1/store/accept".into(), "POST"),
         ("/api/v1/supervisor".into(), "GET, HEAD"),
         ("/api/v1/supervisor/mkube/release".into(), "POST"),
         ("/version".into(), "GET, HEAD"),

@@ -14,7 +14,7 @@ use mkube_messages::objects::{
     WriteObject, Writer, Written, objects_view,
 };
 use mkube_messages::request::{Request, RequestContext};
-use mkube_messages::store::news_bell;
+use mkube_messages::store::{news_bell, older_view};
 use mkube_model::kinds::{Kind, KindTable};
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_model::neighbours::randomness::SystemRandomness;
@@ -59,8 +59,9 @@ fn on_node(store: Arc<MemoryStore>, node: &str, shared: bool) -> Bench {
         deletions: Deletions::default(),
     };
     let kept = store.clone();
-    let gate =
-        ChildSpec::actor("store", RestartRule::Permanent, gate, move |_| StoreActor::new(kept.clone(), bell.clone()));
+    let gate = ChildSpec::actor("store", RestartRule::Permanent, gate, move |_| {
+        StoreActor::new(kept.clone(), bell.clone(), older_view().0)
+    });
     let room =
         ChildSpec::actor("objects", RestartRule::Permanent, objects.clone(), move |_| ObjectsActor::new(parts.clone()));
     let root = SupervisorSpec {

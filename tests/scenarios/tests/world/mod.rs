@@ -33,7 +33,7 @@ use mkube_messages::request::{Request, RequestContext};
 use mkube_messages::rollouts::{
     ImagePushed, ImageRollout, RedeployFault, RedeployImage, Redeploying, RolloutsReader, rollouts_view,
 };
-use mkube_messages::store::news_bell;
+use mkube_messages::store::{news_bell, older_view};
 use mkube_messages::volumes::volumes_view;
 use mkube_messages::watch;
 use mkube_model::kinds::KindTable;
@@ -429,8 +429,9 @@ impl World {
             ChildSpec::actor("rollouts", permanent, rollouts, move |_| RolloutActor::new(decider.clone()));
         let watchdog_spec =
             ChildSpec::actor("watchdog", permanent, watchdog, move |_| WatchdogActor::new(judge.clone())).done();
-        let store_spec =
-            ChildSpec::actor("store", permanent, store, move |_| StoreActor::new(kept.clone(), bell.clone()));
+        let store_spec = ChildSpec::actor("store", permanent, store, move |_| {
+            StoreActor::new(kept.clone(), bell.clone(), older_view().0)
+        });
         let router_spec = ChildSpec::actor("router", permanent, router, move |_| RouterActor::new(gate.clone()));
         let objects_spec = ChildSpec::actor("objects", permanent, objects, move |_| ObjectsActor::new(one_way.clone()));
         let ipam_spec = ChildSpec::actor("ipam", permanent, ipam, move |_| IpamActor::new(addresses.clone()));
