@@ -349,7 +349,8 @@ mod tests {
             }
             assert_eq!(client.recv().await, None, "the end is told");
         };
-        tokio::join!(splicing, talking);
+        let both = async { tokio::join!(splicing, talking) };
+        tokio::time::timeout(SIGN * 30, both).await.expect("an end, some time after the last sign");
         let mut left = Vec::new();
         there.read_to_end(&mut left).await.expect("its end");
         assert_eq!(left, b"typed");

@@ -110,6 +110,12 @@ fn what_kubectl_asks_a_container_is_answered_through_the_api_of_another_node() {
     let ended = to_its_end(mkube(&a, "exec web --", &["sh", "-c", "exit 5"]), b"");
     assert_eq!(ended.status.code(), Some(5), "{}", failed(&ended));
 
+    let file = a.machine.write("file", "copied over");
+    let ended = to_its_end(kubectl(&a, "true", &format!("cp {} web:/www/copy", file.display()), &[]), b"");
+    assert!(ended.status.success(), "{}", failed(&ended));
+    let ended = to_its_end(kubectl(&b, "true", "exec web --", &["cat", "/www/copy"]), b"");
+    assert_eq!(text(&ended.stdout), "copied over", "{}", failed(&ended));
+
     // A command goes with its client, on whichever node it runs.
     let running = Running::start(kubectl(&a, "true", "exec web --", &["sleep", "64321"]));
     let sleeper = || text_of(Command::new("pgrep").args(["-xf", "sleep 64321"]).output());
