@@ -13,6 +13,7 @@ pub mod ipam;
 pub mod lease;
 
 pub mod objects;
+mod objects_view;
 pub mod offers;
 pub mod patience;
 pub mod pods;
