@@ -105,7 +105,7 @@ impl DnsActor {
             return;
         }
         let now = Instant::now();
-        self.ledger.read(&view.kind(&self.parts.entries));
+        self.read_ledger(now);
         let mut changes = self.sources.read(&view);
         changes.pods.extend(self.withdrawn.review(&self.sources, now));
         if self.networks.as_ref() != Some(&networks) {
@@ -117,6 +117,30 @@ impl DnsActor {
         answer(&mut self.waiters, &self.servers);
         self.publish();
         self.arm(now, ctx);
+    }
+
+    /// Reads what is stored of names. It may come after the records it speaks of: a store can come back later than it was asked for.
+    fn read_ledger(&mut self, now: Instant) {
+        let view = self.parts.objects.view();
+        let learnt = self.ledger.read(&view.kind(&self.parts.entries));
+        let pods_known = self.knows_pods();
+        let Self { servers, ledger, parts, .. } = self;
+        let eyes = Eyes { now, ledger, origin: &parts.origin, pods_known };
+        let mut is_frame = false;
+        for key in learnt {
+            let Some(set) = key.set() else {
+                is_frame = true;
+                continue;
+            };
+            let state = servers.get_mut(&key.endpoint).and_then(|server| server.zones.get_mut(&key.zone));
+            if let Some(state) = state {
+                state.recognise(&set, eyes);
+            }
+        }
+        // A zone may be one that nobody wants, and that has something of ours.
+        if is_frame && self.networks.is_some() {
+            self.distribute(now);
+        }
     }
 
     /// What is wanted now, told to each server.
@@ -187,8 +211,7 @@ impl DnsActor {
         let calling = carry_out(hands, endpoint.clone(), work.clone(), parts.clock.now());
         ctx.spawn(calling.into_actor(self).map(move |result, actor, ctx| {
             // What was written down is published by now.
-            let view = actor.parts.objects.view();
-            actor.ledger.read(&view.kind(&actor.parts.entries));
+            actor.read_ledger(Instant::now());
             let pods_known = actor.knows_pods();
             let Self { servers, ledger, parts, .. } = actor;
             let eyes = Eyes { now: Instant::now(), ledger, origin: &parts.origin, pods_known };

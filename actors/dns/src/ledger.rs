@@ -153,26 +153,29 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads what changed; whether anything did.
-    pub fn read(&mut self, view: &Arc<KindView>) -> bool {
+    /// Reads what changed; answers what came or is said anew.
+    pub fn read(&mut self, view: &Arc<KindView>) -> Vec<EntryKey> {
+        let mut learnt = Vec::new();
         if Arc::ptr_eq(&self.read_from, view) {
-            return false;
+            return learnt;
         }
         let before = std::mem::replace(&mut self.read_from, view.clone());
         self.version += 1;
         for change in before.objects.diff(&view.objects) {
             match change {
-                DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => self.learn(key, object),
+                DiffItem::Add(key, object) | DiffItem::Update { new: (key, object), .. } => {
+                    learnt.extend(self.learn(key, object));
+                }
                 DiffItem::Remove(key, _) => self.forget(key),
             }
         }
-        true
+        learnt
     }
 
-    fn learn(&mut self, name: &ObjectKey, object: &StoredObject) {
+    fn learn(&mut self, name: &ObjectKey, object: &StoredObject) -> Option<EntryKey> {
         self.forget(name);
         let value = object.value();
-        let Some(key) = EntryKey::of(&value) else { return };
+        let key = EntryKey::of(&value)?;
         let gone_at = value.pointer("/spec/goneAt").and_then(Value::as_str).map(str::to_owned);
         let noted_at = value.pointer("/metadata/creationTimestamp").and_then(Value::as_str);
         let noted_at = noted_at.and_then(|text| text.parse().ok());
@@ -183,7 +186,8 @@ impl Ledger {
             What::Forwarder => drop(self.forwarders.insert(place)),
             What::Record(..) => {}
         }
-        self.entries.insert(key, Entry { revision: object.revision, noted_at, gone_at });
+        self.entries.insert(key.clone(), Entry { revision: object.revision, noted_at, gone_at });
+        Some(key)
     }
 
     fn forget(&mut self, name: &ObjectKey) {

@@ -225,6 +225,19 @@ impl ZoneState {
         self.strays = strays;
     }
 
+    /// Something else is stored of a set: what stands there may be ours, and was not known to be.
+    pub fn recognise(&mut self, key: &SetKey, eyes: Eyes<'_>) {
+        let Some(rows) = self.rows.get(key).filter(|_| self.listed) else { return };
+        let ours = rows.iter().filter(|row| self.is_ours(key, row, eyes));
+        let known = ours.map(|row| (key.clone(), same_data(&row.kind, &row.data)));
+        let strays: Vec<(SetKey, String)> =
+            known.filter(|known| !self.is_wanted(key, &known.1) && !self.is_explained(known)).collect();
+        for stray in strays {
+            self.strays.entry(stray).or_insert(eyes.now);
+        }
+        self.queue.insert(key.clone());
+    }
+
     fn is_wanted(&self, key: &SetKey, data: &str) -> bool {
         self.wish.sets.get(key).is_some_and(|set| set.data.contains(data))
     }

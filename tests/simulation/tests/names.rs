@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use mkube_fakes::{Cue, StoreCue};
+use mkube_fakes::{Cue, LoadCue, StoreCue};
 use mkube_model::neighbours::desired_store::StoreFault;
 use mkube_simulation::names::Trouble;
 use mkube_simulation::run::{die_quietly, run};
+use mkube_simulation::shared::Other;
 use mkube_simulation::steps::{Image, Place, Shape, Step};
 use mkube_simulation::workloads::{Change, Strategy, Template};
 use mkube_supervision::CrashHow;
@@ -161,4 +162,24 @@ fn a_server_that_is_put_back_right_after_a_record_of_which_nobody_knows_has_it_a
     ];
     die_quietly();
     assert_eq!(run(649, &steps, false).violation, None);
+}
+
+#[test]
+fn what_was_read_of_a_name_server_before_the_store_was_back_is_seen_to_be_ours_then() {
+    // Seed 3424: at an early name server, whose records say nothing of whose they are.
+    let steps = [
+        Step::Shared { keeps: false },
+        Step::Create("alpha", Shape { image: Image::Good(3), aliases: Some("www"), ..a_pod() }),
+        Step::Create("delta", Shape { image: Image::Good(2), side: Some(Image::Good(1)), ..a_pod() }),
+        Step::Wait(Duration::from_millis(1_355)),
+        Step::StoreLost(Duration::from_secs(20)),
+        Step::Load(LoadCue::Empty),
+        Step::Restart,
+        Step::Other(Other::Delete("delta")),
+        Step::Wait(Duration::from_millis(3_281)),
+    ];
+    die_quietly();
+    for seed in [3424, 3426] {
+        assert_eq!(run(seed, &steps, false).violation, None, "seed {seed}");
+    }
 }
