@@ -14,6 +14,14 @@ use crate::{containers, respond};
 
 pub async fn answer(parts: &HttpParts, target: &Target, query: &Query) -> Result<HttpResponse, Status> {
     let container = containers::chosen(parts, target, query)?;
+    // Whoever stands by does not look at the device, and would take every container for one that is still to come.
+    if let Some(lease) = parts.lease.as_ref().map(|lease| lease.borrow().clone()).filter(|lease| !lease.drives()) {
+        let why = format!(
+            "output is read by the controller that drives the device, and this one is not it: {}",
+            lease.sentence()
+        );
+        return Err(Status::unavailable(why, 5));
+    }
     let options = options(query, parts.clock.now())?;
     let (chunks, warning) = parts.logs.open(&container, options).await?;
     let body = ReceiverStream::new(chunks).map(Ok::<_, actix_web::Error>);

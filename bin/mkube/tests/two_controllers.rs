@@ -8,95 +8,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use dev::http::{Http, Stream};
-use dev::process::Running;
+use dev::pair::{Controller, LONG, Pair};
 use dev::sharing::Site;
-use dev::wire::Wire;
-use dev::{Machine, SOON, binary, container_status, eventually, free_address, pause, pod, real_containers};
+use dev::{SOON, binary, container_status, eventually, pause, real_containers};
 use mkube_nats_server_fixture::NatsServer;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 /// Whoever stands by drives within this, where no long command was running.
 const TAKEOVER: Duration = Duration::from_secs(15);
-/// A bound for what takes a takeover and a machine that is busy with other things.
-const LONG: Duration = Duration::from_secs(90);
-
-/// One of the two.
-struct Controller {
-    process: Option<Running>,
-    device: Wire,
-    nats: Wire,
-    listen: String,
-    config: std::path::PathBuf,
-}
-
-impl Controller {
-    fn new(machine: &Machine, nats: &NatsServer, name: &str) -> Self {
-        let device = Wire::to(&machine.host_listen);
-        let wire = Wire::to(&format!("127.0.0.1:{}", nats.port()));
-        let listen = free_address();
-        let mut config = machine.config();
-        config["nodeName"] = json!("rose1");
-        config["routeros"]["restUrl"] = json!(format!("http://{}/rest", device.address));
-        config["nats"] = json!({"url": format!("nats://{}", wire.address)});
-        config["store"] = json!({"kind": "nats", "path": machine.dir.join(name).join("state.redb")});
-        config["api"] = json!({"listen": listen});
-        let config = machine.write(&format!("{name}.yaml"), &config.to_string());
-        let mut controller = Self { process: None, device, nats: wire, listen, config };
-        controller.start();
-        controller
-    }
-
-    fn start(&mut self) {
-        let mut command = Command::new(binary());
-        command.args(["serve", "--config"]).arg(&self.config);
-        self.process = Some(Running::start(command));
-    }
-
-    fn api(&self) -> Http {
-        Http::new(&format!("http://{}", self.listen), None)
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().expect("it runs").pid().to_string();
-        assert!(Command::new("kill").args([name, &pid]).status().is_ok_and(|status| status.success()));
-    }
-
-    fn kill(&mut self) {
-        self.process.take().expect("it runs").kill();
-    }
-
-    fn lease(&self) -> Result<Value, String> {
-        let text = self.api().page("/api/v1/supervisor")?;
-        serde_json::from_str::<Value>(&text).map(|tree| tree["lease"].clone()).map_err(|error| error.to_string())
-    }
-
-    #[track_caller]
-    fn says(&self, words: &str) -> Value {
-        eventually(words, LONG, || {
-            let lease = self.lease()?;
-            if lease["message"].as_str().is_some_and(|text| text.contains(words)) {
-                Ok(lease)
-            } else {
-                Err(lease.to_string())
-            }
-        })
-    }
-
-    /// When it changed the device for the first time after `from`.
-    #[track_caller]
-    fn first_change_after(&self, from: Instant) -> Instant {
-        eventually("a command to the device", LONG, || {
-            let first = self.device.changes().into_iter().find(|one| one.at > from);
-            first.map(|one| one.at).ok_or_else(|| format!("{:?}", self.lease()))
-        })
-    }
-
-    #[track_caller]
-    fn last_change(&self) -> Instant {
-        self.device.changes().last().expect("it drove").at
-    }
-}
 
 /// A watch of pods that is open while controllers take turns.
 struct Watching {
@@ -128,75 +48,6 @@ impl Watching {
         let both = seen.len().min(told.len()) - 1;
         assert!(both > 0, "{seen:?}");
         assert_eq!(seen[..both], told[..both]);
-    }
-}
-
-/// Processes first: they end before their machine does.
-struct Pair {
-    a: Controller,
-    b: Controller,
-    _host: Running,
-    _nats: NatsServer,
-    _machine: Machine,
-}
-
-impl Pair {
-    /// The first drives, the second stands by and is known to it.
-    fn new(name: &str) -> Self {
-        let machine = Machine::new(name);
-        machine.image("hello:latest");
-        let host = machine.host("simulated", &[]);
-        let nats = NatsServer::start();
-        let a = Controller::new(&machine, &nats, "a");
-        a.says("drives rose1");
-        let b = Controller::new(&machine, &nats, "b");
-        b.says(" drives");
-        eventually("the second is acknowledged", LONG, || {
-            let lease = b.lease()?;
-            if lease["message"].as_str().is_some_and(|text| text.ends_with(" drives")) {
-                Ok(())
-            } else {
-                Err(lease.to_string())
-            }
-        });
-        let pair = Self { a, b, _host: host, _nats: nats, _machine: machine };
-        pair.runs(&pair.a, "first");
-        // A container was unpacked; its end is told too.
-        eventually("no long command is announced", LONG, || {
-            let lease = pair.b.lease()?;
-            if lease["announcedSeconds"] == 0 { Ok(()) } else { Err(lease.to_string()) }
-        });
-        pair
-    }
-
-    /// Asks this one for a pod, which whoever drives starts.
-    #[track_caller]
-    fn asks(&self, at: &Controller, name: &str) {
-        eventually("the pod is taken", SOON, || {
-            let body = pod(name, json!({"imagePullPolicy": "Never"}), json!({}));
-            match at.api().call("POST", "/api/v1/namespaces/default/pods", Some(&body)) {
-                // The reply of a try before may have been lost, when one tree made room for the other.
-                Ok((201 | 409, _)) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        });
-    }
-
-    #[track_caller]
-    fn runs(&self, at: &Controller, name: &str) {
-        self.asks(at, name);
-        eventually(&format!("{name} runs"), LONG, || {
-            let text = at.api().page(&format!("/api/v1/namespaces/default/pods/{name}"))?;
-            let pod: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
-            if pod["status"]["phase"] == "Running" { Ok(()) } else { Err(text) }
-        });
-    }
-
-    fn token(&self) -> u64 {
-        eventually("the lease is read", SOON, || {
-            let lease = self.b.lease()?;
-            lease["token"].as_u64().ok_or_else(|| lease.to_string())
-        })
     }
 }
 
@@ -303,7 +154,7 @@ fn a_holder_that_ends_gives_the_device_away_and_one_alone_drives_without_nats() 
     assert!(took < Duration::from_secs(5), "{took:?}");
     pair.runs(&pair.b, "third");
 
-    pair._nats.kill();
+    pair.nats.kill();
     let away = Instant::now();
     while away.elapsed() < Duration::from_secs(15) {
         pause(Duration::from_millis(100));
@@ -313,8 +164,8 @@ fn a_holder_that_ends_gives_the_device_away_and_one_alone_drives_without_nats() 
     pair.b.kill();
     let killed = Instant::now();
     pair.b.start();
-    let container = pair._machine.host_api().get("/container")[0][".id"].clone();
-    pair._machine.host_api().post("/container/stop", &json!({".id": container}));
+    let container = pair.machine.host_api().get("/container")[0][".id"].clone();
+    pair.machine.host_api().post("/container/stop", &json!({".id": container}));
     pair.b.first_change_after(killed);
 }
 

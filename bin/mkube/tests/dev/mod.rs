@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each story uses a part of it")]
 
 pub mod http;
+pub mod pair;
 pub mod process;
 pub mod proxy;
 pub mod sharing;

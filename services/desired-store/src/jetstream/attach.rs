@@ -168,21 +168,13 @@ async fn older(
     let nothing = Found::new();
     let mut why = strange.sentences();
     why.extend(streams.keys().filter(|bucket| !strange.has(bucket)).filter_map(why_of));
-    let bucket = |(name, stream): (&'_ String, &Option<Stream>)| {
-        let keys = found.get(name).unwrap_or(&nothing);
-        let known = inner.peek(|state| missed(state, name, keys).map(|(at, known)| (at.clone(), known)).collect());
-        (name.clone(), *stream, known)
-    };
-    let buckets: Vec<(String, Option<Stream>, Vec<(StoreKey, Known)>)> =
-        streams.iter().filter(|(name, _)| is_older(name)).map(bucket).collect();
-    let buckets: Vec<OlderBucket<'_>> = buckets
+    let buckets: Vec<OlderBucket<'_>> = streams
         .iter()
-        .map(|(name, stream, known)| OlderBucket {
-            name,
-            stream: *stream,
-            is_known: !strange.has(name),
-            known: known.clone(),
-            found: found.get(name).unwrap_or(&nothing),
+        .filter(|(name, _)| is_older(name))
+        .map(|(name, stream)| {
+            let keys = found.get(name).unwrap_or(&nothing);
+            let known = inner.peek(|state| missed(state, name, keys).map(|(at, known)| (at.clone(), known)).collect());
+            OlderBucket { name, stream: *stream, is_known: !strange.has(name), known, found: keys }
         })
         .collect();
     Ok(Some(older_store(why.join("; "), &buckets, &values.known)))

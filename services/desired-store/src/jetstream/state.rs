@@ -301,6 +301,8 @@ impl State {
     pub(crate) fn begin(&mut self, session: Arc<Session>) {
         self.session = Some(session);
         self.tried = false;
+        // What was not told meanwhile is told now.
+        self.has_news |= !self.taken.is_empty();
         self.taken.clear();
         self.set_older(None);
         self.set_stale(None);
@@ -316,6 +318,9 @@ impl State {
             return StoreNews { stale, ..StoreNews::default() };
         }
         self.has_news = false;
+        if !self.taken.is_empty() {
+            return StoreNews { stale, ..StoreNews::default() };
+        }
         StoreNews { stale, ..std::mem::take(&mut self.news) }
     }
 
