@@ -306,6 +306,12 @@ fn free_network() -> (String, UdpSocket) {
     panic!("no free network");
 }
 
+/// Whether a log has a line. A device that shares no disk has words of its own around it, such as `started`, which may come after
+/// the first lines of the container.
+pub fn has_line(log: &str, line: &str) -> bool {
+    log.lines().any(|one| one == line)
+}
+
 /// The status of one container; null while there is none.
 pub fn container_status(pod: &Value, container: &str) -> Value {
     let all = pod["status"]["containerStatuses"].as_array();
