@@ -125,15 +125,19 @@ impl Deliveries {
         if number(LAST_CONSUMER).is_some_and(|sent| sent > heard.messages) {
             return Err(format!("changes of bucket {bucket} were lost on the way"));
         }
-        // One that waits for an answer has more to send.
+        let stalled = message.headers.as_ref().and_then(|headers| headers.get(STALLED));
+        let answer = message.reply.clone().or(stalled.map(|subject| Subject::from(subject.as_str())));
+        // One that waits for an answer has more to send. Any other has sent all it has, and what it counted on is not there any more: a newer
+        // change took its place, or somebody took it away. Which it was is not known, and nothing more would come.
+        if heard.pending > 0 && answer.is_none() {
+            return Err(format!("what bucket {bucket} holds changed while it was read"));
+        }
         let gap = number(LAST_STREAM).and_then(|last| {
             let gap = heard.up_to(bucket, last + 1);
             heard.revision = heard.revision.max(last);
             gap
         });
-        let stalled = message.headers.as_ref().and_then(|headers| headers.get(STALLED));
-        let stalled = stalled.map(|subject| Subject::from(subject.as_str()));
-        Ok((Meaning::Life(message.reply.clone().or(stalled)), gap))
+        Ok((Meaning::Life(answer), gap))
     }
 }
 
@@ -233,8 +237,28 @@ mod tests {
             message("_INBOX.a.PODS", "", Some(LIFE), headers)
         };
         let mut deliveries = begun();
-        assert!(deliveries.read(change(1)).is_ok() && deliveries.read(life("1")).is_ok());
-        assert!(deliveries.read(life("2")).is_err());
+        assert!((1..=3).all(|nth| deliveries.read(change(nth)).is_ok()) && deliveries.read(life("3")).is_ok());
+        assert!(deliveries.read(life("4")).is_err());
+    }
+
+    #[tokio::test]
+    async fn who_has_nothing_more_to_send_of_a_first_reading_that_is_not_over_is_not_waited_for() {
+        let begun = || {
+            let mut deliveries = Deliveries::new("_INBOX.a".to_owned());
+            deliveries.begin("PODS", 2);
+            let first = message("$KV.PODS.d.a", "$JS.ACK.KV_PODS.c.1.41.1.1.1", None, HeaderMap::new());
+            deliveries.read(first).expect("the first one");
+            deliveries
+        };
+        let life = |more: Option<&str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(LAST_CONSUMER, "1");
+            more.into_iter().for_each(|subject| headers.insert(STALLED, subject));
+            message("_INBOX.a.PODS", "", Some(LIFE), headers)
+        };
+        assert!(begun().read(life(None)).is_err(), "the second one is not there any more");
+        let answered = begun().read(life(Some("$JS.FC.x")));
+        assert!(matches!(answered, Ok((Meaning::Life(Some(_)), None))), "it waits for a word, and goes on then");
     }
 
     #[tokio::test]
