@@ -49,15 +49,28 @@ pub(crate) enum Meaning {
 }
 
 /// What was heard from one consumer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Heard {
     /// Messages so far.
     messages: u64,
-    /// Messages of the first reading that are still to come.
-    pending: u64,
     /// The last place in its stream.
     revision: Revision,
     when: Instant,
+    /// What is left of the first reading.
+    first: Option<First>,
+    /// It brought less than the server counted on.
+    is_short: bool,
+    /// Where it may have left something out.
+    passed_over: Vec<Gap>,
+}
+
+/// The first reading of a bucket: everything that was there when it began.
+#[derive(Debug, Clone, Copy)]
+struct First {
+    /// Messages that were to come, as the server counts them.
+    expected: u64,
+    /// The last place of the stream. What comes behind it was not there yet, so that the reading ends however busy others are.
+    last: Revision,
 }
 
 /// The consumers of all buckets, told apart by the last token of the subject they send to.
@@ -76,14 +89,24 @@ impl Deliveries {
         format!("{}.{bucket}", self.inbox)
     }
 
-    /// A consumer begins, with so many messages to come.
-    pub(crate) fn begin(&mut self, bucket: &str, pending: u64) {
-        self.heard.insert(bucket.to_owned(), Heard { messages: 0, pending, revision: 0, when: Instant::now() });
+    /// A consumer begins, with so many messages to come up to a place of its stream.
+    pub(crate) fn begin(&mut self, bucket: &str, expected: u64, last: Revision) {
+        let first = (expected > 0).then_some(First { expected, last });
+        let (when, passed_over) = (Instant::now(), Vec::new());
+        let heard = Heard { messages: 0, revision: 0, when, first, is_short: false, passed_over };
+        self.heard.insert(bucket.to_owned(), heard);
     }
 
     /// Nothing is outstanding of the first reading.
     pub(crate) fn is_complete(&self) -> bool {
-        self.heard.values().all(|heard| heard.pending == 0)
+        self.heard.values().all(|heard| heard.first.is_none())
+    }
+
+    /// Where the first reading of a bucket may have left something out: fewer messages came than were to come, or fewer keys than there are.
+    pub(crate) fn take_doubts(&mut self, bucket: &str, has_fewer: bool) -> Vec<Gap> {
+        let Some(heard) = self.heard.get_mut(bucket) else { return Vec::new() };
+        let gaps = std::mem::take(&mut heard.passed_over);
+        if heard.is_short || has_fewer { gaps } else { Vec::new() }
     }
 
     /// The time before now counts as if everybody had been heard.
@@ -110,8 +133,10 @@ impl Deliveries {
             return Err(format!("changes of bucket {} were lost on the way", at.bucket));
         }
         let gap = heard.up_to(&at.bucket, place.revision);
-        let pending = heard.pending.min(place.pending);
-        *heard = Heard { messages: place.message, pending, revision: place.revision, when: Instant::now() };
+        (heard.messages, heard.revision, heard.when) = (place.message, place.revision, Instant::now());
+        if let Some(first) = heard.first.filter(|first| place.pending == 0 || place.revision >= first.last) {
+            heard.end_first(first);
+        }
         let live = !message.headers.as_ref().is_some_and(is_deletion);
         let value = if live { message.payload } else { Bytes::new() };
         Ok((Meaning::Change(Delivered { at, known: Known { revision: place.revision, live }, value }), gap))
@@ -127,25 +152,38 @@ impl Deliveries {
         }
         let stalled = message.headers.as_ref().and_then(|headers| headers.get(STALLED));
         let answer = message.reply.clone().or(stalled.map(|subject| Subject::from(subject.as_str())));
-        // One that waits for an answer has more to send. Any other has sent all it has, and what it counted on is not there any more: a newer
-        // change took its place, or somebody took it away. Which it was is not known, and nothing more would come.
-        if heard.pending > 0 && answer.is_none() {
-            return Err(format!("what bucket {bucket} holds changed while it was read"));
-        }
         let gap = number(LAST_STREAM).and_then(|last| {
             let gap = heard.up_to(bucket, last + 1);
             heard.revision = heard.revision.max(last);
             gap
         });
+        // One that waits for an answer has more to send. Any other has sent all it has: what was still to come is not there any more.
+        if answer.is_none()
+            && let Some(first) = heard.first
+        {
+            if heard.revision < first.last {
+                return Err(format!("what bucket {bucket} holds changed while it was read"));
+            }
+            heard.end_first(first);
+        }
         Ok((Meaning::Life(answer), gap))
     }
 }
 
 impl Heard {
-    /// What lies between the last place and this one. While everything is read for the first time that says nothing.
-    fn up_to(&self, bucket: &str, to: Revision) -> Option<Gap> {
+    fn end_first(&mut self, first: First) {
+        (self.first, self.is_short) = (None, self.messages < first.expected);
+    }
+
+    /// What lies between the last place and this one. While everything is read for the first time it mostly says nothing, and is kept.
+    fn up_to(&mut self, bucket: &str, to: Revision) -> Option<Gap> {
         let from = self.revision + 1;
-        (self.pending == 0 && from < to).then(|| Gap { bucket: bucket.to_owned(), from, to })
+        let gap = (from < to).then(|| Gap { bucket: bucket.to_owned(), from, to })?;
+        if self.first.is_none() {
+            return Some(gap);
+        }
+        self.passed_over.push(gap);
+        None
     }
 }
 
@@ -213,7 +251,7 @@ mod tests {
     async fn a_message_that_is_missing_is_noticed_by_the_next_one_or_by_a_sign_of_life() {
         let begun = || {
             let mut deliveries = Deliveries::new("_INBOX.a".to_owned());
-            deliveries.begin("PODS", 3);
+            deliveries.begin("PODS", 3, 43);
             deliveries
         };
         let change = |nth: u64| {
@@ -245,7 +283,7 @@ mod tests {
     async fn who_has_nothing_more_to_send_of_a_first_reading_that_is_not_over_is_not_waited_for() {
         let begun = || {
             let mut deliveries = Deliveries::new("_INBOX.a".to_owned());
-            deliveries.begin("PODS", 2);
+            deliveries.begin("PODS", 2, 42);
             let first = message("$KV.PODS.d.a", "$JS.ACK.KV_PODS.c.1.41.1.1.1", None, HeaderMap::new());
             deliveries.read(first).expect("the first one");
             deliveries
@@ -264,7 +302,7 @@ mod tests {
     #[tokio::test]
     async fn places_that_are_passed_over_are_told_once_the_first_reading_is_over() {
         let mut deliveries = Deliveries::new("_INBOX.a".to_owned());
-        deliveries.begin("PODS", 2);
+        deliveries.begin("PODS", 2, 9);
         let mut change = |nth: u64, revision: u64, pending: u64| {
             let reply = format!("$JS.ACK.KV_PODS.c.1.{revision}.{nth}.1.{pending}");
             deliveries.read(message("$KV.PODS.d.a", &reply, None, HeaderMap::new())).expect("fine").1

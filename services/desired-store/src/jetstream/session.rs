@@ -1,6 +1,7 @@
 //! From nothing to a connection over which everything was read and each change is heard of.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use async_nats::Subscriber;
@@ -98,9 +99,8 @@ impl Incoming {
 /// somebody takes away the last message of a key, such as what marks its deletion.
 async fn is_empty(session: &Session, gap: &Gap) -> Result<(), String> {
     let context = jetstream::new(session.connection.client.clone());
-    let unknown = |error: &dyn std::fmt::Display| {
-        format!("JetStream does not say what it passed over in bucket {}: {error}", gap.bucket)
-    };
+    let unknown =
+        |error: &dyn Display| format!("JetStream does not say what it passed over in bucket {}: {error}", gap.bucket);
     let stream = context.get_stream_no_info(format!("KV_{}", gap.bucket)).await.map_err(|error| unknown(&error))?;
     match stream.get_first_raw_message_by_subject(format!("$KV.{}.>", gap.bucket), gap.from).await {
         Ok(next) if next.sequence < gap.to => Err(format!("changes of bucket {} were passed over", gap.bucket)),
@@ -224,16 +224,21 @@ pub(crate) async fn read_all(
             num_replicas: 1,
             ..push::Config::default()
         };
-        let made = context.create_consumer_on_stream(config, format!("KV_{bucket}"));
+        let context = &context;
         async move {
-            match made.await {
-                Ok(consumer) => Ok((bucket, consumer.cached_info().num_pending)),
-                Err(error) => Err(format!("connected to NATS, but bucket {bucket} cannot be read: {error}")),
-            }
+            let unread =
+                |error: &dyn Display| format!("connected to NATS, but bucket {bucket} cannot be read: {error}");
+            let name = format!("KV_{bucket}");
+            let made = context.create_consumer_on_stream(config, &name).await.map_err(|error| unread(&error))?;
+            let stream = context.get_stream(&name).await.map_err(|error| unread(&error))?;
+            let state = &stream.cached_info().state;
+            Ok::<_, String>((bucket, made.cached_info().num_pending, state.last_sequence, state.subjects_count))
         }
     });
-    for (bucket, pending) in try_join_all(consumers).await? {
-        deliveries.begin(bucket, pending);
+    let mut begun = Vec::new();
+    for (bucket, expected, last, keys) in try_join_all(consumers).await? {
+        deliveries.begin(bucket, expected, last);
+        begun.push((bucket, keys));
     }
     let mut incoming = Incoming { subscribers, deliveries, held: None };
     let mut found: BTreeMap<String, Found> = buckets.iter().map(|bucket| (bucket.clone(), Found::new())).collect();
@@ -246,6 +251,12 @@ pub(crate) async fn read_all(
                 .entry(delivered.at.bucket.clone())
                 .or_default()
                 .insert(delivered.at, (delivered.known, delivered.value));
+        }
+    }
+    for (bucket, keys) in begun {
+        let has_fewer = found.get(bucket).is_none_or(|found| (found.len() as u64) < keys);
+        for gap in incoming.deliveries.take_doubts(bucket, has_fewer) {
+            is_empty(session, &gap).await?;
         }
     }
     Ok((incoming, found))

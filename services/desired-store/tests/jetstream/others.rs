@@ -1,7 +1,12 @@
 //! What others do.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
+use mkube_desired_store::read_buckets;
 use mkube_model::neighbours::desired_store::{DesiredStore, Expected};
+use mkube_model::secret::SecretUrl;
+use mkube_model::settings::NatsSettings;
 use mkube_nats_server_fixture::NatsServer;
 
 use crate::bench::{Bench, at, delete, foreign, pairs, put, text};
@@ -202,4 +207,39 @@ async fn who_is_behind_misses_nothing_when_somebody_else_cleans_up() {
     let heard = tokio::task::spawn_blocking(move || other.join().expect("it heard everything"));
     assert_eq!(heard.await.expect("it ended"), BURST);
     bench.loaded("everything is heard", |contents| contents.values.len() == BURST).await;
+}
+
+/// Writes a few keys again and again, and takes them away without a trace in between.
+async fn write_and_take_away(url: String) {
+    let client = async_nats::connect(url).await.expect("there");
+    let stream = async_nats::jetstream::new(client.clone()).get_stream("KV_PODS").await.expect("a bucket");
+    for number in 0u64.. {
+        let at = format!("$KV.PODS.busy{}", number % 5);
+        client.publish(at.clone(), number.to_string().into()).await.expect("there");
+        if number % 7 == 0 {
+            let _ = stream.purge().filter(at).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reading_ends_and_has_what_nobody_touches_however_busy_others_are() {
+    let server = NatsServer::start();
+    let bench = Bench::new(&server.url()).await;
+    bench.complete().await;
+    for number in 0..20 {
+        bench.made(put(&format!("still{number}"), "x", Expected::Absent)).await;
+    }
+    drop(bench.closed().await);
+    let nats = NatsSettings { url: SecretUrl::new(&server.url()), ..NatsSettings::default() };
+    let busy = tokio::spawn(write_and_take_away(server.url()));
+    let buckets = ["PODS".to_owned()];
+    for nth in 0..60 {
+        let reading = tokio::time::timeout(Duration::from_secs(60), read_buckets(&nats, &buckets, "test")).await;
+        let (contents, _) = reading.expect("it ends").expect("and nothing was passed over");
+        let still = contents.values.iter().filter(|value| value.at.key.starts_with("still")).count();
+        assert_eq!(still, 20, "at reading {nth}");
+    }
+    assert!(!busy.is_finished(), "somebody was busy all the time");
+    busy.abort();
 }
