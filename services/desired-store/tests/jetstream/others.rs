@@ -231,7 +231,7 @@ async fn a_reading_ends_and_has_what_nobody_touches_however_busy_others_are() {
         bench.made(put(&format!("still{number}"), "x", Expected::Absent)).await;
     }
     drop(bench.closed().await);
-    let nats = NatsSettings { url: SecretUrl::new(&server.url()), ..NatsSettings::default() };
+    let nats = NatsSettings { url: SecretUrl::new(server.url()), ..NatsSettings::default() };
     let busy = tokio::spawn(write_and_take_away(server.url()));
     let buckets = ["PODS".to_owned()];
     for nth in 0..60 {
