@@ -5,9 +5,9 @@ mod dev;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use dev::process::Running;
+use dev::process::{Running, to_its_end};
 use dev::sharing::Site;
 use dev::{SOON, binary, eventually, has_line, real_containers, text_of};
 use mkube_nats_server_fixture::NatsServer;
@@ -32,19 +32,6 @@ fn mkube(site: &Site, line: &str, last: &[&str]) -> Command {
     command.env("MKUBE_SERVER", format!("http://{}", site.machine.listen));
     command.args(line.split_whitespace()).args(last);
     command
-}
-
-/// Runs a command to its end with this standard input.
-fn to_its_end(mut command: Command, input: &[u8]) -> Output {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let mut pipe = child.stdin.take().expect("its input");
-    let input = input.to_vec();
-    std::thread::spawn(move || {
-        // A command that reads nothing is fine.
-        let _ = pipe.write_all(&input);
-    });
-    child.wait_with_output().expect("it ends")
 }
 
 fn text(bytes: &[u8]) -> String {

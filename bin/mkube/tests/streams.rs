@@ -15,7 +15,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use dev::process::Running;
+use dev::process::{Running, to_its_end};
 use dev::{Machine, SOON, binary, eventually, names_in, pod, real_containers, text_of};
 use serde_json::json;
 
@@ -65,19 +65,6 @@ impl Stage {
         assert!(output.status.success(), "kubectl {line} {last:?}: {told}\n{}", self.dev.output());
         output.stdout
     }
-}
-
-/// Runs a command to its end with this standard input.
-fn to_its_end(mut command: Command, input: &[u8]) -> Output {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("it starts");
-    let mut pipe = child.stdin.take().expect("its input");
-    let input = input.to_vec();
-    std::thread::spawn(move || {
-        // A command that reads nothing is fine.
-        let _ = pipe.write_all(&input);
-    });
-    child.wait_with_output().expect("it ends")
 }
 
 /// Whether there is a kubectl that speaks WebSocket throughout; says loudly when not.

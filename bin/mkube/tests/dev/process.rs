@@ -1,7 +1,7 @@
 //! A process of ours: its output is kept, it ends with the story.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -101,4 +101,17 @@ impl Drop for Running {
             eprintln!("--- output of process {}\n{}", self.child.id(), self.output());
         }
     }
+}
+
+/// Runs a command to its end with this standard input.
+pub fn to_its_end(mut command: Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut pipe = child.stdin.take().expect("its input");
+    let input = input.to_vec();
+    std::thread::spawn(move || {
+        // A command that reads nothing is fine.
+        let _ = pipe.write_all(&input);
+    });
+    child.wait_with_output().expect("it ends")
 }
